@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every subcommand adds its options and returns what runs it; the exit code is the result.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+// Options that several commands share.
+struct CommonOptions {
+  bool json = false;
+  bool quiet = false;
+};
+
+struct Command {
+  CLI::App* app;
+  std::vector<std::string> required;  // options that CLI, file or environment must give
+  std::function<int()> run;
+};
+
+Command add_run(CLI::App& app, CommonOptions& common);
+Command add_overlap(CLI::App& app, CommonOptions& common);
+Command add_eval(CLI::App& app, CommonOptions& common);
+Command add_inspect(CLI::App& app, CommonOptions& common);
+
+}  // namespace indexcache

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every measuring command needs: a model, a device, weights.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "backend/backend.h"
+#include "calibration/token_set.h"
+#include "commands.h"
+#include "core/progress.h"
+#include "model/model.h"
+#include "model/weights.h"
+#include "report/run_record.h"
+#include "search/evaluator.h"
+
+namespace indexcache {
+
+struct EngineOptions {
+  std::string model;
+  std::string calibration;
+  std::string device = "auto";
+  std::optional<double> mla_norm_eps;
+  int threads = 0;
+  std::string progress = "auto";
+};
+
+// "model", --calibration, --device, --threads, --mla-norm-eps, --progress.
+void add_engine_options(CLI::App& command, EngineOptions& options);
+
+// Only --json, --quiet and the settings options.
+void add_common_options(CLI::App& command, CommonOptions& common);
+
+Progress::Style progress_style(const EngineOptions& options, const CommonOptions& common);
+
+// Reads and checks; warnings go to `progress` and are returned for the record.
+TokenSet load_tokens(const std::string& path, const ModelConfig& config, Progress& progress,
+                     std::vector<std::string>& warnings);
+
+// Throws UsageError for a device that this build cannot drive.
+void check_device(const std::string& device);
+
+// A device with a model's weights; measures token sets.
+class Engine {
+ public:
+  Engine(const Model& model, const EngineOptions& options);
+
+  Backend& backend() { return *backend_; }
+
+  // `stage` names what is being done, for the progress line.
+  Evaluator evaluator(const TokenSet& tokens, Progress& progress, std::string stage);
+
+ private:
+  const Model& model_;
+  std::unique_ptr<Backend> backend_;
+  ModelWeights weights_;
+};
+
+ModelSummary summarise(const Model& model);
+TokenSummary summarise(const TokenSet& tokens);
+
+// "1.7974", "+0.0289", "[+0.0221, +0.0357]".
+std::string loss_text(double loss);
+std::string delta_text(double delta);
+
+}  // namespace indexcache

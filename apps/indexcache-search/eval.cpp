@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// eval: patterns against all-Full on the same sequences.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "commands.h"
+#include "engine.h"
+#include "pattern_spec.h"
+
+namespace indexcache {
+namespace {
+
+struct EvalOptions {
+  EngineOptions engine;
+  std::vector<std::string> patterns;
+};
+
+Json pattern_json(const Pattern& pattern, double loss, const SequenceLosses& losses,
+                  const PairedDifference& delta) {
+  Json json{{"pattern", pattern.text()}, {"loss", loss}, {"sequence_losses", losses}};
+  json.update(interval_json(delta));
+  return json;
+}
+
+void print_row(const std::string& name, const Json& row) {
+  const std::string pattern = row["pattern"];
+  std::string line = fmt::format("{}  {}F  loss {}  delta {}", pattern,
+                                 std::ranges::count(pattern, 'F'), loss_text(row["loss"]),
+                                 delta_text(row["delta"]));
+  if (!row["delta_ci95"].is_null()) {
+    line += fmt::format("  95% [{}, {}]", delta_text(row["delta_ci95"][0]),
+                        delta_text(row["delta_ci95"][1]));
+  }
+  fmt::print("{}{}\n", line, name == pattern ? "" : "  " + name);
+}
+
+int run_eval(const EvalOptions& options, const CommonOptions& common) {
+  check_device(options.engine.device);
+  Progress progress(progress_style(options.engine, common));
+  const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
+  std::vector<Pattern> patterns = {model.baseline()};
+  for (const std::string& spec : options.patterns) {
+    patterns.push_back(parse_pattern_spec(spec, model));
+  }
+  std::vector<std::string> warnings;
+  const TokenSet tokens =
+      load_tokens(options.engine.calibration, model.config, progress, warnings);
+  Engine engine(model, options.engine);
+  Evaluator evaluator = engine.evaluator(tokens, progress, "evaluating");
+  const auto losses = evaluator.losses(patterns);
+
+  Json rows = Json::array();
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
+    rows.push_back(pattern_json(patterns[p], evaluator.mean(losses[p]), losses[p],
+                                paired_difference(losses[p], losses[0], evaluator.weights())));
+  }
+  if (common.json) {
+    Json document{{"baseline", rows[0]}, {"patterns", Json::array()}};
+    for (std::size_t p = 1; p < rows.size(); ++p) document["patterns"].push_back(rows[p]);
+    fmt::print("{}\n", document.dump(1));
+    return 0;
+  }
+  print_row("baseline", rows[0]);
+  for (std::size_t p = 1; p < rows.size(); ++p) print_row(options.patterns[p - 1], rows[p]);
+  return 0;
+}
+
+}  // namespace
+
+Command add_eval(CLI::App& app, CommonOptions& common) {
+  auto options = std::make_shared<EvalOptions>();
+  CLI::App* command = app.add_subcommand("eval", "Loss of given patterns against all-Full, paired");
+  add_engine_options(*command, options->engine);
+  command
+      ->add_option("patterns", options->patterns,
+                   "full, uniform:4, freq:4,offset:3, a string of F and S, or a pattern file")
+      ->type_name("PATTERN");
+  add_common_options(*command, common);
+  return {command, {"model", "calibration", "patterns"},
+          [options, &common] { return run_eval(*options, common); }};
+}
+
+}  // namespace indexcache

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// inspect: what a checkpoint is, from its headers alone.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <map>
+
+#include "commands.h"
+#include "engine.h"
+
+namespace indexcache {
+namespace {
+
+struct InspectOptions {
+  std::string model;
+  std::optional<double> mla_norm_eps;
+};
+
+// Stored bytes by dtype.
+std::map<std::string, std::int64_t> bytes_by_dtype(const Checkpoint& checkpoint) {
+  std::map<std::string, std::int64_t> bytes;
+  for (const auto& shard : checkpoint.shards()) {
+    for (const auto& [name, tensor] : shard->tensors()) {
+      bytes[std::string(name_of(tensor.dtype))] += static_cast<std::int64_t>(tensor.bytes.size());
+    }
+  }
+  return bytes;
+}
+
+Json describe(const Model& model) {
+  const ModelConfig& c = model.config;
+  Json json = model_json(summarise(model));
+  json["native_schedule"] = Pattern::from_full_layers(c.native_full).text();
+  json["baseline"] = model.baseline().text();
+  json["hidden"] = c.hidden;
+  json["vocabulary"] = c.vocabulary;
+  json["attention_heads"] = c.heads;
+  json["q_lora_rank"] = c.q_lora_rank;
+  json["kv_lora_rank"] = c.kv_lora_rank;
+  json["qk_nope_head_dim"] = c.qk_nope_head_dim;
+  json["qk_rope_head_dim"] = c.qk_rope_head_dim;
+  json["v_head_dim"] = c.v_head_dim;
+  json["rope"] = c.yarn ? "yarn" : "default";
+  json["rope_theta"] = c.rope_theta;
+  json["indexer_rope"] = c.index_rope == RopeLayout::interleaved ? "interleaved" : "half-split";
+  json["max_position_embeddings"] = c.max_positions;
+  json["routed_experts"] = c.routed_experts;
+  json["experts_used"] = c.router.experts_used;
+  json["shared_experts"] = c.shared_experts;
+  json["moe_layers"] = std::ranges::count(c.moe_layer, true);
+  json["parameters"] = parameter_count(c, model.checkpoint, model.has_indexer);
+  json["shards"] = model.checkpoint.shards().size();
+  json["tensors"] = model.checkpoint.tensor_count();
+  json["bytes"] = model.checkpoint.total_bytes();
+  json["bytes_by_dtype"] = bytes_by_dtype(model.checkpoint);
+  return json;
+}
+
+void print_line(const char* label, const std::string& text) {
+  fmt::print("{:<13}{}\n", label, text);
+}
+
+double mebibytes(const Json& bytes) { return bytes.get<double>() / 0x1p20; }
+
+void print_text(const Json& d, const Pattern& baseline) {
+  const auto owners = d["indexer_layers"].size();
+  print_line("model", fmt::format("{} ({})", d["name"].get<std::string>(),
+                                  d["architecture"].get<std::string>()));
+  print_line("layers", fmt::format("{} decoder layers, {} with experts, {} MTP layers ignored",
+                                   d["layers"].get<int>(), d["moe_layers"].get<int>(),
+                                   d["nextn_layers_excluded"].get<int>()));
+  print_line("attention",
+             fmt::format("MLA, {} heads, q rank {}, kv rank {}, head dims {}+{}/{}, rope {} theta {}",
+                         d["attention_heads"].get<int>(), d["q_lora_rank"].get<int>(),
+                         d["kv_lora_rank"].get<int>(), d["qk_nope_head_dim"].get<int>(),
+                         d["qk_rope_head_dim"].get<int>(), d["v_head_dim"].get<int>(),
+                         d["rope"].get<std::string>(), d["rope_theta"].get<double>()));
+  print_line("indexer", fmt::format("{} heads x {}, top-{}, rope {}", d["index_heads"].get<int>(),
+                                    d["index_head_dim"].get<int>(), d["index_topk"].get<int>(),
+                                    d["indexer_rope"].get<std::string>()));
+  print_line("own indexer", fmt::format("{} of {} layers", owners, d["layers"].get<int>()));
+  print_line("", baseline.text());
+  if (d["native_schedule"] != baseline.text()) {
+    print_line("config says", d["native_schedule"].get<std::string>());
+  }
+  print_line("parameters", fmt::format("{:.2f} M", d["parameters"].get<double>() / 1e6));
+  std::string dtypes;
+  for (const auto& [name, bytes] : d["bytes_by_dtype"].items()) {
+    dtypes += fmt::format("{}{} {:.1f} MiB", dtypes.empty() ? "" : ", ", name, mebibytes(bytes));
+  }
+  print_line("stored", fmt::format("{:.1f} MiB in {} tensors, {} files ({})", mebibytes(d["bytes"]),
+                                   d["tensors"].get<int>(), d["shards"].get<int>(), dtypes));
+  fmt::print("\nEvery F above may become S: `indexcache-search run MODEL --calibration FILE "
+             "--keep 1/4 --output DIR` finds out which.\n");
+}
+
+int run_inspect(const InspectOptions& options, const CommonOptions& common) {
+  const Model model = open_model(options.model, options.mla_norm_eps);
+  const Json description = describe(model);
+  if (common.json) {
+    fmt::print("{}\n", description.dump(1));
+  } else {
+    print_text(description, model.baseline());
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command add_inspect(CLI::App& app, CommonOptions& common) {
+  auto options = std::make_shared<InspectOptions>();
+  CLI::App* command =
+      app.add_subcommand("inspect", "Architecture, layers, which of them own an indexer, bytes");
+  command->add_option("model", options->model, "Hugging Face folder of the checkpoint")
+      ->type_name("MODEL");
+  command->add_option("--mla-norm-eps", options->mla_norm_eps,
+                      "Epsilon of the q and kv latent norms");
+  add_common_options(*command, common);
+  return {command, {"model"}, [options, &common] { return run_inspect(*options, common); }};
+}
+
+}  // namespace indexcache

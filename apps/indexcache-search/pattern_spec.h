@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Patterns and retentions as people write them.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "core/pattern.h"
+#include "model/model.h"
+
+namespace indexcache {
+
+// "full", "uniform:4", "freq:4,offset:3", a string of F and S, or a file that read_pattern_file
+// takes. The result fits the model. Throws InputError.
+Pattern parse_pattern_spec(const std::string& spec, const Model& model);
+
+// Number of F layers that "1/4", "0.25" or "12" asks for; a ratio of all layers is rounded up, as
+// uniform interleaving does. Throws UsageError.
+std::size_t parse_keep(const std::string& text, std::size_t layers);
+
+}  // namespace indexcache

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+// run: overlap, greedy search, verification, and everything written down.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <set>
+
+#include "commands.h"
+#include "core/error.h"
+#include "engine.h"
+#include "io/files.h"
+#include "io/png.h"
+#include "pattern_spec.h"
+#include "report/heatmap.h"
+#include "report/overlap_file.h"
+#include "run_folder.h"
+#include "search/baselines.h"
+#include "search/greedy.h"
+#include "search/journal.h"
+#include "search/overlap_pass.h"
+#include "summary.h"
+#include "version.h"
+
+namespace indexcache {
+namespace {
+
+struct RunOptions {
+  EngineOptions engine;
+  std::vector<std::string> keep;
+  std::vector<std::size_t> remove;
+  std::vector<std::size_t> pin_full;
+  std::string holdout = "0.25";
+  std::string output;
+  bool restart = false;
+};
+
+// A retention that was asked for, as a number of F layers.
+struct Request {
+  std::string text;
+  std::size_t full;
+};
+
+// Sequences to search on, and those that the search never sees.
+struct Data {
+  TokenSet search;
+  std::optional<TokenSet> holdout;
+};
+
+std::vector<bool> pinned_layers(const RunOptions& options, const Model& model) {
+  std::vector<bool> pinned(model.has_indexer.size(), false);
+  for (std::size_t layer : options.pin_full) {
+    if (layer >= pinned.size() || !model.has_indexer[layer]) {
+      throw UsageError({fmt::format("layer {} cannot be pinned full", layer), "--pin-full",
+                        layer >= pinned.size()
+                            ? fmt::format("the model has layers 0 to {}", pinned.size() - 1)
+                            : "the checkpoint has no indexer there",
+                        "indexcache-search inspect MODEL shows which layers own an indexer"});
+    }
+    pinned[layer] = true;
+  }
+  return pinned;
+}
+
+// By falling number of F layers, without duplicates.
+std::vector<Request> requests(const RunOptions& options, const Model& model,
+                              const std::vector<bool>& pinned) {
+  const Pattern baseline = model.baseline();
+  const std::size_t owners = baseline.full_count();
+  std::vector<Request> list;
+  for (const std::string& text : options.keep) {
+    list.push_back({text, parse_keep(text, baseline.layers())});
+  }
+  for (std::size_t count : options.remove) {
+    list.push_back({fmt::format("remove {}", count), count < owners ? owners - count : 0});
+  }
+  if (list.empty()) {
+    throw UsageError({"no target is given", "command line", "",
+                      "--keep 1/4 (a ratio), --keep 12 (a number of F layers) or --remove 35"});
+  }
+  const std::size_t fixed = owners - removable_layers(baseline, pinned).size();
+  for (const Request& request : list) {
+    if (request.full >= fixed && request.full <= owners) continue;
+    throw UsageError({fmt::format("the target \"{}\" cannot be reached", request.text),
+                      "--keep / --remove",
+                      fmt::format("it asks for {} F layers; {} layers own an indexer and {} must "
+                                  "stay F (layer 0 and those pinned)",
+                                  request.full, owners, fixed),
+                      fmt::format("between {} and {} F layers", fixed, owners)});
+  }
+  std::ranges::stable_sort(list, std::greater<>(), &Request::full);
+  const auto repeated = std::ranges::unique(list, {}, &Request::full);
+  list.erase(repeated.begin(), repeated.end());
+  return list;
+}
+
+Data load_data(const RunOptions& options, const Model& model, Progress& progress,
+               std::vector<std::string>& warnings) {
+  TokenSet all = load_tokens(options.engine.calibration, model.config, progress, warnings);
+  char* end = nullptr;
+  const double fraction = std::strtod(options.holdout.c_str(), &end);
+  if (*end != '\0' || options.holdout.empty()) {
+    return {std::move(all), load_tokens(options.holdout, model.config, progress, warnings)};
+  }
+  if (!(fraction >= 0 && fraction < 1)) {
+    throw UsageError({fmt::format("--holdout {} is not a share", options.holdout), "--holdout", "",
+                      "a file, a share such as 0.25, or 0 for none"});
+  }
+  if (fraction == 0) return {std::move(all), std::nullopt};
+  auto [search, holdout] = split_holdout(all, fraction);
+  const TokenLimits limits{model.config.vocabulary, model.config.max_positions,
+                           model.config.index_topk};
+  check_tokens(search, limits);  // either half alone must be able to tell patterns apart
+  check_tokens(holdout, limits);
+  return {std::move(search), std::move(holdout)};
+}
+
+std::string joined(const std::vector<bool>& layers) {
+  std::vector<std::size_t> list;
+  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+    if (layers[layer]) list.push_back(layer);
+  }
+  return fmt::format("{}", fmt::join(list, ","));
+}
+
+Fingerprint fingerprint(const Model& model, const Data& data, const std::vector<bool>& pinned,
+                        const std::string& device) {
+  return {{"numerics version", fmt::format("{}", kNumericsVersion)},
+          {"device", device},
+          {"model config sha256", model.config_sha256},
+          {"model weights layout sha256", model.checkpoint.layout_sha256()},
+          {"mla-norm-eps", fmt::format("{}", model.config.mla_norm_eps)},
+          {"calibration tokens sha256", data.search.fingerprint()},
+          {"holdout tokens sha256", data.holdout ? data.holdout->fingerprint() : "none"},
+          {"pin-full", joined(pinned)}};
+}
+
+constexpr const char* kOutputs[] = {"run.json", "overlap.h5", "heatmap.png", "pattern.yaml"};
+
+// The stored record, when the folder holds exactly this run, finished.
+std::optional<Json> finished_run(const std::filesystem::path& folder, const Fingerprint& wanted,
+                                 const std::vector<Request>& targets) {
+  for (const char* name : kOutputs) {
+    if (!std::filesystem::exists(folder / name)) return std::nullopt;
+  }
+  Json run = parse_json(read_file(folder / "run.json"), (folder / "run.json").string());
+  Json fields = Json::object();
+  for (const auto& [field, value] : wanted) fields[field] = value;
+  if (!run.is_object() || run.value("fingerprint", Json()) != fields) return std::nullopt;
+  if (!run["targets"].is_array() || run["targets"].size() != targets.size()) return std::nullopt;
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    if (run["targets"][t]["request"] != targets[t].text) return std::nullopt;
+    const std::size_t kept = targets[t].full;
+    if (!std::filesystem::exists(folder / pattern_file_name(t, targets.size(), kept))) {
+      return std::nullopt;
+    }
+  }
+  return run;
+}
+
+void discard_outputs(const std::filesystem::path& folder) {
+  for (const char* name : kOutputs) std::filesystem::remove(folder / name);
+}
+
+class Run {
+ public:
+  Run(const RunOptions& options, const Model& model, const std::vector<bool>& pinned,
+      std::vector<Request> targets, const Data& data, Journal& journal, Progress& progress)
+      : model_(model),
+        pinned_(pinned),
+        targets_(std::move(targets)),
+        data_(data),
+        journal_(journal),
+        progress_(progress),
+        engine_(model, options.engine) {}
+
+  RunRecord execute(const Fingerprint& print, std::vector<std::string> warnings) {
+    RunRecord record{.device = engine_.backend().name(),
+                     .model = summarise(model_),
+                     .calibration = summarise(data_.search),
+                     .holdout = std::nullopt,
+                     .pinned = {},
+                     .fingerprint = print,
+                     .baseline = model_.baseline(),
+                     .baseline_losses = {},
+                     .steps = {},
+                     .targets = {},
+                     .warnings = std::move(warnings)};
+    for (std::size_t layer = 0; layer < pinned_.size(); ++layer) {
+      if (pinned_[layer]) record.pinned.push_back(layer);
+    }
+    measure_baseline(record);
+    search(record);
+    verify(record);
+    if (data_.holdout) hold_out(record);
+    return record;
+  }
+
+  const Overlap& overlap() const { return overlap_; }
+
+ private:
+  // Overlap needs the index sets again after an interruption, and the losses of the same pass show
+  // that this machine computes the bits that the journal continues from.
+  void measure_baseline(RunRecord& record) {
+    Evaluator evaluator =
+        engine_.evaluator(data_.search, progress_, "overlap and loss with every indexer");
+    OverlapPass pass = measure_overlap(evaluator, engine_.backend(), record.baseline,
+                                       model_.config.index_topk, data_.search.longest());
+    if (!journal_.baseline()) journal_.record_baseline(pass.losses);
+    if (*journal_.baseline() != pass.losses) {
+      throw ResumeMismatch({"the run folder holds losses of another machine or build",
+                            "the journal's baseline", "the all-Full losses differ in their last bits",
+                            "continue where it began, another --output, or --restart"});
+    }
+    overlap_ = std::move(pass.overlap);
+    record.baseline_loss = evaluator.mean(pass.losses);
+    record.baseline_losses = std::move(pass.losses);
+    progress_.note(fmt::format("all-Full loss {}", loss_text(record.baseline_loss)));
+  }
+
+  void search(RunRecord& record) {
+    const std::size_t target = targets_.back().full;
+    const std::size_t steps = record.baseline.full_count() - target;
+    std::size_t current = 0;
+    Evaluator evaluator = engine_.evaluator(data_.search, progress_, "searching");
+    evaluator.set_progress([&](std::size_t done, std::size_t total) {
+      progress_.update(fmt::format("step {}/{}", current + 1, steps), done, total);
+    });
+    const auto tell = [&](std::size_t index, const Step& step, const char* how) {
+      progress_.note(fmt::format("step {}/{}  {}  layer {} shared  delta {}{}", index + 1, steps,
+                                 step.pattern.text(), step.removed,
+                                 delta_text(step.loss - record.baseline_loss), how));
+      current = index + 1;
+    };
+    const GreedyHooks hooks{
+        .replay =
+            [&](std::size_t index, const Pattern& before) {
+              auto step = journal_.replay(index, before, evaluator);
+              if (step) tell(index, *step, "  (from the journal)");
+              return step;
+            },
+        .record =
+            [&](std::size_t index, const Step& step) {
+              journal_.record(index, step);
+              tell(index, step, "");
+            }};
+    record.steps = greedy_search(evaluator, record.baseline, pinned_, target, hooks);
+  }
+
+  // Every chosen pattern again, alone: no shared prefix, no batch, the same bits.
+  void verify(RunRecord& record) {
+    Evaluator evaluator = engine_.evaluator(data_.search, progress_, "verifying from scratch");
+    for (const Request& request : targets_) {
+      const std::size_t steps = record.baseline.full_count() - request.full;
+      const Pattern pattern = steps == 0 ? record.baseline : record.steps[steps - 1].pattern;
+      const double expected = steps == 0 ? record.baseline_loss : record.steps[steps - 1].loss;
+      SequenceLosses losses = evaluator.losses(std::span(&pattern, 1)).front();
+      const double loss = evaluator.mean(losses);
+      if (loss != expected) {
+        throw InternalError({"the chosen pattern does not reproduce its loss", pattern.text(),
+                             fmt::format("{} in the search, {} alone", expected, loss),
+                             "report it with the journal"});
+      }
+      auto delta = paired_difference(losses, record.baseline_losses, evaluator.weights());
+      record.targets.push_back({request.text,
+                                {pattern, loss, std::move(losses), std::move(delta)},
+                                std::nullopt,
+                                std::nullopt});
+    }
+  }
+
+  void hold_out(RunRecord& record) {
+    Evaluator evaluator = engine_.evaluator(*data_.holdout, progress_, "held-out sequences");
+    std::vector<Pattern> patterns = {record.baseline};
+    for (const Target& target : record.targets) {
+      patterns.push_back(target.calibration.pattern);
+      patterns.push_back(
+          uniform_of_size(model_.has_indexer, target.calibration.pattern.full_count()));
+    }
+    const auto losses = evaluator.losses(patterns);
+    const auto measured = [&](std::size_t p) {
+      return Measured{patterns[p], evaluator.mean(losses[p]), losses[p],
+                      paired_difference(losses[p], losses[0], evaluator.weights())};
+    };
+    record.holdout = Holdout{summarise(*data_.holdout), evaluator.mean(losses[0]), losses[0]};
+    for (std::size_t t = 0; t < record.targets.size(); ++t) {
+      record.targets[t].holdout = measured(2 * t + 1);
+      record.targets[t].uniform_holdout = measured(2 * t + 2);
+    }
+  }
+
+  const Model& model_;
+  const std::vector<bool>& pinned_;
+  std::vector<Request> targets_;
+  const Data& data_;
+  Journal& journal_;
+  Progress& progress_;
+  Engine engine_;
+  Overlap overlap_;
+};
+
+Json write_outputs(const std::filesystem::path& folder, const RunRecord& record,
+                   const Overlap& overlap) {
+  write_overlap(folder / "overlap.h5", overlap, record.model, record.calibration);
+  write_png(folder / "heatmap.png", draw_heatmap(overlap, record.model.name));
+  for (std::size_t t = 0; t < record.targets.size(); ++t) {
+    const std::size_t kept = record.targets[t].calibration.pattern.full_count();
+    write_file(folder / pattern_file_name(t, record.targets.size(), kept),
+               to_pattern_yaml(record, t));
+  }
+  Json run = to_json(record, overlap);
+  write_file(folder / "run.json", run.dump(1) + "\n");
+  return run;
+}
+
+void print_result(const Json& run, const RunOptions& options, const CommonOptions& common) {
+  fmt::print("{}", common.json ? run.dump(1) + "\n" : summary_text(run, options.output));
+}
+
+int run_run(const RunOptions& options, const CommonOptions& common) {
+  check_device(options.engine.device);
+  Progress progress(progress_style(options.engine, common));
+  const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
+  const std::vector<bool> pinned = pinned_layers(options, model);
+  const std::vector<Request> targets = requests(options, model, pinned);
+  std::vector<std::string> warnings;
+  const Data data = load_data(options, model, progress, warnings);
+  const Fingerprint print = fingerprint(model, data, pinned, "cpu");
+
+  const std::filesystem::path folder = options.output;
+  prepare_folder(folder, {"journal.jsonl"});
+  Journal journal(folder / "journal.jsonl", print, options.restart);
+  if (options.restart) discard_outputs(folder);
+  if (journal.dropped_torn_line()) {
+    progress.note("the journal ended in a torn line, which was dropped: that step is done again");
+  }
+  if (const auto run = finished_run(folder, print, targets)) {
+    progress.note("this run is finished already");
+    print_result(*run, options, common);
+    return 0;
+  }
+  Run run(options, model, pinned, targets, data, journal, progress);
+  const RunRecord record = run.execute(print, warnings);
+  print_result(write_outputs(folder, record, run.overlap()), options, common);
+  return 0;
+}
+
+}  // namespace
+
+Command add_run(CLI::App& app, CommonOptions& common) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* command = app.add_subcommand(
+      "run", "Overlap, greedy search, verification on held-out data, and all files");
+  add_engine_options(*command, options->engine);
+  command
+      ->add_option("-k,--keep", options->keep,
+                   "Indexers to keep: a ratio (1/4) or a number of layers (12); several are nested")
+      ->delimiter(',')
+      ->type_name("N|A/B");
+  command->add_option("--remove", options->remove, "Indexers to remove instead")
+      ->delimiter(',')
+      ->type_name("K");
+  command->add_option("--pin-full", options->pin_full, "Layers that must stay F")->delimiter(',')
+      ->type_name("LAYER");
+  command
+      ->add_option("--holdout", options->holdout,
+                   "File, or share of the calibration sequences, to verify on; 0 for none")
+      ->type_name("FILE|SHARE")
+      ->capture_default_str();
+  command->add_option("-o,--output", options->output, "Run folder; a run there is continued")
+      ->type_name("DIR");
+  command->add_flag("--restart", options->restart, "Discard what the run folder holds");
+  add_common_options(*command, common);
+  return {command, {"model", "calibration", "output"},
+          [options, &common] { return run_run(*options, common); }};
+}
+
+}  // namespace indexcache

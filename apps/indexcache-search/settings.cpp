@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "settings.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+
+#include "core/error.h"
+#include "core/nearest_name.h"
+#include "io/files.h"
+
+namespace indexcache {
+namespace {
+
+struct Value {
+  std::vector<std::string> texts;
+  std::string origin;  // "file:line"
+};
+
+bool is_setting(const CLI::Option& option) {
+  const std::string name = option.get_single_name();
+  return name != "help" && name != "config" && name != "print-config";
+}
+
+std::vector<std::string> setting_names(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    if (is_setting(*option)) names.push_back(option->get_single_name());
+  }
+  return names;
+}
+
+[[noreturn]] void fail(const std::string& what, const std::string& where, const std::string& why,
+                       const std::string& remedy) {
+  throw UsageError({what, where, why, remedy});
+}
+
+Value read_value(const YAML::Node& node, const std::string& where) {
+  Value value{{}, where};
+  if (node.IsScalar()) {
+    value.texts.push_back(node.as<std::string>());
+  } else if (node.IsSequence()) {
+    for (const auto& entry : node) {
+      if (!entry.IsScalar()) fail("a setting is not a value or a list of values", where, "", "");
+      value.texts.push_back(entry.as<std::string>());
+    }
+  } else {
+    fail("a setting is not a value or a list of values", where, "", "");
+  }
+  return value;
+}
+
+void read_config(const std::string& path, const CLI::App& command,
+                 std::map<std::string, Value>& values) {
+  YAML::Node document;
+  try {
+    document = YAML::Load(read_file(path));
+  } catch (const YAML::Exception& error) {
+    fail("the configuration file is not valid YAML",
+         fmt::format("{}:{}", path, error.mark.line + 1), error.msg, "");
+  }
+  if (document.IsNull()) return;
+  if (!document.IsMap()) fail("the configuration file is not a map of settings", path, "", "");
+  const std::vector<std::string> known = setting_names(command);
+  for (const auto& entry : document) {
+    const std::string where = fmt::format("{}:{}", path, entry.first.Mark().line + 1);
+    if (!entry.first.IsScalar()) fail("a setting has no name", where, "", "");
+    const auto name = entry.first.as<std::string>();
+    if (std::ranges::find(known, name) == known.end()) {
+      const std::string near = nearest_name(name, known);
+      fail(fmt::format("unknown setting \"{}\"", name), where,
+           near.empty() ? "" : fmt::format("did you mean \"{}\"?", near),
+           fmt::format("known settings: {}", fmt::join(known, ", ")));
+    }
+    values[name] = read_value(entry.second, where);
+  }
+}
+
+std::string environment_name(const std::string& option) {
+  std::string name = "INDEXCACHE_";
+  for (char c : option) {
+    name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return name;
+}
+
+void apply(CLI::Option& option, const Value& value) {
+  try {
+    for (const std::string& text : value.texts) option.add_result(text);
+    option.run_callback();
+  } catch (const CLI::Error& error) {
+    fail(error.what(), value.origin, "", "");
+  }
+}
+
+void print_settings(const CLI::App& command, std::map<std::string, std::string>& origins) {
+  for (const CLI::Option* option : command.get_options()) {
+    if (!is_setting(*option)) continue;
+    const std::string name = option->get_single_name();
+    const auto results = option->results();
+    const std::string text = results.size() == 1 ? results[0]
+                             : results.empty()   ? option->get_default_str()
+                                                 : fmt::format("[{}]", fmt::join(results, ", "));
+    const std::string origin = origins.contains(name) ? origins[name] : "default";
+    fmt::print("{}: {}  # {}\n", name, text.empty() ? "null" : text, origin);
+  }
+}
+
+}  // namespace
+
+void add_settings_options(CLI::App& command) {
+  command.add_option("--config", "YAML file of settings, named as the options; may be repeated")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all();
+  command.add_flag_callback(
+      "--print-config", [] {}, "Print the merged settings and where each comes from");
+}
+
+bool merge_settings(CLI::App& command, const std::vector<std::string>& required) {
+  std::map<std::string, Value> from_files;
+  for (const std::string& path : command.get_option("--config")->results()) {
+    read_config(path, command, from_files);
+  }
+  std::map<std::string, std::string> origins;
+  for (CLI::Option* option : command.get_options()) {
+    if (!is_setting(*option)) continue;
+    const std::string name = option->get_single_name();
+    if (option->count() > 0) {
+      origins[name] = "command line";
+      continue;
+    }
+    const std::string variable = environment_name(name);
+    const char* text = std::getenv(variable.c_str());
+    if (const auto found = from_files.find(name); found != from_files.end()) {
+      apply(*option, found->second);
+      origins[name] = found->second.origin;
+    } else if (text != nullptr) {
+      apply(*option, {{text}, variable});
+      origins[name] = "environment " + variable;
+    }
+  }
+  if (command.get_option("--print-config")->count() > 0) {
+    print_settings(command, origins);
+    return true;
+  }
+  for (const std::string& name : required) {
+    if (origins.contains(name)) continue;
+    fail(fmt::format("{} is required", name), "command line", "",
+         fmt::format("give it on the command line, in --config or as {}", environment_name(name)));
+  }
+  return false;
+}
+
+}  // namespace indexcache

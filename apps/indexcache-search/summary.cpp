@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "summary.h"
+
+#include <fmt/format.h>
+
+#include "engine.h"
+
+namespace indexcache {
+namespace {
+
+// "+0.02894  95% [+0.02210, +0.03570]"
+std::string rise(const Json& measured) {
+  std::string text = delta_text(measured["delta"]);
+  const Json& interval = measured["delta_ci95"];
+  if (interval.is_null()) return text + "  (one sequence: no interval)";
+  return text + fmt::format("  95% [{}, {}]", delta_text(interval[0]), delta_text(interval[1]));
+}
+
+std::string target_text(const Json& run, const Json& target, const std::string& file) {
+  const auto layers = run["model"]["layers"].get<std::size_t>();
+  const auto kept = target["kept"].get<std::size_t>();
+  std::string text = fmt::format("\n{}\n  {} of {} layers keep their indexer ({:.0f} % of indexer work gone)\n",
+                                 target["pattern"].get<std::string>(), kept, layers,
+                                 100.0 * static_cast<double>(layers - kept) /
+                                     static_cast<double>(layers));
+  text += fmt::format("  calibration loss  {}\n", rise(target["calibration"]));
+  if (target.contains("holdout")) {
+    text += fmt::format("  held-out loss     {}\n", rise(target["holdout"]));
+    text += fmt::format("  uniform, held out {}\n", rise(target["uniform_holdout"]));
+  }
+  return text + fmt::format("  {}\n", file);
+}
+
+}  // namespace
+
+std::string pattern_file_name(std::size_t index, std::size_t count, std::size_t kept) {
+  return index + 1 == count ? "pattern.yaml" : fmt::format("pattern-{}F.yaml", kept);
+}
+
+std::string summary_text(const Json& run, const std::string& folder) {
+  std::string text = fmt::format(
+      "{}: loss {} with every indexer, on {} sequences ({} tokens)\n",
+      run["model"]["name"].get<std::string>(), loss_text(run["baseline"]["loss"]),
+      run["calibration"]["sequences"].get<std::size_t>(),
+      run["calibration"]["tokens"].get<std::int64_t>());
+  const Json& holdout = run["holdout"];
+  text += holdout.is_null()
+              ? "no held-out sequences: the result is not verified on data the search never saw\n"
+              : fmt::format("{} held-out sequences: loss {} with every indexer\n",
+                            holdout["sequences"].get<std::size_t>(),
+                            loss_text(holdout["baseline_loss"]));
+  const Json& targets = run["targets"];
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    const std::string name = pattern_file_name(t, targets.size(), targets[t]["kept"]);
+    text += target_text(run, targets[t], folder + "/" + name);
+  }
+  for (const Json& warning : run["warnings"]) {
+    text += fmt::format("\nwarning: {}", warning.get<std::string>());
+  }
+  text += fmt::format("\n{0}/run.json  {0}/overlap.h5  {0}/heatmap.png\n", folder);
+  text += fmt::format("next: indexcache-search eval MODEL {}/pattern.yaml --calibration OTHER_DATA\n",
+                      folder);
+  return text;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# One static library a layer. Its link line states which layers it may include: headers of other
+# layers are found through the one include root, so tests/include_direction.py checks the rest.
+
+add_library(indexcache_options INTERFACE)
+target_include_directories(indexcache_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_compile_options(indexcache_options INTERFACE
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi
+  $<$<BOOL:${INDEXCACHE_WERROR}>:-Werror>)
+if(INDEXCACHE_SANITIZE)
+  target_compile_options(indexcache_options INTERFACE
+    -fsanitize=${INDEXCACHE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(indexcache_options INTERFACE -fsanitize=${INDEXCACHE_SANITIZE})
+endif()
+
+# indexcache_layer(name SOURCES … PUBLIC … PRIVATE …)
+function(indexcache_layer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(indexcache_${name} STATIC ${arg_SOURCES})
+  target_link_libraries(indexcache_${name}
+    PUBLIC indexcache_options ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
+endfunction()

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a device must be able to do: the coarse operations of the DSA forward pass.
+//
+// The decoder (src/model) is written once over this interface; src/backend/cpu is the readable
+// reference. Laws of every operation:
+//  - float32 values; products and sums in float32 at least; no TF32.
+//  - A row's result depends on its own segment (sequence) alone, never on what else is in the
+//    batch, nor on the number of threads: this makes losses comparable bit for bit.
+//  - Reductions have one fixed order: same device, same bits.
+//  - Shapes are the caller's duty; operations do not allocate results unless they return them.
+// Shapes below: rows = layout.total; H, A, rq, rk, dn, dr, dv, Ni, Di, K, E, P as in docs/numerics.md.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/tensor.h"
+
+namespace indexcache {
+
+// Where the two members of a rotated pair stand (docs/numerics.md, RoPE).
+enum class RopeLayout { interleaved, half_split };
+
+enum class Store { assign, accumulate };
+
+// noaux_tc routing (sigmoid scores, group-limited).
+struct RouterRule {
+  std::int64_t groups;         // n_group
+  std::int64_t kept_groups;    // topk_group
+  std::int64_t experts_used;   // num_experts_per_tok
+  bool normalise;              // norm_topk_prob
+  float scale;                 // routed_scaling_factor
+};
+
+struct ExpertWeights {
+  std::vector<Tensor> gate_up;  // per expert [2 * I, H]: gate rows, then up rows
+  std::vector<Tensor> down;     // per expert [H, I]
+};
+
+struct Routing {
+  Tensor experts;  // i32 [rows, P], ascending in each row
+  Tensor weights;  // f32 [rows, P]
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // For records and fingerprints, such as "cpu".
+  virtual std::string name() const = 0;
+
+  virtual Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32) = 0;
+  virtual Tensor upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) = 0;
+  virtual Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
+                        std::int64_t cols) = 0;
+  virtual std::vector<float> download(const Tensor& tensor) = 0;
+  virtual std::vector<std::int32_t> download_indices(const Tensor& tensor) = 0;
+
+  // out[r] = table[tokens[r]]; tokens i32 [rows, 1], table [V, H].
+  virtual void embed(const Tensor& tokens, const Tensor& table, const Tensor& out) = 0;
+
+  // out = weight * x / sqrt(mean(x^2) + eps), a row at a time; out may be x.
+  virtual void rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
+                        const Tensor& out) = 0;
+
+  // out = weight * (x - mean) / sqrt(variance + eps) + bias; out may be x.
+  virtual void layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                          const Tensor& bias, float eps, const Tensor& out) = 0;
+
+  // out (+)= x weight^T; x [rows, in], weight [out, in].
+  virtual void linear(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                      const Tensor& out, Store store = Store::assign) = 0;
+
+  // out_h = x_h W_h^T for every head; weight [heads * out.width, x.width].
+  virtual void head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
+                           const Heads& out) = 0;
+
+  // Rotates every head of x by its row's position; cosines and sines [positions, x.width / 2].
+  // Pairs are read and written in `layout`; out may be x.
+  virtual void rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
+                    const Tensor& sines, RopeLayout layout, const Heads& out) = 0;
+
+  // Copies each segment of `from` to the rows of the same sequence and positions of `to`.
+  virtual void copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
+                         const Tensor& out) = 0;
+
+  // Lightning indexer and total-order top-k:
+  //   score(t, u) = sum_h head_weights[t, h] * ReLU(queries[t, h] . keys[u]),  u <= t
+  // queries [rows, Ni * Di], head_weights [rows, Ni], keys [key_rows, Di]. Every query must have
+  // more than k candidates. Of them the k with the highest score are taken, the lower position
+  // first among equals, and written in ascending order to sets, i32 [rows, k].
+  virtual void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
+                          const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) = 0;
+
+  // Absorbed MLA over the selected positions (all u <= t where `sets` is empty):
+  //   out[t, h] = sum_u softmax_u(scale * queries[t, h] . latents[u]) latents[u][:rk]
+  // queries A heads of width rk + dr, latents [key_rows, rk + dr], out A heads of width rk.
+  virtual void sparse_attention(const RowLayout& rows, const Heads& queries,
+                                const RowLayout& key_rows, const Tensor& latents,
+                                const Tensor& sets, float scale, const Heads& out) = 0;
+
+  // out += down(silu(gate(x)) * up(x)); gate_up [2 * I, H] holds gate rows, then up rows.
+  virtual void gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
+                         const Tensor& down, const Tensor& out) = 0;
+
+  // Chooses experts from logits [rows, E]; bias [1, E] orders the choice, it does not enter the
+  // weights. Ties go to the lower expert.
+  virtual Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
+                        const RouterRule& rule) = 0;
+
+  // out += sum over the row's experts of weight * MLP_expert(x).
+  virtual void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+                       const ExpertWeights& weights, const Tensor& out) = 0;
+
+  // Negative log-likelihood of targets (i32 [rows, 1]; rows with a negative one are skipped) under
+  // x lm_head^T: the sum over each segment, in float64. Logits are never held for all rows.
+  virtual std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x,
+                                              const Tensor& lm_head, const Tensor& targets) = 0;
+
+  // |A ∩ B| summed over the queries of each bucket, for every pair of layers: int64
+  // [buckets, L, L], symmetric. sets[l] is layer l's i32 [rows, K], ascending in each row; bucket b
+  // holds positions below bucket_ends[b] (ascending, the last one above every position).
+  virtual std::vector<std::int64_t> overlap_counts(const RowLayout& rows,
+                                                   const std::vector<Tensor>& sets,
+                                                   std::span<const std::int64_t> bucket_ends) = 0;
+};
+
+}  // namespace indexcache

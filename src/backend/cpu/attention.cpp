@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention over selected positions in the absorbed (MQA) form: every head reads the same latent
+// row, so a row fetched from memory serves all of them.
+#include <cmath>
+#include <cstdint>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/lanes.h"
+#include "backend/cpu/matrix.h"
+#include "backend/cpu/tiles.h"
+
+namespace indexcache {
+
+using cpu::for_each_tile;
+using cpu::kLanes;
+using cpu::Lanes;
+using cpu::load;
+using cpu::MatrixMap;
+using cpu::row_of;
+using cpu::Tile;
+
+namespace {
+
+constexpr std::int64_t kQueryRows = 32;
+
+struct Probabilities;
+
+// One query: the latent rows it attends to, in ascending position.
+struct Selection {
+  const float* latents;      // row of position 0
+  std::int64_t stride;
+  const std::int32_t* set;   // null: positions 0 .. count - 1
+  std::int64_t count;
+
+  const float* row(std::int64_t i) const {
+    return latents + (set == nullptr ? i : set[i]) * stride;
+  }
+};
+
+// scores[h][i] = scale * queries_h . row_i for kHeads heads at a time.
+template <int kHeads>
+void score_heads(const Selection& keys, const float* queries, std::int64_t head_stride,
+                 std::int64_t width, float scale, float* scores, std::int64_t score_stride) {
+  for (std::int64_t i = 0; i < keys.count; ++i) {
+    const float* row = keys.row(i);
+    Lanes total[kHeads] = {};
+    std::int64_t d = 0;
+    for (; d + kLanes <= width; d += kLanes) {
+      const Lanes key = load(row + d);
+      for (int h = 0; h < kHeads; ++h) total[h] += key * load(queries + h * head_stride + d);
+    }
+    for (int h = 0; h < kHeads; ++h) {
+      float score = cpu::sum(total[h]);
+      for (std::int64_t e = d; e < width; ++e) score += row[e] * queries[h * head_stride + e];
+      scores[h * score_stride + i] = scale * score;
+    }
+  }
+}
+
+void softmax(float* scores, std::int64_t count) {
+  const float peak = cpu::max(scores, count);
+  cpu::ArrayMap row(scores, count);
+  row = (row - peak).exp();
+  const float factor = 1.0f / cpu::sum(scores, count);
+  for (std::int64_t i = 0; i < count; ++i) scores[i] *= factor;
+}
+
+// out_h[d .. d + 16 * kVectors) = sum_i probability[h][i] * row_i, positions in ascending order.
+template <int kHeads, int kVectors>
+void mix_columns(const Selection& keys, const float* probabilities, std::int64_t stride,
+                 std::int64_t d, float* out, std::int64_t head_stride) {
+  Lanes total[kHeads][kVectors] = {};
+  for (std::int64_t i = 0; i < keys.count; ++i) {
+    const float* row = keys.row(i) + d;
+    for (int v = 0; v < kVectors; ++v) {
+      const Lanes value = load(row + v * kLanes);
+      for (int h = 0; h < kHeads; ++h) total[h][v] += probabilities[h * stride + i] * value;
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kVectors; ++v) {
+      cpu::store(out + h * head_stride + d + v * kLanes, total[h][v]);
+    }
+  }
+}
+
+template <int kHeads>
+void mix_heads(const Selection& keys, const float* probabilities, std::int64_t stride,
+               std::int64_t width, float* out, std::int64_t head_stride) {
+  std::int64_t d = 0;
+  for (; d + 2 * kLanes <= width; d += 2 * kLanes) {
+    mix_columns<kHeads, 2>(keys, probabilities, stride, d, out, head_stride);
+  }
+  for (; d + kLanes <= width; d += kLanes) {
+    mix_columns<kHeads, 1>(keys, probabilities, stride, d, out, head_stride);
+  }
+  for (; d < width; ++d) {
+    for (int h = 0; h < kHeads; ++h) {
+      float total = 0;
+      for (std::int64_t i = 0; i < keys.count; ++i) {
+        total += probabilities[h * stride + i] * keys.row(i)[d];
+      }
+      out[h * head_stride + d] = total;
+    }
+  }
+}
+
+template <int kHeads>
+void attend(const Selection& keys, const float* queries, const Heads& query_heads, float scale,
+            float* out, const Heads& out_heads) {
+  auto scores = cpu::scratch<Probabilities>(kHeads, keys.count);
+  score_heads<kHeads>(keys, queries, query_heads.stride, query_heads.width, scale, scores.data(),
+                      keys.count);
+  for (int h = 0; h < kHeads; ++h) softmax(scores.data() + h * keys.count, keys.count);
+  mix_heads<kHeads>(keys, scores.data(), keys.count, out_heads.width, out, out_heads.stride);
+}
+
+}  // namespace
+
+void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
+                                  const RowLayout& key_rows, const Tensor& latents,
+                                  const Tensor& sets, float scale, const Heads& out) {
+  for_each_tile(rows, kQueryRows, [&](const Tile& tile) {
+    for (std::int64_t i = 0; i < tile.rows; ++i) {
+      const std::int64_t row = tile.first_row + i;
+      Selection keys{row_of(latents, key_rows.segments[tile.segment].first_row), latents.stride(),
+                     nullptr, tile.first_position + i + 1};
+      if (!sets.empty()) {
+        keys.set = sets.data<std::int32_t>() + row * sets.stride();
+        keys.count = sets.cols();
+      }
+      std::int64_t head = 0;
+      const float* q = row_of(queries.tensor, row);
+      float* z = row_of(out.tensor, row);
+      for (; head + 4 <= queries.count; head += 4) {
+        attend<4>(keys, q + head * queries.stride, queries, scale, z + head * out.stride, out);
+      }
+      for (; head < queries.count; ++head) {
+        attend<1>(keys, q + head * queries.stride, queries, scale, z + head * out.stride, out);
+      }
+    }
+  });
+}
+
+}  // namespace indexcache

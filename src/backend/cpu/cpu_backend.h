@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reference implementation: float32, Eigen for matrix products, OpenMP over tiles of rows.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace indexcache {
+
+class CpuBackend : public Backend {
+ public:
+  // `threads` 0 takes what OpenMP offers.
+  explicit CpuBackend(int threads = 0);
+
+  std::string name() const override { return "cpu"; }
+
+  Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype) override;
+  Tensor upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
+  Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
+                std::int64_t cols) override;
+  std::vector<float> download(const Tensor& tensor) override;
+  std::vector<std::int32_t> download_indices(const Tensor& tensor) override;
+
+  void embed(const Tensor& tokens, const Tensor& table, const Tensor& out) override;
+  void rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
+                const Tensor& out) override;
+  void layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  float eps, const Tensor& out) override;
+  void linear(const RowLayout& rows, const Tensor& x, const Tensor& weight, const Tensor& out,
+              Store store) override;
+  void head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
+                   const Heads& out) override;
+  void rope(const RowLayout& rows, const Heads& x, const Tensor& cosines, const Tensor& sines,
+            RopeLayout layout, const Heads& out) override;
+  void copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
+                 const Tensor& out) override;
+  void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
+                  const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) override;
+  void sparse_attention(const RowLayout& rows, const Heads& queries, const RowLayout& key_rows,
+                        const Tensor& latents, const Tensor& sets, float scale,
+                        const Heads& out) override;
+  void gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up, const Tensor& down,
+                 const Tensor& out) override;
+  Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
+                const RouterRule& rule) override;
+  void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+               const ExpertWeights& weights, const Tensor& out) override;
+  std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x,
+                                      const Tensor& lm_head, const Tensor& targets) override;
+  std::vector<std::int64_t> overlap_counts(const RowLayout& rows, const std::vector<Tensor>& sets,
+                                           std::span<const std::int64_t> bucket_ends) override;
+};
+
+}  // namespace indexcache

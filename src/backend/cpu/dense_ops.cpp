@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operations on rows by themselves: embedding, norms, RoPE, matrix products, the gated MLP.
+#include <cmath>
+#include <cstring>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/lanes.h"
+#include "backend/cpu/matrix.h"
+#include "backend/cpu/tiles.h"
+
+namespace indexcache {
+
+using cpu::block;
+using cpu::for_each_tile;
+using cpu::row_of;
+using cpu::Tile;
+
+namespace {
+
+// Rows a matrix product takes at once: enough to pay for packing the weight, few enough that the
+// tiles of one sequence keep several threads busy.
+constexpr std::int64_t kProductRows = 128;
+constexpr std::int64_t kVectorRows = 64;
+
+struct GateUp;
+
+void rotate(const float* x, const float* cosines, const float* sines, std::int64_t pairs,
+            RopeLayout layout, float* out) {
+  const std::int64_t step = layout == RopeLayout::interleaved ? 2 : 1;
+  const std::int64_t partner = layout == RopeLayout::interleaved ? 1 : pairs;
+  for (std::int64_t j = 0; j < pairs; ++j) {
+    const float u = x[j * step];
+    const float v = x[j * step + partner];
+    out[j * step] = u * cosines[j] - v * sines[j];
+    out[j * step + partner] = u * sines[j] + v * cosines[j];
+  }
+}
+
+}  // namespace
+
+namespace cpu {
+
+void swiglu(MatrixMap& gate_up) {
+  const std::int64_t width = gate_up.cols() / 2;
+  for (std::int64_t row = 0; row < gate_up.rows(); ++row) {
+    ArrayMap gate(gate_up.data() + row * gate_up.outerStride(), width);
+    const ArrayMap up(gate.data() + width, width);
+    gate = gate / (1.0f + (-gate).exp()) * up;
+  }
+}
+
+}  // namespace cpu
+
+void CpuBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor& out) {
+  const auto* ids = tokens.data<std::int32_t>();
+  for (std::int64_t row = 0; row < tokens.rows(); ++row) {
+    std::memcpy(row_of(out, row), row_of(table, ids[row]),
+                static_cast<std::size_t>(table.cols()) * sizeof(float));
+  }
+}
+
+void CpuBackend::rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
+                          const Tensor& out) {
+  const std::int64_t n = x.cols();
+  const float* scale = weight.data<float>();
+  for_each_tile(rows, kVectorRows, [&](const Tile& tile) {
+    for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
+      const float* in = row_of(x, row);
+      float* result = row_of(out, row);
+      const float mean_square = cpu::dot(in, in, n) / static_cast<float>(n);
+      const float factor = 1.0f / std::sqrt(mean_square + eps);
+      for (std::int64_t i = 0; i < n; ++i) result[i] = scale[i] * (in[i] * factor);
+    }
+  });
+}
+
+void CpuBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                            const Tensor& bias, float eps, const Tensor& out) {
+  const std::int64_t n = x.cols();
+  const float* scale = weight.data<float>();
+  const float* shift = bias.data<float>();
+  for_each_tile(rows, kVectorRows, [&](const Tile& tile) {
+    for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
+      const float* in = row_of(x, row);
+      float* result = row_of(out, row);
+      const float mean = cpu::sum(in, n) / static_cast<float>(n);
+      for (std::int64_t i = 0; i < n; ++i) result[i] = in[i] - mean;
+      const float variance = cpu::dot(result, result, n) / static_cast<float>(n);
+      const float factor = 1.0f / std::sqrt(variance + eps);
+      for (std::int64_t i = 0; i < n; ++i) result[i] = scale[i] * (result[i] * factor) + shift[i];
+    }
+  });
+}
+
+void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                        const Tensor& out, Store store) {
+  const auto transposed = cpu::whole(weight).transpose();
+  for_each_tile(rows, kProductRows, [&](const Tile& tile) {
+    auto result = block(out, tile.first_row, tile.rows);
+    if (store == Store::assign) {
+      result.noalias() = block(x, tile.first_row, tile.rows) * transposed;
+    } else {
+      result.noalias() += block(x, tile.first_row, tile.rows) * transposed;
+    }
+  });
+}
+
+void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
+                             const Heads& out) {
+  for_each_tile(rows, kProductRows, [&](const Tile& tile) {
+    for (std::int64_t head = 0; head < x.count; ++head) {
+      const auto in = x.tensor.columns(head * x.stride, x.width);
+      const auto target = out.tensor.columns(head * out.stride, out.width);
+      const auto matrix = block(weight, head * out.width, out.width);
+      block(target, tile.first_row, tile.rows).noalias() =
+          block(in, tile.first_row, tile.rows) * matrix.transpose();
+    }
+  });
+}
+
+void CpuBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
+                      const Tensor& sines, RopeLayout layout, const Heads& out) {
+  for_each_tile(rows, kVectorRows, [&](const Tile& tile) {
+    for (std::int64_t row = 0; row < tile.rows; ++row) {
+      const float* c = row_of(cosines, tile.first_position + row);
+      const float* s = row_of(sines, tile.first_position + row);
+      for (std::int64_t head = 0; head < x.count; ++head) {
+        rotate(row_of(x.tensor, tile.first_row + row) + head * x.stride, c, s, x.width / 2, layout,
+               row_of(out.tensor, tile.first_row + row) + head * out.stride);
+      }
+    }
+  });
+}
+
+void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
+                           const Tensor& down, const Tensor& out) {
+  for_each_tile(rows, kProductRows, [&](const Tile& tile) {
+    auto hidden = cpu::scratch<GateUp>(tile.rows, gate_up.rows());
+    hidden.noalias() = block(x, tile.first_row, tile.rows) * cpu::whole(gate_up).transpose();
+    cpu::swiglu(hidden);
+    block(out, tile.first_row, tile.rows).noalias() +=
+        hidden.leftCols(gate_up.rows() / 2) * cpu::whole(down).transpose();
+  });
+}
+
+}  // namespace indexcache

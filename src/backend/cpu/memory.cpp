@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Storage of the CPU backend: allocation, upload, download, and copies between row layouts.
+#include <fmt/format.h>
+#include <malloc.h>
+#include <omp.h>
+
+#include <cstring>
+#include <new>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/tiles.h"
+#include "core/error.h"
+
+namespace indexcache {
+namespace {
+
+constexpr std::align_val_t kAlignment{64};
+
+// Bytes of one element row of a view.
+std::size_t row_bytes(const Tensor& tensor) {
+  return static_cast<std::size_t>(tensor.cols()) * size_of(tensor.dtype());
+}
+
+char* row_address(const Tensor& tensor, std::int64_t row) {
+  return tensor.data<char>() + row * tensor.stride() *
+                                   static_cast<std::int64_t>(size_of(tensor.dtype()));
+}
+
+template <typename T>
+std::vector<T> download_as(const Tensor& tensor) {
+  std::vector<T> values(static_cast<std::size_t>(tensor.rows() * tensor.cols()));
+  for (std::int64_t row = 0; row < tensor.rows(); ++row) {
+    std::memcpy(values.data() + row * tensor.cols(), row_address(tensor, row), row_bytes(tensor));
+  }
+  return values;
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend(int threads) {
+  if (threads > 0) omp_set_num_threads(threads);
+  // Activations of a few MiB come and go with every layer: keep their pages instead of returning
+  // them to the system and faulting them in again.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
+Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype) {
+  const std::size_t bytes = static_cast<std::size_t>(rows * cols) * size_of(dtype);
+  void* memory = ::operator new(bytes, kAlignment, std::nothrow);
+  if (memory == nullptr) {
+    throw ResourceError({"out of memory", fmt::format("a tensor of [{}, {}]", rows, cols),
+                         fmt::format("{:.1f} GiB were asked for", static_cast<double>(bytes) / 0x1p30),
+                         "fewer or shorter calibration sequences"});
+  }
+  const auto release = [](void* p) { ::operator delete(p, kAlignment); };
+  return {std::shared_ptr<void>(memory, release), rows, cols, dtype};
+}
+
+Tensor CpuBackend::upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) {
+  auto owner = std::make_shared<std::vector<float>>(std::move(values));
+  return {std::shared_ptr<void>(owner, owner->data()), rows, cols, DType::f32};
+}
+
+Tensor CpuBackend::upload(std::span<const std::int32_t> values, std::int64_t rows,
+                          std::int64_t cols) {
+  Tensor tensor = allocate(rows, cols, DType::i32);
+  std::memcpy(tensor.data<char>(), values.data(), values.size_bytes());
+  return tensor;
+}
+
+std::vector<float> CpuBackend::download(const Tensor& tensor) { return download_as<float>(tensor); }
+
+std::vector<std::int32_t> CpuBackend::download_indices(const Tensor& tensor) {
+  return download_as<std::int32_t>(tensor);
+}
+
+void CpuBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
+                           const Tensor& out) {
+  cpu::for_each_tile(from, 256, [&](const cpu::Tile& tile) {
+    const Segment& target = to.segments[tile.segment];
+    const std::int64_t first = target.first_row + tile.first_position - target.first_position;
+    for (std::int64_t row = 0; row < tile.rows; ++row) {
+      std::memcpy(row_address(out, first + row), row_address(x, tile.first_row + row),
+                  row_bytes(x));
+    }
+  });
+}
+
+}  // namespace indexcache

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// noaux_tc routing and the routed experts.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/lanes.h"
+#include "backend/cpu/matrix.h"
+#include "backend/cpu/tiles.h"
+
+namespace indexcache {
+
+using cpu::for_each_tile;
+using cpu::Matrix;
+using cpu::row_of;
+using cpu::Tile;
+
+namespace {
+
+constexpr std::int64_t kTokenRows = 256;
+
+struct ExpertInput;
+struct ExpertHidden;
+struct ExpertOutput;
+
+// Indices of the `count` largest values, the lower index first among equals, then ascending.
+std::vector<std::int32_t> largest(const std::vector<float>& values, std::int64_t count) {
+  std::vector<std::int32_t> order(values.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto middle = order.begin() + count;
+  std::ranges::partial_sort(order, middle, [&](std::int32_t a, std::int32_t b) {
+    const float va = values[static_cast<std::size_t>(a)];
+    const float vb = values[static_cast<std::size_t>(b)];
+    return va != vb ? va > vb : a < b;
+  });
+  order.resize(static_cast<std::size_t>(count));
+  std::ranges::sort(order);
+  return order;
+}
+
+// Group limit: the score of a group is the sum of its two largest choices; choices of groups that
+// are not among the best become -inf.
+void limit_groups(std::vector<float>& choices, const RouterRule& rule) {
+  const std::int64_t size = static_cast<std::int64_t>(choices.size()) / rule.groups;
+  std::vector<float> group_scores;
+  for (std::int64_t group = 0; group < rule.groups; ++group) {
+    std::vector<float> members(choices.begin() + group * size,
+                               choices.begin() + (group + 1) * size);
+    std::ranges::partial_sort(members, members.begin() + 2, std::greater<>());
+    group_scores.push_back(members[0] + members[1]);
+  }
+  const auto kept = largest(group_scores, rule.kept_groups);
+  for (std::int64_t group = 0; group < rule.groups; ++group) {
+    if (std::ranges::binary_search(kept, static_cast<std::int32_t>(group))) continue;
+    std::fill_n(choices.begin() + group * size, size, -std::numeric_limits<float>::infinity());
+  }
+}
+
+void route_row(const float* logits, const Tensor& bias, const RouterRule& rule,
+               std::int32_t* experts, float* weights) {
+  const auto count = static_cast<std::size_t>(bias.cols());
+  std::vector<float> probabilities(count);
+  std::vector<float> choices(count);
+  for (std::size_t e = 0; e < count; ++e) {
+    probabilities[e] = 1.0f / (1.0f + std::exp(-logits[e]));
+    choices[e] = probabilities[e] + bias.data<float>()[e];
+  }
+  if (rule.groups > 1) limit_groups(choices, rule);
+  const auto chosen = largest(choices, rule.experts_used);
+  float total = 1e-20f;
+  for (std::int32_t e : chosen) total += probabilities[static_cast<std::size_t>(e)];
+  const float factor = rule.normalise ? rule.scale / total : rule.scale;
+  for (std::size_t p = 0; p < chosen.size(); ++p) {
+    experts[p] = chosen[p];
+    weights[p] = probabilities[static_cast<std::size_t>(chosen[p])] * factor;
+  }
+}
+
+struct Visit {
+  std::int64_t row;
+  float weight;
+};
+
+// The rows of a tile that use each expert, in ascending order.
+std::vector<std::vector<Visit>> visits_by_expert(const Tile& tile, const Routing& routing,
+                                                 std::size_t experts) {
+  std::vector<std::vector<Visit>> visits(experts);
+  for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
+    const std::int64_t used = routing.experts.cols();
+    for (std::int64_t p = 0; p < used; ++p) {
+      const auto e = static_cast<std::size_t>(routing.experts.data<std::int32_t>()[row * used + p]);
+      visits[e].push_back({row, routing.weights.data<float>()[row * used + p]});
+    }
+  }
+  return visits;
+}
+
+// out[row] += weight * MLP(x[row]) for the rows of one expert.
+void run_expert(const std::vector<Visit>& visits, const Tensor& x, const Tensor& gate_up,
+                const Tensor& down, const Tensor& out) {
+  const auto count = static_cast<std::int64_t>(visits.size());
+  auto input = cpu::scratch<ExpertInput>(count, x.cols());
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::copy_n(row_of(x, visits[static_cast<std::size_t>(i)].row), x.cols(), &input(i, 0));
+  }
+  auto hidden = cpu::scratch<ExpertHidden>(count, gate_up.rows());
+  hidden.noalias() = input * cpu::whole(gate_up).transpose();
+  cpu::swiglu(hidden);
+  auto result = cpu::scratch<ExpertOutput>(count, down.rows());
+  result.noalias() = hidden.leftCols(gate_up.rows() / 2) * cpu::whole(down).transpose();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Visit& visit = visits[static_cast<std::size_t>(i)];
+    float* target = row_of(out, visit.row);
+    for (std::int64_t c = 0; c < down.rows(); ++c) target[c] += visit.weight * result(i, c);
+  }
+}
+
+}  // namespace
+
+Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
+                          const RouterRule& rule) {
+  Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
+                  allocate(rows.total, rule.experts_used, DType::f32)};
+  for_each_tile(rows, kTokenRows, [&](const Tile& tile) {
+    for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
+      route_row(row_of(logits, row), bias, rule,
+                routing.experts.data<std::int32_t>() + row * rule.experts_used,
+                routing.weights.data<float>() + row * rule.experts_used);
+    }
+  });
+  return routing;
+}
+
+void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+                         const ExpertWeights& weights, const Tensor& out) {
+  for_each_tile(rows, kTokenRows, [&](const Tile& tile) {
+    const auto visits = visits_by_expert(tile, routing, weights.down.size());
+    for (std::size_t e = 0; e < visits.size(); ++e) {
+      if (!visits[e].empty()) run_expert(visits[e], x, weights.gate_up[e], weights.down[e], out);
+    }
+  });
+}
+
+}  // namespace indexcache

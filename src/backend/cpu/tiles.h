@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parallel loops over fixed tiles of rows. A tile never crosses a segment and is cut at the same
+// positions whatever else is in the batch: with it, every shape that reaches a matrix product, and
+// so every bit, is a property of the sequence alone. The number of threads decides only who
+// computes a tile.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "backend/tensor.h"
+
+namespace indexcache::cpu {
+
+struct Tile {
+  std::size_t segment;          // index in the layout
+  std::int64_t first_row;       // in the tensor
+  std::int64_t rows;
+  std::int64_t first_position;  // in the sequence
+};
+
+inline std::vector<Tile> tiles_of(const RowLayout& layout, std::int64_t tile_rows) {
+  std::vector<Tile> tiles;
+  for (std::size_t s = 0; s < layout.segments.size(); ++s) {
+    const Segment& segment = layout.segments[s];
+    for (std::int64_t row = 0; row < segment.rows; row += tile_rows) {
+      tiles.push_back({s, segment.first_row + row, std::min(tile_rows, segment.rows - row),
+                       segment.first_position + row});
+    }
+  }
+  return tiles;
+}
+
+template <typename Body>
+void for_each_tile(const RowLayout& layout, std::int64_t tile_rows, const Body& body) {
+  const std::vector<Tile> tiles = tiles_of(layout, tile_rows);
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < tiles.size(); ++i) body(tiles[i]);
+}
+
+}  // namespace indexcache::cpu

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrices in a backend's memory, and which rows of them belong to which positions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace indexcache {
+
+// A row-major matrix, or a view of some of its columns. Copies share the storage. `data` is an
+// address of the backend that allocated it: only that backend may follow it.
+class Tensor {
+ public:
+  Tensor() = default;
+  Tensor(std::shared_ptr<void> storage, std::int64_t rows, std::int64_t cols, DType dtype)
+      : data_(storage.get()),
+        storage_(std::move(storage)),
+        rows_(rows),
+        cols_(cols),
+        stride_(cols),
+        dtype_(dtype) {}
+
+  bool empty() const { return data_ == nullptr; }
+  std::int64_t rows() const { return rows_; }
+  std::int64_t cols() const { return cols_; }
+  std::int64_t stride() const { return stride_; }  // elements from one row to the next
+  DType dtype() const { return dtype_; }
+
+  template <typename T>
+  T* data() const {
+    return static_cast<T*>(data_);
+  }
+
+  // Columns [first, first + count) of every row; shares the storage.
+  Tensor columns(std::int64_t first, std::int64_t count) const {
+    Tensor view = *this;
+    view.data_ = static_cast<char*>(data_) + first * static_cast<std::int64_t>(size_of(dtype_));
+    view.cols_ = count;
+    return view;
+  }
+
+ private:
+  void* data_ = nullptr;
+  std::shared_ptr<void> storage_;
+  std::int64_t rows_ = 0;
+  std::int64_t cols_ = 0;
+  std::int64_t stride_ = 0;
+  DType dtype_ = DType::f32;
+};
+
+// One vector a head inside each row: head h is columns [h * stride, h * stride + width).
+struct Heads {
+  Tensor tensor;
+  std::int64_t count;
+  std::int64_t stride;
+  std::int64_t width;
+};
+
+// Consecutive positions of one sequence in the row dimension of tensors.
+struct Segment {
+  std::int64_t first_row;
+  std::int64_t rows;
+  std::int64_t first_position;
+};
+
+// Segment s of every layout of one sweep is sequence s; a segment may be empty.
+struct RowLayout {
+  std::vector<Segment> segments;
+  std::int64_t total = 0;
+
+  void append(std::int64_t rows, std::int64_t first_position) {
+    segments.push_back({total, rows, first_position});
+    total += rows;
+  }
+};
+
+}  // namespace indexcache

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// SIGINT and SIGTERM end a run between two layers: what the journal holds stays, nothing is torn.
+#pragma once
+
+#include <exception>
+
+namespace indexcache {
+
+class Interrupted : public std::exception {
+ public:
+  explicit Interrupted(int signal) : signal_(signal) {}
+  int signal() const { return signal_; }
+  const char* what() const noexcept override { return "interrupted"; }
+
+ private:
+  int signal_;
+};
+
+// The first signal is noted, a second one of the same kind ends the process at once.
+void install_interrupt_handlers();
+
+// Throws Interrupted once a signal was noted. Cheap: one load.
+void check_interrupt();
+
+}  // namespace indexcache

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Narration of a long job on stderr: a rewritten line on a terminal, plain lines elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+namespace indexcache {
+
+class Progress {
+ public:
+  enum class Style { silent, lines, terminal };
+
+  explicit Progress(Style style) : style_(style) {}
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  ~Progress() { finish_line(); }
+
+  // terminal if stderr is one (and TERM is not "dumb"), else lines.
+  static Style detect();
+
+  // A line that stays.
+  void note(const std::string& text);
+
+  // `done` of `total` units of `stage` are finished. On a terminal the line is rewritten and shows
+  // the time left once a twentieth is done; elsewhere a line is printed at most every 30 s, so
+  // that nothing looks hung.
+  void update(const std::string& stage, std::size_t done, std::size_t total);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void finish_line();
+
+  Style style_;
+  bool line_open_ = false;
+  std::string stage_;
+  Clock::time_point stage_start_ = Clock::now();
+  Clock::time_point last_print_ = Clock::now();
+};
+
+// "0:07", "12:30", "3:04:05".
+std::string format_duration(double seconds);
+
+}  // namespace indexcache

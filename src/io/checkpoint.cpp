@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "core/error.h"
+#include "io/files.h"
+#include "io/json.h"
+
+namespace indexcache {
+namespace {
+
+constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr const char* kSingleName = "model.safetensors";
+constexpr const char* kRemedy = "download the checkpoint again, or check the path";
+
+// An index is untrusted input: a shard must be a plain file name inside the folder.
+void check_plain_name(const std::string& file, const std::string& where) {
+  if (!file.empty() && file.front() != '.' && file.find('/') == std::string::npos &&
+      file.find('\\') == std::string::npos && file.find('\0') == std::string::npos) {
+    return;
+  }
+  throw InputError({"the index names a shard outside the checkpoint folder", where,
+                    fmt::format("\"{}\" is not a plain file name", file), kRemedy});
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(const std::filesystem::path& folder) : folder_(folder) {
+  if (!std::filesystem::is_directory(folder)) {
+    throw InputError({"the model folder does not exist", folder.string(),
+                      "a Hugging Face folder with config.json and safetensors files is needed",
+                      "check the path"});
+  }
+  if (std::filesystem::exists(folder / kIndexName)) {
+    open_indexed(folder / kIndexName);
+  } else if (std::filesystem::exists(folder / kSingleName)) {
+    open_shard(kSingleName);
+  } else {
+    throw InputError({"no weights in the model folder", folder.string(),
+                      fmt::format("neither {} nor {} is there", kSingleName, kIndexName), kRemedy});
+  }
+}
+
+void Checkpoint::open_shard(const std::string& file) {
+  shards_.push_back(std::make_unique<SafetensorsFile>(folder_ / file));
+  const SafetensorsFile& shard = *shards_.back();
+  for (const auto& [name, tensor] : shard.tensors()) {
+    const auto [entry, inserted] = tensors_.emplace(name, Entry{&shard, &tensor});
+    if (inserted) continue;
+    throw InputError({"a tensor stands in two shards", shard.path().string() + ": " + name,
+                      "also in " + entry->second.file->path().string(), kRemedy});
+  }
+}
+
+void Checkpoint::open_indexed(const std::filesystem::path& index) {
+  const Json json = parse_json(read_file(index), index.string(), kRemedy);
+  const auto map = json.is_object() ? json.find("weight_map") : json.end();
+  if (!json.is_object() || map == json.end() || !map->is_object()) {
+    throw InputError({"the shard index has no weight_map", index.string(), "", kRemedy});
+  }
+  std::set<std::string> files;
+  for (const auto& [name, file] : map->items()) {
+    const std::string where = index.string() + ": " + name;
+    if (!file.is_string()) {
+      throw InputError({"the shard index is malformed", where, "not a file name", kRemedy});
+    }
+    check_plain_name(file.get<std::string>(), where);
+    files.insert(file.get<std::string>());
+  }
+  for (const std::string& file : files) {
+    if (!std::filesystem::exists(folder_ / file)) {
+      throw InputError({"a shard is missing", (folder_ / file).string(),
+                        fmt::format("{} names it", index.filename().string()), kRemedy});
+    }
+    open_shard(file);
+  }
+  for (const auto& [name, file] : map->items()) {
+    const auto found = tensors_.find(name);
+    const std::string listed = file.get<std::string>();
+    if (found != tensors_.end() && found->second.file->path().filename() == listed) continue;
+    throw InputError({"a shard lacks a tensor that the index places in it",
+                      (folder_ / listed).string() + ": " + name, "", kRemedy});
+  }
+}
+
+const RawTensor& Checkpoint::tensor(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found != tensors_.end()) return *found->second.tensor;
+  throw InputError({"a tensor is missing from the checkpoint", folder_.string() + ": " + name,
+                    "config.json implies it", kRemedy});
+}
+
+std::string Checkpoint::where(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  const auto& path = found == tensors_.end() ? folder_ : found->second.file->path();
+  return path.string() + ": " + name;
+}
+
+std::int64_t Checkpoint::total_bytes() const {
+  std::int64_t total = 0;
+  for (const auto& [name, entry] : tensors_) {
+    total += static_cast<std::int64_t>(entry.tensor->bytes.size());
+  }
+  return total;
+}
+
+std::string Checkpoint::layout_sha256() const {
+  std::string text;
+  for (const auto& shard : shards_) {
+    text += fmt::format("{} {} {}\n", shard->path().filename().string(), shard->file_bytes(),
+                        shard->header_sha256());
+  }
+  return sha256(text);
+}
+
+}  // namespace indexcache

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "core/error.h"
+#include "io/mapped_file.h"
+
+namespace indexcache {
+namespace {
+
+[[noreturn]] void fail_writing(const std::filesystem::path& path, const std::string& why) {
+  throw ResourceError({"cannot write a file", path.string(), why,
+                       "free space on that disk, or choose another --output"});
+}
+
+void sync_path(const std::filesystem::path& path, int flags) {
+  const int fd = open(path.c_str(), flags | O_CLOEXEC);
+  if (fd < 0) fail_writing(path, std::strerror(errno));
+  const int result = fsync(fd);
+  const int error = errno;
+  close(fd);
+  // Some file systems cannot sync a folder; the file itself is safe by then.
+  if (result != 0 && error != EINVAL) fail_writing(path, std::strerror(error));
+}
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  const auto bytes = file.bytes();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::filesystem::path temporary_beside(const std::filesystem::path& path) {
+  std::filesystem::path temporary = path;
+  temporary += fmt::format(".tmp-{}", getpid());
+  return temporary;
+}
+
+void commit_temporary(const std::filesystem::path& temporary, const std::filesystem::path& path) {
+  sync_path(temporary, O_RDONLY);
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error) fail_writing(path, error.message());
+  const std::filesystem::path folder = path.parent_path();
+  sync_path(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
+}
+
+void discard_temporary(const std::filesystem::path& temporary) noexcept {
+  std::error_code ignored;
+  std::filesystem::remove(temporary, ignored);
+}
+
+void write_file(const std::filesystem::path& path, std::string_view content) {
+  replace_file(path, [&](const std::filesystem::path& temporary) {
+    errno = 0;
+    std::ofstream out(temporary, std::ios::binary);
+    out.write(content.data(), static_cast<std::streamsize>(content.size()));
+    out.close();
+    if (!out) fail_writing(path, errno != 0 ? std::strerror(errno) : "write failed");
+  });
+}
+
+std::string sha256(std::span<const std::byte> bytes) {
+  std::array<unsigned char, 32> digest{};
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) != 1) {
+    throw InternalError({"SHA-256 is not available", "OpenSSL", "", ""});
+  }
+  std::string text;
+  for (unsigned char byte : digest) text += fmt::format("{:02x}", byte);
+  return text;
+}
+
+std::string sha256(std::string_view text) { return sha256(std::as_bytes(std::span(text))); }
+
+}  // namespace indexcache

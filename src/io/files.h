@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole files: read at once, replaced atomically, hashed.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace indexcache {
+
+// Throws InputError when the file cannot be read.
+std::string read_file(const std::filesystem::path& path);
+
+// Makes `produce` write a temporary file beside `path`, syncs it and renames it over `path`: a
+// reader sees the old bytes or the new ones, never a part. Throws ResourceError when the disk or
+// the folder refuses; the old file is then untouched.
+template <typename Produce>
+void replace_file(const std::filesystem::path& path, Produce produce);
+
+void write_file(const std::filesystem::path& path, std::string_view content);
+
+// Lower-case hexadecimal SHA-256.
+std::string sha256(std::span<const std::byte> bytes);
+std::string sha256(std::string_view text);
+
+// Implementation of replace_file.
+std::filesystem::path temporary_beside(const std::filesystem::path& path);
+void commit_temporary(const std::filesystem::path& temporary, const std::filesystem::path& path);
+void discard_temporary(const std::filesystem::path& temporary) noexcept;
+
+template <typename Produce>
+void replace_file(const std::filesystem::path& path, Produce produce) {
+  const std::filesystem::path temporary = temporary_beside(path);
+  try {
+    produce(temporary);
+    commit_temporary(temporary, path);
+  } catch (...) {
+    discard_temporary(temporary);
+    throw;
+  }
+}
+
+}  // namespace indexcache

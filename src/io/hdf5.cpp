@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/hdf5.h"
+
+#include <fmt/format.h>
+#include <hdf5.h>
+
+#include "core/error.h"
+
+namespace indexcache {
+namespace {
+
+// Owns one HDF5 identifier; `Close` is the function of its kind.
+template <herr_t (*Close)(hid_t)>
+class Handle {
+ public:
+  explicit Handle(hid_t id) : id_(id) {}
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  ~Handle() {
+    if (id_ >= 0) Close(id_);
+  }
+  hid_t get() const { return id_; }
+  bool valid() const { return id_ >= 0; }
+
+ private:
+  hid_t id_;
+};
+
+using Dataset = Handle<H5Dclose>;
+using Dataspace = Handle<H5Sclose>;
+using Datatype = Handle<H5Tclose>;
+using Attribute = Handle<H5Aclose>;
+using Properties = Handle<H5Pclose>;
+
+// HDF5 prints its error stack to stderr unless told not to; messages here are our own.
+void silence_library() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+[[noreturn]] void fail_reading(const std::filesystem::path& path, const std::string& dataset,
+                               const std::string& why) {
+  throw InputError({"cannot read an HDF5 file",
+                    dataset.empty() ? path.string() : path.string() + ": " + dataset, why,
+                    "docs/formats.md describes the layout that is read"});
+}
+
+[[noreturn]] void fail_writing(const std::filesystem::path& path) {
+  throw ResourceError({"cannot write a file", path.string(), "HDF5 refused",
+                       "free space on that disk, or choose another --output"});
+}
+
+std::vector<hsize_t> extents(const std::vector<std::int64_t>& shape) {
+  return {shape.begin(), shape.end()};
+}
+
+}  // namespace
+
+Hdf5Reader::Hdf5Reader(const std::filesystem::path& path) : path_(path) {
+  silence_library();
+  if (!std::filesystem::exists(path)) fail_reading(path, "", "the file does not exist");
+  file_ = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  if (file_ < 0) fail_reading(path, "", "it is not a complete HDF5 file");
+}
+
+Hdf5Reader::~Hdf5Reader() {
+  if (file_ >= 0) H5Fclose(file_);
+}
+
+bool Hdf5Reader::contains(const std::string& dataset) const {
+  return H5Lexists(file_, dataset.c_str(), H5P_DEFAULT) > 0;
+}
+
+IntegerDataset Hdf5Reader::integers(const std::string& name) const {
+  const Dataset dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT));
+  if (!dataset.valid()) fail_reading(path_, name, "the dataset is not there");
+  const Datatype type(H5Dget_type(dataset.get()));
+  if (H5Tget_class(type.get()) != H5T_INTEGER) fail_reading(path_, name, "it is not of integers");
+  const Dataspace space(H5Dget_space(dataset.get()));
+  const int rank = H5Sget_simple_extent_ndims(space.get());
+  if (rank < 1) fail_reading(path_, name, "it is not an array");
+  std::vector<hsize_t> dims(static_cast<std::size_t>(rank));
+  H5Sget_simple_extent_dims(space.get(), dims.data(), nullptr);
+  // A claimed size is not trusted for an allocation: deflate, the tightest filter HDF5 has, turns
+  // at most 1,032 bytes into one, and an element is at least one byte.
+  const hsize_t limit = (H5Dget_storage_size(dataset.get()) + 1) * 1032;
+  hsize_t count = 1;
+  for (hsize_t extent : dims) {
+    if (extent != 0 && count > limit / extent) {
+      fail_reading(path_, name, "its claimed size is larger than the stored data can be");
+    }
+    count *= extent;
+  }
+  IntegerDataset result{{dims.begin(), dims.end()}, std::vector<std::int64_t>(count)};
+  if (count > 0 && H5Dread(dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                           result.values.data()) < 0) {
+    fail_reading(path_, name, "the data cannot be read; the file may be truncated");
+  }
+  return result;
+}
+
+Hdf5Writer::Hdf5Writer(const std::filesystem::path& path) : path_(path) {
+  silence_library();
+  file_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  if (file_ < 0) fail_writing(path);
+}
+
+Hdf5Writer::~Hdf5Writer() {
+  if (file_ >= 0) H5Fclose(file_);
+}
+
+void Hdf5Writer::write_array(const std::string& name, const std::vector<std::int64_t>& shape,
+                             std::int64_t file_type, std::int64_t memory_type,
+                             const void* values) {
+  const Properties properties(H5Pcreate(H5P_DATASET_CREATE));
+  H5Pset_obj_track_times(properties.get(), false);
+  const auto dims = extents(shape);
+  const Dataspace space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr));
+  const Properties links(H5Pcreate(H5P_LINK_CREATE));
+  H5Pset_create_intermediate_group(links.get(), 1);
+  const Dataset dataset(H5Dcreate2(file_, name.c_str(), file_type, space.get(), links.get(),
+                                   properties.get(), H5P_DEFAULT));
+  if (!dataset.valid() ||
+      H5Dwrite(dataset.get(), memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) {
+    fail_writing(path_);
+  }
+}
+
+void Hdf5Writer::write(const std::string& dataset, const std::vector<std::int64_t>& shape,
+                       const std::vector<double>& values) {
+  write_array(dataset, shape, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, values.data());
+}
+
+void Hdf5Writer::write(const std::string& dataset, const std::vector<std::int64_t>& shape,
+                       const std::vector<std::int64_t>& values) {
+  write_array(dataset, shape, H5T_STD_I64LE, H5T_NATIVE_INT64, values.data());
+}
+
+void Hdf5Writer::attribute(const std::string& name, const std::string& text) {
+  const Datatype type(H5Tcopy(H5T_C_S1));
+  H5Tset_size(type.get(), text.size() + 1);
+  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  const Dataspace space(H5Screate(H5S_SCALAR));
+  const Attribute attribute(
+      H5Acreate2(file_, name.c_str(), type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT));
+  if (!attribute.valid() || H5Awrite(attribute.get(), type.get(), text.c_str()) < 0) {
+    fail_writing(path_);
+  }
+}
+
+void Hdf5Writer::close() {
+  const hid_t file = file_;
+  file_ = -1;
+  if (H5Fclose(file) < 0) fail_writing(path_);
+}
+
+}  // namespace indexcache

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/json.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <set>
+#include <vector>
+
+#include "core/error.h"
+
+namespace indexcache {
+namespace {
+
+// The library keeps the last of two equal keys; a config that says a thing twice is refused.
+class DuplicateKeys {
+ public:
+  bool operator()(int, Json::parse_event_t event, Json& value) {
+    if (event == Json::parse_event_t::object_start) keys_.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys_.pop_back();
+    if (event == Json::parse_event_t::key && duplicate_.empty()) {
+      const auto& key = value.get_ref<const std::string&>();
+      if (!keys_.back().insert(key).second) duplicate_ = key;
+    }
+    return true;
+  }
+  const std::string& found() const { return duplicate_; }
+
+ private:
+  std::vector<std::set<std::string>> keys_;
+  std::string duplicate_;
+};
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& where, const std::string& remedy) {
+  DuplicateKeys duplicates;
+  try {
+    Json value = Json::parse(text, std::ref(duplicates));
+    if (duplicates.found().empty()) return value;
+  } catch (const Json::exception& error) {
+    throw InputError({"invalid JSON", where, error.what(), remedy});
+  }
+  throw InputError({"invalid JSON", where,
+                    fmt::format("the key \"{}\" stands twice in one object", duplicates.found()),
+                    remedy});
+}
+
+std::string hex_float(double value) { return fmt::format("{:a}", value); }
+
+std::optional<double> parse_hex_float(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Strict JSON with errors that name file and place. Keys keep their order when written.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace indexcache {
+
+using Json = nlohmann::ordered_json;
+
+// Throws InputError with `where`, the byte position and the parser's reason; duplicate keys of one
+// object are refused too. `remedy` is the advice of that error.
+Json parse_json(std::string_view text, const std::string& where,
+                const std::string& remedy = "check that the file is complete and valid JSON");
+
+// A double that survives the way through text bit for bit: C99 hexadecimal notation.
+std::string hex_float(double value);
+
+// nullopt unless the whole of `text` is one finite number.
+std::optional<double> parse_hex_float(const std::string& text);
+
+}  // namespace indexcache

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/png.h"
+
+#include <png.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+#include "io/files.h"
+
+namespace indexcache {
+
+Image::Image(std::size_t width, std::size_t height, Rgb background)
+    : width_(width), pixels_(3 * width * height) {
+  for (std::size_t i = 0; i < pixels_.size(); ++i) pixels_[i] = background[i % 3];
+}
+
+void Image::set(std::ptrdiff_t x, std::ptrdiff_t y, Rgb colour) {
+  if (x < 0 || y < 0 || x >= static_cast<std::ptrdiff_t>(width_) ||
+      y >= static_cast<std::ptrdiff_t>(height())) {
+    return;
+  }
+  std::ranges::copy(colour, pixels_.begin() + 3 * (y * static_cast<std::ptrdiff_t>(width_) + x));
+}
+
+void Image::fill(std::ptrdiff_t x, std::ptrdiff_t y, std::ptrdiff_t width, std::ptrdiff_t height,
+                 Rgb colour) {
+  for (std::ptrdiff_t j = y; j < y + height; ++j) {
+    for (std::ptrdiff_t i = x; i < x + width; ++i) set(i, j, colour);
+  }
+}
+
+void Image::frame(std::ptrdiff_t x, std::ptrdiff_t y, std::ptrdiff_t width, std::ptrdiff_t height,
+                  std::ptrdiff_t thickness, Rgb colour) {
+  fill(x, y, width, thickness, colour);
+  fill(x, y + height - thickness, width, thickness, colour);
+  fill(x, y, thickness, height, colour);
+  fill(x + width - thickness, y, thickness, height, colour);
+}
+
+void write_png(const std::filesystem::path& path, const Image& image) {
+  replace_file(path, [&](const std::filesystem::path& temporary) {
+    png_image header{};
+    header.version = PNG_IMAGE_VERSION;
+    header.width = static_cast<png_uint_32>(image.width());
+    header.height = static_cast<png_uint_32>(image.height());
+    header.format = PNG_FORMAT_RGB;
+    if (png_image_write_to_file(&header, temporary.c_str(), 0, image.row(0), 0, nullptr) != 0) {
+      return;
+    }
+    throw ResourceError({"cannot write a file", path.string(), header.message,
+                         "free space on that disk, or choose another --output"});
+  });
+}
+
+}  // namespace indexcache

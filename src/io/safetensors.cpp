@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/safetensors.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "core/error.h"
+#include "io/files.h"
+#include "io/json.h"
+
+namespace indexcache {
+namespace {
+
+constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
+constexpr const char* kRemedy = "download or convert this file again";
+
+[[noreturn]] void fail(const std::string& where, const std::string& why) {
+  throw InputError({"invalid safetensors file", where, why, kRemedy});
+}
+
+std::span<const std::byte> header_of(std::span<const std::byte> file, const std::string& where) {
+  std::uint64_t length = 0;
+  if (file.size() < sizeof(length)) {
+    fail(where, fmt::format("{} bytes are too few for a header", file.size()));
+  }
+  std::memcpy(&length, file.data(), sizeof(length));
+  if (length > kMaxHeaderBytes) {
+    fail(where, fmt::format("the header claims {} bytes, more than the format's {}", length,
+                            kMaxHeaderBytes));
+  }
+  if (length > file.size() - sizeof(length)) {
+    fail(where, fmt::format("the header claims {} bytes, the file has {} after the length: it "
+                            "looks truncated",
+                            length, file.size() - sizeof(length)));
+  }
+  return file.subspan(sizeof(length), length);
+}
+
+// Non-negative integer, or failure.
+std::int64_t count_of(const Json& value, const std::string& where) {
+  if (!value.is_number_unsigned() ||
+      value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
+    fail(where, "a shape or offset is not a whole number of at least 0");
+  }
+  return value.get<std::int64_t>();
+}
+
+// Bytes that dtype and shape imply; refuses products that overflow.
+std::int64_t implied_bytes(const RawTensor& tensor, const std::string& where) {
+  std::int64_t bytes = static_cast<std::int64_t>(size_of(tensor.dtype));
+  for (std::int64_t extent : tensor.shape) {
+    if (__builtin_mul_overflow(bytes, extent, &bytes)) fail(where, "its shape is too large");
+  }
+  return bytes;
+}
+
+struct Range {
+  std::int64_t begin;
+  std::int64_t end;
+  std::string name;
+};
+
+RawTensor parse_entry(const Json& entry, const std::string& where, Range& range) {
+  if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
+      !entry.contains("data_offsets")) {
+    fail(where, "the header entry lacks dtype, shape or data_offsets");
+  }
+  const Json& offsets = entry["data_offsets"];
+  if (!entry["dtype"].is_string() || !entry["shape"].is_array() || !offsets.is_array() ||
+      offsets.size() != 2) {
+    fail(where, "the header entry's dtype, shape or data_offsets has the wrong type");
+  }
+  const auto& name = entry["dtype"].get_ref<const std::string&>();
+  const auto dtype = dtype_named(name);
+  if (!dtype) fail(where, fmt::format("dtype {} is not supported", name));
+  RawTensor tensor{.dtype = *dtype, .shape = {}, .bytes = {}};
+  for (const Json& extent : entry["shape"]) tensor.shape.push_back(count_of(extent, where));
+  range.begin = count_of(offsets[0], where);
+  range.end = count_of(offsets[1], where);
+  const std::int64_t bytes = implied_bytes(tensor, where);
+  if (range.end < range.begin || range.end - range.begin != bytes) {
+    fail(where, fmt::format("data_offsets [{}, {}] do not span the {} bytes of {} {}", range.begin,
+                            range.end, bytes, name, shape_text(tensor.shape)));
+  }
+  return tensor;
+}
+
+void check_coverage(std::vector<Range>& ranges, std::int64_t data_bytes, const std::string& path) {
+  std::ranges::sort(ranges, {}, [](const Range& r) { return std::pair(r.begin, r.end); });
+  std::int64_t expected = 0;
+  for (const Range& range : ranges) {
+    if (range.begin != expected) {
+      fail(path + ": " + range.name,
+           fmt::format("its data begins at byte {}, but the tensors before it end at {}: a gap or "
+                       "an overlap",
+                       range.begin, expected));
+    }
+    expected = range.end;
+  }
+  if (expected != data_bytes) {
+    fail(path, fmt::format("the header describes {} bytes of data, the file holds {}{}", expected,
+                           data_bytes, data_bytes < expected ? ": it looks truncated" : ""));
+  }
+}
+
+}  // namespace
+
+std::int64_t RawTensor::elements() const {
+  std::int64_t count = 1;
+  for (std::int64_t extent : shape) count *= extent;
+  return count;
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path), file_(path) {
+  const auto bytes = file_.bytes();
+  const auto header = header_of(bytes, path.string());
+  header_sha256_ = sha256(header);
+  const std::string_view text(reinterpret_cast<const char*>(header.data()), header.size());
+  const Json json = parse_json(text, path.string() + " (header)", kRemedy);
+  if (!json.is_object()) fail(path.string(), "the header is not a JSON object");
+  const auto data = bytes.subspan(sizeof(std::uint64_t) + header.size());
+  const auto data_bytes = static_cast<std::int64_t>(data.size());
+  std::vector<Range> ranges;
+  for (const auto& [name, entry] : json.items()) {
+    if (name == "__metadata__") continue;
+    Range range{0, 0, name};
+    RawTensor tensor = parse_entry(entry, path.string() + ": " + name, range);
+    if (range.end <= data_bytes) {
+      tensor.bytes = data.subspan(static_cast<std::size_t>(range.begin),
+                                  static_cast<std::size_t>(range.end - range.begin));
+    }
+    ranges.push_back(range);
+    tensors_.emplace(name, std::move(tensor));
+  }
+  check_coverage(ranges, data_bytes, path.string());
+}
+
+}  // namespace indexcache

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.json of a DSA model, checked and in one form for both families.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace indexcache {
+
+enum class Family { deepseek_v32, glm_moe_dsa };
+
+// YaRN (docs/numerics.md, RoPE); absent for plain RoPE.
+struct Yarn {
+  double factor;
+  double original_positions;  // original_max_position_embeddings
+  double beta_fast;
+  double beta_slow;
+  double mscale;
+  double mscale_all_dim;
+};
+
+// Symbols in the comments are those of docs/numerics.md.
+struct ModelConfig {
+  Family family;
+  std::string architecture;        // architectures[0]
+  std::int64_t vocabulary;         // V
+  std::int64_t hidden;             // H
+  std::int64_t layers;             // L, MTP layers excluded
+  std::int64_t mtp_layers;         // num_nextn_predict_layers, ignored
+  std::int64_t heads;              // A
+  std::int64_t q_lora_rank;        // rq
+  std::int64_t kv_lora_rank;       // rk
+  std::int64_t qk_nope_head_dim;   // dn
+  std::int64_t qk_rope_head_dim;   // dr
+  std::int64_t v_head_dim;         // dv
+  std::int64_t index_heads;        // Ni
+  std::int64_t index_head_dim;     // Di
+  std::int64_t index_topk;         // K
+  std::int64_t intermediate;       // dense MLP width
+  std::int64_t moe_intermediate;   // expert width
+  std::int64_t routed_experts;     // E
+  std::int64_t shared_experts;     // n_shared_experts
+  RouterRule router;
+  std::int64_t max_positions;      // max_position_embeddings
+  float rms_norm_eps;              // block and final norms
+  float mla_norm_eps;              // norms of the q and kv latents
+  double rope_theta;
+  std::optional<Yarn> yarn;
+  RopeLayout index_rope;
+  std::vector<bool> moe_layer;     // [L] routed experts (true) or a dense MLP
+  std::vector<bool> native_full;   // [L] F in the schedule that config.json itself states
+  std::int64_t fp8_block_rows = 128;  // quantization_config.weight_block_size
+  std::int64_t fp8_block_cols = 128;
+
+  std::int64_t latent_width() const { return kv_lora_rank + qk_rope_head_dim; }
+  std::int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
+  // dqk^-0.5, times the square of YaRN's attention factor where there is YaRN.
+  float softmax_scale() const;
+};
+
+// Throws InputError naming the key for anything missing, out of range or unsupported; other model
+// families are refused by name. `mla_norm_eps` overrides config.json.
+ModelConfig read_config(const std::filesystem::path& folder,
+                        std::optional<double> mla_norm_eps = std::nullopt);
+
+// YaRN's attention factor m(s, c) = 0.1 c ln(s) + 1 for s > 1.
+double yarn_mscale(double factor, double mscale);
+
+}  // namespace indexcache

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/dequantize.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace indexcache {
+namespace {
+
+// Elements need not be aligned in the file.
+template <typename T>
+T element(const RawTensor& tensor, std::int64_t i) {
+  T value;
+  std::memcpy(&value, tensor.bytes.data() + i * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
+  return value;
+}
+
+template <typename Stored, typename Convert>
+void convert_all(const RawTensor& tensor, Convert convert, std::vector<float>& out) {
+  const auto count = static_cast<std::int64_t>(out.size());
+#pragma omp parallel for
+  for (std::int64_t i = 0; i < count; ++i) {
+    out[static_cast<std::size_t>(i)] = convert(element<Stored>(tensor, i));
+  }
+}
+
+std::vector<float> unscaled(const RawTensor& tensor) {
+  std::vector<float> out(static_cast<std::size_t>(tensor.elements()));
+  switch (tensor.dtype) {
+    case DType::f32:
+      convert_all<float>(tensor, [](float v) { return v; }, out);
+      break;
+    case DType::bf16:
+      convert_all<std::uint16_t>(tensor, bf16_to_float, out);
+      break;
+    case DType::f16:
+      convert_all<std::uint16_t>(tensor, f16_to_float, out);
+      break;
+    case DType::f8_e4m3:
+      convert_all<std::uint8_t>(tensor, e4m3_to_float, out);
+      break;
+    case DType::f8_e8m0:
+      convert_all<std::uint8_t>(tensor, e8m0_to_float, out);
+      break;
+    default:
+      throw InternalError({"a tensor of integers was asked for as floats", "", "", ""});
+  }
+  return out;
+}
+
+struct Blocks {
+  std::int64_t rows, cols;            // elements of a block
+  std::int64_t scale_rows, scale_cols;
+};
+
+std::string scale_name(const std::string& name) { return name + "_scale_inv"; }
+
+std::int64_t blocks_of(std::int64_t extent, std::int64_t block) {
+  return (extent + block - 1) / block;
+}
+
+[[noreturn]] void fail(const Checkpoint& checkpoint, const std::string& name,
+                       const std::string& why) {
+  throw InputError({"a tensor cannot be dequantised", checkpoint.where(name), why,
+                    "BF16, F16, F32 and F8_E4M3 with block scales (weight_scale_inv) are read"});
+}
+
+// The block size that config.json states if it explains the scale's shape, else one that divides.
+Blocks blocks_for(const ModelConfig& config, const Checkpoint& checkpoint,
+                  const std::string& name) {
+  const RawTensor& weight = checkpoint.tensor(name);
+  if (!checkpoint.contains(scale_name(name))) {
+    fail(checkpoint, name, "it is F8_E4M3 and " + scale_name(name) + " is missing");
+  }
+  const RawTensor& scale = checkpoint.tensor(scale_name(name));
+  if (scale.dtype != DType::f32 && scale.dtype != DType::bf16 && scale.dtype != DType::f8_e8m0) {
+    fail(checkpoint, scale_name(name), fmt::format("scales are {}", name_of(scale.dtype)));
+  }
+  if (weight.shape.size() != 2) fail(checkpoint, name, "F8_E4M3 is read for matrices only");
+  const std::int64_t rows = weight.shape[0], cols = weight.shape[1];
+  const std::int64_t scale_rows = scale.shape.empty() ? 1 : scale.shape[0];
+  const std::int64_t scale_cols = scale.shape.size() == 2 ? scale.shape[1] : 1;
+  if (scale.shape.size() == 2 && scale_rows == blocks_of(rows, config.fp8_block_rows) &&
+      scale_cols == blocks_of(cols, config.fp8_block_cols)) {
+    return {config.fp8_block_rows, config.fp8_block_cols, scale_rows, scale_cols};
+  }
+  if (scale.shape.size() <= 2 && scale_rows > 0 && scale_cols > 0 && rows % scale_rows == 0 &&
+      cols % scale_cols == 0) {
+    return {rows / scale_rows, cols / scale_cols, scale_rows, scale_cols};
+  }
+  fail(checkpoint, scale_name(name),
+       fmt::format("its shape {} does not divide {} into blocks", shape_text(scale.shape),
+                   shape_text(weight.shape)));
+}
+
+void multiply_blocks(const Blocks& blocks, const std::vector<float>& scales, std::int64_t rows,
+                     std::int64_t cols, std::vector<float>& values) {
+#pragma omp parallel for
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const std::int64_t scale_row = i / blocks.rows * blocks.scale_cols;
+    for (std::int64_t j = 0; j < cols; ++j) {
+      values[static_cast<std::size_t>(i * cols + j)] *=
+          scales[static_cast<std::size_t>(scale_row + j / blocks.cols)];
+    }
+  }
+}
+
+void check_finite(const Checkpoint& checkpoint, const std::string& name,
+                  const std::vector<float>& values) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    throw InputError({"a weight is not finite", checkpoint.where(name),
+                      fmt::format("element {} of {} is {}", i,
+                                  shape_text(checkpoint.tensor(name).shape), values[i]),
+                      "download or convert the checkpoint again"});
+  }
+}
+
+}  // namespace
+
+void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
+                    const std::string& name) {
+  switch (const RawTensor& tensor = checkpoint.tensor(name); tensor.dtype) {
+    case DType::f32:
+    case DType::bf16:
+    case DType::f16:
+      return;
+    case DType::f8_e4m3:
+      blocks_for(config, checkpoint, name);
+      return;
+    default:
+      fail(checkpoint, name, fmt::format("its dtype is {}", name_of(tensor.dtype)));
+  }
+}
+
+std::vector<float> read_floats(const ModelConfig& config, const Checkpoint& checkpoint,
+                               const std::string& name) {
+  const RawTensor& tensor = checkpoint.tensor(name);
+  std::vector<float> values = unscaled(tensor);
+  if (tensor.dtype == DType::f8_e4m3) {
+    const Blocks blocks = blocks_for(config, checkpoint, name);
+    const std::vector<float> scales = unscaled(checkpoint.tensor(scale_name(name)));
+    multiply_blocks(blocks, scales, tensor.shape[0], tensor.shape[1], values);
+  }
+  check_finite(checkpoint, name, values);
+  return values;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/model.h"
+
+#include "core/error.h"
+#include "io/files.h"
+#include "model/tensor_registry.h"
+
+namespace indexcache {
+
+Model open_model(const std::filesystem::path& folder, std::optional<double> mla_norm_eps) {
+  if (!std::filesystem::is_directory(folder)) {
+    throw InputError({"the model folder does not exist", folder.string(),
+                      "a Hugging Face folder with config.json and safetensors files is needed",
+                      "check the path"});
+  }
+  Model model{.config = read_config(folder, mla_norm_eps),
+              .checkpoint = Checkpoint(folder),
+              .has_indexer = {},
+              .name = std::filesystem::canonical(folder).filename().string(),
+              .config_sha256 = sha256(read_file(folder / "config.json"))};
+  model.has_indexer = check_checkpoint(model.config, model.checkpoint);
+  if (!model.has_indexer[0]) {
+    throw InputError({"layer 0 has no indexer", folder.string(),
+                      "every later layer could only reuse an index set that nobody computes",
+                      "check that the checkpoint is complete"});
+  }
+  return model;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A checked checkpoint: config, headers and indexer ownership, before any weight is read.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/pattern.h"
+#include "io/checkpoint.h"
+#include "model/config.h"
+
+namespace indexcache {
+
+struct Model {
+  ModelConfig config;
+  Checkpoint checkpoint;
+  std::vector<bool> has_indexer;  // [L] from the tensors that exist
+  std::string name;               // name of the folder
+  std::string config_sha256;
+
+  // Every indexer that exists runs: the "all-Full" of this checkpoint.
+  Pattern baseline() const { return Pattern::from_full_layers(has_indexer); }
+};
+
+// Throws InputError for anything that would stop the forward pass later, from headers alone.
+Model open_model(const std::filesystem::path& folder,
+                 std::optional<double> mla_norm_eps = std::nullopt);
+
+}  // namespace indexcache

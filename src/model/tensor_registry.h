@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every tensor that a config implies, and the check of a checkpoint against it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "model/config.h"
+
+namespace indexcache {
+
+struct TensorSpec {
+  std::string name;
+  std::vector<std::int64_t> shape;
+};
+
+// Outside the layers: embedding, final norm, lm_head.
+std::vector<TensorSpec> outer_tensors(const ModelConfig& config);
+
+// Norms and MLA of one layer.
+std::vector<TensorSpec> attention_tensors(const ModelConfig& config, std::int64_t layer);
+
+// The lightning indexer of one layer.
+std::vector<TensorSpec> indexer_tensors(const ModelConfig& config, std::int64_t layer);
+
+// MLP or experts of one layer; `fused` names the [E, …] tensors of transformers' fused layout.
+// e_score_correction_bias is optional and not among them.
+std::vector<TensorSpec> feed_forward_tensors(const ModelConfig& config, std::int64_t layer,
+                                             bool fused);
+
+std::string layer_prefix(std::int64_t layer);               // "model.layers.3."
+std::string fused_gate_up_name(std::int64_t layer);         // presence selects the fused layout
+std::string correction_bias_name(std::int64_t layer);
+
+// Checks presence, shape, dtype and FP8 scales of everything that the forward pass will read, from
+// headers alone. Returns which layers own an indexer: those with indexer tensors, all of which
+// must then be there. Throws InputError naming file and tensor. Tensors of MTP layers are ignored.
+std::vector<bool> check_checkpoint(const ModelConfig& config, const Checkpoint& checkpoint);
+
+}  // namespace indexcache

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights in a backend's memory, a layer at a time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "io/checkpoint.h"
+#include "model/config.h"
+
+namespace indexcache {
+
+struct IndexerWeights {
+  Tensor wq_b;          // [Ni * Di, rq]
+  Tensor wk;            // [Di, H]
+  Tensor k_norm;        // [1, Di]
+  Tensor k_norm_bias;   // [1, Di]
+  Tensor weights_proj;  // [Ni, H], times Ni^-0.5 Di^-0.5: both constants of the score
+};
+
+struct MlpWeights {
+  Tensor gate_up;  // [2 * I, H]: gate rows, then up rows
+  Tensor down;     // [H, I]
+};
+
+struct MoeWeights {
+  Tensor gate;             // [E, H]
+  Tensor correction_bias;  // [1, E]
+  ExpertWeights experts;
+};
+
+struct LayerWeights {
+  Tensor input_norm;           // [1, H]
+  Tensor post_attention_norm;  // [1, H]
+  Tensor q_a;                  // [rq, H]
+  Tensor q_a_norm;             // [1, rq]
+  Tensor q_b;                  // [A * (dn + dr), rq]
+  Tensor kv_a;                 // [rk + dr, H]
+  Tensor kv_a_norm;            // [1, rk]
+  Tensor k_absorb;             // [A * rk, dn]: per head the transpose of kv_b's key rows
+  Tensor v_absorb;             // [A * dv, rk]: per head kv_b's value rows
+  Tensor o;                    // [H, A * dv]
+  std::optional<IndexerWeights> indexer;
+  std::optional<MlpWeights> mlp;  // the dense MLP, or the shared experts
+  std::optional<MoeWeights> moe;
+};
+
+// The checkpoint's weights as a forward pass wants them. Layers stay in memory when the whole model
+// in float32 fits `resident_bytes`; otherwise a layer is dequantised again at each visit, which is
+// once a sweep.
+class ModelWeights {
+ public:
+  ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
+               const std::vector<bool>& has_indexer, Backend& backend,
+               std::int64_t resident_bytes);
+
+  const Tensor& embedding() const { return embedding_; }    // [V, H]
+  const Tensor& final_norm() const { return final_norm_; }  // [1, H]
+  const Tensor& lm_head() const { return lm_head_; }        // [V, H]
+
+  // Valid until the next call.
+  const LayerWeights& layer(std::int64_t layer);
+
+ private:
+  Tensor matrix(const std::string& name, float factor = 1.0f);
+  Tensor row(const std::string& name);
+  MlpWeights mlp(const std::string& prefix);
+  IndexerWeights indexer(std::int64_t layer);
+  MoeWeights moe(std::int64_t layer);
+  ExpertWeights split_fused_experts(std::int64_t layer);
+  void absorb(const std::string& name, LayerWeights& weights);
+  LayerWeights load(std::int64_t layer);
+
+  const ModelConfig& config_;
+  const Checkpoint& checkpoint_;
+  const std::vector<bool>& has_indexer_;
+  Backend& backend_;
+  bool resident_;
+  std::vector<std::optional<LayerWeights>> layers_;
+  Tensor embedding_, final_norm_, lm_head_;
+};
+
+// Parameters of the main model (MTP layers excluded), from headers alone.
+std::int64_t parameter_count(const ModelConfig& config, const Checkpoint& checkpoint,
+                             const std::vector<bool>& has_indexer);
+
+}  // namespace indexcache

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/run_record.h"
+
+#include "core/created.h"
+#include "version.h"
+
+namespace indexcache {
+namespace {
+
+Json measured_json(const Measured& measured) {
+  Json json = interval_json(measured.delta);
+  json["pattern"] = measured.pattern.text();
+  json["loss"] = measured.loss;
+  json["sequence_losses"] = measured.losses;
+  json["sequence_deltas"] = measured.delta.per_sequence;
+  return json;
+}
+
+Json target_json(const Target& target) {
+  const Pattern& pattern = target.calibration.pattern;
+  Json json{{"request", target.request},
+            {"pattern", pattern.text()},
+            {"full_layers", pattern.full_layers()},
+            {"kept", pattern.full_count()},
+            {"kept_ratio", static_cast<double>(pattern.full_count()) /
+                               static_cast<double>(pattern.layers())},
+            {"verified_from_scratch", true},
+            {"calibration", measured_json(target.calibration)}};
+  if (target.holdout) json["holdout"] = measured_json(*target.holdout);
+  if (target.uniform_holdout) json["uniform_holdout"] = measured_json(*target.uniform_holdout);
+  return json;
+}
+
+Json step_json(const Step& step, double baseline_loss) {
+  Json candidates = Json::array();
+  for (const Candidate& candidate : step.candidates) {
+    candidates.push_back(Json{{"layer", candidate.layer},
+                              {"loss", candidate.loss},
+                              {"sequence_losses", candidate.losses}});
+  }
+  Json json{{"pattern", step.pattern.text()},
+            {"removed", step.removed},
+            {"loss", step.loss},
+            {"delta", step.loss - baseline_loss},
+            {"runner_up", nullptr},
+            {"margin", nullptr},
+            {"candidates", candidates}};
+  if (step.runner_up) {
+    json["runner_up"] = *step.runner_up;
+    json["margin"] = step.margin;
+  }
+  return json;
+}
+
+Json overlap_json(const Overlap& overlap) {
+  Json blocks = Json::array();
+  for (const OverlapBlock& block : find_blocks(overlap)) {
+    blocks.push_back(Json::array({block.first, block.last}));
+  }
+  return Json{{"adjacent", overlap.adjacent()}, {"blocks", blocks}};
+}
+
+// The one key whose value no two runs share.
+Json created_json(const RunRecord& record) {
+  Json created{{"at", created_time()}};
+  Json seconds = Json::array();
+  for (const Step& step : record.steps) {
+    if (const auto value = recorded_seconds(step.seconds)) seconds.push_back(*value);
+  }
+  if (!seconds.empty()) created["step_seconds"] = seconds;
+  return created;
+}
+
+}  // namespace
+
+Json tool_json() {
+  return Json{{"name", kToolName},
+              {"version", kToolVersion},
+              {"numerics_version", kNumericsVersion}};
+}
+
+Json token_json(const TokenSummary& tokens) {
+  return Json{{"source", tokens.source},
+              {"sha256", tokens.sha256},
+              {"sequences", tokens.sequences},
+              {"tokens", tokens.tokens},
+              {"longest", tokens.longest}};
+}
+
+Json model_json(const ModelSummary& model) {
+  Json owners = Json::array();
+  for (std::size_t layer = 0; layer < model.has_indexer.size(); ++layer) {
+    if (model.has_indexer[layer]) owners.push_back(layer);
+  }
+  return Json{{"name", model.name},
+              {"architecture", model.architecture},
+              {"layers", model.layers},
+              {"nextn_layers_excluded", model.mtp_layers},
+              {"index_topk", model.index_topk},
+              {"index_heads", model.index_heads},
+              {"index_head_dim", model.index_head_dim},
+              {"indexer_layers", owners},
+              {"mla_norm_eps", model.mla_norm_eps},
+              {"config_sha256", model.config_sha256},
+              {"weights_layout_sha256", model.weights_layout_sha256}};
+}
+
+Json interval_json(const PairedDifference& difference) {
+  Json json{{"delta", difference.mean}, {"delta_ci95", nullptr}};
+  if (difference.ci95) {
+    json["delta_ci95"] = Json::array({difference.ci95->first, difference.ci95->second});
+  }
+  return json;
+}
+
+Json to_json(const RunRecord& record, const Overlap& overlap) {
+  Json fingerprint = Json::object();
+  for (const auto& [field, value] : record.fingerprint) fingerprint[field] = value;
+  Json json{{"schema", "indexcache-run/1"},
+            {"tool", tool_json()},
+            {"device", record.device},
+            {"model", model_json(record.model)},
+            {"calibration", token_json(record.calibration)},
+            {"holdout", nullptr},
+            {"settings", Json{{"method", "greedy"},
+                              {"objective", "mean next-token loss, nats"},
+                              {"tie_break", "lowest layer"},
+                              {"pinned_full", record.pinned}}},
+            {"fingerprint", fingerprint},
+            {"baseline", Json{{"pattern", record.baseline.text()},
+                              {"loss", record.baseline_loss},
+                              {"sequence_losses", record.baseline_losses}}},
+            {"targets", Json::array()},
+            {"steps", Json::array()},
+            {"overlap", overlap_json(overlap)},
+            {"warnings", record.warnings}};
+  if (record.holdout) {
+    json["holdout"] = token_json(record.holdout->tokens);
+    json["holdout"]["baseline_loss"] = record.holdout->baseline_loss;
+    json["holdout"]["baseline_sequence_losses"] = record.holdout->baseline_losses;
+  }
+  for (const Target& target : record.targets) json["targets"].push_back(target_json(target));
+  for (const Step& step : record.steps) {
+    json["steps"].push_back(step_json(step, record.baseline_loss));
+  }
+  json["created"] = created_json(record);
+  return json;
+}
+
+}  // namespace indexcache

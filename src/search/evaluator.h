@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Losses of many patterns in one pass over the layers: the prefix-tree sweep (docs/algorithm.md).
+//
+// Patterns that agree on layers 0 … i share one stream (residual rows and current index sets) up
+// to there; where they differ the stream forks, after everything that does not depend on the
+// choice was computed once. All streams advance together, so a layer's weights are needed once a
+// sweep. Rows t < index_topk attend densely under every pattern: they are computed once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "backend/backend.h"
+#include "calibration/token_set.h"
+#include "core/pattern.h"
+#include "model/decoder.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+namespace indexcache {
+
+// Mean negative log-likelihood (nats a token) of every sequence, in the order of the token set.
+using SequenceLosses = std::vector<double>;
+
+// Sees what a sweep computes. Rows are those of one wave: positions t >= index_topk.
+class SweepObserver {
+ public:
+  virtual ~SweepObserver() = default;
+
+  // The index sets in force at `layer` for the patterns of one stream, and the residual after it.
+  virtual void layer_done(std::size_t layer, std::span<const std::size_t> patterns,
+                          const RowLayout& rows, const Tensor& sets, const Tensor& hidden) = 0;
+
+  // The residual after `layer` of the rows t < index_topk.
+  virtual void dense_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& hidden) {
+    (void)layer, (void)rows, (void)hidden;
+  }
+};
+
+struct EvaluatorOptions {
+  // Residual rows and index sets that may live at once; sequences are taken in as many waves as
+  // that asks for. Losses do not depend on it.
+  std::int64_t state_bytes = std::int64_t{512} << 20;
+};
+
+// Called after every stream-layer with (done, total) of the sweep.
+using SweepProgress = std::function<void(std::size_t, std::size_t)>;
+
+class Evaluator {
+ public:
+  // `tokens` must have passed check_tokens; the references must outlive the evaluator.
+  Evaluator(const Model& model, ModelWeights& weights, Backend& backend, const TokenSet& tokens,
+            EvaluatorOptions options = {});
+
+  // result[p][s]: loss of pattern p on sequence s. Equal, bit for bit, to evaluating each pattern
+  // alone. Patterns must fit the model (check_fits). Throws InputError when a loss is not finite.
+  std::vector<SequenceLosses> losses(std::span<const Pattern> patterns,
+                                     SweepObserver* observer = nullptr);
+
+  void set_progress(SweepProgress progress) { progress_ = std::move(progress); }
+
+  // Mean over all predicted tokens of all sequences.
+  double mean(const SequenceLosses& losses) const;
+
+  // Predicted tokens of each sequence: length - 1.
+  const std::vector<double>& weights() const { return token_counts_; }
+
+ private:
+  struct Wave;
+  struct Stream;
+  struct DenseRows;
+
+  std::vector<Wave> waves(std::span<const Pattern> patterns) const;
+  Wave make_wave(std::size_t first, std::size_t count) const;
+  void sweep(const Wave& wave, std::span<const Pattern> patterns, SweepObserver* observer,
+             std::vector<std::vector<double>>& sums);
+  void advance_dense(const LayerWeights& weights, const Wave& wave, const DenseRows& dense);
+  void branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
+              std::span<const Pattern> patterns, std::size_t layer, Stream stream,
+              std::vector<Stream>& next);
+  Tensor assemble(const Wave& wave, const Tensor& dense, const Tensor& tail);
+  void step_done();
+
+  const Model& model_;
+  ModelWeights& model_weights_;
+  Backend& backend_;
+  const TokenSet& tokens_;
+  EvaluatorOptions options_;
+  Decoder decoder_;
+  std::vector<double> token_counts_;
+  SweepProgress progress_;
+  std::size_t steps_done_ = 0;
+  std::size_t steps_total_ = 0;
+};
+
+}  // namespace indexcache

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training-free greedy search (IndexCache, arXiv 2603.12201, Algorithm 1).
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "core/pattern.h"
+#include "search/evaluator.h"
+
+namespace indexcache {
+
+// One layer tried as shared.
+struct Candidate {
+  std::size_t layer;
+  SequenceLosses losses;
+  double loss;  // mean over all tokens
+};
+
+struct Step {
+  Pattern pattern;                     // after the step
+  std::size_t removed;                 // layer that became shared
+  double loss;
+  std::optional<std::size_t> runner_up;  // second best candidate
+  double margin = 0;                   // its loss minus the best; 0 without one
+  std::vector<Candidate> candidates;   // ascending by layer
+  double seconds = 0;                  // time the step took when it was computed
+};
+
+// Layers that may become shared: F, not layer 0, not pinned. Layers without an indexer are S
+// already and so never among them.
+std::vector<std::size_t> removable_layers(const Pattern& pattern, const std::vector<bool>& pinned);
+
+// The step that follows from the losses of every candidate: the smallest mean loss, the lowest
+// layer among equals.
+Step choose(const Pattern& before, std::vector<Candidate> candidates);
+
+struct GreedyHooks {
+  // A step that an earlier process finished, if there is one: it is not computed again.
+  std::function<std::optional<Step>(std::size_t index, const Pattern& before)> replay;
+  // Called with every step that was computed, before the next one begins.
+  std::function<void(std::size_t index, const Step&)> record;
+};
+
+// Shares one layer after another, from `start` until `target_full` layers are full. Requires that
+// many layers to be removable.
+std::vector<Step> greedy_search(Evaluator& evaluator, const Pattern& start,
+                                const std::vector<bool>& pinned, std::size_t target_full,
+                                const GreedyHooks& hooks);
+
+}  // namespace indexcache

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// One sweep of one pattern that yields its losses and the overlap of its index sets.
+#pragma once
+
+#include "overlap/overlap.h"
+#include "search/evaluator.h"
+
+namespace indexcache {
+
+struct OverlapPass {
+  SequenceLosses losses;
+  Overlap overlap;
+};
+
+OverlapPass measure_overlap(Evaluator& evaluator, Backend& backend, const Pattern& pattern,
+                            std::int64_t index_topk, std::int64_t longest);
+
+}  // namespace indexcache

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Paired differences of per-sequence losses, with a 95 % interval.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace indexcache {
+
+struct PairedDifference {
+  double mean = 0;                                      // nats a token
+  std::optional<std::pair<double, double>> ci95;        // absent for a single sequence
+  std::vector<double> per_sequence;
+};
+
+// losses - baseline, sequence by sequence; the mean weighs each by its predicted tokens. The
+// interval is Student's t with n - 1 degrees of freedom over sequences, which are the independent
+// units: tokens of one sequence are not.
+PairedDifference paired_difference(std::span<const double> losses,
+                                   std::span<const double> baseline,
+                                   std::span<const double> weights);
+
+// 97.5 % quantile of Student's t.
+double student_t_975(std::size_t degrees_of_freedom);
+
+}  // namespace indexcache
