@@ -4,8 +4,9 @@
 
 add_library(indexcache_options INTERFACE)
 target_include_directories(indexcache_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+# -Wno-restrict: g++ 12 misreads string concatenation (GCC bug 105651).
 target_compile_options(indexcache_options INTERFACE
-  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi -Wno-restrict
   $<$<BOOL:${INDEXCACHE_WERROR}>:-Werror>)
 if(INDEXCACHE_SANITIZE)
   target_compile_options(indexcache_options INTERFACE

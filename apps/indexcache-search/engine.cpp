@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include "backend/cpu/cpu_backend.h"
 #include "core/error.h"
 #include "settings.h"
+
+#include <fmt/format.h>
+
+#include <unistd.h>
 
 namespace indexcache {
 namespace {
@@ -27,16 +28,20 @@ void add_common_options(CLI::App& command, CommonOptions& common) {
 void add_engine_options(CLI::App& command, EngineOptions& options) {
   command.add_option("model", options.model, "Hugging Face folder of the checkpoint")
       ->type_name("MODEL");
-  command.add_option("-c,--calibration", options.calibration,
-                     "Token sequences: .h5 with /tokens, or .jsonl with input_ids")
+  command
+      .add_option("-c,--calibration", options.calibration,
+                  "Token sequences: .h5 with /tokens, or .jsonl with input_ids")
       ->type_name("FILE");
   command.add_option("--device", options.device, "cpu, cuda or auto")->capture_default_str();
-  command.add_option("--threads", options.threads, "CPU threads, 0 for all; results do not depend on it")
+  command
+      .add_option("--threads", options.threads,
+                  "CPU threads, 0 for all; results do not depend on it")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
-  command.add_option("--mla-norm-eps", options.mla_norm_eps,
-                     "Epsilon of the q and kv latent norms; default from config.json: mla_norm_eps, "
-                     "else rms_norm_eps")
+  command
+      .add_option("--mla-norm-eps", options.mla_norm_eps,
+                  "Epsilon of the q and kv latent norms; default from config.json: mla_norm_eps, "
+                  "else rms_norm_eps")
       ->check(CLI::Range(1e-30, 1.0));
   command.add_option("--progress", options.progress, "auto, terminal, lines or none")
       ->check(CLI::IsMember({"auto", "terminal", "lines", "none"}))
@@ -105,8 +110,12 @@ TokenSummary summarise(const TokenSet& tokens) {
           .longest = tokens.longest()};
 }
 
-std::string loss_text(double loss) { return fmt::format("{:.5f}", loss); }
+std::string loss_text(double loss) {
+  return fmt::format("{:.5f}", loss);
+}
 
-std::string delta_text(double delta) { return fmt::format("{:+.5f}", delta); }
+std::string delta_text(double delta) {
+  return fmt::format("{:+.5f}", delta);
+}
 
 }  // namespace indexcache

@@ -2,12 +2,6 @@
 // What every measuring command needs: a model, a device, weights.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
-#include <memory>
-#include <optional>
-#include <string>
-
 #include "backend/backend.h"
 #include "calibration/token_set.h"
 #include "commands.h"
@@ -16,6 +10,12 @@
 #include "model/weights.h"
 #include "report/run_record.h"
 #include "search/evaluator.h"
+
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
 
 namespace indexcache {
 

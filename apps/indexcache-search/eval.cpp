@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // eval: patterns against all-Full on the same sequences.
-#include <fmt/format.h>
-
-#include <cstdio>
-
 #include "commands.h"
 #include "engine.h"
 #include "pattern_spec.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
 
 namespace indexcache {
 namespace {
@@ -25,9 +25,9 @@ Json pattern_json(const Pattern& pattern, double loss, const SequenceLosses& los
 
 void print_row(const std::string& name, const Json& row) {
   const std::string pattern = row["pattern"];
-  std::string line = fmt::format("{}  {}F  loss {}  delta {}", pattern,
-                                 std::ranges::count(pattern, 'F'), loss_text(row["loss"]),
-                                 delta_text(row["delta"]));
+  std::string line =
+      fmt::format("{}  {}F  loss {}  delta {}", pattern, std::ranges::count(pattern, 'F'),
+                  loss_text(row["loss"]), delta_text(row["delta"]));
   if (!row["delta_ci95"].is_null()) {
     line += fmt::format("  95% [{}, {}]", delta_text(row["delta_ci95"][0]),
                         delta_text(row["delta_ci95"][1]));
@@ -44,8 +44,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
     patterns.push_back(parse_pattern_spec(spec, model));
   }
   std::vector<std::string> warnings;
-  const TokenSet tokens =
-      load_tokens(options.engine.calibration, model.config, progress, warnings);
+  const TokenSet tokens = load_tokens(options.engine.calibration, model.config, progress, warnings);
   Engine engine(model, options.engine);
   Evaluator evaluator = engine.evaluator(tokens, progress, "evaluating");
   const auto losses = evaluator.losses(patterns);
@@ -77,8 +76,9 @@ Command add_eval(CLI::App& app, CommonOptions& common) {
                    "full, uniform:4, freq:4,offset:3, a string of F and S, or a pattern file")
       ->type_name("PATTERN");
   add_common_options(*command, common);
-  return {command, {"model", "calibration", "patterns"},
-          [options, &common] { return run_eval(*options, common); }};
+  return {command, {"model", "calibration", "patterns"}, [options, &common] {
+            return run_eval(*options, common);
+          }};
 }
 
 }  // namespace indexcache

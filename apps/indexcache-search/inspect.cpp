@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // inspect: what a checkpoint is, from its headers alone.
+#include "commands.h"
+#include "engine.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <map>
-
-#include "commands.h"
-#include "engine.h"
 
 namespace indexcache {
 namespace {
@@ -60,7 +60,9 @@ void print_line(const char* label, const std::string& text) {
   fmt::print("{:<13}{}\n", label, text);
 }
 
-double mebibytes(const Json& bytes) { return bytes.get<double>() / 0x1p20; }
+double mebibytes(const Json& bytes) {
+  return bytes.get<double>() / 0x1p20;
+}
 
 void print_text(const Json& d, const Pattern& baseline) {
   const auto owners = d["indexer_layers"].size();
@@ -69,12 +71,13 @@ void print_text(const Json& d, const Pattern& baseline) {
   print_line("layers", fmt::format("{} decoder layers, {} with experts, {} MTP layers ignored",
                                    d["layers"].get<int>(), d["moe_layers"].get<int>(),
                                    d["nextn_layers_excluded"].get<int>()));
-  print_line("attention",
-             fmt::format("MLA, {} heads, q rank {}, kv rank {}, head dims {}+{}/{}, rope {} theta {}",
-                         d["attention_heads"].get<int>(), d["q_lora_rank"].get<int>(),
-                         d["kv_lora_rank"].get<int>(), d["qk_nope_head_dim"].get<int>(),
-                         d["qk_rope_head_dim"].get<int>(), d["v_head_dim"].get<int>(),
-                         d["rope"].get<std::string>(), d["rope_theta"].get<double>()));
+  print_line(
+      "attention",
+      fmt::format("MLA, {} heads, q rank {}, kv rank {}, head dims {}+{}/{}, rope {} theta {}",
+                  d["attention_heads"].get<int>(), d["q_lora_rank"].get<int>(),
+                  d["kv_lora_rank"].get<int>(), d["qk_nope_head_dim"].get<int>(),
+                  d["qk_rope_head_dim"].get<int>(), d["v_head_dim"].get<int>(),
+                  d["rope"].get<std::string>(), d["rope_theta"].get<double>()));
   print_line("indexer", fmt::format("{} heads x {}, top-{}, rope {}", d["index_heads"].get<int>(),
                                     d["index_head_dim"].get<int>(), d["index_topk"].get<int>(),
                                     d["indexer_rope"].get<std::string>()));
@@ -90,8 +93,9 @@ void print_text(const Json& d, const Pattern& baseline) {
   }
   print_line("stored", fmt::format("{:.1f} MiB in {} tensors, {} files ({})", mebibytes(d["bytes"]),
                                    d["tensors"].get<int>(), d["shards"].get<int>(), dtypes));
-  fmt::print("\nEvery F above may become S: `indexcache-search run MODEL --calibration FILE "
-             "--keep 1/4 --output DIR` finds out which.\n");
+  fmt::print(
+      "\nEvery F above may become S: `indexcache-search run MODEL --calibration FILE "
+      "--keep 1/4 --output DIR` finds out which.\n");
 }
 
 int run_inspect(const InspectOptions& options, const CommonOptions& common) {

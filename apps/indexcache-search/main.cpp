@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parse, merge settings, dispatch; the one place where errors become messages and exit codes.
-#include <fmt/format.h>
-
-#include <csignal>
-#include <cstdio>
-#include <new>
-
 #include "commands.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "settings.h"
 #include "version.h"
+
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdio>
+#include <new>
 
 namespace indexcache {
 namespace {
@@ -47,13 +47,15 @@ int interrupted(const Interrupted& interruption) {
 }
 
 int run_main(int argc, char** argv) {
-  CLI::App app{"Which layers of a DeepSeek-Sparse-Attention model can reuse an earlier layer's "
-               "top-k indices (IndexCache)"};
+  CLI::App app{
+      "Which layers of a DeepSeek-Sparse-Attention model can reuse an earlier layer's "
+      "top-k indices (IndexCache)"};
   app.name(kToolName);
   app.set_version_flag("--version", fmt::format("{} {}", kToolName, kToolVersion));
   app.require_subcommand(0, 1);
-  app.footer("Exit codes: 0 success, 1 gate failed, 2 usage, 3 invalid input, 4 resources,\n"
-             "5 other run in the folder, 70 bug, 130/143 interrupted.");
+  app.footer(
+      "Exit codes: 0 success, 1 gate failed, 2 usage, 3 invalid input, 4 resources,\n"
+      "5 other run in the folder, 70 bug, 130/143 interrupted.");
   CommonOptions common;
   const std::vector<Command> commands = {add_inspect(app, common), add_run(app, common),
                                          add_overlap(app, common), add_eval(app, common)};
@@ -72,7 +74,8 @@ int run_main(int argc, char** argv) {
   } catch (const Error& error) {
     return report(error);
   } catch (const std::bad_alloc&) {
-    return report(ResourceError({"out of memory", "", "", "fewer or shorter calibration sequences"}));
+    return report(
+        ResourceError({"out of memory", "", "", "fewer or shorter calibration sequences"}));
   } catch (const std::exception& error) {
     return report_bug(error.what());
   }
@@ -81,4 +84,6 @@ int run_main(int argc, char** argv) {
 }  // namespace
 }  // namespace indexcache
 
-int main(int argc, char** argv) { return indexcache::run_main(argc, argv); }
+int main(int argc, char** argv) {
+  return indexcache::run_main(argc, argv);
+}

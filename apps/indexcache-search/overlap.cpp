@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // overlap: how much the layers' top-k sets agree.
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
-#include <cstdio>
-#include <filesystem>
-
 #include "commands.h"
 #include "engine.h"
 #include "io/png.h"
@@ -13,6 +7,12 @@
 #include "report/overlap_file.h"
 #include "run_folder.h"
 #include "search/overlap_pass.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdio>
+#include <filesystem>
 
 namespace indexcache {
 namespace {
@@ -44,9 +44,8 @@ Json overlap_document(const Overlap& overlap, double loss, const std::string& ou
     for (std::size_t l = 0; l + 1 < overlap.layers; ++l) {
       adjacent.push_back(overlap.mean(l, l + 1, b));
     }
-    document["by_position"].push_back({{"end", overlap.bucket_ends[b]},
-                                       {"queries", overlap.queries[b]},
-                                       {"adjacent", adjacent}});
+    document["by_position"].push_back(
+        {{"end", overlap.bucket_ends[b]}, {"queries", overlap.queries[b]}, {"adjacent", adjacent}});
   }
   return document;
 }
@@ -68,7 +67,8 @@ void print_text(const Json& document, const Overlap& overlap) {
   for (const OverlapBlock& block : find_blocks(overlap)) {
     blocks.push_back(fmt::format("{}-{}", block.first, block.last));
   }
-  fmt::print("blocks       {}\n", blocks.empty() ? "none" : fmt::format("{}", fmt::join(blocks, ", ")));
+  fmt::print("blocks       {}\n",
+             blocks.empty() ? "none" : fmt::format("{}", fmt::join(blocks, ", ")));
   for (const Json& bucket : document["by_position"]) {
     fmt::print("below {:>6}  neighbours {:.3f} on average, {} queries\n", bucket["end"].get<int>(),
                average(bucket["adjacent"]), bucket["queries"].get<std::int64_t>());
@@ -81,8 +81,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   Progress progress(progress_style(options.engine, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   std::vector<std::string> warnings;
-  const TokenSet tokens =
-      load_tokens(options.engine.calibration, model.config, progress, warnings);
+  const TokenSet tokens = load_tokens(options.engine.calibration, model.config, progress, warnings);
   prepare_folder(options.output, {"overlap.h5"});
   Engine engine(model, options.engine);
   Evaluator evaluator = engine.evaluator(tokens, progress, "measuring overlap");
@@ -91,8 +90,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   const std::filesystem::path folder = options.output;
   write_overlap(folder / "overlap.h5", pass.overlap, summarise(model), summarise(tokens));
   write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
-  const Json document =
-      overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
+  const Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
   if (common.json) {
     fmt::print("{}\n", document.dump(1));
   } else {
@@ -110,8 +108,9 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
   add_engine_options(*command, options->engine);
   command->add_option("-o,--output", options->output, "Folder to write into")->type_name("DIR");
   add_common_options(*command, common);
-  return {command, {"model", "calibration", "output"},
-          [options, &common] { return run_overlap(*options, common); }};
+  return {command, {"model", "calibration", "output"}, [options, &common] {
+            return run_overlap(*options, common);
+          }};
 }
 
 }  // namespace indexcache

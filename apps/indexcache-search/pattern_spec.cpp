@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pattern_spec.h"
 
+#include "core/error.h"
+#include "report/pattern_file.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,9 +12,6 @@
 #include <filesystem>
 #include <optional>
 #include <string_view>
-
-#include "core/error.h"
-#include "report/pattern_file.h"
 
 namespace indexcache {
 namespace {

@@ -2,11 +2,11 @@
 // Patterns and retentions as people write them.
 #pragma once
 
-#include <cstddef>
-#include <string>
-
 #include "core/pattern.h"
 #include "model/model.h"
+
+#include <cstddef>
+#include <string>
 
 namespace indexcache {
 

@@ -1,13 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // run: overlap, greedy search, verification, and everything written down.
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
-#include <algorithm>
-#include <cstdio>
-#include <filesystem>
-#include <set>
-
 #include "commands.h"
 #include "core/error.h"
 #include "engine.h"
@@ -23,6 +15,14 @@
 #include "search/overlap_pass.h"
 #include "summary.h"
 #include "version.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <set>
 
 namespace indexcache {
 namespace {
@@ -211,7 +211,8 @@ class Run {
     if (!journal_.baseline()) journal_.record_baseline(pass.losses);
     if (*journal_.baseline() != pass.losses) {
       throw ResumeMismatch({"the run folder holds losses of another machine or build",
-                            "the journal's baseline", "the all-Full losses differ in their last bits",
+                            "the journal's baseline",
+                            "the all-Full losses differ in their last bits",
                             "continue where it began, another --output, or --restart"});
     }
     overlap_ = std::move(pass.overlap);
@@ -234,18 +235,17 @@ class Run {
                                  delta_text(step.loss - record.baseline_loss), how));
       current = index + 1;
     };
-    const GreedyHooks hooks{
-        .replay =
-            [&](std::size_t index, const Pattern& before) {
-              auto step = journal_.replay(index, before, evaluator);
-              if (step) tell(index, *step, "  (from the journal)");
-              return step;
-            },
-        .record =
-            [&](std::size_t index, const Step& step) {
-              journal_.record(index, step);
-              tell(index, step, "");
-            }};
+    const GreedyHooks hooks{.replay =
+                                [&](std::size_t index, const Pattern& before) {
+                                  auto step = journal_.replay(index, before, evaluator);
+                                  if (step) tell(index, *step, "  (from the journal)");
+                                  return step;
+                                },
+                            .record =
+                                [&](std::size_t index, const Step& step) {
+                                  journal_.record(index, step);
+                                  tell(index, step, "");
+                                }};
     record.steps = greedy_search(evaluator, record.baseline, pinned_, target, hooks);
   }
 
@@ -362,7 +362,8 @@ Command add_run(CLI::App& app, CommonOptions& common) {
   command->add_option("--remove", options->remove, "Indexers to remove instead")
       ->delimiter(',')
       ->type_name("K");
-  command->add_option("--pin-full", options->pin_full, "Layers that must stay F")->delimiter(',')
+  command->add_option("--pin-full", options->pin_full, "Layers that must stay F")
+      ->delimiter(',')
       ->type_name("LAYER");
   command
       ->add_option("--holdout", options->holdout,
@@ -373,8 +374,9 @@ Command add_run(CLI::App& app, CommonOptions& common) {
       ->type_name("DIR");
   command->add_flag("--restart", options->restart, "Discard what the run folder holds");
   add_common_options(*command, common);
-  return {command, {"model", "calibration", "output"},
-          [options, &common] { return run_run(*options, common); }};
+  return {command, {"model", "calibration", "output"}, [options, &common] {
+            return run_run(*options, common);
+          }};
 }
 
 }  // namespace indexcache

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run_folder.h"
 
+#include "core/error.h"
+
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-
-#include "core/error.h"
+#include <unistd.h>
 
 namespace indexcache {
 namespace {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "settings.h"
 
+#include "core/error.h"
+#include "core/nearest_name.h"
+#include "io/files.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <yaml-cpp/yaml.h>
@@ -10,10 +14,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
-
-#include "core/error.h"
-#include "core/nearest_name.h"
-#include "io/files.h"
 
 namespace indexcache {
 namespace {

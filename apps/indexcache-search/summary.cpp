@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "summary.h"
 
-#include <fmt/format.h>
-
 #include "engine.h"
+
+#include <fmt/format.h>
 
 namespace indexcache {
 namespace {
@@ -19,10 +19,10 @@ std::string rise(const Json& measured) {
 std::string target_text(const Json& run, const Json& target, const std::string& file) {
   const auto layers = run["model"]["layers"].get<std::size_t>();
   const auto kept = target["kept"].get<std::size_t>();
-  std::string text = fmt::format("\n{}\n  {} of {} layers keep their indexer ({:.0f} % of indexer work gone)\n",
-                                 target["pattern"].get<std::string>(), kept, layers,
-                                 100.0 * static_cast<double>(layers - kept) /
-                                     static_cast<double>(layers));
+  std::string text =
+      fmt::format("\n{}\n  {} of {} layers keep their indexer ({:.0f} % of indexer work gone)\n",
+                  target["pattern"].get<std::string>(), kept, layers,
+                  100.0 * static_cast<double>(layers - kept) / static_cast<double>(layers));
   text += fmt::format("  calibration loss  {}\n", rise(target["calibration"]));
   if (target.contains("holdout")) {
     text += fmt::format("  held-out loss     {}\n", rise(target["holdout"]));
@@ -38,11 +38,11 @@ std::string pattern_file_name(std::size_t index, std::size_t count, std::size_t 
 }
 
 std::string summary_text(const Json& run, const std::string& folder) {
-  std::string text = fmt::format(
-      "{}: loss {} with every indexer, on {} sequences ({} tokens)\n",
-      run["model"]["name"].get<std::string>(), loss_text(run["baseline"]["loss"]),
-      run["calibration"]["sequences"].get<std::size_t>(),
-      run["calibration"]["tokens"].get<std::int64_t>());
+  std::string text =
+      fmt::format("{}: loss {} with every indexer, on {} sequences ({} tokens)\n",
+                  run["model"]["name"].get<std::string>(), loss_text(run["baseline"]["loss"]),
+                  run["calibration"]["sequences"].get<std::size_t>(),
+                  run["calibration"]["tokens"].get<std::int64_t>());
   const Json& holdout = run["holdout"];
   text += holdout.is_null()
               ? "no held-out sequences: the result is not verified on data the search never saw\n"
@@ -58,8 +58,8 @@ std::string summary_text(const Json& run, const std::string& folder) {
     text += fmt::format("\nwarning: {}", warning.get<std::string>());
   }
   text += fmt::format("\n{0}/run.json  {0}/overlap.h5  {0}/heatmap.png\n", folder);
-  text += fmt::format("next: indexcache-search eval MODEL {}/pattern.yaml --calibration OTHER_DATA\n",
-                      folder);
+  text += fmt::format(
+      "next: indexcache-search eval MODEL {}/pattern.yaml --calibration OTHER_DATA\n", folder);
   return text;
 }
 

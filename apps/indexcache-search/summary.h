@@ -2,9 +2,9 @@
 // The end of `run` as a person reads it.
 #pragma once
 
-#include <string>
-
 #include "io/json.h"
+
+#include <string>
 
 namespace indexcache {
 

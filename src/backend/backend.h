@@ -8,16 +8,17 @@
 //    batch, nor on the number of threads: this makes losses comparable bit for bit.
 //  - Reductions have one fixed order: same device, same bits.
 //  - Shapes are the caller's duty; operations do not allocate results unless they return them.
-// Shapes below: rows = layout.total; H, A, rq, rk, dn, dr, dv, Ni, Di, K, E, P as in docs/numerics.md.
+// Shapes below: rows = layout.total; H, A, rq, rk, dn, dr, dv, Ni, Di, K, E, P as in
+// docs/numerics.md.
 #pragma once
+
+#include "backend/tensor.h"
 
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "backend/tensor.h"
 
 namespace indexcache {
 
@@ -28,11 +29,11 @@ enum class Store { assign, accumulate };
 
 // noaux_tc routing (sigmoid scores, group-limited).
 struct RouterRule {
-  std::int64_t groups;         // n_group
-  std::int64_t kept_groups;    // topk_group
-  std::int64_t experts_used;   // num_experts_per_tok
-  bool normalise;              // norm_topk_prob
-  float scale;                 // routed_scaling_factor
+  std::int64_t groups;        // n_group
+  std::int64_t kept_groups;   // topk_group
+  std::int64_t experts_used;  // num_experts_per_tok
+  bool normalise;             // norm_topk_prob
+  float scale;                // routed_scaling_factor
 };
 
 struct ExpertWeights {

@@ -2,12 +2,12 @@
 // Matrices in a backend's memory, and which rows of them belong to which positions.
 #pragma once
 
+#include "core/dtype.h"
+
 #include <cstdint>
 #include <memory>
 #include <utility>
 #include <vector>
-
-#include "core/dtype.h"
 
 namespace indexcache {
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibration/token_set.h"
 
+#include "core/error.h"
+#include "io/files.h"
+#include "io/hdf5.h"
+#include "io/json.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <sstream>
-
-#include "core/error.h"
-#include "io/files.h"
-#include "io/hdf5.h"
-#include "io/json.h"
 
 namespace indexcache {
 namespace {
@@ -35,7 +35,8 @@ std::vector<std::int64_t> read_lengths(const Hdf5Reader& file, const std::string
   }
   IntegerDataset lengths = file.integers("/lengths");
   if (lengths.shape.size() != 1 || lengths.shape[0] != sequences) {
-    fail(path + ": /lengths", fmt::format("one length for each of {} sequences is needed", sequences));
+    fail(path + ": /lengths",
+         fmt::format("one length for each of {} sequences is needed", sequences));
   }
   for (std::int64_t length : lengths.values) {
     if (length >= 0 && length <= width) continue;
@@ -72,7 +73,8 @@ std::vector<std::int32_t> parse_line(const std::string& line, const std::string&
   if (!ids.is_array()) fail(where, "\"input_ids\" is not a list");
   std::vector<std::int32_t> sequence;
   for (const Json& id : ids) {
-    if (!id.is_number_integer()) fail(where, "\"input_ids\" holds " + id.dump() + ", not an integer");
+    if (!id.is_number_integer())
+      fail(where, "\"input_ids\" holds " + id.dump() + ", not an integer");
     sequence.push_back(checked_id(id.get<std::int64_t>(), where));
   }
   return sequence;
@@ -116,8 +118,8 @@ TokenSet read_tokens(const std::filesystem::path& path) {
   const std::string kind = path.extension().string();
   const bool hdf5 = kind == ".h5" || kind == ".hdf5";
   if (!hdf5 && kind != ".jsonl") {
-    fail(path.string(), fmt::format("the file type \"{}\" is not known: .h5, .hdf5 and .jsonl are",
-                                    kind));
+    fail(path.string(),
+         fmt::format("the file type \"{}\" is not known: .h5, .hdf5 and .jsonl are", kind));
   }
   TokenSet set = hdf5 ? read_hdf5(path.string()) : read_jsonl(path.string());
   if (set.sequences.empty()) fail(path.string(), "it holds no sequence");
@@ -136,8 +138,8 @@ std::vector<std::string> check_tokens(const TokenSet& set, const TokenLimits& li
       fail(where, fmt::format("{} tokens are more than the model's max_position_embeddings {}",
                               length, limits.max_positions));
     }
-    const auto bad = std::ranges::find_if(
-        sequence, [&](std::int32_t id) { return id >= limits.vocabulary; });
+    const auto bad =
+        std::ranges::find_if(sequence, [&](std::int32_t id) { return id >= limits.vocabulary; });
     if (bad != sequence.end()) {
       throw InputError({"a token id is outside the vocabulary", where,
                         fmt::format("token {} is {}, the model knows ids below {}",

@@ -11,7 +11,7 @@
 namespace indexcache {
 
 struct TokenSet {
-  std::string source;                               // file the tokens came from
+  std::string source;  // file the tokens came from
   std::vector<std::vector<std::int32_t>> sequences;
 
   std::int64_t tokens() const;

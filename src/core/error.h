@@ -19,10 +19,10 @@ enum class ExitCode : int {
 };
 
 struct Problem {
-  std::string what;   // what happened
-  std::string where;  // file, line, tensor, layer or option; may be empty
-  std::string why;    // cause, with numbers; may be empty
-  std::string remedy; // a concrete thing to try; may be empty
+  std::string what;    // what happened
+  std::string where;   // file, line, tensor, layer or option; may be empty
+  std::string why;     // cause, with numbers; may be empty
+  std::string remedy;  // a concrete thing to try; may be empty
 };
 
 class Error : public std::runtime_error {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/pattern.h"
 
+#include "core/error.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-
-#include "core/error.h"
 
 namespace indexcache {
 namespace {
@@ -40,7 +40,9 @@ Pattern Pattern::from_full_layers(const std::vector<bool>& full) {
   return parse(text);
 }
 
-Pattern Pattern::all_full(std::size_t layers) { return parse(std::string(layers, 'F')); }
+Pattern Pattern::all_full(std::size_t layers) {
+  return parse(std::string(layers, 'F'));
+}
 
 Pattern Pattern::uniform(std::size_t layers, std::size_t period) {
   std::vector<bool> full(layers);
@@ -56,9 +58,13 @@ Pattern Pattern::frequency(std::size_t layers, std::size_t freq, std::size_t off
   return from_full_layers(full);
 }
 
-std::size_t Pattern::full_count() const { return std::ranges::count(text_, 'F'); }
+std::size_t Pattern::full_count() const {
+  return std::ranges::count(text_, 'F');
+}
 
-std::size_t Pattern::donor(std::size_t layer) const { return text_.rfind('F', layer); }
+std::size_t Pattern::donor(std::size_t layer) const {
+  return text_.rfind('F', layer);
+}
 
 std::vector<std::size_t> Pattern::full_layers() const {
   std::vector<std::size_t> found;

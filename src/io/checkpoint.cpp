@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/checkpoint.h"
 
-#include <fmt/format.h>
-
-#include <set>
-
 #include "core/error.h"
 #include "io/files.h"
 #include "io/json.h"
+
+#include <fmt/format.h>
+
+#include <set>
 
 namespace indexcache {
 namespace {

@@ -2,14 +2,14 @@
 // The tensors of a Hugging Face folder: model.safetensors, or shards with an index.
 #pragma once
 
+#include "io/safetensors.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "io/safetensors.h"
 
 namespace indexcache {
 

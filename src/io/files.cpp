@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/files.h"
 
-#include <fcntl.h>
+#include "core/error.h"
+#include "io/mapped_file.h"
+
 #include <fmt/format.h>
 #include <openssl/evp.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <fstream>
-
-#include "core/error.h"
-#include "io/mapped_file.h"
+#include <unistd.h>
 
 namespace indexcache {
 namespace {
@@ -80,6 +80,8 @@ std::string sha256(std::span<const std::byte> bytes) {
   return text;
 }
 
-std::string sha256(std::string_view text) { return sha256(std::as_bytes(std::span(text))); }
+std::string sha256(std::string_view text) {
+  return sha256(std::as_bytes(std::span(text)));
+}
 
 }  // namespace indexcache

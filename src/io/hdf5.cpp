@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/hdf5.h"
 
+#include "core/error.h"
+
 #include <fmt/format.h>
 #include <hdf5.h>
-
-#include "core/error.h"
 
 namespace indexcache {
 namespace {
@@ -33,7 +33,9 @@ using Attribute = Handle<H5Aclose>;
 using Properties = Handle<H5Pclose>;
 
 // HDF5 prints its error stack to stderr unless told not to; messages here are our own.
-void silence_library() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+void silence_library() {
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
 
 [[noreturn]] void fail_reading(const std::filesystem::path& path, const std::string& dataset,
                                const std::string& why) {
@@ -107,8 +109,7 @@ Hdf5Writer::~Hdf5Writer() {
 }
 
 void Hdf5Writer::write_array(const std::string& name, const std::vector<std::int64_t>& shape,
-                             std::int64_t file_type, std::int64_t memory_type,
-                             const void* values) {
+                             std::int64_t file_type, std::int64_t memory_type, const void* values) {
   const Properties properties(H5Pcreate(H5P_DATASET_CREATE));
   H5Pset_obj_track_times(properties.get(), false);
   const auto dims = extents(shape);

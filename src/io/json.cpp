@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/json.h"
 
+#include "core/error.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
 #include <cstdlib>
 #include <set>
 #include <vector>
-
-#include "core/error.h"
 
 namespace indexcache {
 namespace {
@@ -47,7 +47,9 @@ Json parse_json(std::string_view text, const std::string& where, const std::stri
                     remedy});
 }
 
-std::string hex_float(double value) { return fmt::format("{:a}", value); }
+std::string hex_float(double value) {
+  return fmt::format("{:a}", value);
+}
 
 std::optional<double> parse_hex_float(const std::string& text) {
   char* end = nullptr;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/png.h"
 
+#include "core/error.h"
+#include "io/files.h"
+
 #include <png.h>
 
 #include <algorithm>
 #include <cstring>
-
-#include "core/error.h"
-#include "io/files.h"
 
 namespace indexcache {
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/safetensors.h"
 
+#include "core/error.h"
+#include "io/files.h"
+#include "io/json.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
-
-#include "core/error.h"
-#include "io/files.h"
-#include "io/json.h"
 
 namespace indexcache {
 namespace {

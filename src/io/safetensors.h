@@ -3,6 +3,9 @@
 // checked against the file before a tensor can be taken from it (specs: dsa-numerics 8.3).
 #pragma once
 
+#include "core/dtype.h"
+#include "io/mapped_file.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -10,9 +13,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include "core/dtype.h"
-#include "io/mapped_file.h"
 
 namespace indexcache {
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/config.h"
 
+#include "core/error.h"
+#include "io/files.h"
+#include "io/json.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
 #include <map>
-
-#include "core/error.h"
-#include "io/files.h"
-#include "io/json.h"
 
 namespace indexcache {
 namespace {
@@ -21,8 +21,9 @@ constexpr const char* kSupported =
 const std::map<std::string, std::string>& refusals() {
   static const std::map<std::string, std::string> reasons = {
       {"deepseek_v4", "DeepSeek-V4 compresses keys before its indexer: another architecture"},
-      {"glm5_next", "GLM-5.3-Flash is a linear-attention hybrid with a pooled indexer: another "
-                    "architecture"},
+      {"glm5_next",
+       "GLM-5.3-Flash is a linear-attention hybrid with a pooled indexer: another "
+       "architecture"},
       {"deepseek_v3", "DeepSeek-V3 attends densely: it has no lightning indexer to share"},
       {"deepseek_v2", "DeepSeek-V2 attends densely: it has no lightning indexer to share"},
       {"glm4_moe", "GLM-4.x attends densely: it has no lightning indexer to share"},
@@ -108,9 +109,9 @@ Family family_of(const Reader& reader, std::string& architecture) {
       : reader.has("index_topk")
           ? "it has an indexer, but its forward pass is not one that this tool implements"
           : "its config has no index_topk: it has no lightning indexer to share";
-  throw InputError({fmt::format("the model family {} is not supported",
-                                name.empty() ? "(none given)" : name),
-                    "config.json: architectures", why, kSupported});
+  throw InputError(
+      {fmt::format("the model family {} is not supported", name.empty() ? "(none given)" : name),
+       "config.json: architectures", why, kSupported});
 }
 
 void require(const Reader& reader, bool holds, const std::string& key, const std::string& why) {
@@ -135,8 +136,8 @@ void read_rope(const Reader& r, ModelConfig& config) {
   const bool newer = r.has("rope_parameters");
   const bool older = r.has("rope_scaling");
   const Reader rope = newer ? r.object("rope_parameters") : older ? r.object("rope_scaling") : r;
-  config.rope_theta = newer && rope.has("rope_theta") ? rope.positive("rope_theta")
-                                                      : r.positive("rope_theta");
+  config.rope_theta =
+      newer && rope.has("rope_theta") ? rope.positive("rope_theta") : r.positive("rope_theta");
   if (!newer && !older) return;
   const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
   if (type == "default") return;
@@ -227,8 +228,9 @@ void read_fp8(const Reader& r, ModelConfig& config) {
   require(q, method == "fp8", "quant_method", method + " is not supported: fp8 (block-wise) is");
   if (!q.has("weight_block_size")) return;
   const Json& block = q.at("weight_block_size");
-  require(q, block.is_array() && block.size() == 2 && block[0].is_number_unsigned() &&
-                 block[1].is_number_unsigned() && block[0] != 0 && block[1] != 0,
+  require(q,
+          block.is_array() && block.size() == 2 && block[0].is_number_unsigned() &&
+              block[1].is_number_unsigned() && block[0] != 0 && block[1] != 0,
           "weight_block_size", "two positive integers are needed");
   config.fp8_block_rows = block[0].get<std::int64_t>();
   config.fp8_block_cols = block[1].get<std::int64_t>();

@@ -2,13 +2,13 @@
 // config.json of a DSA model, checked and in one form for both families.
 #pragma once
 
+#include "backend/backend.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "backend/backend.h"
 
 namespace indexcache {
 
@@ -27,33 +27,33 @@ struct Yarn {
 // Symbols in the comments are those of docs/numerics.md.
 struct ModelConfig {
   Family family;
-  std::string architecture;        // architectures[0]
-  std::int64_t vocabulary;         // V
-  std::int64_t hidden;             // H
-  std::int64_t layers;             // L, MTP layers excluded
-  std::int64_t mtp_layers;         // num_nextn_predict_layers, ignored
-  std::int64_t heads;              // A
-  std::int64_t q_lora_rank;        // rq
-  std::int64_t kv_lora_rank;       // rk
-  std::int64_t qk_nope_head_dim;   // dn
-  std::int64_t qk_rope_head_dim;   // dr
-  std::int64_t v_head_dim;         // dv
-  std::int64_t index_heads;        // Ni
-  std::int64_t index_head_dim;     // Di
-  std::int64_t index_topk;         // K
-  std::int64_t intermediate;       // dense MLP width
-  std::int64_t moe_intermediate;   // expert width
-  std::int64_t routed_experts;     // E
-  std::int64_t shared_experts;     // n_shared_experts
+  std::string architecture;       // architectures[0]
+  std::int64_t vocabulary;        // V
+  std::int64_t hidden;            // H
+  std::int64_t layers;            // L, MTP layers excluded
+  std::int64_t mtp_layers;        // num_nextn_predict_layers, ignored
+  std::int64_t heads;             // A
+  std::int64_t q_lora_rank;       // rq
+  std::int64_t kv_lora_rank;      // rk
+  std::int64_t qk_nope_head_dim;  // dn
+  std::int64_t qk_rope_head_dim;  // dr
+  std::int64_t v_head_dim;        // dv
+  std::int64_t index_heads;       // Ni
+  std::int64_t index_head_dim;    // Di
+  std::int64_t index_topk;        // K
+  std::int64_t intermediate;      // dense MLP width
+  std::int64_t moe_intermediate;  // expert width
+  std::int64_t routed_experts;    // E
+  std::int64_t shared_experts;    // n_shared_experts
   RouterRule router;
-  std::int64_t max_positions;      // max_position_embeddings
-  float rms_norm_eps;              // block and final norms
-  float mla_norm_eps;              // norms of the q and kv latents
+  std::int64_t max_positions;  // max_position_embeddings
+  float rms_norm_eps;          // block and final norms
+  float mla_norm_eps;          // norms of the q and kv latents
   double rope_theta;
   std::optional<Yarn> yarn;
   RopeLayout index_rope;
-  std::vector<bool> moe_layer;     // [L] routed experts (true) or a dense MLP
-  std::vector<bool> native_full;   // [L] F in the schedule that config.json itself states
+  std::vector<bool> moe_layer;        // [L] routed experts (true) or a dense MLP
+  std::vector<bool> native_full;      // [L] F in the schedule that config.json itself states
   std::int64_t fp8_block_rows = 128;  // quantization_config.weight_block_size
   std::int64_t fp8_block_cols = 128;
 

@@ -99,8 +99,7 @@ void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const T
   if (w.moe) {
     const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
     backend_.linear(rows, x, w.moe->gate, logits);
-    const Routing routing =
-        backend_.route(rows, logits, w.moe->correction_bias, config_.router);
+    const Routing routing = backend_.route(rows, logits, w.moe->correction_bias, config_.router);
     backend_.experts(rows, x, routing, w.moe->experts, hidden);
   }
   if (w.mlp) backend_.gated_mlp(rows, x, w.mlp->gate_up, w.mlp->down, hidden);

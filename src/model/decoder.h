@@ -6,12 +6,12 @@
 // project -> (select) -> attend -> feed_forward.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
 #include "backend/backend.h"
 #include "model/config.h"
 #include "model/weights.h"
+
+#include <cstdint>
+#include <vector>
 
 namespace indexcache {
 
@@ -47,8 +47,8 @@ class Decoder {
   void feed_forward(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
 
   // Final norm, lm_head and cross-entropy: the sum over each segment.
-  std::vector<double> loss(const ModelWeights& weights, const RowLayout& rows,
-                           const Tensor& hidden, const Tensor& targets);
+  std::vector<double> loss(const ModelWeights& weights, const RowLayout& rows, const Tensor& hidden,
+                           const Tensor& targets);
 
  private:
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;

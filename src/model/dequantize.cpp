@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/dequantize.h"
 
+#include "core/error.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
 #include <cstring>
-
-#include "core/error.h"
 
 namespace indexcache {
 namespace {
@@ -32,7 +32,8 @@ std::vector<float> unscaled(const RawTensor& tensor) {
   std::vector<float> out(static_cast<std::size_t>(tensor.elements()));
   switch (tensor.dtype) {
     case DType::f32:
-      convert_all<float>(tensor, [](float v) { return v; }, out);
+      convert_all<float>(
+          tensor, [](float v) { return v; }, out);
       break;
     case DType::bf16:
       convert_all<std::uint16_t>(tensor, bf16_to_float, out);
@@ -53,11 +54,13 @@ std::vector<float> unscaled(const RawTensor& tensor) {
 }
 
 struct Blocks {
-  std::int64_t rows, cols;            // elements of a block
+  std::int64_t rows, cols;  // elements of a block
   std::int64_t scale_rows, scale_cols;
 };
 
-std::string scale_name(const std::string& name) { return name + "_scale_inv"; }
+std::string scale_name(const std::string& name) {
+  return name + "_scale_inv";
+}
 
 std::int64_t blocks_of(std::int64_t extent, std::int64_t block) {
   return (extent + block - 1) / block;

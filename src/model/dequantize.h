@@ -2,11 +2,11 @@
 // Checkpoint tensors as float32, FP8 weights multiplied by their block scales.
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "io/checkpoint.h"
 #include "model/config.h"
+
+#include <string>
+#include <vector>
 
 namespace indexcache {
 

@@ -2,14 +2,14 @@
 // A checked checkpoint: config, headers and indexer ownership, before any weight is read.
 #pragma once
 
+#include "core/pattern.h"
+#include "io/checkpoint.h"
+#include "model/config.h"
+
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "core/pattern.h"
-#include "io/checkpoint.h"
-#include "model/config.h"
 
 namespace indexcache {
 

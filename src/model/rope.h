@@ -2,10 +2,10 @@
 // Cosines and sines of rotary positions, plain or YaRN.
 #pragma once
 
+#include "model/config.h"
+
 #include <cstdint>
 #include <vector>
-
-#include "model/config.h"
 
 namespace indexcache {
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/tensor_registry.h"
 
-#include <fmt/format.h>
-
 #include "core/error.h"
 #include "model/dequantize.h"
+
+#include <fmt/format.h>
 
 namespace indexcache {
 namespace {
@@ -43,7 +43,9 @@ bool owns_indexer(const ModelConfig& config, const Checkpoint& checkpoint, std::
 
 }  // namespace
 
-std::string layer_prefix(std::int64_t layer) { return fmt::format("model.layers.{}.", layer); }
+std::string layer_prefix(std::int64_t layer) {
+  return fmt::format("model.layers.{}.", layer);
+}
 
 std::string fused_gate_up_name(std::int64_t layer) {
   return layer_prefix(layer) + "mlp.experts.gate_up_proj";
@@ -69,8 +71,7 @@ std::vector<TensorSpec> attention_tensors(const ModelConfig& c, std::int64_t lay
           {a + "q_b_proj.weight", {c.heads * c.qk_head_dim(), c.q_lora_rank}},
           {a + "kv_a_proj_with_mqa.weight", {c.latent_width(), c.hidden}},
           {a + "kv_a_layernorm.weight", {c.kv_lora_rank}},
-          {a + "kv_b_proj.weight",
-           {c.heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank}},
+          {a + "kv_b_proj.weight", {c.heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank}},
           {a + "o_proj.weight", {c.hidden, c.heads * c.v_head_dim}}};
 }
 
@@ -83,15 +84,15 @@ std::vector<TensorSpec> indexer_tensors(const ModelConfig& c, std::int64_t layer
           {i + "weights_proj.weight", {c.index_heads, c.hidden}}};
 }
 
-std::vector<TensorSpec> feed_forward_tensors(const ModelConfig& c, std::int64_t layer,
-                                             bool fused) {
+std::vector<TensorSpec> feed_forward_tensors(const ModelConfig& c, std::int64_t layer, bool fused) {
   const std::string m = layer_prefix(layer) + "mlp.";
   if (!c.moe_layer[static_cast<std::size_t>(layer)]) {
     return mlp_tensors(m, c.intermediate, c.hidden);
   }
   std::vector<TensorSpec> list = {{m + "gate.weight", {c.routed_experts, c.hidden}}};
   if (fused) {
-    list.push_back({fused_gate_up_name(layer), {c.routed_experts, 2 * c.moe_intermediate, c.hidden}});
+    list.push_back(
+        {fused_gate_up_name(layer), {c.routed_experts, 2 * c.moe_intermediate, c.hidden}});
     list.push_back({m + "experts.down_proj", {c.routed_experts, c.hidden, c.moe_intermediate}});
   } else {
     for (std::int64_t e = 0; e < c.routed_experts; ++e) {
@@ -99,8 +100,8 @@ std::vector<TensorSpec> feed_forward_tensors(const ModelConfig& c, std::int64_t 
     }
   }
   if (c.shared_experts > 0) {
-    append(list, mlp_tensors(m + "shared_experts.", c.moe_intermediate * c.shared_experts,
-                             c.hidden));
+    append(list,
+           mlp_tensors(m + "shared_experts.", c.moe_intermediate * c.shared_experts, c.hidden));
   }
   return list;
 }

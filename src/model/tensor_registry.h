@@ -2,12 +2,12 @@
 // Every tensor that a config implies, and the check of a checkpoint against it.
 #pragma once
 
+#include "io/checkpoint.h"
+#include "model/config.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "io/checkpoint.h"
-#include "model/config.h"
 
 namespace indexcache {
 
@@ -30,8 +30,8 @@ std::vector<TensorSpec> indexer_tensors(const ModelConfig& config, std::int64_t 
 std::vector<TensorSpec> feed_forward_tensors(const ModelConfig& config, std::int64_t layer,
                                              bool fused);
 
-std::string layer_prefix(std::int64_t layer);               // "model.layers.3."
-std::string fused_gate_up_name(std::int64_t layer);         // presence selects the fused layout
+std::string layer_prefix(std::int64_t layer);        // "model.layers.3."
+std::string fused_gate_up_name(std::int64_t layer);  // presence selects the fused layout
 std::string correction_bias_name(std::int64_t layer);
 
 // Checks presence, shape, dtype and FP8 scales of everything that the forward pass will read, from

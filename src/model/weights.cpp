@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/weights.h"
 
+#include "model/dequantize.h"
+#include "model/tensor_registry.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
-
-#include "model/dequantize.h"
-#include "model/tensor_registry.h"
 
 namespace indexcache {
 namespace {

@@ -2,14 +2,14 @@
 // Weights in a backend's memory, a layer at a time.
 #pragma once
 
+#include "backend/backend.h"
+#include "io/checkpoint.h"
+#include "model/config.h"
+
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "backend/backend.h"
-#include "io/checkpoint.h"
-#include "model/config.h"
 
 namespace indexcache {
 
@@ -54,8 +54,7 @@ struct LayerWeights {
 class ModelWeights {
  public:
   ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
-               const std::vector<bool>& has_indexer, Backend& backend,
-               std::int64_t resident_bytes);
+               const std::vector<bool>& has_indexer, Backend& backend, std::int64_t resident_bytes);
 
   const Tensor& embedding() const { return embedding_; }    // [V, H]
   const Tensor& final_norm() const { return final_norm_; }  // [1, H]

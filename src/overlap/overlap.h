@@ -6,11 +6,11 @@
 // inherits. Sums are integers, so they do not depend on any order.
 #pragma once
 
+#include "backend/backend.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <vector>
-
-#include "backend/backend.h"
 
 namespace indexcache {
 
@@ -31,9 +31,9 @@ struct Overlap {
   double mean(std::size_t i, std::size_t j) const;
   double mean(std::size_t i, std::size_t j, std::size_t bucket) const;
 
-  std::vector<double> matrix() const;                    // [L, L]
+  std::vector<double> matrix() const;                      // [L, L]
   std::vector<double> bucket_matrix(std::size_t b) const;  // [L, L]
-  std::vector<double> adjacent() const;                  // [L - 1] overlap(l, l + 1)
+  std::vector<double> adjacent() const;                    // [L - 1] overlap(l, l + 1)
 };
 
 // Ends of position buckets: 2k, 4k, 8k, … up to the first that reaches `longest`.

@@ -99,7 +99,9 @@ std::ptrdiff_t text_width(std::string_view text, int scale) {
   return static_cast<std::ptrdiff_t>(text.size()) * kAdvance * scale;
 }
 
-std::ptrdiff_t text_height(int scale) { return std::ptrdiff_t{kHeight} * scale; }
+std::ptrdiff_t text_height(int scale) {
+  return std::ptrdiff_t{kHeight} * scale;
+}
 
 void draw_text(Image& image, std::ptrdiff_t x, std::ptrdiff_t y, std::string_view text, int scale,
                Rgb colour) {

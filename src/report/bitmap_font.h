@@ -2,10 +2,10 @@
 // A 5 x 7 pixel font for labels in images: no font file is needed at run time.
 #pragma once
 
+#include "io/png.h"
+
 #include <cstddef>
 #include <string_view>
-
-#include "io/png.h"
 
 namespace indexcache {
 

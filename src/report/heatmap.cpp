@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/heatmap.h"
 
+#include "report/bitmap_font.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-
-#include "report/bitmap_font.h"
 
 namespace indexcache {
 namespace {
@@ -21,15 +21,13 @@ constexpr int kScale = 2;
 
 // Where things stand, in pixels.
 struct Frame {
-  std::ptrdiff_t cell;   // side of one matrix cell
-  std::ptrdiff_t left;   // of the matrix
+  std::ptrdiff_t cell;  // side of one matrix cell
+  std::ptrdiff_t left;  // of the matrix
   std::ptrdiff_t top;
-  std::ptrdiff_t side;   // of the matrix
-  std::size_t tick;      // layers between labels
+  std::ptrdiff_t side;  // of the matrix
+  std::size_t tick;     // layers between labels
 
-  std::ptrdiff_t at(std::size_t layer) const {
-    return static_cast<std::ptrdiff_t>(layer) * cell;
-  }
+  std::ptrdiff_t at(std::size_t layer) const { return static_cast<std::ptrdiff_t>(layer) * cell; }
 };
 
 Frame layout(std::size_t layers) {

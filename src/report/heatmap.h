@@ -3,11 +3,11 @@
 // bar, and a frame around every block of layers that agree.
 #pragma once
 
-#include <filesystem>
-#include <string>
-
 #include "io/png.h"
 #include "overlap/overlap.h"
+
+#include <filesystem>
+#include <string>
 
 namespace indexcache {
 

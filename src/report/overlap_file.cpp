@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/overlap_file.h"
 
-#include <fmt/format.h>
-
 #include "io/files.h"
 #include "io/hdf5.h"
+
+#include <fmt/format.h>
 
 namespace indexcache {
 

@@ -2,10 +2,10 @@
 // overlap.h5 (docs/formats.md).
 #pragma once
 
-#include <filesystem>
-
 #include "overlap/overlap.h"
 #include "report/run_record.h"
+
+#include <filesystem>
 
 namespace indexcache {
 

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/pattern_file.h"
 
-#include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
-
-#include <cmath>
-
 #include "core/created.h"
 #include "core/error.h"
 #include "io/files.h"
 #include "report/run_record.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <cmath>
 
 namespace indexcache {
 namespace {
 
 constexpr const char* kSchema = "indexcache-pattern/1";
 
-std::string number(double value) { return fmt::format("{}", value); }
+std::string number(double value) {
+  return fmt::format("{}", value);
+}
 
 std::string interval(const PairedDifference& difference) {
   if (!difference.ci95) return "null";
@@ -82,8 +84,7 @@ void emit_search(YAML::Emitter& out, const RunRecord& record, const Target& targ
   out << YAML::EndMap;
   out << YAML::Key << "tie_break" << YAML::Value << "lowest layer";
   std::size_t evaluations = 0;
-  const std::size_t steps =
-      record.baseline.full_count() - target.calibration.pattern.full_count();
+  const std::size_t steps = record.baseline.full_count() - target.calibration.pattern.full_count();
   for (std::size_t i = 0; i < steps; ++i) evaluations += record.steps[i].candidates.size();
   out << YAML::Key << "evaluations" << YAML::Value << evaluations;
   out << YAML::Key << "steps" << YAML::Value << YAML::BeginSeq;
@@ -95,8 +96,7 @@ void emit_search(YAML::Emitter& out, const RunRecord& record, const Target& targ
     out << YAML::Key << "delta" << YAML::Value << number(step.loss - record.baseline_loss);
     out << YAML::Key << "runner_up" << YAML::Value
         << (step.runner_up ? fmt::format("{}", *step.runner_up) : "null");
-    out << YAML::Key << "margin" << YAML::Value
-        << (step.runner_up ? number(step.margin) : "null");
+    out << YAML::Key << "margin" << YAML::Value << (step.runner_up ? number(step.margin) : "null");
     out << YAML::EndMap;
   }
   out << YAML::EndSeq << YAML::EndMap;
@@ -139,8 +139,9 @@ void check_donors(const YAML::Node& donors, const Pattern& pattern, const std::s
     if (layer < pattern.layers() && !pattern.is_full(layer) && pattern.donor(layer) == donor) {
       continue;
     }
-    fail(where, fmt::format("layers.donor says that layer {} uses layer {}, the pattern {} does not",
-                            layer, donor, pattern.text()));
+    fail(where,
+         fmt::format("layers.donor says that layer {} uses layer {}, the pattern {} does not",
+                     layer, donor, pattern.text()));
   }
 }
 
@@ -150,8 +151,8 @@ Pattern parse_document(const YAML::Node& document, const std::string& where) {
     fail(where, "it has no key \"pattern\"");
   }
   if (const auto schema = document["schema"]; schema && schema.as<std::string>() != kSchema) {
-    fail(where, fmt::format("its schema is {}, this program reads {}", schema.as<std::string>(),
-                            kSchema));
+    fail(where,
+         fmt::format("its schema is {}, this program reads {}", schema.as<std::string>(), kSchema));
   }
   const Pattern pattern = Pattern::parse(document["pattern"].as<std::string>(), where);
   const YAML::Node layers = document["layers"];

@@ -2,9 +2,9 @@
 // pattern.yaml (schema indexcache-pattern/1, docs/formats.md) read back.
 #pragma once
 
-#include <filesystem>
-
 #include "core/pattern.h"
+
+#include <filesystem>
 
 namespace indexcache {
 

@@ -22,8 +22,8 @@ Json target_json(const Target& target) {
             {"pattern", pattern.text()},
             {"full_layers", pattern.full_layers()},
             {"kept", pattern.full_count()},
-            {"kept_ratio", static_cast<double>(pattern.full_count()) /
-                               static_cast<double>(pattern.layers())},
+            {"kept_ratio",
+             static_cast<double>(pattern.full_count()) / static_cast<double>(pattern.layers())},
             {"verified_from_scratch", true},
             {"calibration", measured_json(target.calibration)}};
   if (target.holdout) json["holdout"] = measured_json(*target.holdout);
@@ -74,9 +74,8 @@ Json created_json(const RunRecord& record) {
 }  // namespace
 
 Json tool_json() {
-  return Json{{"name", kToolName},
-              {"version", kToolVersion},
-              {"numerics_version", kNumericsVersion}};
+  return Json{
+      {"name", kToolName}, {"version", kToolVersion}, {"numerics_version", kNumericsVersion}};
 }
 
 Json token_json(const TokenSummary& tokens) {

@@ -2,18 +2,18 @@
 // Everything that a reader of a finished run needs: the single source of pattern.yaml and run.json.
 #pragma once
 
-#include <cstddef>
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
-
 #include "core/pattern.h"
 #include "io/json.h"
 #include "overlap/overlap.h"
 #include "search/greedy.h"
 #include "search/journal.h"
 #include "search/paired.h"
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace indexcache {
 
@@ -55,7 +55,7 @@ struct Holdout {
 
 // One retention that was asked for.
 struct Target {
-  std::string request;  // "1/4", "12", as given
+  std::string request;   // "1/4", "12", as given
   Measured calibration;  // evaluated from scratch and found equal to the journal's loss
   std::optional<Measured> holdout;
   std::optional<Measured> uniform_holdout;  // uniform interleaving of the same size

@@ -12,7 +12,8 @@ Pattern uniform_of_size(const std::vector<bool>& has_indexer, std::size_t full) 
   const std::size_t period = (n + full - 1) / full;
   const bool periodic = (n + period - 1) / period == full;
   std::vector<bool> chosen(has_indexer.size(), false);
-  for (std::size_t i = 0; i < full; ++i) chosen[owners[periodic ? i * period : i * n / full]] = true;
+  for (std::size_t i = 0; i < full; ++i)
+    chosen[owners[periodic ? i * period : i * n / full]] = true;
   return Pattern::from_full_layers(chosen);
 }
 

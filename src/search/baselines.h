@@ -2,10 +2,10 @@
 // Patterns that a search result is compared with.
 #pragma once
 
+#include "core/pattern.h"
+
 #include <cstddef>
 #include <vector>
-
-#include "core/pattern.h"
 
 namespace indexcache {
 

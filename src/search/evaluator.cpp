@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/evaluator.h"
 
+#include "core/error.h"
+#include "core/interrupt.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <set>
 #include <utility>
-
-#include "core/error.h"
-#include "core/interrupt.h"
 
 namespace indexcache {
 
@@ -43,7 +43,8 @@ namespace {
 std::size_t tree_nodes(std::span<const Pattern> patterns) {
   std::set<std::string> prefixes;
   for (const Pattern& pattern : patterns) {
-    for (std::size_t n = 1; n <= pattern.layers(); ++n) prefixes.insert(pattern.text().substr(0, n));
+    for (std::size_t n = 1; n <= pattern.layers(); ++n)
+      prefixes.insert(pattern.text().substr(0, n));
   }
   return prefixes.size();
 }
@@ -124,8 +125,8 @@ std::vector<Evaluator::Wave> Evaluator::waves(std::span<const Pattern> patterns)
 
 std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
                                               SweepObserver* observer) {
-  std::vector<std::vector<double>> sums(
-      patterns.size(), std::vector<double>(tokens_.sequences.size(), 0.0));
+  std::vector<std::vector<double>> sums(patterns.size(),
+                                        std::vector<double>(tokens_.sequences.size(), 0.0));
   if (patterns.empty()) return sums;
   const std::vector<Wave> all = waves(patterns);
   steps_done_ = 0;
@@ -135,8 +136,7 @@ std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
     for (std::size_t s = 0; s < token_counts_.size(); ++s) {
       sums[p][s] /= token_counts_[s];
       if (std::isfinite(sums[p][s])) continue;
-      throw InputError({"the loss is not finite",
-                        fmt::format("{}: sequence {}", tokens_.source, s),
+      throw InputError({"the loss is not finite", fmt::format("{}: sequence {}", tokens_.source, s),
                         fmt::format("pattern {} gives {}", patterns[p].text(), sums[p][s]),
                         "check the checkpoint: the forward pass overflows or a weight is corrupt"});
     }

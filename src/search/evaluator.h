@@ -7,19 +7,19 @@
 // sweep. Rows t < index_topk attend densely under every pattern: they are computed once.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <span>
-#include <utility>
-#include <vector>
-
 #include "backend/backend.h"
 #include "calibration/token_set.h"
 #include "core/pattern.h"
 #include "model/decoder.h"
 #include "model/model.h"
 #include "model/weights.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace indexcache {
 

@@ -2,13 +2,13 @@
 // Training-free greedy search (IndexCache, arXiv 2603.12201, Algorithm 1).
 #pragma once
 
+#include "core/pattern.h"
+#include "search/evaluator.h"
+
 #include <cstddef>
 #include <functional>
 #include <optional>
 #include <vector>
-
-#include "core/pattern.h"
-#include "search/evaluator.h"
 
 namespace indexcache {
 
@@ -20,13 +20,13 @@ struct Candidate {
 };
 
 struct Step {
-  Pattern pattern;                     // after the step
-  std::size_t removed;                 // layer that became shared
+  Pattern pattern;      // after the step
+  std::size_t removed;  // layer that became shared
   double loss;
   std::optional<std::size_t> runner_up;  // second best candidate
-  double margin = 0;                   // its loss minus the best; 0 without one
-  std::vector<Candidate> candidates;   // ascending by layer
-  double seconds = 0;                  // time the step took when it was computed
+  double margin = 0;                     // its loss minus the best; 0 without one
+  std::vector<Candidate> candidates;     // ascending by layer
+  double seconds = 0;                    // time the step took when it was computed
 };
 
 // Layers that may become shared: F, not layer 0, not pinned. Layers without an indexer are S

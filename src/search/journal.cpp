@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/journal.h"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-
 #include "core/created.h"
 #include "core/error.h"
 #include "io/files.h"
 #include "io/json.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 namespace indexcache {
 namespace {
@@ -55,8 +55,8 @@ Journal::Journal(const std::filesystem::path& path, const Fingerprint& fingerpri
     : path_(path) {
   file_ = open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file_ < 0) {
-    throw ResourceError({"cannot write a file", path.string(), std::strerror(errno),
-                         "choose another --output"});
+    throw ResourceError(
+        {"cannot write a file", path.string(), std::strerror(errno), "choose another --output"});
   }
   try {
     if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
@@ -73,11 +73,13 @@ Journal::Journal(const std::filesystem::path& path, const Fingerprint& fingerpri
   }
 }
 
-Journal::~Journal() { close(file_); }
+Journal::~Journal() {
+  close(file_);
+}
 
 void Journal::fail(std::size_t line, const std::string& why) const {
-  throw InputError({"the journal is damaged", fmt::format("{}:{}", path_.string(), line), why,
-                    kRestart});
+  throw InputError(
+      {"the journal is damaged", fmt::format("{}:{}", path_.string(), line), why, kRestart});
 }
 
 void Journal::load(const Fingerprint& fingerprint) {

@@ -10,14 +10,14 @@
 // no two runs share (the time). A torn last line, the mark of a kill, is dropped.
 #pragma once
 
+#include "search/greedy.h"
+
 #include <cstddef>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "search/greedy.h"
 
 namespace indexcache {
 

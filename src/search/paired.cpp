@@ -19,8 +19,7 @@ double student_t_975(std::size_t degrees_of_freedom) {
          (5 * std::pow(z, 5) + 16 * z * z * z + 3 * z) / (96 * n * n);
 }
 
-PairedDifference paired_difference(std::span<const double> losses,
-                                   std::span<const double> baseline,
+PairedDifference paired_difference(std::span<const double> losses, std::span<const double> baseline,
                                    std::span<const double> weights) {
   PairedDifference result;
   double total = 0;

@@ -11,16 +11,15 @@
 namespace indexcache {
 
 struct PairedDifference {
-  double mean = 0;                                      // nats a token
-  std::optional<std::pair<double, double>> ci95;        // absent for a single sequence
+  double mean = 0;                                // nats a token
+  std::optional<std::pair<double, double>> ci95;  // absent for a single sequence
   std::vector<double> per_sequence;
 };
 
 // losses - baseline, sequence by sequence; the mean weighs each by its predicted tokens. The
 // interval is Student's t with n - 1 degrees of freedom over sequences, which are the independent
 // units: tokens of one sequence are not.
-PairedDifference paired_difference(std::span<const double> losses,
-                                   std::span<const double> baseline,
+PairedDifference paired_difference(std::span<const double> losses, std::span<const double> baseline,
                                    std::span<const double> weights);
 
 // 97.5 % quantile of Student's t.

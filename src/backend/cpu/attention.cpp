@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention over selected positions in the absorbed (MQA) form: every head reads the same latent
 // row, so a row fetched from memory serves all of them.
-#include <cmath>
-#include <cstdint>
-
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
 #include "backend/cpu/tiles.h"
+
+#include <cmath>
+#include <cstdint>
 
 namespace indexcache {
 
@@ -27,9 +27,9 @@ struct Probabilities;
 
 // One query: the latent rows it attends to, in ascending position.
 struct Selection {
-  const float* latents;      // row of position 0
+  const float* latents;  // row of position 0
   std::int64_t stride;
-  const std::int32_t* set;   // null: positions 0 .. count - 1
+  const std::int32_t* set;  // null: positions 0 .. count - 1
   std::int64_t count;
 
   const float* row(std::int64_t i) const {

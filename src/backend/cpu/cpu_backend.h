@@ -2,10 +2,10 @@
 // The reference implementation: float32, Eigen for matrix products, OpenMP over tiles of rows.
 #pragma once
 
+#include "backend/backend.h"
+
 #include <string>
 #include <vector>
-
-#include "backend/backend.h"
 
 namespace indexcache {
 
@@ -47,8 +47,8 @@ class CpuBackend : public Backend {
                 const RouterRule& rule) override;
   void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
                const ExpertWeights& weights, const Tensor& out) override;
-  std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x,
-                                      const Tensor& lm_head, const Tensor& targets) override;
+  std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x, const Tensor& lm_head,
+                                      const Tensor& targets) override;
   std::vector<std::int64_t> overlap_counts(const RowLayout& rows, const std::vector<Tensor>& sets,
                                            std::span<const std::int64_t> bucket_ends) override;
 };

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations on rows by themselves: embedding, norms, RoPE, matrix products, the gated MLP.
-#include <cmath>
-#include <cstring>
-
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
 #include "backend/cpu/tiles.h"
+
+#include <cmath>
+#include <cstring>
 
 namespace indexcache {
 

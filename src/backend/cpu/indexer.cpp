@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lightning indexer with top-k, and the intersection counts of the sets it selects.
-#include <algorithm>
-#include <bit>
-#include <cstdint>
-
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
 #include "backend/cpu/tiles.h"
 #include "backend/cpu/top_k.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
 
 namespace indexcache {
 

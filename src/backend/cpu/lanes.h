@@ -17,7 +17,9 @@ inline Lanes load(const float* p) {
   return v;
 }
 
-inline void store(float* p, Lanes v) { std::memcpy(p, &v, sizeof(v)); }
+inline void store(float* p, Lanes v) {
+  std::memcpy(p, &v, sizeof(v));
+}
 
 // A pairwise tree.
 inline float sum(Lanes v) {

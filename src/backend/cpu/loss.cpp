@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cross-entropy of the next token in chunks of rows.
-#include <cmath>
-#include <vector>
-
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
 #include "backend/cpu/tiles.h"
+
+#include <cmath>
+#include <vector>
 
 namespace indexcache {
 namespace {
@@ -31,8 +31,7 @@ std::vector<double> CpuBackend::next_token_loss(const RowLayout& rows, const Ten
   std::vector<double> row_losses(static_cast<std::size_t>(rows.total), 0.0);
   cpu::for_each_tile(rows, kChunkRows, [&](const cpu::Tile& tile) {
     auto logits = cpu::scratch<Logits>(tile.rows, lm_head.rows());
-    logits.noalias() =
-        cpu::block(x, tile.first_row, tile.rows) * cpu::whole(lm_head).transpose();
+    logits.noalias() = cpu::block(x, tile.first_row, tile.rows) * cpu::whole(lm_head).transpose();
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       const std::int64_t row = tile.first_row + i;
       const std::int32_t target = targets.data<std::int32_t>()[row];

@@ -2,9 +2,9 @@
 // Tensors of the CPU backend as Eigen matrices.
 #pragma once
 
-#include <Eigen/Core>
-
 #include "backend/tensor.h"
+
+#include <Eigen/Core>
 
 namespace indexcache::cpu {
 
@@ -20,7 +20,9 @@ inline MatrixMap block(const Tensor& tensor, std::int64_t first_row, std::int64_
   return {row_of(tensor, first_row), rows, tensor.cols(), Eigen::OuterStride<>(tensor.stride())};
 }
 
-inline MatrixMap whole(const Tensor& tensor) { return block(tensor, 0, tensor.rows()); }
+inline MatrixMap whole(const Tensor& tensor) {
+  return block(tensor, 0, tensor.rows());
+}
 
 // A matrix in thread-local memory that grows and is reused: no allocation in the hot loops.
 template <typename Tag>

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Storage of the CPU backend: allocation, upload, download, and copies between row layouts.
-#include <fmt/format.h>
-#include <malloc.h>
-#include <omp.h>
-
-#include <cstring>
-#include <new>
-
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/tiles.h"
 #include "core/error.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <malloc.h>
+#include <new>
+#include <omp.h>
 
 namespace indexcache {
 namespace {
@@ -22,8 +22,8 @@ std::size_t row_bytes(const Tensor& tensor) {
 }
 
 char* row_address(const Tensor& tensor, std::int64_t row) {
-  return tensor.data<char>() + row * tensor.stride() *
-                                   static_cast<std::int64_t>(size_of(tensor.dtype()));
+  return tensor.data<char>() +
+         row * tensor.stride() * static_cast<std::int64_t>(size_of(tensor.dtype()));
 }
 
 template <typename T>
@@ -49,9 +49,10 @@ Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype) {
   const std::size_t bytes = static_cast<std::size_t>(rows * cols) * size_of(dtype);
   void* memory = ::operator new(bytes, kAlignment, std::nothrow);
   if (memory == nullptr) {
-    throw ResourceError({"out of memory", fmt::format("a tensor of [{}, {}]", rows, cols),
-                         fmt::format("{:.1f} GiB were asked for", static_cast<double>(bytes) / 0x1p30),
-                         "fewer or shorter calibration sequences"});
+    throw ResourceError(
+        {"out of memory", fmt::format("a tensor of [{}, {}]", rows, cols),
+         fmt::format("{:.1f} GiB were asked for", static_cast<double>(bytes) / 0x1p30),
+         "fewer or shorter calibration sequences"});
   }
   const auto release = [](void* p) { ::operator delete(p, kAlignment); };
   return {std::shared_ptr<void>(memory, release), rows, cols, dtype};
@@ -69,7 +70,9 @@ Tensor CpuBackend::upload(std::span<const std::int32_t> values, std::int64_t row
   return tensor;
 }
 
-std::vector<float> CpuBackend::download(const Tensor& tensor) { return download_as<float>(tensor); }
+std::vector<float> CpuBackend::download(const Tensor& tensor) {
+  return download_as<float>(tensor);
+}
 
 std::vector<std::int32_t> CpuBackend::download_indices(const Tensor& tensor) {
   return download_as<std::int32_t>(tensor);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // noaux_tc routing and the routed experts.
-#include <algorithm>
-#include <cmath>
-#include <limits>
-#include <numeric>
-
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
 #include "backend/cpu/tiles.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
 
 namespace indexcache {
 

@@ -5,17 +5,17 @@
 // computes a tile.
 #pragma once
 
+#include "backend/tensor.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "backend/tensor.h"
-
 namespace indexcache::cpu {
 
 struct Tile {
-  std::size_t segment;          // index in the layout
-  std::int64_t first_row;       // in the tensor
+  std::size_t segment;     // index in the layout
+  std::int64_t first_row;  // in the tensor
   std::int64_t rows;
   std::int64_t first_position;  // in the sequence
 };

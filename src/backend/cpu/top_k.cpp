@@ -36,8 +36,7 @@ void select_top_k(std::span<const float> scores, std::int64_t k,
   workspace.resize(scores.size());
   for (std::size_t i = 0; i < scores.size(); ++i) workspace[i] = sortable(scores[i]);
   const std::uint32_t threshold = kth_largest(workspace, k);
-  const std::int64_t greater =
-      threshold == ~0u ? 0 : count_at_least(workspace, threshold + 1);
+  const std::int64_t greater = threshold == ~0u ? 0 : count_at_least(workspace, threshold + 1);
   std::int64_t equals_left = k - greater;
   std::int64_t taken = 0;
   for (std::size_t i = 0; taken < k; ++i) {

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cpu/cpu_backend.h"
+#include "support/compare.h"
+#include "support/random.h"
+
+#include <algorithm>
+#include <cmath>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+constexpr std::int64_t kRank = 37, kRope = 6, kWidth = kRank + kRope;
+
+// Attention of one query by its formula, in double.
+std::vector<float> reference(const float* query, const float* latents,
+                             const std::vector<std::int32_t>& set, double scale) {
+  std::vector<double> scores;
+  for (std::int32_t u : set) {
+    double dot = 0;
+    for (std::int64_t d = 0; d < kWidth; ++d) dot += double{query[d]} * latents[u * kWidth + d];
+    scores.push_back(scale * dot);
+  }
+  const double peak = *std::ranges::max_element(scores);
+  double total = 0;
+  for (double& s : scores) total += s = std::exp(s - peak);
+  std::vector<float> out;
+  for (std::int64_t d = 0; d < kRank; ++d) {
+    double value = 0;
+    for (std::size_t i = 0; i < set.size(); ++i) value += scores[i] * latents[set[i] * kWidth + d];
+    out.push_back(static_cast<float>(value / total));
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("attention over selected and over all causal positions") {
+  CpuBackend backend;
+  const std::int64_t heads = 6, k = 5;  // four heads at once, then two alone
+  for (bool dense : {false, true}) {
+    RowLayout rows, keys;
+    for (std::int64_t length : {50, 11}) {
+      rows.append(length - k, k);
+      keys.append(length, 0);
+    }
+    const auto q = random_floats(static_cast<std::size_t>(rows.total * heads * kWidth), 1);
+    const auto c = random_floats(static_cast<std::size_t>(keys.total * kWidth), 2);
+    std::vector<std::int32_t> sets;
+    std::vector<float> expected;
+    for (std::size_t s = 0; s < 2; ++s) {
+      for (std::int64_t i = 0; i < rows.segments[s].rows; ++i) {
+        std::vector<std::int32_t> set;
+        for (std::int32_t u = 0; u <= k + i; ++u) {
+          if (dense || (u % 2 == i % 2 && set.size() < k) || u > i) set.push_back(u);
+        }
+        if (!dense) set.resize(k);
+        sets.insert(sets.end(), set.begin(), set.end());
+        const std::int64_t row = rows.segments[s].first_row + i;
+        for (std::int64_t h = 0; h < heads; ++h) {
+          const auto out = reference(q.data() + (row * heads + h) * kWidth,
+                                     c.data() + keys.segments[s].first_row * kWidth, set, 0.7);
+          expected.insert(expected.end(), out.begin(), out.end());
+        }
+      }
+    }
+    const Tensor out = backend.upload(
+        std::vector<float>(static_cast<std::size_t>(rows.total * heads * kRank), NAN), rows.total,
+        heads * kRank);
+    const Tensor selected =
+        dense ? Tensor() : backend.upload(std::span<const std::int32_t>(sets), rows.total, k);
+    backend.sparse_attention(
+        rows, {backend.upload(q, rows.total, heads * kWidth), heads, kWidth, kWidth}, keys,
+        backend.upload(c, keys.total, kWidth), selected, 0.7f, {out, heads, kRank, kRank});
+    INFO("dense " << dense);
+    CHECK_CLOSE(backend.download(out), expected, 1e-6);
+  }
+}

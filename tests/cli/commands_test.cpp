@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands on a trained model: what they print and what they write.
+#include "io/files.h"
+#include "io/hdf5.h"
+#include "io/json.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+
+#include <algorithm>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+// Two sequences of 300 tokens of the calibration set, as JSONL.
+std::filesystem::path short_tokens(const TempFolder& folder) {
+  const IntegerDataset tokens = Hdf5Reader(data("dsa-mini/calibration.h5")).integers("/tokens");
+  std::string text;
+  for (std::int64_t s = 0; s < 2; ++s) {
+    const auto begin = tokens.values.begin() + s * tokens.shape[1];
+    text += Json{{"input_ids", std::vector<std::int64_t>(begin, begin + 300)}}.dump() + "\n";
+  }
+  write_text(folder / "tokens.jsonl", text);
+  return folder / "tokens.jsonl";
+}
+
+Json json_of(const ProcessResult& result) {
+  INFO(result.err);
+  REQUIRE(result.code == 0);
+  return parse_json(result.out, "stdout");
+}
+
+}  // namespace
+
+TEST_CASE("help and version exit 0 on stdout") {
+  CHECK_THAT(run_tool({"--help"}).out, Contains("inspect") && Contains("Exit codes"));
+  CHECK_THAT(run_tool({"run", "--help"}).out, Contains("--keep") && Contains("--holdout"));
+  CHECK_THAT(run_tool({"--version"}).out, Contains("indexcache-search 0."));
+  CHECK(run_tool({"--version"}).code == 0);
+}
+
+TEST_CASE("inspect tells who owns an indexer") {
+  const Json shared = json_of(run_tool({"inspect", golden("glm_moe_dsa_shared_tiny"), "--json"}));
+  CHECK(shared["indexer_layers"] == Json({0, 1, 2, 6}));
+  CHECK(shared["baseline"] == "FFFSSSFS");
+  CHECK(shared["nextn_layers_excluded"] == 1);
+  const Json mini = json_of(run_tool({"inspect", data("dsa-mini"), "--json"}));
+  CHECK(mini["layers"] == 16);
+  CHECK(mini["parameters"].get<double>() / 1e6 == Approx(11.53).epsilon(0.001));
+  CHECK_THAT(run_tool({"inspect", data("dsa-mini")}).out,
+             Contains("16 of 16 layers") && Contains("top-128"));
+}
+
+TEST_CASE("eval pairs patterns with the baseline, in every notation") {
+  const TempFolder folder;
+  const std::string tokens = short_tokens(folder);
+  write_text(folder / "p.yaml", "pattern: FSFSFSFSFSFSFSFS\n");
+  const Json result =
+      json_of(run_tool({"eval", data("dsa-mini"), "full", "uniform:2", "FSFSFSFSFSFSFSFS",
+                        folder / "p.yaml", "freq:4,offset:3", "-c", tokens, "--json"}));
+  const Json& rows = result["patterns"];
+  REQUIRE(rows.size() == 5);
+  CHECK(rows[0]["delta"] == 0.0);
+  CHECK(rows[0]["loss"] == result["baseline"]["loss"]);
+  CHECK(rows[1] == rows[2]);
+  CHECK(rows[1] == rows[3]);
+  CHECK(rows[4]["pattern"] == "FFFSSSFSSSFSSSFS");
+  CHECK(rows[1]["sequence_losses"].size() == 2);
+  CHECK(rows[1]["delta"].get<double>() > 0);
+  CHECK(rows[1]["delta_ci95"].size() == 2);
+  CHECK_THAT(run_tool({"eval", data("dsa-mini"), "uniform:4", "-c", tokens}).out,
+             Contains("FSSSFSSSFSSSFSSS  4F") && Contains("uniform:4"));
+}
+
+TEST_CASE("overlap writes its matrix and picture") {
+  const TempFolder folder;
+  const std::string tokens = short_tokens(folder);
+  const Json result = json_of(
+      run_tool({"overlap", data("dsa-mini"), "-c", tokens, "-o", folder / "out", "--json", "-q"}));
+  CHECK(result["overlap"].size() == 16);
+  CHECK(result["overlap"][3][3] == 1.0);
+  CHECK(result["overlap"][2][5] == result["overlap"][5][2]);
+  CHECK(result["adjacent"].size() == 15);
+  CHECK(result["by_position"].size() == 2);  // up to 256, up to 512
+  CHECK(result["by_position"][0]["queries"] == 2 * 128);
+  CHECK(result["by_position"][1]["queries"] == 2 * 44);
+  CHECK(std::filesystem::exists(folder / "out/heatmap.png"));
+  const IntegerDataset counts = Hdf5Reader(folder / "out/overlap.h5").integers("/counts");
+  CHECK(counts.shape == std::vector<std::int64_t>{2, 16, 16});
+  CHECK(counts.values[0] == 2 * 128 * 128);
+}
+
+TEST_CASE("run writes one pattern a target, nested, and verifies on held-out sequences") {
+  const TempFolder folder;
+  const std::string tokens = short_tokens(folder);
+  const ProcessResult result =
+      run_tool({"run", data("dsa-mini"), "-c", tokens, "--holdout", tokens, "--keep", "14,7/8",
+                "--remove", "3", "--pin-full", "3", "-o", folder / "out", "--json"});
+  const Json run = json_of(result);
+  CHECK(run == parse_json(read_file(folder / "out/run.json"), "run.json"));
+  REQUIRE(run["targets"].size() == 2);  // 14 and 7/8 of 16 are the same
+  CHECK(run["targets"][0]["kept"] == 14);
+  CHECK(run["targets"][1]["kept"] == 13);
+  CHECK(run["steps"].size() == 3);
+  for (const Json& step : run["steps"]) CHECK(step["removed"] != 3);
+  CHECK(run["steps"][0]["candidates"].size() == 14);  // neither layer 0 nor layer 3
+  CHECK(run["steps"][0]["margin"].get<double>() >= 0);
+  for (const Json& target : run["targets"]) {
+    CHECK(target["verified_from_scratch"] == true);
+    CHECK(target["holdout"]["loss"] == target["calibration"]["loss"]);  // the same sequences here
+    CHECK(target["uniform_holdout"]["pattern"].get<std::string>().size() == 16);
+  }
+  CHECK_THAT(read_file(folder / "out/pattern.yaml"),
+             Contains(run["targets"][1]["pattern"].get<std::string>()));
+  CHECK_THAT(read_file(folder / "out/pattern-14F.yaml"),
+             Contains(run["targets"][0]["pattern"].get<std::string>()));
+  for (const char* name : {"overlap.h5", "heatmap.png", "journal.jsonl"}) {
+    CHECK(std::filesystem::exists(folder / "out" / name));
+  }
+}
+
+TEST_CASE("a natively shared model is searched among the indexers it has") {
+  const TempFolder folder;
+  std::string text;
+  for (int s = 0; s < 3; ++s) {
+    std::vector<int> ids;
+    for (int t = 0; t < 80; ++t) ids.push_back((t * 13 + s * 7) % 320);
+    text += Json{{"input_ids", ids}}.dump() + "\n";
+  }
+  write_text(folder / "tokens.jsonl", text);
+  const auto run = [&](const std::string& keep, const std::string& output) {
+    return run_tool({"run", golden("glm_moe_dsa_shared_tiny"), "-c", folder / "tokens.jsonl",
+                     "--keep", keep, "-o", folder / output, "--json"});
+  };
+  const Json result = json_of(run("2", "out"));
+  CHECK(result["baseline"]["pattern"] == "FFFSSSFS");
+  CHECK(result["steps"][0]["candidates"].size() == 3);
+  CHECK(result["targets"][0]["kept"] == 2);
+  CHECK(run("5", "other").code == 2);  // more than exist
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a user meets when something is wrong: the exit code, the message, and nothing lost.
+#include "io/files.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <sys/stat.h>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+// A copy of the tiny DeepSeek checkpoint that a test may damage, and tokens that fit it.
+struct Bench {
+  Bench() {
+    copy_folder(golden("deepseek_v32_tiny"), folder / "model");
+    write_tokens(tokens(), 80, 319);
+  }
+
+  // Two sequences of `length` ids up to `largest`.
+  static void write_tokens(const std::filesystem::path& path, int length, int largest) {
+    std::string text;
+    for (int s = 0; s < 2; ++s) {
+      std::string ids;
+      for (int t = 0; t < length; ++t) {
+        const int id = t == 5 ? largest : (t * 37 + s) % (largest + 1);
+        ids += (t > 0 ? "," : "") + std::to_string(id);
+      }
+      text += "{\"input_ids\":[" + ids + "]}\n";
+    }
+    write_text(path, text);
+  }
+
+  std::filesystem::path tokens() const { return folder / "tokens.jsonl"; }
+  std::filesystem::path model() const { return folder / "model"; }
+  std::filesystem::path output() const { return folder / "out"; }
+
+  Arguments run_arguments() const {
+    return {"run", model(), "-c", tokens(), "--keep", "1/2", "--output", output()};
+  }
+  ProcessResult run(const Arguments& more = {}) const {
+    Arguments all = run_arguments();
+    all.insert(all.end(), more.begin(), more.end());
+    return run_tool(all);
+  }
+
+  template <typename Change>
+  void change_tensors(Change change) const {
+    auto list = read_safetensors(model() / "model.safetensors");
+    for (StoredTensor& tensor : list) change(tensor);
+    write_safetensors(model() / "model.safetensors", list);
+  }
+
+  void replace_in_config(const std::string& from, const std::string& to) const {
+    std::string text = read_file(model() / "config.json");
+    text.replace(text.find(from), from.size(), to);
+    write_text(model() / "config.json", text);
+  }
+
+  TempFolder folder;
+};
+
+void check_refused(const ProcessResult& result, int code, const std::string& what) {
+  INFO(result.err);
+  CHECK(result.code == code);
+  CHECK_THAT(result.err, Contains("error: ") && Contains(what));
+  CHECK(result.out.empty());
+}
+
+}  // namespace
+
+TEST_CASE("a sound run succeeds") {
+  const Bench bench;
+  const ProcessResult result = bench.run();
+  INFO(result.err);
+  CHECK(result.code == 0);
+}
+
+TEST_CASE("usage errors exit 2 and point to the help") {
+  const Bench b;
+  check_refused(run_tool({"run", "--kep", "1/4"}), 2, "--kep");
+  CHECK_THAT(run_tool({"run", "--kep", "1/4"}).err, Contains("try: indexcache-search run --help"));
+  check_refused(run_tool({"search"}), 2, "search");
+  check_refused(run_tool({"run"}), 2, "model is required");
+  check_refused(run_tool({"run", b.model(), "-c", b.tokens(), "-o", b.output()}), 2,
+                "no target is given");
+  check_refused(b.run({"--keep", "0"}), 2, "not a retention");
+  check_refused(b.run({"--keep", "3/2"}), 2, "not a retention");
+  check_refused(b.run({"--remove", "6"}), 2, "cannot be reached");
+  check_refused(b.run({"--pin-full", "6"}), 2, "layer 6 cannot be pinned");
+  check_refused(b.run({"--pin-full", "1,2,3,4"}), 2, "cannot be reached");
+  check_refused(b.run({"--holdout", "1.5"}), 2, "not a share");
+  check_refused(b.run({"--device", "cuda"}), 2, "no CUDA engine");
+  check_refused(b.run({"--device", "tpu"}), 2, "unknown device");
+  check_refused(b.run({"--threads", "-1"}), 2, "--threads");
+  CHECK(run_tool({}).code == 2);
+  CHECK_FALSE(std::filesystem::exists(b.output()));
+}
+
+TEST_CASE("a model that is missing or incomplete exits 3") {
+  const Bench b;
+  check_refused(run_tool({"inspect", b.folder / "nowhere"}), 3, "the model folder does not exist");
+  std::filesystem::rename(b.model() / "model.safetensors", b.model() / "aside");
+  check_refused(b.run(), 3, "no weights in the model folder");
+  write_text(b.model() / "model.safetensors.index.json",
+             R"({"weight_map":{"lm_head.weight":"model-00001-of-00002.safetensors"}})");
+  check_refused(b.run(), 3, "a shard is missing");
+  CHECK_FALSE(std::filesystem::exists(b.output()));
+}
+
+TEST_CASE("a truncated or lying weight file exits 3") {
+  const Bench b;
+  const auto file = b.model() / "model.safetensors";
+  const std::string whole = read_file(file);
+  write_text(file, whole.substr(0, whole.size() - 100));
+  check_refused(b.run(), 3, "it looks truncated");
+  write_text(file, whole.substr(0, 500));
+  check_refused(b.run(), 3, "it looks truncated");
+  std::string lying = whole;
+  const std::uint64_t huge = std::uint64_t{1} << 60;
+  std::memcpy(lying.data(), &huge, sizeof(huge));
+  write_text(file, lying);
+  check_refused(b.run(), 3, "more than the format's");
+}
+
+TEST_CASE("tensors that do not fit the config exit 3") {
+  const std::string name = "model.layers.4.self_attn.kv_b_proj.weight";
+  const Bench missing, shape, dtype;
+  missing.change_tensors([&](StoredTensor& t) { t.name += t.name == name ? "x" : ""; });
+  check_refused(missing.run(), 3, name);
+  shape.change_tensors([&](StoredTensor& t) {
+    if (t.name == name) std::swap(t.shape[0], t.shape[1]);
+  });
+  check_refused(shape.run(), 3, "wrong shape");
+  dtype.change_tensors([&](StoredTensor& t) {
+    if (t.name == name) t.dtype = "I32";
+  });
+  check_refused(dtype.run(), 3, "its dtype is I32");
+}
+
+TEST_CASE("weights that are not finite exit 3 and are named") {
+  const Bench b;
+  b.change_tensors([](StoredTensor& t) {
+    if (t.name != "model.layers.3.mlp.gate.weight") return;
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    std::memcpy(t.bytes.data() + 8, &nan, sizeof(nan));
+  });
+  const ProcessResult result = b.run();
+  check_refused(result, 3, "a weight is not finite");
+  CHECK_THAT(result.err, Contains("model.layers.3.mlp.gate.weight"));
+}
+
+TEST_CASE("a loss that is not finite exits 3") {
+  const Bench b;
+  b.change_tensors([](StoredTensor& t) {
+    if (t.name == "model.norm.weight") t.bytes = bytes_of(std::vector<float>(64, 3e38f));
+  });
+  check_refused(b.run(), 3, "the loss is not finite");
+}
+
+TEST_CASE("config values out of range and other families exit 3") {
+  const Bench range, family;
+  range.replace_in_config("\"index_topk\": 16", "\"index_topk\": 0");
+  check_refused(range.run(), 3, "index_topk");
+  family.replace_in_config("DeepseekV32ForCausalLM", "DeepseekV4ForCausalLM");
+  check_refused(family.run(), 3, "DeepseekV4ForCausalLM is not supported");
+}
+
+TEST_CASE("patterns that do not fit exit 3") {
+  const Bench b;
+  const auto eval = [&](const std::string& pattern, const std::filesystem::path& model) {
+    return run_tool({"eval", model, pattern, "-c", b.tokens()});
+  };
+  check_refused(eval("FFF", b.model()), 3, "wrong length");
+  check_refused(eval("FFFXFF", b.model()), 3, "other than F and S");
+  check_refused(eval("SFFFFF", b.model()), 3, "starts with S");
+  check_refused(eval("uniform:0", b.model()), 3, "not a pattern");
+  check_refused(eval("no/such/file.yaml", b.model()), 3, "not a pattern");
+  check_refused(eval("FFFFSSFS", golden("glm_moe_dsa_shared_tiny")), 3, "has no indexer");
+  check_refused(eval("uniform:2", golden("glm_moe_dsa_shared_tiny")), 3, "has no indexer");
+}
+
+TEST_CASE("calibration data that cannot work exits 3") {
+  const Bench b;
+  Bench::write_tokens(b.tokens(), 80, 320);
+  check_refused(b.run(), 3, "outside the vocabulary");
+  Bench::write_tokens(b.tokens(), 16, 100);
+  check_refused(b.run(), 3, "too short to tell patterns apart");
+  write_text(b.tokens(), "");
+  check_refused(b.run(), 3, "no sequence");
+  std::filesystem::remove(b.tokens());
+  check_refused(b.run(), 3, "cannot read a file");
+  Bench::write_tokens(b.tokens(), 60, 100);
+  CHECK_THAT(b.run().err, Contains("warning") && Contains("4 x index_topk"));
+}
+
+TEST_CASE("an output folder that cannot be used exits 3 and keeps what it holds") {
+  const Bench b;
+  write_text(b.output(), "a file");
+  check_refused(b.run(), 3, "the output folder cannot be used");
+  CHECK(read_file(b.output()) == "a file");
+  std::filesystem::remove(b.output());
+  std::filesystem::create_directory(b.output());
+  write_text(b.output() / "thesis.txt", "do not lose");
+  check_refused(b.run(), 3, "files that this tool did not write");
+  check_refused(b.run({"--restart"}), 3, "files that this tool did not write");
+  CHECK(read_file(b.output() / "thesis.txt") == "do not lose");
+  const Arguments unwritable = {"run",    b.model(), "-c",       b.tokens(),
+                                "--keep", "1/2",     "--output", "/proc/nowhere"};
+  check_refused(run_tool(unwritable), 3, "the output folder cannot be used");
+}
+
+TEST_CASE("another run in the folder exits 5, names the difference and keeps it") {
+  const Bench b;
+  REQUIRE(b.run().code == 0);
+  const std::string journal = read_file(b.output() / "journal.jsonl");
+  const std::string pattern = read_file(b.output() / "pattern.yaml");
+  check_refused(b.run({"--pin-full", "3"}), 5, "pin-full was \"\" and is \"3\" now");
+  check_refused(b.run({"--holdout", "0"}), 5, "calibration tokens sha256");
+  check_refused(b.run({"--mla-norm-eps", "1e-5"}), 5, "mla-norm-eps");
+  CHECK(read_file(b.output() / "journal.jsonl") == journal);
+  CHECK(read_file(b.output() / "pattern.yaml") == pattern);
+  CHECK(b.run({"--pin-full", "3", "--restart"}).code == 0);
+  CHECK(read_file(b.output() / "journal.jsonl") != journal);
+}

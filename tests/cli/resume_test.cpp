@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Killed, interrupted, extended and repeated runs end in the bytes of an uninterrupted one.
+#include "io/files.h"
+#include "io/hdf5.h"
+#include "io/json.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+
+#include <csignal>
+#include <map>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+// Fixes "created", the only thing in which two equal runs differ.
+const std::vector<std::string> kFixedTime = {"SOURCE_DATE_EPOCH=1700000000"};
+
+std::map<std::string, std::string> files_of(const std::filesystem::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    files[entry.path().filename().string()] = read_file(entry.path());
+  }
+  return files;
+}
+
+std::filesystem::path tokens_in(const TempFolder& folder, std::int64_t length) {
+  const IntegerDataset tokens = Hdf5Reader(data("dsa-mini/calibration.h5")).integers("/tokens");
+  std::string text;
+  for (std::int64_t s = 0; s < 2; ++s) {
+    const auto begin = tokens.values.begin() + s * tokens.shape[1];
+    text += Json{{"input_ids", std::vector<std::int64_t>(begin, begin + length)}}.dump() + "\n";
+  }
+  write_text(folder / "tokens.jsonl", text);
+  return folder / "tokens.jsonl";
+}
+
+std::vector<std::string> arguments(const std::filesystem::path& tokens,
+                                   const std::filesystem::path& output, const std::string& keep) {
+  return {"run", data("dsa-mini"), "-c", tokens, "--holdout", "0.5", "--keep", keep, "-o", output};
+}
+
+}  // namespace
+
+TEST_CASE("a run killed after every step ends in the bytes of an uninterrupted one") {
+  const TempFolder folder;
+  const auto tokens = tokens_in(folder, 260);
+  const auto whole = arguments(tokens, folder / "whole", "9");
+  REQUIRE(run_tool(whole, kFixedTime).code == 0);
+  const auto parts = arguments(tokens, folder / "parts", "9");
+  int killed = 0;
+  for (std::size_t lines = 1; lines <= 9; ++lines) {  // header, baseline, seven steps
+    killed += run_and_signal(parts, folder / "parts/journal.jsonl", lines, SIGKILL, kFixedTime) ==
+                      128 + SIGKILL
+                  ? 1
+                  : 0;
+  }
+  CHECK(killed >= 5);  // the last ones may have finished first
+  REQUIRE(run_tool(parts, kFixedTime).code == 0);
+  CHECK(files_of(folder / "parts") == files_of(folder / "whole"));
+}
+
+TEST_CASE("two runs are identical, on any number of threads") {
+  const TempFolder folder;
+  const auto tokens = tokens_in(folder, 200);
+  REQUIRE(run_tool(arguments(tokens, folder / "a", "14"), kFixedTime).code == 0);
+  auto other = arguments(tokens, folder / "b", "14");
+  other.insert(other.end(), {"--threads", "1"});
+  REQUIRE(run_tool(other, kFixedTime).code == 0);
+  CHECK(files_of(folder / "a") == files_of(folder / "b"));
+}
+
+TEST_CASE("only created differs without a fixed time") {
+  const TempFolder folder;
+  const auto tokens = tokens_in(folder, 200);
+  REQUIRE(run_tool(arguments(tokens, folder / "a", "15")).code == 0);
+  REQUIRE(run_tool(arguments(tokens, folder / "b", "15")).code == 0);
+  const auto without_created = [&](const std::string& run) {
+    Json json = parse_json(read_file(folder / run / "run.json"), run);
+    CHECK(json["created"].contains("at"));
+    CHECK(json["created"]["step_seconds"].size() == 1);
+    json.erase("created");
+    return json;
+  };
+  CHECK(without_created("a") == without_created("b"));
+  CHECK(read_file(folder / "a/overlap.h5") == read_file(folder / "b/overlap.h5"));
+  CHECK(read_file(folder / "a/heatmap.png") == read_file(folder / "b/heatmap.png"));
+}
+
+TEST_CASE("an interrupt keeps finished steps and exits 130 or 143") {
+  const TempFolder folder;
+  const auto tokens = tokens_in(folder, 260);
+  const auto run = arguments(tokens, folder / "out", "4");
+  CHECK(run_and_signal(run, folder / "out/journal.jsonl", 3, SIGINT) == 130);
+  CHECK(run_and_signal(run, folder / "out/journal.jsonl", 4, SIGTERM) == 143);
+  const ProcessResult result = run_tool(run);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.err, Contains("from the journal"));
+}
+
+TEST_CASE("a finished run repeats its result at once; a larger target continues it") {
+  const TempFolder folder;
+  const auto tokens = tokens_in(folder, 200);
+  const auto first = run_tool(arguments(tokens, folder / "out", "15"), kFixedTime);
+  const auto again = run_tool(arguments(tokens, folder / "out", "15"), kFixedTime);
+  CHECK(again.code == 0);
+  CHECK(again.out == first.out);
+  CHECK_THAT(again.err, Contains("finished already"));
+  const auto further = run_tool(arguments(tokens, folder / "out", "13"), kFixedTime);
+  CHECK(further.code == 0);
+  CHECK_THAT(further.err, Contains("step 1/3") && Contains("from the journal"));
+  REQUIRE(run_tool(arguments(tokens, folder / "direct", "13"), kFixedTime).code == 0);
+  CHECK(files_of(folder / "out") == files_of(folder / "direct"));
+}
+
+TEST_CASE("a torn journal line is dropped and said") {
+  const TempFolder folder;
+  const auto tokens = tokens_in(folder, 200);
+  const auto run = arguments(tokens, folder / "out", "14");
+  REQUIRE(run_tool(run, kFixedTime).code == 0);
+  const auto expected = files_of(folder / "out");
+  write_text(folder / "out/journal.jsonl",
+             expected.at("journal.jsonl").substr(0, expected.at("journal.jsonl").size() - 40));
+  std::filesystem::remove(folder / "out/run.json");
+  const ProcessResult result = run_tool(run, kFixedTime);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.err, Contains("torn line"));
+  CHECK(files_of(folder / "out") == expected);
+}
+
+TEST_CASE("losses of another machine are not continued") {
+  const TempFolder folder;
+  const auto tokens = tokens_in(folder, 200);
+  const auto run = arguments(tokens, folder / "out", "15");
+  REQUIRE(run_tool(run).code == 0);
+  std::string journal = read_file(folder / "out/journal.jsonl");
+  const std::size_t at = journal.find("p+", journal.find("baseline")) - 1;
+  journal[at] = journal[at] == '1' ? '2' : '1';  // the last hexadecimal digit
+  write_text(folder / "out/journal.jsonl", journal);
+  std::filesystem::remove(folder / "out/run.json");
+  const ProcessResult result = run_tool(run);
+  CHECK(result.code == 5);
+  CHECK_THAT(result.err, Contains("another machine or build"));
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Command line over configuration file over environment over default.
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+TEST_CASE("every source of a setting is overridden by the next, and named") {
+  const TempFolder folder;
+  write_text(folder / "a.yaml", "model: from-file\nkeep: [1/2, 1/4]\nthreads: 3\n");
+  write_text(folder / "b.yaml", "threads: 4\n");
+  const ProcessResult result =
+      run_tool({"run", "--config", folder / "a.yaml", "--config", folder / "b.yaml",
+                "--calibration", "from-line", "--print-config"},
+               {"INDEXCACHE_CALIBRATION=from-environment", "INDEXCACHE_MODEL=from-environment",
+                "INDEXCACHE_HOLDOUT=0.5"});
+  INFO(result.err);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.out, Contains("calibration: from-line  # command line"));
+  CHECK_THAT(result.out, Contains("model: from-file  # ") && Contains("a.yaml:1"));
+  CHECK_THAT(result.out, Contains("keep: [1/2, 1/4]  # "));
+  CHECK_THAT(result.out, Contains("threads: 4  # ") && Contains("b.yaml:1"));
+  CHECK_THAT(result.out, Contains("holdout: 0.5  # environment INDEXCACHE_HOLDOUT"));
+  CHECK_THAT(result.out, Contains("device: auto  # default"));
+}
+
+TEST_CASE("a run takes all its settings from a file") {
+  const TempFolder folder;
+  write_text(folder / "run.yaml", "model: " + data("dsa-mini").string() + "\n");
+  const ProcessResult result = run_tool({"inspect", "--config", folder / "run.yaml"});
+  INFO(result.err);
+  CHECK(result.code == 0);
+}
+
+TEST_CASE("unknown keys, values that do not fit and broken files exit 2 with the place") {
+  const TempFolder folder;
+  const auto refused = [&](const std::string& text) {
+    write_text(folder / "x.yaml", text);
+    const ProcessResult result = run_tool({"run", "--config", folder / "x.yaml"});
+    CHECK(result.code == 2);
+    return result.err;
+  };
+  CHECK_THAT(refused("callibration: x\n"), Contains("unknown setting \"callibration\"") &&
+                                               Contains("x.yaml:1") &&
+                                               Contains("did you mean \"calibration\"?"));
+  CHECK_THAT(refused("keep: 4\nthreads: many\n"), Contains("x.yaml:2"));
+  CHECK_THAT(refused("keep: {a: 1}\n"), Contains("not a value"));
+  CHECK_THAT(refused("- keep\n"), Contains("not a map"));
+  CHECK_THAT(refused("keep: [1\nother: 2\n"), Contains("not valid YAML"));
+  CHECK(run_tool({"run", "--config", folder / "missing.yaml"}).code == 3);
+}

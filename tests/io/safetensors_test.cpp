@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/safetensors.h"
+
+#include "core/error.h"
+#include "support/catch.h"
+#include "support/files.h"
+
+#include <cstring>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+// Why a file of this header and data is refused.
+std::string refusal(const std::string& header, const std::string& data,
+                    std::uint64_t length = ~std::uint64_t{0}) {
+  const TempFolder folder;
+  write_raw_safetensors(folder / "x.safetensors", length + 1 == 0 ? header.size() : length, header,
+                        data);
+  try {
+    const SafetensorsFile file(folder / "x.safetensors");
+    return "accepted";
+  } catch (const InputError& error) {
+    return error.describe();
+  }
+}
+
+std::string entry(const std::string& dtype, const std::string& shape, const std::string& offsets) {
+  return R"({"t":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets +
+         "}}";
+}
+
+}  // namespace
+
+TEST_CASE("a file is read back as written") {
+  const TempFolder folder;
+  const std::string floats = bytes_of({1, 2, 3, 4, 5, 6});
+  write_safetensors(folder / "x.safetensors",
+                    {{"a", "U8", {1}, "x"}, {"b", "F32", {2, 3}, floats}});
+  const SafetensorsFile file(folder / "x.safetensors");
+  const RawTensor& tensor = file.tensors().at("b");
+  CHECK(tensor.dtype == DType::f32);
+  CHECK(tensor.shape == std::vector<std::int64_t>{2, 3});
+  CHECK(std::memcmp(tensor.bytes.data(), floats.data(), floats.size()) == 0);  // unaligned
+  CHECK(file.header_sha256().size() == 64);
+}
+
+TEST_CASE("lying headers are refused with the reason") {
+  const std::string four(4, '\0');
+  CHECK(refusal(entry("F32", "[1]", "[0,4]"), four) == "accepted");
+  CHECK_THAT(refusal("{}", "", 1'000'000'000), Contains("more than the format's"));
+  CHECK_THAT(refusal("{}", "", 1000), Contains("looks truncated"));
+  CHECK_THAT(refusal("{\"t\":", four), Contains("invalid JSON"));
+  CHECK_THAT(refusal("[]", ""), Contains("not a JSON object"));
+  CHECK_THAT(refusal(R"({"t":{"dtype":"F32"}})", four), Contains("lacks dtype"));
+  CHECK_THAT(refusal(entry("F99", "[1]", "[0,4]"), four), Contains("dtype F99 is not supported"));
+  CHECK_THAT(refusal(entry("F32", "[2]", "[0,4]"), four), Contains("do not span the 8 bytes"));
+  CHECK_THAT(refusal(entry("F32", "[1]", "[4,0]"), four), Contains("do not span"));
+  CHECK_THAT(refusal(entry("F32", "[-1]", "[0,4]"), four), Contains("whole number"));
+  CHECK_THAT(refusal(entry("F32", "[4611686018427387904,4]", "[0,4]"), four),
+             Contains("too large"));
+  CHECK_THAT(refusal(entry("F32", "[1]", "[4,8]"), four + four), Contains("gap"));
+  CHECK_THAT(refusal(entry("F32", "[1]", "[0,4]"), "ab"), Contains("looks truncated"));
+  CHECK_THAT(refusal(entry("F32", "[1]", "[0,4]"), four + "x"), Contains("holds 5"));
+  const std::string twice = R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                            R"("t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+  CHECK_THAT(refusal(twice, "x"), Contains("stands twice"));
+}
+
+TEST_CASE("a file shorter than a header length is refused") {
+  const TempFolder folder;
+  write_text(folder / "x.safetensors", "abc");
+  CHECK_THROWS_AS(SafetensorsFile(folder / "x.safetensors"), InputError);
+  write_text(folder / "empty.safetensors", "");
+  CHECK_THROWS_AS(SafetensorsFile(folder / "empty.safetensors"), InputError);
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/config.h"
+
+#include "core/error.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "support/catch.h"
+#include "support/files.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+Json golden_config(const std::string& name) {
+  return parse_json(read_file(golden(name) / "config.json"), name);
+}
+
+ModelConfig parsed(const Json& json) {
+  const TempFolder folder;
+  write_text(folder / "config.json", json.dump());
+  return read_config(folder.path());
+}
+
+std::string refusal(const Json& json) {
+  try {
+    parsed(json);
+    return "accepted";
+  } catch (const InputError& error) {
+    return error.describe();
+  }
+}
+
+// The DeepSeek config with one key changed.
+std::string refusal_with(const std::string& key, const Json& value) {
+  Json json = golden_config("deepseek_v32_tiny");
+  json[key] = value;
+  return refusal(json);
+}
+
+std::string schedule(const ModelConfig& config) {
+  std::string text;
+  for (bool full : config.native_full) text += full ? 'F' : 'S';
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("both families are read") {
+  const ModelConfig deepseek = read_config(golden("deepseek_v32_tiny"));
+  CHECK(deepseek.family == Family::deepseek_v32);
+  CHECK(deepseek.layers == 6);
+  CHECK(deepseek.mtp_layers == 1);
+  REQUIRE(deepseek.yarn.has_value());
+  CHECK(deepseek.yarn->factor == 4);
+  CHECK(deepseek.rope_theta == 10000);
+  CHECK(deepseek.index_rope == RopeLayout::half_split);
+  CHECK(deepseek.router.groups == 4);
+  CHECK(deepseek.moe_layer == std::vector<bool>{false, false, true, true, true, true});
+  CHECK(schedule(deepseek) == "FFFFFF");
+
+  const ModelConfig glm = read_config(golden("glm_moe_dsa_shared_tiny"));
+  CHECK(glm.family == Family::glm_moe_dsa);
+  CHECK_FALSE(glm.yarn.has_value());
+  CHECK(glm.rope_theta == 8e6);
+  CHECK(glm.index_rope == RopeLayout::interleaved);
+  CHECK(glm.mla_norm_eps == Approx(1e-5));
+  CHECK(schedule(glm) == "FFFSSSFS");
+  CHECK(read_config(golden("glm_moe_dsa_tiny"), 1e-6).mla_norm_eps == Approx(1e-6));
+}
+
+TEST_CASE("YaRN's softmax scale is that of the released model") {
+  ModelConfig config{};
+  config.qk_nope_head_dim = 128;
+  config.qk_rope_head_dim = 64;
+  config.yarn = Yarn{40, 4096, 32, 1, 1, 1};
+  CHECK(config.softmax_scale() == Approx(0.1352338).epsilon(1e-6));
+}
+
+TEST_CASE("native sharing is read from types, pattern, or frequency and offset") {
+  Json json = golden_config("deepseek_v32_tiny");
+  json["index_topk_pattern"] = "FSFSSS";
+  CHECK(schedule(parsed(json)) == "FSFSSS");
+  json["indexer_types"] = {"full", "full", "shared", "shared", "full", "shared"};
+  CHECK(schedule(parsed(json)) == "FFSSFS");
+  json.erase("indexer_types");
+  json.erase("index_topk_pattern");
+  json["index_topk_freq"] = 2;
+  CHECK(schedule(parsed(json)) == "FFSFSF");
+  json["index_skip_topk_offset"] = 3;
+  CHECK(schedule(parsed(json)) == "FFFSFS");
+  json["index_topk_freq"] = nullptr;
+  CHECK(schedule(parsed(json)) == "FFFFFF");
+}
+
+TEST_CASE("newer and older RoPE keys mean the same, and the newer theta wins") {
+  Json json = golden_config("deepseek_v32_tiny");
+  Json rope = json["rope_scaling"];
+  rope["rope_type"] = rope["type"];
+  rope.erase("type");
+  rope["rope_theta"] = 5000;
+  json.erase("rope_scaling");
+  json["rope_parameters"] = rope;
+  const ModelConfig config = parsed(json);
+  CHECK(config.yarn.has_value());
+  CHECK(config.rope_theta == 5000);
+}
+
+TEST_CASE("other families are refused by name, with the reason") {
+  Json json = golden_config("deepseek_v32_tiny");
+  const auto named = [&](const std::string& type, const std::string& architecture) {
+    json["model_type"] = type;
+    json["architectures"] = {architecture};
+    return refusal(json);
+  };
+  CHECK_THAT(named("deepseek_v4", "DeepseekV4ForCausalLM"),
+             Contains("DeepseekV4ForCausalLM is not supported") && Contains("compresses keys"));
+  CHECK_THAT(named("glm5_next", "Glm5NextForCausalLM"), Contains("linear-attention hybrid"));
+  CHECK_THAT(named("deepseek_v3", "DeepseekV3ForCausalLM"), Contains("attends densely"));
+  json.erase("index_topk");
+  CHECK_THAT(named("llama", "LlamaForCausalLM"), Contains("no lightning indexer"));
+}
+
+TEST_CASE(
+    "values that are missing, of the wrong type, out of range or unsupported name their key") {
+  CHECK(refusal_with("bos_token_id", 5) == "accepted");
+  CHECK_THAT(refusal_with("hidden_size", nullptr), Contains("hidden_size") && Contains("missing"));
+  CHECK_THAT(refusal_with("hidden_size", -4), Contains("-4 is outside"));
+  CHECK_THAT(refusal_with("hidden_size", "64"), Contains("an integer is needed"));
+  CHECK_THAT(refusal_with("num_hidden_layers", 0), Contains("num_hidden_layers"));
+  CHECK_THAT(refusal_with("num_hidden_layers", 1e9), Contains("num_hidden_layers"));
+  CHECK_THAT(refusal_with("rms_norm_eps", 0), Contains("rms_norm_eps"));
+  CHECK_THAT(refusal_with("qk_rope_head_dim", 7), Contains("even"));
+  CHECK_THAT(refusal_with("qk_rope_head_dim", 64), Contains("index_head_dim"));
+  CHECK_THAT(refusal_with("num_key_value_heads", 2), Contains("num_key_value_heads"));
+  CHECK_THAT(refusal_with("scoring_func", "softmax"), Contains("only sigmoid"));
+  CHECK_THAT(refusal_with("topk_method", "greedy"), Contains("only noaux_tc"));
+  CHECK_THAT(refusal_with("tie_word_embeddings", true), Contains("only false"));
+  CHECK_THAT(refusal_with("num_experts_per_tok", 9), Contains("more experts than the kept groups"));
+  CHECK_THAT(refusal_with("n_group", 3), Contains("evenly"));
+  CHECK_THAT(refusal_with("indexer_types", {"full"}), Contains("one entry for each of 6 layers"));
+  CHECK_THAT(refusal_with("index_topk_pattern", "SFFFFF"), Contains("layer 0 must be full"));
+  CHECK_THAT(refusal_with("index_topk_pattern", "FXFFFF"), Contains("unknown entry"));
+  CHECK_THAT(refusal_with("rope_scaling", {{"type", "linear"}}), Contains("linear is not"));
+  CHECK_THAT(refusal_with("quantization_config", {{"quant_method", "awq"}}), Contains("awq"));
+  CHECK_THAT(refusal(Json::array()), Contains("not a JSON object"));
+}

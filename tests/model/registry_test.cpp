@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/error.h"
+#include "model/model.h"
+#include "model/tensor_registry.h"
+#include "model/weights.h"
+#include "support/catch.h"
+#include "support/files.h"
+
+#include <algorithm>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+// The tiny DeepSeek checkpoint with its list of tensors changed; what open_model says.
+template <typename Change>
+std::string refusal(Change change) {
+  const TempFolder folder;
+  copy_folder(golden("deepseek_v32_tiny"), folder.path());
+  auto tensors = read_safetensors(folder / "model.safetensors");
+  change(tensors);
+  write_safetensors(folder / "model.safetensors", tensors);
+  try {
+    open_model(folder.path());
+    return "accepted";
+  } catch (const InputError& error) {
+    return error.describe();
+  }
+}
+
+StoredTensor& find(std::vector<StoredTensor>& tensors, const std::string& name) {
+  return *std::ranges::find(tensors, name, &StoredTensor::name);
+}
+
+void remove_all(std::vector<StoredTensor>& tensors, const std::string& part) {
+  std::erase_if(tensors,
+                [&](const StoredTensor& t) { return t.name.find(part) != std::string::npos; });
+}
+
+}  // namespace
+
+TEST_CASE("a config implies the released model's parameters") {
+  // Shapes of DeepSeek-V3.2: 671.8 B parameters (specs count the MTP layer apart).
+  ModelConfig c{};
+  c.hidden = 7168, c.vocabulary = 129280, c.layers = 61, c.heads = 128;
+  c.q_lora_rank = 1536, c.kv_lora_rank = 512;
+  c.qk_nope_head_dim = 128, c.qk_rope_head_dim = 64, c.v_head_dim = 128;
+  c.index_heads = 64, c.index_head_dim = 128;
+  c.intermediate = 18432, c.moe_intermediate = 2048, c.routed_experts = 256, c.shared_experts = 1;
+  c.moe_layer.assign(61, true);
+  for (std::size_t layer : {0, 1, 2}) c.moe_layer[layer] = false;
+  double parameters = 0;
+  const auto add = [&](const std::vector<TensorSpec>& specs) {
+    for (const TensorSpec& spec : specs) {
+      double count = 1;
+      for (std::int64_t extent : spec.shape) count *= static_cast<double>(extent);
+      parameters += count;
+    }
+  };
+  add(outer_tensors(c));
+  for (std::int64_t layer = 0; layer < c.layers; ++layer) {
+    add(attention_tensors(c, layer));
+    add(indexer_tensors(c, layer));
+    add(feed_forward_tensors(c, layer, false));
+  }
+  CHECK(parameters / 1e9 == Approx(671.8).epsilon(0.001));
+}
+
+TEST_CASE("ownership of indexers follows the tensors, MTP layers do not count") {
+  const Model shared = open_model(golden("glm_moe_dsa_shared_tiny"));
+  CHECK(shared.baseline().text() == "FFFSSSFS");
+  const Model deepseek = open_model(golden("deepseek_v32_tiny"));
+  CHECK(deepseek.baseline().text() == "FFFFFF");
+  CHECK(deepseek.checkpoint.contains("model.layers.6.eh_proj.weight"));
+}
+
+TEST_CASE("a missing, misshapen or mistyped tensor is named") {
+  const std::string q_a = "model.layers.3.self_attn.q_a_proj.weight";
+  CHECK(refusal([](auto&) {}) == "accepted");
+  CHECK_THAT(refusal([&](auto& t) { remove_all(t, q_a); }),
+             Contains("a tensor is missing") && Contains(q_a));
+  CHECK_THAT(refusal([&](auto& t) { std::swap(find(t, q_a).shape[0], find(t, q_a).shape[1]); }),
+             Contains("wrong shape") && Contains("[64, 48]") && Contains("[48, 64]"));
+  CHECK_THAT(refusal([&](auto& t) { find(t, q_a).dtype = "I32"; }), Contains("its dtype is I32"));
+  CHECK_THAT(refusal([](auto& t) { remove_all(t, "layers.2.self_attn.indexer.wk"); }),
+             Contains("layers.2.self_attn.indexer.wk"));
+  CHECK_THAT(refusal([](auto& t) { remove_all(t, "layers.2.self_attn.indexer."); }),
+             Contains("layers.2.self_attn.indexer.wq_b"));
+}
+
+TEST_CASE("an indexer in layer 0 is indispensable") {
+  const TempFolder folder;
+  copy_folder(golden("glm_moe_dsa_tiny"), folder.path());
+  std::filesystem::remove(folder / "config.json");
+  CHECK_THROWS_AS(open_model(folder.path()), InputError);
+  CHECK_THROWS_AS(open_model(folder / "nowhere"), InputError);
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "search/evaluator.h"
+
+#include "core/error.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/session.h"
+
+#include <cmath>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+TokenSet small_set() {
+  TokenSet set = cut(read_tokens(data("dsa-mini/calibration.h5")), 3, 400);
+  set.sequences[1].resize(211);  // no multiple of a tile
+  set.sequences[2].resize(100);  // shorter than index_topk: dense under every pattern
+  return set;
+}
+
+std::vector<Pattern> varied_patterns() {
+  std::vector<Pattern> patterns;
+  for (const char* text :
+       {"FFFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFS", "FSSSSSSSSSSSSSSS", "FFFSFFFFFFFFFFFF",
+        "FFFSFFFSFFFFFFFF", "FSFSFSFSFSFSFSFS", "FFFSFFFFFFFFFFFF"}) {  // one of them twice
+    patterns.push_back(Pattern::parse(text));
+  }
+  return patterns;
+}
+
+}  // namespace
+
+TEST_CASE("a batch equals each pattern alone, bit for bit") {
+  Session<> session(data("dsa-mini"));
+  const TokenSet tokens = small_set();
+  Evaluator evaluator = session.evaluator(tokens);
+  const auto patterns = varied_patterns();
+  const auto batch = evaluator.losses(patterns);
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
+    INFO(patterns[p].text());
+    CHECK(evaluator.losses(std::span(&patterns[p], 1)).front() == batch[p]);
+  }
+  CHECK(batch[3] == batch[6]);
+  CHECK(batch[0][0] != batch[2][0]);
+  CHECK(batch[0][2] == batch[2][2]);  // dense rows only
+}
+
+TEST_CASE("threads, waves and reloaded weights do not change a bit") {
+  const TokenSet tokens = small_set();
+  const auto patterns = varied_patterns();
+  Session<> session(data("dsa-mini"));
+  const auto expected = session.evaluator(tokens).losses(patterns);
+  CHECK(session.evaluator(tokens, {.state_bytes = 1}).losses(patterns) == expected);
+  Session<> reloading(data("dsa-mini"), std::nullopt, 0);
+  CHECK(reloading.evaluator(tokens).losses(patterns) == expected);
+  const CpuBackend three_threads(3);
+  CHECK(session.evaluator(tokens).losses(patterns) == expected);
+  const CpuBackend one_thread(1);
+  CHECK(session.evaluator(tokens).losses(patterns) == expected);
+}
+
+TEST_CASE("the mean weighs sequences by their predicted tokens") {
+  Session<> session(data("dsa-mini"));
+  const TokenSet tokens = small_set();
+  const Evaluator evaluator = session.evaluator(tokens);
+  CHECK(evaluator.weights() == std::vector<double>{399, 210, 99});
+  CHECK(evaluator.mean({1, 2, 4}) == Approx((399 + 2 * 210 + 4 * 99) / 708.0));
+}
+
+TEST_CASE("progress reaches its total, and no pattern is no work") {
+  Session<> session(data("dsa-mini"));
+  const TokenSet tokens = cut(small_set(), 1, 140);
+  Evaluator evaluator = session.evaluator(tokens);
+  std::size_t last = 0, all = 0;
+  evaluator.set_progress([&](std::size_t done, std::size_t total) {
+    CHECK(done == last + 1);
+    last = done;
+    all = total;
+  });
+  evaluator.losses(varied_patterns());
+  CHECK(last == all);
+  CHECK(evaluator.losses({}).empty());
+}
+
+TEST_CASE("a loss that is not finite is refused with the sequence") {
+  const TempFolder folder;
+  copy_folder(golden("deepseek_v32_tiny"), folder.path());
+  auto tensors = read_safetensors(folder / "model.safetensors");
+  for (StoredTensor& tensor : tensors) {
+    if (tensor.name != "model.norm.weight") continue;
+    tensor.bytes = bytes_of(std::vector<float>(64, 3e38f));  // finite, but every logit overflows
+  }
+  write_safetensors(folder / "model.safetensors", tensors);
+  Session<> session(folder.path());
+  TokenSet tokens{"x", {std::vector<std::int32_t>(40, 7)}};
+  const Pattern full = Pattern::all_full(6);
+  CHECK_THROWS_AS(session.evaluator(tokens).losses(std::span(&full, 1)), InputError);
+}

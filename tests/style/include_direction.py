@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Fails when a file includes a layer that its own layer must not know (docs/architecture.md)."""
+import pathlib
+import re
+import sys
+
+MAY_INCLUDE = {
+    "core": {"core"},
+    "io": {"core", "io"},
+    "backend": {"core", "backend"},
+    "model": {"core", "io", "backend", "model"},
+    "calibration": {"core", "io", "calibration"},
+    "overlap": {"core", "backend", "overlap"},
+    "search": {"core", "io", "backend", "model", "calibration", "overlap", "search"},
+    "report": {"core", "io", "overlap", "search", "report"},
+}
+# Third-party headers that one layer keeps to itself, and implementations nobody includes.
+ONLY_IN = {
+    "CLI/": ["apps/"],
+    "Eigen/": ["src/backend/cpu/"],
+    "hdf5.h": ["src/io/"],
+    "png.h": ["src/io/"],
+    "openssl/": ["src/io/"],
+    "yaml-cpp/": ["src/report/", "apps/"],
+    "backend/cpu/": ["src/backend/cpu/", "apps/"],
+}
+GENERATED = {"version.h"}
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+
+
+def problems(root):
+    for path in sorted([*root.glob("src/**/*.h"), *root.glob("src/**/*.cpp"), *root.glob("apps/**/*.*")]):
+        if path.suffix not in {".h", ".cpp"}:
+            continue
+        name = path.relative_to(root).as_posix()
+        for kind, header in INCLUDE.findall(path.read_text()):
+            for prefix, places in ONLY_IN.items():
+                own_png = kind == '"' and prefix == "png.h"
+                if header.startswith(prefix) and not own_png:
+                    if not name.startswith(tuple(places)):
+                        yield f"{name}: {header} belongs to {' and '.join(places)}"
+            if kind == '"' and name.startswith("src/") and header not in GENERATED:
+                layer, target = name.split("/")[1], header.split("/")[0]
+                if target not in MAY_INCLUDE[layer]:
+                    yield f"{name}: layer {layer} must not include {header}"
+
+
+def main():
+    found = list(problems(pathlib.Path(sys.argv[1])))
+    print("\n".join(found) or "every include points the right way")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support/process.h"
+
+#include "support/files.h"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <fcntl.h>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace indexcache::test {
+namespace {
+
+std::string content(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+pid_t start(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
+            const std::filesystem::path& out, const std::filesystem::path& err) {
+  const pid_t child = fork();
+  if (child < 0) throw std::runtime_error("fork failed");
+  if (child > 0) return child;
+  std::vector<char*> argv = {const_cast<char*>(INDEXCACHE_TOOL)};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  for (const std::string& entry : environment) putenv(const_cast<char*>(entry.c_str()));
+  dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
+  dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
+  execv(INDEXCACHE_TOOL, argv.data());
+  _exit(127);
+}
+
+int code_of(int status) {
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+std::size_t lines_of(const std::filesystem::path& path) {
+  const std::string text = content(path);
+  return static_cast<std::size_t>(std::ranges::count(text, '\n'));
+}
+
+}  // namespace
+
+ProcessResult run_tool(const std::vector<std::string>& arguments,
+                       const std::vector<std::string>& environment) {
+  const TempFolder folder;
+  const pid_t child = start(arguments, environment, folder / "out", folder / "err");
+  int status = 0;
+  waitpid(child, &status, 0);
+  return {code_of(status), content(folder / "out"), content(folder / "err")};
+}
+
+int run_and_signal(const std::vector<std::string>& arguments, const std::filesystem::path& file,
+                   std::size_t lines, int signal, const std::vector<std::string>& environment) {
+  const TempFolder folder;
+  const pid_t child = start(arguments, environment, folder / "out", folder / "err");
+  int status = 0;
+  while (waitpid(child, &status, WNOHANG) == 0) {
+    if (lines_of(file) >= lines) {
+      kill(child, signal);
+      waitpid(child, &status, 0);
+      break;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return code_of(status);
+}
+
+}  // namespace indexcache::test

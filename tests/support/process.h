@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program as its users run it.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace indexcache::test {
+
+struct ProcessResult {
+  int code;  // exit code, or 128 + signal
+  std::string out;
+  std::string err;
+};
+
+// Runs indexcache-search with `arguments`; `environment` entries are NAME=VALUE.
+ProcessResult run_tool(const std::vector<std::string>& arguments,
+                       const std::vector<std::string>& environment = {});
+
+// Starts it, waits until `file` has at least `lines` lines (or the process ends), sends `signal`
+// and waits. Returns the exit code as above.
+int run_and_signal(const std::vector<std::string>& arguments, const std::filesystem::path& file,
+                   std::size_t lines, int signal, const std::vector<std::string>& environment = {});
+
+}  // namespace indexcache::test

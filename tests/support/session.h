@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model on the CPU with its weights, for tests of the search.
+#pragma once
+
+#include "backend/cpu/cpu_backend.h"
+#include "model/model.h"
+#include "model/weights.h"
+#include "search/evaluator.h"
+
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+namespace indexcache::test {
+
+template <typename BackendType = CpuBackend>
+struct Session {
+  explicit Session(const std::filesystem::path& folder,
+                   std::optional<double> mla_norm_eps = std::nullopt,
+                   std::int64_t resident_bytes = std::int64_t{1} << 30)
+      : model(open_model(folder, mla_norm_eps)),
+        weights(model.config, model.checkpoint, model.has_indexer, backend, resident_bytes) {}
+
+  Evaluator evaluator(const TokenSet& tokens, EvaluatorOptions options = {}) {
+    return {model, weights, backend, tokens, options};
+  }
+
+  Model model;
+  BackendType backend;
+  ModelWeights weights;
+};
+
+// The first sequences of a set, cut to `length` tokens.
+inline TokenSet cut(TokenSet set, std::size_t sequences, std::size_t length) {
+  set.sequences.resize(sequences);
+  for (auto& sequence : set.sequences) sequence.resize(length);
+  return set;
+}
+
+}  // namespace indexcache::test
