@@ -11,7 +11,7 @@ namespace indexcache {
 
 class CpuBackend : public Backend {
  public:
-  // `threads` 0 takes what OpenMP offers.
+  // `threads` 0 takes what OpenMP offers within the container's quota.
   explicit CpuBackend(int threads = 0);
 
   std::string name() const override { return "cpu"; }

@@ -35,10 +35,20 @@ std::vector<T> download_as(const Tensor& tensor) {
   return values;
 }
 
+// Threads to use when nobody says: what OpenMP offers, but no more than the container's quota
+// (cgroup v2) allows. OpenMP sees only cores, and threads beyond a quota spin while they wait.
+int default_threads() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  double quota = 0;
+  double period = 0;
+  if (!(file >> quota >> period) || period <= 0) return omp_get_max_threads();  // "max": no quota
+  return std::clamp(static_cast<int>(std::ceil(quota / period)), 1, omp_get_max_threads());
+}
+
 }  // namespace
 
 CpuBackend::CpuBackend(int threads) {
-  if (threads > 0) omp_set_num_threads(threads);
+  omp_set_num_threads(threads > 0 ? threads : default_threads());
   // Activations of a few MiB come and go with every layer: keep their pages instead of returning
   // them to the system and faulting them in again.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
