@@ -10,7 +10,9 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <new>
+#include <unistd.h>
 
 namespace indexcache {
 namespace {

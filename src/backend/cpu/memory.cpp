@@ -6,7 +6,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <fstream>
 #include <malloc.h>
 #include <new>
 #include <omp.h>
