@@ -97,9 +97,14 @@ ModelSummary summarise(const Model& model) {
           .index_heads = config.index_heads,
           .index_head_dim = config.index_head_dim,
           .has_indexer = model.has_indexer,
+          .native_schedule = Pattern::from_full_layers(config.native_full).text(),
+          .quantization =
+              model.has_fp8 ? fmt::format("fp8 {}x{}", config.fp8_block_rows, config.fp8_block_cols)
+                            : "none",
           .mla_norm_eps = std::stod(fmt::format("{}", config.mla_norm_eps)),
           .config_sha256 = model.config_sha256,
-          .weights_layout_sha256 = model.checkpoint.layout_sha256()};
+          .weights_layout_sha256 = model.checkpoint.layout_sha256(),
+          .tokenizer_sha256 = model.tokenizer_sha256};
 }
 
 TokenSummary summarise(const TokenSet& tokens) {

@@ -30,7 +30,6 @@ std::map<std::string, std::int64_t> bytes_by_dtype(const Checkpoint& checkpoint)
 Json describe(const Model& model) {
   const ModelConfig& c = model.config;
   Json json = model_json(summarise(model));
-  json["native_schedule"] = Pattern::from_full_layers(c.native_full).text();
   json["baseline"] = model.baseline().text();
   json["hidden"] = c.hidden;
   json["vocabulary"] = c.vocabulary;
@@ -83,8 +82,8 @@ void print_text(const Json& d, const Pattern& baseline) {
                                     d["indexer_rope"].get<std::string>()));
   print_line("own indexer", fmt::format("{} of {} layers", owners, d["layers"].get<int>()));
   print_line("", baseline.text());
-  if (d["native_schedule"] != baseline.text()) {
-    print_line("config says", d["native_schedule"].get<std::string>());
+  if (d["existing_indexer_types"] != baseline.text()) {
+    print_line("config says", d["existing_indexer_types"].get<std::string>());
   }
   print_line("parameters", fmt::format("{:.2f} M", d["parameters"].get<double>() / 1e6));
   std::string dtypes;

@@ -160,8 +160,12 @@ std::optional<Json> finished_run(const std::filesystem::path& folder, const Fing
   return run;
 }
 
-void discard_outputs(const std::filesystem::path& folder) {
+// What a run wrote, patterns of every size included.
+void discard_outputs(const std::filesystem::path& folder, std::size_t layers) {
   for (const char* name : kOutputs) std::filesystem::remove(folder / name);
+  for (std::size_t kept = 1; kept <= layers; ++kept) {
+    std::filesystem::remove(folder / pattern_file_name(0, 2, kept));
+  }
 }
 
 class Run {
@@ -332,7 +336,7 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   const std::filesystem::path folder = options.output;
   prepare_folder(folder, {"journal.jsonl"});
   Journal journal(folder / "journal.jsonl", print, options.restart);
-  if (options.restart) discard_outputs(folder);
+  if (options.restart) discard_outputs(folder, model.has_indexer.size());
   if (journal.dropped_torn_line()) {
     progress.note("the journal ended in a torn line, which was dropped: that step is done again");
   }

@@ -96,11 +96,12 @@ class Backend {
   virtual void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
                           const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) = 0;
 
-  // Absorbed MLA over the selected positions (all u <= t where `sets` is empty):
-  //   out[t, h] = sum_u softmax_u(scale * queries[t, h] . latents[u]) latents[u][:rk]
-  // queries A heads of width rk + dr, latents [key_rows, rk + dr], out A heads of width rk.
+  // Attention over the selected positions (all u <= t where `sets` is empty), every head with the
+  // same keys and values, as MLA has them in absorbed form:
+  //   out[t, h] = sum_u softmax_u(scale * queries[t, h] . keys[u]) values[u]
+  // queries of keys.cols() and out of values.cols() wide heads; keys and values [key_rows, ...].
   virtual void sparse_attention(const RowLayout& rows, const Heads& queries,
-                                const RowLayout& key_rows, const Tensor& latents,
+                                const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
                                 const Tensor& sets, float scale, const Heads& out) = 0;
 
   // out += down(silu(gate(x)) * up(x)); gate_up [2 * I, H] holds gate rows, then up rows.

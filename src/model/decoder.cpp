@@ -85,8 +85,8 @@ void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const Project
   const ModelConfig& c = config_;
   const Tensor mixed = backend_.allocate(rows.total, c.heads * c.kv_lora_rank);
   const Heads mixed_heads{mixed, c.heads, c.kv_lora_rank, c.kv_lora_rank};
-  backend_.sparse_attention(rows, in.queries, key_rows, latents, sets, c.softmax_scale(),
-                            mixed_heads);
+  backend_.sparse_attention(rows, in.queries, key_rows, latents, latents.columns(0, c.kv_lora_rank),
+                            sets, c.softmax_scale(), mixed_heads);
   const Tensor values = backend_.allocate(rows.total, c.heads * c.v_head_dim);
   backend_.head_linear(rows, mixed_heads, w.v_absorb,
                        {values, c.heads, c.v_head_dim, c.v_head_dim});

@@ -17,7 +17,16 @@ Model open_model(const std::filesystem::path& folder, std::optional<double> mla_
               .checkpoint = Checkpoint(folder),
               .has_indexer = {},
               .name = std::filesystem::canonical(folder).filename().string(),
-              .config_sha256 = sha256(read_file(folder / "config.json"))};
+              .config_sha256 = sha256(read_file(folder / "config.json")),
+              .tokenizer_sha256 = {}};
+  if (std::filesystem::exists(folder / "tokenizer.json")) {
+    model.tokenizer_sha256 = sha256(read_file(folder / "tokenizer.json"));
+  }
+  for (const auto& shard : model.checkpoint.shards()) {
+    for (const auto& [name, tensor] : shard->tensors()) {
+      model.has_fp8 = model.has_fp8 || tensor.dtype == DType::f8_e4m3;
+    }
+  }
   model.has_indexer = check_checkpoint(model.config, model.checkpoint);
   if (!model.has_indexer[0]) {
     throw InputError({"layer 0 has no indexer", folder.string(),

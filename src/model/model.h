@@ -19,6 +19,8 @@ struct Model {
   std::vector<bool> has_indexer;  // [L] from the tensors that exist
   std::string name;               // name of the folder
   std::string config_sha256;
+  std::string tokenizer_sha256;  // empty where there is no tokenizer.json
+  bool has_fp8 = false;          // some weight is stored as F8_E4M3
 
   // Every indexer that exists runs: the "all-Full" of this checkpoint.
   Pattern baseline() const { return Pattern::from_full_layers(has_indexer); }

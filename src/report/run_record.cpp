@@ -87,6 +87,7 @@ Json token_json(const TokenSummary& tokens) {
 }
 
 Json model_json(const ModelSummary& model) {
+  const auto or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
   Json owners = Json::array();
   for (std::size_t layer = 0; layer < model.has_indexer.size(); ++layer) {
     if (model.has_indexer[layer]) owners.push_back(layer);
@@ -99,9 +100,12 @@ Json model_json(const ModelSummary& model) {
               {"index_heads", model.index_heads},
               {"index_head_dim", model.index_head_dim},
               {"indexer_layers", owners},
+              {"existing_indexer_types", model.native_schedule},
+              {"quantization", model.quantization},
               {"mla_norm_eps", model.mla_norm_eps},
               {"config_sha256", model.config_sha256},
-              {"weights_layout_sha256", model.weights_layout_sha256}};
+              {"weights_layout_sha256", model.weights_layout_sha256},
+              {"tokenizer_sha256", or_null(model.tokenizer_sha256)}};
 }
 
 Json interval_json(const PairedDifference& difference) {

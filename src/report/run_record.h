@@ -34,9 +34,12 @@ struct ModelSummary {
   std::int64_t index_heads = 0;
   std::int64_t index_head_dim = 0;
   std::vector<bool> has_indexer;
+  std::string native_schedule;  // F and S that config.json itself states
+  std::string quantization;     // "fp8 128x128" or "none"
   double mla_norm_eps = 0;
   std::string config_sha256;
   std::string weights_layout_sha256;
+  std::string tokenizer_sha256;  // empty where the folder has no tokenizer.json
 };
 
 // A pattern measured on a token set against the baseline.

@@ -70,9 +70,10 @@ TEST_CASE("attention over selected and over all causal positions") {
         heads * kRank);
     const Tensor selected =
         dense ? Tensor() : backend.upload(std::span<const std::int32_t>(sets), rows.total, k);
+    const Tensor latents = backend.upload(c, keys.total, kWidth);
     backend.sparse_attention(
-        rows, {backend.upload(q, rows.total, heads * kWidth), heads, kWidth, kWidth}, keys,
-        backend.upload(c, keys.total, kWidth), selected, 0.7f, {out, heads, kRank, kRank});
+        rows, {backend.upload(q, rows.total, heads * kWidth), heads, kWidth, kWidth}, keys, latents,
+        latents.columns(0, kRank), selected, 0.7f, {out, heads, kRank, kRank});
     INFO("dense " << dense);
     CHECK_CLOSE(backend.download(out), expected, 1e-6);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over selected positions in the absorbed (MQA) form: every head reads the same latent
-// row, so a row fetched from memory serves all of them.
+// Attention over selected positions. All heads read the same key and value row, so a row fetched
+// from memory serves four of them at once.
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
@@ -25,24 +25,26 @@ constexpr std::int64_t kQueryRows = 32;
 
 struct Probabilities;
 
-// One query: the latent rows it attends to, in ascending position.
+// The rows that one query attends to, in ascending position.
 struct Selection {
-  const float* latents;  // row of position 0
-  std::int64_t stride;
+  const float* keys;  // row of position 0
+  const float* values;
+  std::int64_t key_stride;
+  std::int64_t value_stride;
   const std::int32_t* set;  // null: positions 0 .. count - 1
   std::int64_t count;
 
-  const float* row(std::int64_t i) const {
-    return latents + (set == nullptr ? i : set[i]) * stride;
-  }
+  std::int64_t position(std::int64_t i) const { return set == nullptr ? i : set[i]; }
+  const float* key(std::int64_t i) const { return keys + position(i) * key_stride; }
+  const float* value(std::int64_t i) const { return values + position(i) * value_stride; }
 };
 
-// scores[h][i] = scale * queries_h . row_i for kHeads heads at a time.
+// scores[h][i] = scale * queries_h . key_i for kHeads heads at a time.
 template <int kHeads>
 void score_heads(const Selection& keys, const float* queries, std::int64_t head_stride,
                  std::int64_t width, float scale, float* scores, std::int64_t score_stride) {
   for (std::int64_t i = 0; i < keys.count; ++i) {
-    const float* row = keys.row(i);
+    const float* row = keys.key(i);
     Lanes total[kHeads] = {};
     std::int64_t d = 0;
     for (; d + kLanes <= width; d += kLanes) {
@@ -65,13 +67,13 @@ void softmax(float* scores, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) scores[i] *= factor;
 }
 
-// out_h[d .. d + 16 * kVectors) = sum_i probability[h][i] * row_i, positions in ascending order.
+// out_h[d .. d + 16 * kVectors) = sum_i probability[h][i] * value_i, positions in ascending order.
 template <int kHeads, int kVectors>
 void mix_columns(const Selection& keys, const float* probabilities, std::int64_t stride,
                  std::int64_t d, float* out, std::int64_t head_stride) {
   Lanes total[kHeads][kVectors] = {};
   for (std::int64_t i = 0; i < keys.count; ++i) {
-    const float* row = keys.row(i) + d;
+    const float* row = keys.value(i) + d;
     for (int v = 0; v < kVectors; ++v) {
       const Lanes value = load(row + v * kLanes);
       for (int h = 0; h < kHeads; ++h) total[h][v] += probabilities[h * stride + i] * value;
@@ -98,7 +100,7 @@ void mix_heads(const Selection& keys, const float* probabilities, std::int64_t s
     for (int h = 0; h < kHeads; ++h) {
       float total = 0;
       for (std::int64_t i = 0; i < keys.count; ++i) {
-        total += probabilities[h * stride + i] * keys.row(i)[d];
+        total += probabilities[h * stride + i] * keys.value(i)[d];
       }
       out[h * head_stride + d] = total;
     }
@@ -118,25 +120,31 @@ void attend(const Selection& keys, const float* queries, const Heads& query_head
 }  // namespace
 
 void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
-                                  const RowLayout& key_rows, const Tensor& latents,
-                                  const Tensor& sets, float scale, const Heads& out) {
+                                  const RowLayout& key_rows, const Tensor& keys,
+                                  const Tensor& values, const Tensor& sets, float scale,
+                                  const Heads& out) {
   for_each_tile(rows, kQueryRows, [&](const Tile& tile) {
+    const std::int64_t first_key = key_rows.segments[tile.segment].first_row;
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       const std::int64_t row = tile.first_row + i;
-      Selection keys{row_of(latents, key_rows.segments[tile.segment].first_row), latents.stride(),
-                     nullptr, tile.first_position + i + 1};
+      Selection selection{row_of(keys, first_key),
+                          row_of(values, first_key),
+                          keys.stride(),
+                          values.stride(),
+                          nullptr,
+                          tile.first_position + i + 1};
       if (!sets.empty()) {
-        keys.set = sets.data<std::int32_t>() + row * sets.stride();
-        keys.count = sets.cols();
+        selection.set = sets.data<std::int32_t>() + row * sets.stride();
+        selection.count = sets.cols();
       }
       std::int64_t head = 0;
       const float* q = row_of(queries.tensor, row);
       float* z = row_of(out.tensor, row);
       for (; head + 4 <= queries.count; head += 4) {
-        attend<4>(keys, q + head * queries.stride, queries, scale, z + head * out.stride, out);
+        attend<4>(selection, q + head * queries.stride, queries, scale, z + head * out.stride, out);
       }
       for (; head < queries.count; ++head) {
-        attend<1>(keys, q + head * queries.stride, queries, scale, z + head * out.stride, out);
+        attend<1>(selection, q + head * queries.stride, queries, scale, z + head * out.stride, out);
       }
     }
   });

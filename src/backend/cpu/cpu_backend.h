@@ -39,7 +39,7 @@ class CpuBackend : public Backend {
   void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
                   const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) override;
   void sparse_attention(const RowLayout& rows, const Heads& queries, const RowLayout& key_rows,
-                        const Tensor& latents, const Tensor& sets, float scale,
+                        const Tensor& keys, const Tensor& values, const Tensor& sets, float scale,
                         const Heads& out) override;
   void gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up, const Tensor& down,
                  const Tensor& out) override;
