@@ -54,6 +54,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
     rows.push_back(pattern_json(patterns[p], evaluator.mean(losses[p]), losses[p],
                                 paired_difference(losses[p], losses[0], evaluator.weights())));
   }
+  progress.clear();
   if (common.json) {
     Json document{{"baseline", rows[0]}, {"patterns", Json::array()}};
     for (std::size_t p = 1; p < rows.size(); ++p) document["patterns"].push_back(rows[p]);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // overlap: how much the layers' top-k sets agree.
 #include "commands.h"
+#include "core/error.h"
 #include "engine.h"
 #include "io/png.h"
 #include "report/heatmap.h"
@@ -82,6 +83,11 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   std::vector<std::string> warnings;
   const TokenSet tokens = load_tokens(options.engine.calibration, model.config, progress, warnings);
+  if (std::filesystem::exists(std::filesystem::path(options.output) / "journal.jsonl")) {
+    throw InputError({"the output folder cannot be used", options.output,
+                      "it holds a run, whose overlap.h5 would be overwritten",
+                      "choose another --output"});
+  }
   prepare_folder(options.output, {"overlap.h5"});
   Engine engine(model, options.engine);
   Evaluator evaluator = engine.evaluator(tokens, progress, "measuring overlap");
@@ -91,6 +97,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   write_overlap(folder / "overlap.h5", pass.overlap, summarise(model), summarise(tokens));
   write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
   const Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
+  progress.clear();
   if (common.json) {
     fmt::print("{}\n", document.dump(1));
   } else {

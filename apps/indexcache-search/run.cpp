@@ -96,13 +96,30 @@ std::vector<Request> requests(const RunOptions& options, const Model& model,
   return list;
 }
 
+// Held-out sequences that the search sees as well prove nothing.
+void warn_of_shared_sequences(const Data& data, Progress& progress,
+                              std::vector<std::string>& warnings) {
+  const std::set<std::vector<std::int32_t>> seen(data.search.sequences.begin(),
+                                                 data.search.sequences.end());
+  const auto shared = std::ranges::count_if(
+      data.holdout->sequences, [&](const auto& sequence) { return seen.contains(sequence); });
+  if (shared == 0) return;
+  warnings.push_back(
+      fmt::format("{} of {} held-out sequences are calibration sequences too: the "
+                  "verification is not independent of the search",
+                  shared, data.holdout->sequences.size()));
+  progress.note("warning: " + warnings.back());
+}
+
 Data load_data(const RunOptions& options, const Model& model, Progress& progress,
                std::vector<std::string>& warnings) {
   TokenSet all = load_tokens(options.engine.calibration, model.config, progress, warnings);
   char* end = nullptr;
   const double fraction = std::strtod(options.holdout.c_str(), &end);
   if (*end != '\0' || options.holdout.empty()) {
-    return {std::move(all), load_tokens(options.holdout, model.config, progress, warnings)};
+    Data data{std::move(all), load_tokens(options.holdout, model.config, progress, warnings)};
+    warn_of_shared_sequences(data, progress, warnings);
+    return data;
   }
   if (!(fraction >= 0 && fraction < 1)) {
     throw UsageError({fmt::format("--holdout {} is not a share", options.holdout), "--holdout", "",
@@ -168,6 +185,25 @@ void discard_outputs(const std::filesystem::path& folder, std::size_t layers) {
   }
 }
 
+// Time that the rest of a search takes, at the rate of the candidates evaluated so far.
+class TimeLeft {
+ public:
+  // `ahead`: steps still to come, each with one candidate fewer than the one before it.
+  std::string after(const Step& step, std::size_t ahead) {
+    candidates_ += step.candidates.size();
+    seconds_ += step.seconds;
+    std::size_t remaining = 0;
+    for (std::size_t i = 1; i <= ahead; ++i) remaining += step.candidates.size() - i;
+    if (remaining == 0) return "";
+    const double rate = seconds_ / static_cast<double>(candidates_);
+    return fmt::format("about {} left", format_duration(rate * static_cast<double>(remaining)));
+  }
+
+ private:
+  std::size_t candidates_ = 0;
+  double seconds_ = 0;
+};
+
 class Run {
  public:
   Run(const RunOptions& options, const Model& model, const std::vector<bool>& pinned,
@@ -229,26 +265,27 @@ class Run {
     const std::size_t target = targets_.back().full;
     const std::size_t steps = record.baseline.full_count() - target;
     std::size_t current = 0;
+    TimeLeft time_left;
     Evaluator evaluator = engine_.evaluator(data_.search, progress_, "searching");
     evaluator.set_progress([&](std::size_t done, std::size_t total) {
       progress_.update(fmt::format("step {}/{}", current + 1, steps), done, total);
     });
-    const auto tell = [&](std::size_t index, const Step& step, const char* how) {
-      progress_.note(fmt::format("step {}/{}  {}  layer {} shared  delta {}{}", index + 1, steps,
+    const auto tell = [&](std::size_t index, const Step& step, const std::string& remark) {
+      progress_.note(fmt::format("step {}/{}  {}  layer {} shared  delta {}  {}", index + 1, steps,
                                  step.pattern.text(), step.removed,
-                                 delta_text(step.loss - record.baseline_loss), how));
+                                 delta_text(step.loss - record.baseline_loss), remark));
       current = index + 1;
     };
     const GreedyHooks hooks{.replay =
                                 [&](std::size_t index, const Pattern& before) {
                                   auto step = journal_.replay(index, before, evaluator);
-                                  if (step) tell(index, *step, "  (from the journal)");
+                                  if (step) tell(index, *step, "(from the journal)");
                                   return step;
                                 },
                             .record =
                                 [&](std::size_t index, const Step& step) {
                                   journal_.record(index, step);
-                                  tell(index, step, "");
+                                  tell(index, step, time_left.after(step, steps - index - 1));
                                 }};
     record.steps = greedy_search(evaluator, record.baseline, pinned_, target, hooks);
   }
@@ -319,7 +356,9 @@ Json write_outputs(const std::filesystem::path& folder, const RunRecord& record,
   return run;
 }
 
-void print_result(const Json& run, const RunOptions& options, const CommonOptions& common) {
+void print_result(const Json& run, const RunOptions& options, const CommonOptions& common,
+                  Progress& progress) {
+  progress.clear();
   fmt::print("{}", common.json ? run.dump(1) + "\n" : summary_text(run, options.output));
 }
 
@@ -342,12 +381,12 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   }
   if (const auto run = finished_run(folder, print, targets)) {
     progress.note("this run is finished already");
-    print_result(*run, options, common);
+    print_result(*run, options, common, progress);
     return 0;
   }
   Run run(options, model, pinned, targets, data, journal, progress);
   const RunRecord record = run.execute(print, warnings);
-  print_result(write_outputs(folder, record, run.overlap()), options, common);
+  print_result(write_outputs(folder, record, run.overlap()), options, common, progress);
   return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 
 namespace indexcache {
@@ -58,6 +59,9 @@ Value read_value(const YAML::Node& node, const std::string& where) {
 
 void read_config(const std::string& path, const CLI::App& command,
                  std::map<std::string, Value>& values) {
+  if (!std::filesystem::is_regular_file(path)) {
+    fail("the configuration file does not exist", path, "", "check the path after --config");
+  }
   YAML::Node document;
   try {
     document = YAML::Load(read_file(path));

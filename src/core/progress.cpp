@@ -18,14 +18,16 @@ Progress::Style Progress::detect() {
   return isatty(STDERR_FILENO) != 0 && !dumb ? Style::terminal : Style::lines;
 }
 
-void Progress::finish_line() {
-  if (line_open_) fmt::print(stderr, "\r\033[K");
+void Progress::clear() {
+  if (!line_open_) return;
+  fmt::print(stderr, "\r\033[K");
+  std::fflush(stderr);
   line_open_ = false;
 }
 
 void Progress::note(const std::string& text) {
   if (style_ == Style::silent) return;
-  finish_line();
+  clear();
   fmt::print(stderr, "{}\n", text);
   last_print_ = Clock::now();
 }

@@ -15,7 +15,7 @@ class Progress {
   explicit Progress(Style style) : style_(style) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  ~Progress() { finish_line(); }
+  ~Progress() { clear(); }
 
   // terminal if stderr is one (and TERM is not "dumb"), else lines.
   static Style detect();
@@ -28,10 +28,11 @@ class Progress {
   // that nothing looks hung.
   void update(const std::string& stage, std::size_t done, std::size_t total);
 
+  // Takes a rewritten line away, so that a result may be printed.
+  void clear();
+
  private:
   using Clock = std::chrono::steady_clock;
-
-  void finish_line();
 
   Style style_;
   bool line_open_ = false;

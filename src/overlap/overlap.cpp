@@ -10,6 +10,19 @@ double fraction(std::int64_t count, std::int64_t queries, std::int64_t k) {
   return queries == 0 ? 0.0 : static_cast<double>(count) / static_cast<double>(queries * k);
 }
 
+// Halfway between the mean overlap of all pairs and that of neighbours.
+double halfway_level(const Overlap& overlap) {
+  const std::size_t n = overlap.layers;
+  double all = 0;
+  double neighbours = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t j = i + 1; j < n; ++j) all += overlap.mean(i, j);
+    if (i + 1 < n) neighbours += overlap.mean(i, i + 1);
+  }
+  const auto count = static_cast<double>(n);
+  return (all / (count * (count - 1) / 2) + neighbours / (count - 1)) / 2;
+}
+
 }  // namespace
 
 double Overlap::mean(std::size_t i, std::size_t j, std::size_t bucket) const {
@@ -78,11 +91,7 @@ void accumulate(Overlap& overlap, Backend& backend, const RowLayout& rows,
 std::vector<OverlapBlock> find_blocks(const Overlap& overlap) {
   const std::size_t n = overlap.layers;
   if (n < 2) return {};
-  double total = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t j = i + 1; j < n; ++j) total += overlap.mean(i, j);
-  }
-  const double mean = total / (static_cast<double>(n) * static_cast<double>(n - 1) / 2);
+  const double level = halfway_level(overlap);
   // best[e]: largest gain of cutting layers [0, e); start[e]: first layer of its last run.
   std::vector<double> best(n + 1, 0.0);
   std::vector<std::size_t> start(n + 1, 0);
@@ -92,7 +101,7 @@ std::vector<OverlapBlock> find_blocks(const Overlap& overlap) {
     start[end] = end - 1;
     for (std::size_t first = end - 1; first-- > 0;) {
       for (std::size_t other = first + 1; other < end; ++other) {
-        gain += overlap.mean(first, other) - mean;
+        gain += overlap.mean(first, other) - level;
       }
       if (best[first] + gain <= best[end]) continue;
       best[end] = best[first] + gain;

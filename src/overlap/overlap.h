@@ -43,8 +43,9 @@ std::vector<std::int64_t> position_buckets(std::int64_t index_topk, std::int64_t
 void accumulate(Overlap& overlap, Backend& backend, const RowLayout& rows,
                 const std::vector<Tensor>& sets);
 
-// The cut of the layers into runs that maximises the sum, over pairs inside a run, of overlap
-// minus the mean overlap of all pairs; runs of two and more layers are returned.
+// The cut of the layers into runs that maximises the sum, over pairs inside a run, of overlap minus
+// a level halfway between the mean of all pairs and the mean of neighbours; runs of two and more
+// layers are returned.
 std::vector<OverlapBlock> find_blocks(const Overlap& overlap);
 
 }  // namespace indexcache

@@ -104,6 +104,7 @@ TEST_CASE("run writes one pattern a target, nested, and verifies on held-out seq
   CHECK(run["targets"][0]["kept"] == 14);
   CHECK(run["targets"][1]["kept"] == 13);
   CHECK(run["steps"].size() == 3);
+  CHECK_THAT(run["warnings"].dump(), Contains("2 of 2 held-out sequences are calibration"));
   for (const Json& step : run["steps"]) CHECK(step["removed"] != 3);
   CHECK(run["steps"][0]["candidates"].size() == 14);  // neither layer 0 nor layer 3
   CHECK(run["steps"][0]["margin"].get<double>() >= 0);

@@ -227,6 +227,8 @@ TEST_CASE("another run in the folder exits 5, names the difference and keeps it"
   check_refused(b.run({"--mla-norm-eps", "1e-5"}), 5, "mla-norm-eps");
   CHECK(read_file(b.output() / "journal.jsonl") == journal);
   CHECK(read_file(b.output() / "pattern.yaml") == pattern);
+  check_refused(run_tool({"overlap", b.model(), "-c", b.tokens(), "-o", b.output()}), 3,
+                "the output folder cannot be used");
   CHECK(b.run({"--pin-full", "3", "--restart"}).code == 0);
   CHECK(read_file(b.output() / "journal.jsonl") != journal);
 }

@@ -79,7 +79,7 @@ Tensor CpuBackend::upload(std::vector<float> values, std::int64_t rows, std::int
 Tensor CpuBackend::upload(std::span<const std::int32_t> values, std::int64_t rows,
                           std::int64_t cols) {
   Tensor tensor = allocate(rows, cols, DType::i32);
-  std::memcpy(tensor.data<char>(), values.data(), values.size_bytes());
+  std::ranges::copy(values, tensor.data<std::int32_t>());
   return tensor;
 }
 
