@@ -9,10 +9,9 @@
 #include "report/heatmap.h"
 #include "report/overlap_file.h"
 #include "run_folder.h"
-#include "search/baselines.h"
+#include "run_search.h"
 #include "search/greedy.h"
 #include "search/journal.h"
-#include "search/overlap_pass.h"
 #include "summary.h"
 #include "version.h"
 
@@ -35,18 +34,6 @@ struct RunOptions {
   std::string holdout = "0.25";
   std::string output;
   bool restart = false;
-};
-
-// A retention that was asked for, as a number of F layers.
-struct Request {
-  std::string text;
-  std::size_t full;
-};
-
-// Sequences to search on, and those that the search never sees.
-struct Data {
-  TokenSet search;
-  std::optional<TokenSet> holdout;
 };
 
 std::vector<bool> pinned_layers(const RunOptions& options, const Model& model) {
@@ -185,173 +172,16 @@ void discard_outputs(const std::filesystem::path& folder, std::size_t layers) {
   }
 }
 
-// Time that the rest of a search takes, at the rate of the candidates evaluated so far.
-class TimeLeft {
- public:
-  // `ahead`: steps still to come, each with one candidate fewer than the one before it.
-  std::string after(const Step& step, std::size_t ahead) {
-    candidates_ += step.candidates.size();
-    seconds_ += step.seconds;
-    std::size_t remaining = 0;
-    for (std::size_t i = 1; i <= ahead; ++i) remaining += step.candidates.size() - i;
-    if (remaining == 0) return "";
-    const double rate = seconds_ / static_cast<double>(candidates_);
-    return fmt::format("about {} left", format_duration(rate * static_cast<double>(remaining)));
-  }
-
- private:
-  std::size_t candidates_ = 0;
-  double seconds_ = 0;
-};
-
-class Run {
- public:
-  Run(const RunOptions& options, const Model& model, const std::vector<bool>& pinned,
-      std::vector<Request> targets, const Data& data, Journal& journal, Progress& progress)
-      : model_(model),
-        pinned_(pinned),
-        targets_(std::move(targets)),
-        data_(data),
-        journal_(journal),
-        progress_(progress),
-        engine_(model, options.engine) {}
-
-  RunRecord execute(const Fingerprint& print, std::vector<std::string> warnings) {
-    RunRecord record{.device = engine_.backend().name(),
-                     .model = summarise(model_),
-                     .calibration = summarise(data_.search),
-                     .holdout = std::nullopt,
-                     .pinned = {},
-                     .fingerprint = print,
-                     .baseline = model_.baseline(),
-                     .baseline_losses = {},
-                     .steps = {},
-                     .targets = {},
-                     .warnings = std::move(warnings)};
-    for (std::size_t layer = 0; layer < pinned_.size(); ++layer) {
-      if (pinned_[layer]) record.pinned.push_back(layer);
-    }
-    measure_baseline(record);
-    search(record);
-    verify(record);
-    if (data_.holdout) hold_out(record);
-    return record;
-  }
-
-  const Overlap& overlap() const { return overlap_; }
-
- private:
-  // Overlap needs the index sets again after an interruption, and the losses of the same pass show
-  // that this machine computes the bits that the journal continues from.
-  void measure_baseline(RunRecord& record) {
-    Evaluator evaluator =
-        engine_.evaluator(data_.search, progress_, "overlap and loss with every indexer");
-    OverlapPass pass = measure_overlap(evaluator, engine_.backend(), record.baseline,
-                                       model_.config.index_topk, data_.search.longest());
-    if (!journal_.baseline()) journal_.record_baseline(pass.losses);
-    if (*journal_.baseline() != pass.losses) {
-      throw ResumeMismatch({"the run folder holds losses of another machine or build",
-                            "the journal's baseline",
-                            "the all-Full losses differ in their last bits",
-                            "continue where it began, another --output, or --restart"});
-    }
-    overlap_ = std::move(pass.overlap);
-    record.baseline_loss = evaluator.mean(pass.losses);
-    record.baseline_losses = std::move(pass.losses);
-    progress_.note(fmt::format("all-Full loss {}", loss_text(record.baseline_loss)));
-  }
-
-  void search(RunRecord& record) {
-    const std::size_t target = targets_.back().full;
-    const std::size_t steps = record.baseline.full_count() - target;
-    std::size_t current = 0;
-    TimeLeft time_left;
-    Evaluator evaluator = engine_.evaluator(data_.search, progress_, "searching");
-    evaluator.set_progress([&](std::size_t done, std::size_t total) {
-      progress_.update(fmt::format("step {}/{}", current + 1, steps), done, total);
-    });
-    const auto tell = [&](std::size_t index, const Step& step, const std::string& remark) {
-      progress_.note(fmt::format("step {}/{}  {}  layer {} shared  delta {}  {}", index + 1, steps,
-                                 step.pattern.text(), step.removed,
-                                 delta_text(step.loss - record.baseline_loss), remark));
-      current = index + 1;
-    };
-    const GreedyHooks hooks{.replay =
-                                [&](std::size_t index, const Pattern& before) {
-                                  auto step = journal_.replay(index, before, evaluator);
-                                  if (step) tell(index, *step, "(from the journal)");
-                                  return step;
-                                },
-                            .record =
-                                [&](std::size_t index, const Step& step) {
-                                  journal_.record(index, step);
-                                  tell(index, step, time_left.after(step, steps - index - 1));
-                                }};
-    record.steps = greedy_search(evaluator, record.baseline, pinned_, target, hooks);
-  }
-
-  // Every chosen pattern again, alone: no shared prefix, no batch, the same bits.
-  void verify(RunRecord& record) {
-    Evaluator evaluator = engine_.evaluator(data_.search, progress_, "verifying from scratch");
-    for (const Request& request : targets_) {
-      const std::size_t steps = record.baseline.full_count() - request.full;
-      const Pattern pattern = steps == 0 ? record.baseline : record.steps[steps - 1].pattern;
-      const double expected = steps == 0 ? record.baseline_loss : record.steps[steps - 1].loss;
-      SequenceLosses losses = evaluator.losses(std::span(&pattern, 1)).front();
-      const double loss = evaluator.mean(losses);
-      if (loss != expected) {
-        throw InternalError({"the chosen pattern does not reproduce its loss", pattern.text(),
-                             fmt::format("{} in the search, {} alone", expected, loss),
-                             "report it with the journal"});
-      }
-      auto delta = paired_difference(losses, record.baseline_losses, evaluator.weights());
-      record.targets.push_back({request.text,
-                                {pattern, loss, std::move(losses), std::move(delta)},
-                                std::nullopt,
-                                std::nullopt});
-    }
-  }
-
-  void hold_out(RunRecord& record) {
-    Evaluator evaluator = engine_.evaluator(*data_.holdout, progress_, "held-out sequences");
-    std::vector<Pattern> patterns = {record.baseline};
-    for (const Target& target : record.targets) {
-      patterns.push_back(target.calibration.pattern);
-      patterns.push_back(
-          uniform_of_size(model_.has_indexer, target.calibration.pattern.full_count()));
-    }
-    const auto losses = evaluator.losses(patterns);
-    const auto measured = [&](std::size_t p) {
-      return Measured{patterns[p], evaluator.mean(losses[p]), losses[p],
-                      paired_difference(losses[p], losses[0], evaluator.weights())};
-    };
-    record.holdout = Holdout{summarise(*data_.holdout), evaluator.mean(losses[0]), losses[0]};
-    for (std::size_t t = 0; t < record.targets.size(); ++t) {
-      record.targets[t].holdout = measured(2 * t + 1);
-      record.targets[t].uniform_holdout = measured(2 * t + 2);
-    }
-  }
-
-  const Model& model_;
-  const std::vector<bool>& pinned_;
-  std::vector<Request> targets_;
-  const Data& data_;
-  Journal& journal_;
-  Progress& progress_;
-  Engine engine_;
-  Overlap overlap_;
-};
-
-Json write_outputs(const std::filesystem::path& folder, const RunRecord& record,
-                   const Overlap& overlap) {
-  write_overlap(folder / "overlap.h5", overlap, record.model, record.calibration);
-  write_png(folder / "heatmap.png", draw_heatmap(overlap, record.model.name));
+Json write_outputs(const std::filesystem::path& folder, const RunResult& result) {
+  const RunRecord& record = result.record;
+  write_overlap(folder / "overlap.h5", result.overlap, record.model, record.calibration);
+  write_png(folder / "heatmap.png", draw_heatmap(result.overlap, record.model.name));
   for (std::size_t t = 0; t < record.targets.size(); ++t) {
     const std::size_t kept = record.targets[t].calibration.pattern.full_count();
     write_file(folder / pattern_file_name(t, record.targets.size(), kept),
                to_pattern_yaml(record, t));
   }
-  Json run = to_json(record, overlap);
+  Json run = to_json(record, result.overlap);
   write_file(folder / "run.json", run.dump(1) + "\n");
   return run;
 }
@@ -384,9 +214,9 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
     print_result(*run, options, common, progress);
     return 0;
   }
-  Run run(options, model, pinned, targets, data, journal, progress);
-  const RunRecord record = run.execute(print, warnings);
-  print_result(write_outputs(folder, record, run.overlap()), options, common, progress);
+  const RunInputs inputs{options.engine, model, pinned, targets, data, print, warnings};
+  const RunResult result = run_search(inputs, journal, progress);
+  print_result(write_outputs(folder, result), options, common, progress);
   return 0;
 }
 

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The measuring part of `run`: everything between checked inputs and written files.
+#pragma once
+
+#include "engine.h"
+#include "search/journal.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+// A retention that was asked for, as a number of F layers.
+struct Request {
+  std::string text;
+  std::size_t full;
+};
+
+// Sequences to search on, and those that the search never sees.
+struct Data {
+  TokenSet search;
+  std::optional<TokenSet> holdout;
+};
+
+struct RunInputs {
+  const EngineOptions& engine;
+  const Model& model;
+  const std::vector<bool>& pinned;      // [L] layers that must stay F
+  const std::vector<Request>& targets;  // by falling number of F layers, without duplicates
+  const Data& data;
+  const Fingerprint& fingerprint;
+  const std::vector<std::string>& warnings;
+};
+
+struct RunResult {
+  RunRecord record;
+  Overlap overlap;
+};
+
+// Baseline and overlap, greedy search from where the journal stands, verification from scratch,
+// held-out losses. Throws ResumeMismatch when the journal's baseline has other bits than this
+// machine's.
+RunResult run_search(const RunInputs& inputs, Journal& journal, Progress& progress);
+
+}  // namespace indexcache
