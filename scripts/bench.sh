@@ -13,4 +13,5 @@ trap 'rm -rf "$output"' EXIT
 echo "run to 1/8 on 8 x 1,024 tokens of dsa-mini, $(nproc) cores:"
 /usr/bin/time -f '  %e s, %M KiB at the peak' build/dev/indexcache-search run data/dsa-mini --quiet \
   --calibration data/dsa-mini/calibration.h5 --holdout 0 --keep 1/8 --output "$output/run" >/dev/null
-build/dev/bench_sweep data/dsa-mini data/dsa-mini/calibration.h5
+OMP_WAIT_POLICY=passive build/dev/bench_sweep data/dsa-mini data/dsa-mini/calibration.h5
+OMP_WAIT_POLICY=passive build/dev/bench_attention
