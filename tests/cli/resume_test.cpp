@@ -100,7 +100,7 @@ TEST_CASE("an interrupt keeps finished steps and exits 130 or 143") {
   CHECK_THAT(result.err, Contains("from the journal"));
 }
 
-TEST_CASE("a finished run repeats its result at once; a larger target continues it") {
+TEST_CASE("a finished run repeats its result at once, and a larger target continues it") {
   const TempFolder folder;
   const auto tokens = tokens_in(folder, 200);
   const auto first = run_tool(arguments(tokens, folder / "out", "15"), kFixedTime);
