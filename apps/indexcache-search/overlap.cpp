@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 
@@ -61,7 +62,7 @@ void print_text(const Json& document, const Overlap& overlap) {
   fmt::print("overlap of top-{} sets between neighbouring layers\n", overlap.index_topk);
   const auto adjacent = overlap.adjacent();
   for (std::size_t l = 0; l < adjacent.size(); ++l) {
-    const auto bar = static_cast<std::size_t>(adjacent[l] * 50 + 0.5);
+    const auto bar = static_cast<std::size_t>(std::lround(adjacent[l] * 50));
     fmt::print("{:>3} {:>3}  {:.3f}  {}\n", l, l + 1, adjacent[l], std::string(bar, '#'));
   }
   std::vector<std::string> blocks;

@@ -67,13 +67,13 @@ Pattern parse_pattern_spec(const std::string& spec, const Model& model) {
   const auto layers = static_cast<std::size_t>(model.config.layers);
   if (spec == "full") return model.baseline();
   if (spec.starts_with("uniform:") || spec.starts_with("freq:")) {
-    const Pattern pattern = generated(spec, layers);
+    Pattern pattern = generated(spec, layers);
     check_fits(pattern, model.has_indexer, spec);
     return pattern;
   }
   const bool file = std::filesystem::is_regular_file(spec);
   if (!file && !is_word(spec)) fail(spec);
-  const Pattern pattern = file ? read_pattern_file(spec) : Pattern::parse(spec, "pattern");
+  Pattern pattern = file ? read_pattern_file(spec) : Pattern::parse(spec, "pattern");
   check_fits(pattern, model.has_indexer, file ? spec : "pattern " + spec);
   return pattern;
 }

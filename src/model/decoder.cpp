@@ -57,7 +57,7 @@ Heads Decoder::index_heads(const Tensor& tensor, std::int64_t heads) const {
 }
 
 Tensor Decoder::index_keys(const LayerWeights& w, const RowLayout& rows, const Tensor& x) {
-  const Tensor keys = backend_.allocate(rows.total, config_.index_head_dim);
+  Tensor keys = backend_.allocate(rows.total, config_.index_head_dim);
   backend_.linear(rows, x, w.indexer->wk, keys);
   backend_.layer_norm(rows, keys, w.indexer->k_norm, w.indexer->k_norm_bias, kIndexNormEps, keys);
   const Heads rotated = index_heads(keys, 1);

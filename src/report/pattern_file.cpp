@@ -154,7 +154,7 @@ Pattern parse_document(const YAML::Node& document, const std::string& where) {
     fail(where,
          fmt::format("its schema is {}, this program reads {}", schema.as<std::string>(), kSchema));
   }
-  const Pattern pattern = Pattern::parse(document["pattern"].as<std::string>(), where);
+  Pattern pattern = Pattern::parse(document["pattern"].as<std::string>(), where);
   const YAML::Node layers = document["layers"];
   if (layers && layers.IsMap() && layers["donor"]) check_donors(layers["donor"], pattern, where);
   return pattern;

@@ -57,7 +57,7 @@ Evaluator::Evaluator(const Model& model, ModelWeights& weights, Backend& backend
       model_weights_(weights),
       backend_(backend),
       tokens_(tokens),
-      options_(std::move(options)),
+      options_(options),
       decoder_(model.config, backend, tokens.longest()) {
   for (const auto& sequence : tokens.sequences) {
     token_counts_.push_back(static_cast<double>(sequence.size() - 1));
@@ -171,8 +171,8 @@ void Evaluator::sweep(const Wave& wave, std::span<const Pattern> patterns, Sweep
     dense.index_keys =
         indexed ? decoder_.index_keys(weights, wave.dense, dense.projections.x) : Tensor();
     std::vector<Stream> next;
-    for (Stream& stream : streams) {
-      branch(weights, wave, dense, patterns, layer, std::move(stream), next);
+    for (const Stream& stream : streams) {
+      branch(weights, wave, dense, patterns, layer, stream, next);
     }
     streams = std::move(next);
     advance_dense(weights, wave, dense);
@@ -213,7 +213,7 @@ Tensor Evaluator::assemble(const Wave& wave, const Tensor& dense, const Tensor& 
 }
 
 void Evaluator::branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
-                       std::span<const Pattern> patterns, std::size_t layer, Stream stream,
+                       std::span<const Pattern> patterns, std::size_t layer, const Stream& stream,
                        std::vector<Stream>& next) {
   std::vector<std::size_t> full, shared;
   for (std::size_t p : stream.patterns) {

@@ -80,7 +80,7 @@ class Evaluator {
              std::vector<std::vector<double>>& sums);
   void advance_dense(const LayerWeights& weights, const Wave& wave, const DenseRows& dense);
   void branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
-              std::span<const Pattern> patterns, std::size_t layer, Stream stream,
+              std::span<const Pattern> patterns, std::size_t layer, const Stream& stream,
               std::vector<Stream>& next);
   Tensor assemble(const Wave& wave, const Tensor& dense, const Tensor& tail);
   void step_done();
