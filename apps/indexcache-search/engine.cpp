@@ -55,11 +55,14 @@ Progress::Style progress_style(const EngineOptions& options, const CommonOptions
   return Progress::detect();
 }
 
+TokenLimits token_limits(const ModelConfig& config) {
+  return {config.vocabulary, config.max_positions, config.index_topk};
+}
+
 TokenSet load_tokens(const std::string& path, const ModelConfig& config, Progress& progress,
                      std::vector<std::string>& warnings) {
   TokenSet tokens = read_tokens(path);
-  const TokenLimits limits{config.vocabulary, config.max_positions, config.index_topk};
-  for (const std::string& warning : check_tokens(tokens, limits)) {
+  for (const std::string& warning : check_tokens(tokens, token_limits(config))) {
     progress.note("warning: " + path + ": " + warning);
     warnings.push_back(std::filesystem::path(path).filename().string() + ": " + warning);
   }

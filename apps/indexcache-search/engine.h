@@ -36,6 +36,9 @@ void add_common_options(CLI::App& command, CommonOptions& common);
 
 Progress::Style progress_style(const EngineOptions& options, const CommonOptions& common);
 
+// What the model demands of token sequences.
+TokenLimits token_limits(const ModelConfig& config);
+
 // Reads and checks; warnings go to `progress` and are returned for the record.
 TokenSet load_tokens(const std::string& path, const ModelConfig& config, Progress& progress,
                      std::vector<std::string>& warnings);

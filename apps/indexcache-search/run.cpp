@@ -114,8 +114,7 @@ Data load_data(const RunOptions& options, const Model& model, Progress& progress
   }
   if (fraction == 0) return {std::move(all), std::nullopt};
   auto [search, holdout] = split_holdout(all, fraction);
-  const TokenLimits limits{model.config.vocabulary, model.config.max_positions,
-                           model.config.index_topk};
+  const TokenLimits limits = token_limits(model.config);
   check_tokens(search, limits);  // either half alone must be able to tell patterns apart
   check_tokens(holdout, limits);
   return {std::move(search), std::move(holdout)};

@@ -6,6 +6,7 @@
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
+#include "support/tokens.h"
 
 #include <algorithm>
 
@@ -13,18 +14,6 @@ using namespace indexcache;
 using namespace indexcache::test;
 
 namespace {
-
-// Two sequences of 300 tokens of the calibration set, as JSONL.
-std::filesystem::path short_tokens(const TempFolder& folder) {
-  const IntegerDataset tokens = Hdf5Reader(data("dsa-mini/calibration.h5")).integers("/tokens");
-  std::string text;
-  for (std::int64_t s = 0; s < 2; ++s) {
-    const auto begin = tokens.values.begin() + s * tokens.shape[1];
-    text += Json{{"input_ids", std::vector<std::int64_t>(begin, begin + 300)}}.dump() + "\n";
-  }
-  write_text(folder / "tokens.jsonl", text);
-  return folder / "tokens.jsonl";
-}
 
 Json json_of(const ProcessResult& result) {
   INFO(result.err);
@@ -55,7 +44,7 @@ TEST_CASE("inspect tells who owns an indexer") {
 
 TEST_CASE("eval pairs patterns with the baseline, in every notation") {
   const TempFolder folder;
-  const std::string tokens = short_tokens(folder);
+  const std::string tokens = short_tokens(folder, 300);
   write_text(folder / "p.yaml", "pattern: FSFSFSFSFSFSFSFS\n");
   const Json result =
       json_of(run_tool({"eval", data("dsa-mini"), "full", "uniform:2", "FSFSFSFSFSFSFSFS",
@@ -76,7 +65,7 @@ TEST_CASE("eval pairs patterns with the baseline, in every notation") {
 
 TEST_CASE("overlap writes its matrix and picture") {
   const TempFolder folder;
-  const std::string tokens = short_tokens(folder);
+  const std::string tokens = short_tokens(folder, 300);
   const Json result = json_of(
       run_tool({"overlap", data("dsa-mini"), "-c", tokens, "-o", folder / "out", "--json", "-q"}));
   CHECK(result["overlap"].size() == 16);
@@ -94,7 +83,7 @@ TEST_CASE("overlap writes its matrix and picture") {
 
 TEST_CASE("run writes one pattern a target, nested, and verifies on held-out sequences") {
   const TempFolder folder;
-  const std::string tokens = short_tokens(folder);
+  const std::string tokens = short_tokens(folder, 300);
   const ProcessResult result =
       run_tool({"run", data("dsa-mini"), "-c", tokens, "--holdout", tokens, "--keep", "14,7/8",
                 "--remove", "3", "--pin-full", "3", "-o", folder / "out", "--json"});

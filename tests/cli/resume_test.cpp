@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Killed, interrupted, extended and repeated runs end in the bytes of an uninterrupted one.
 #include "io/files.h"
-#include "io/hdf5.h"
 #include "io/json.h"
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
+#include "support/tokens.h"
 
 #include <csignal>
 #include <map>
@@ -26,17 +26,6 @@ std::map<std::string, std::string> files_of(const std::filesystem::path& folder)
   return files;
 }
 
-std::filesystem::path tokens_in(const TempFolder& folder, std::int64_t length) {
-  const IntegerDataset tokens = Hdf5Reader(data("dsa-mini/calibration.h5")).integers("/tokens");
-  std::string text;
-  for (std::int64_t s = 0; s < 2; ++s) {
-    const auto begin = tokens.values.begin() + s * tokens.shape[1];
-    text += Json{{"input_ids", std::vector<std::int64_t>(begin, begin + length)}}.dump() + "\n";
-  }
-  write_text(folder / "tokens.jsonl", text);
-  return folder / "tokens.jsonl";
-}
-
 std::vector<std::string> arguments(const std::filesystem::path& tokens,
                                    const std::filesystem::path& output, const std::string& keep) {
   return {"run", data("dsa-mini"), "-c", tokens, "--holdout", "0.5", "--keep", keep, "-o", output};
@@ -46,7 +35,7 @@ std::vector<std::string> arguments(const std::filesystem::path& tokens,
 
 TEST_CASE("a run killed after every step ends in the bytes of an uninterrupted one") {
   const TempFolder folder;
-  const auto tokens = tokens_in(folder, 260);
+  const auto tokens = short_tokens(folder, 260);
   const auto whole = arguments(tokens, folder / "whole", "9");
   REQUIRE(run_tool(whole, kFixedTime).code == 0);
   const auto parts = arguments(tokens, folder / "parts", "9");
@@ -64,7 +53,7 @@ TEST_CASE("a run killed after every step ends in the bytes of an uninterrupted o
 
 TEST_CASE("two runs are identical, on any number of threads") {
   const TempFolder folder;
-  const auto tokens = tokens_in(folder, 200);
+  const auto tokens = short_tokens(folder, 200);
   REQUIRE(run_tool(arguments(tokens, folder / "a", "14"), kFixedTime).code == 0);
   auto other = arguments(tokens, folder / "b", "14");
   other.insert(other.end(), {"--threads", "1"});
@@ -74,7 +63,7 @@ TEST_CASE("two runs are identical, on any number of threads") {
 
 TEST_CASE("only created differs without a fixed time") {
   const TempFolder folder;
-  const auto tokens = tokens_in(folder, 200);
+  const auto tokens = short_tokens(folder, 200);
   REQUIRE(run_tool(arguments(tokens, folder / "a", "15")).code == 0);
   REQUIRE(run_tool(arguments(tokens, folder / "b", "15")).code == 0);
   const auto without_created = [&](const std::string& run) {
@@ -91,7 +80,7 @@ TEST_CASE("only created differs without a fixed time") {
 
 TEST_CASE("an interrupt keeps finished steps and exits 130 or 143") {
   const TempFolder folder;
-  const auto tokens = tokens_in(folder, 260);
+  const auto tokens = short_tokens(folder, 260);
   const auto run = arguments(tokens, folder / "out", "4");
   CHECK(run_and_signal(run, folder / "out/journal.jsonl", 3, SIGINT) == 130);
   CHECK(run_and_signal(run, folder / "out/journal.jsonl", 4, SIGTERM) == 143);
@@ -102,7 +91,7 @@ TEST_CASE("an interrupt keeps finished steps and exits 130 or 143") {
 
 TEST_CASE("a finished run repeats its result at once, and a larger target continues it") {
   const TempFolder folder;
-  const auto tokens = tokens_in(folder, 200);
+  const auto tokens = short_tokens(folder, 200);
   const auto first = run_tool(arguments(tokens, folder / "out", "15"), kFixedTime);
   const auto again = run_tool(arguments(tokens, folder / "out", "15"), kFixedTime);
   CHECK(again.code == 0);
@@ -117,7 +106,7 @@ TEST_CASE("a finished run repeats its result at once, and a larger target contin
 
 TEST_CASE("a torn journal line is dropped and said") {
   const TempFolder folder;
-  const auto tokens = tokens_in(folder, 200);
+  const auto tokens = short_tokens(folder, 200);
   const auto run = arguments(tokens, folder / "out", "14");
   REQUIRE(run_tool(run, kFixedTime).code == 0);
   const auto expected = files_of(folder / "out");
@@ -132,7 +121,7 @@ TEST_CASE("a torn journal line is dropped and said") {
 
 TEST_CASE("losses of another machine are not continued") {
   const TempFolder folder;
-  const auto tokens = tokens_in(folder, 200);
+  const auto tokens = short_tokens(folder, 200);
   const auto run = arguments(tokens, folder / "out", "15");
   REQUIRE(run_tool(run).code == 0);
   std::string journal = read_file(folder / "out/journal.jsonl");

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small calibration files for tests of the program.
+#pragma once
+
+#include "io/hdf5.h"
+#include "io/json.h"
+#include "support/files.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace indexcache::test {
+
+// The first `length` tokens of two sequences of dsa-mini's calibration set, as JSONL in `folder`.
+inline std::filesystem::path short_tokens(const TempFolder& folder, std::int64_t length) {
+  const IntegerDataset tokens = Hdf5Reader(data("dsa-mini/calibration.h5")).integers("/tokens");
+  std::string text;
+  for (std::int64_t s = 0; s < 2; ++s) {
+    const auto begin = tokens.values.begin() + s * tokens.shape[1];
+    text += Json{{"input_ids", std::vector<std::int64_t>(begin, begin + length)}}.dump() + "\n";
+  }
+  write_text(folder / "tokens.jsonl", text);
+  return folder / "tokens.jsonl";
+}
+
+}  // namespace indexcache::test
