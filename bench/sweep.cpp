@@ -3,6 +3,7 @@
 // one by one, alternating, the median of three rounds each.
 #include "backend/cpu/cpu_backend.h"
 #include "core/error.h"
+#include "model/model.h"
 #include "search/evaluator.h"
 #include "search/greedy.h"
 
@@ -56,7 +57,7 @@ int bench(const char* model_folder, const char* calibration) {
   CpuBackend backend;
   ModelWeights weights(model.config, model.checkpoint, model.has_indexer, backend,
                        std::int64_t{1} << 40);
-  Evaluator evaluator(model, weights, backend, tokens);
+  Evaluator evaluator(model.config, weights, backend, tokens);
   fmt::print("one greedy step on {} tokens:\n", tokens.tokens());
   compare(evaluator, model.baseline());
   return 0;

@@ -2,19 +2,26 @@
 #include "engine.h"
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda_device.h"
 #include "core/error.h"
 #include "settings.h"
 
 #include <fmt/format.h>
 
-#include <unistd.h>
-
 namespace indexcache {
 namespace {
 
-// Half of the machine's memory may hold weights; the rest is for activations and the page cache.
-std::int64_t resident_bytes() {
-  return std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / 2;
+constexpr std::int64_t kSweepShare = 4;  // of the device's memory that weights leave to a sweep
+
+Precision parse_precision(const std::string& text) {
+  if (text == "bf16") return Precision::bf16;
+  return text == "fp8" ? Precision::fp8 : Precision::fp32;
+}
+
+CudaOptions cuda_options(const EngineOptions& options) {
+  const std::string& indexer =
+      options.indexer_precision.empty() ? options.precision : options.indexer_precision;
+  return {parse_precision(options.precision), parse_precision(indexer)};
 }
 
 }  // namespace
@@ -32,7 +39,18 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
       .add_option("-c,--calibration", options.calibration,
                   "Token sequences: .h5 with /tokens, or .jsonl with input_ids")
       ->type_name("FILE");
-  command.add_option("--device", options.device, "cpu, cuda or auto")->capture_default_str();
+  command.add_option("--device", options.device, "cpu, cuda or auto: a GPU where there is one")
+      ->capture_default_str();
+  command
+      .add_option("--precision", options.precision,
+                  "Activations and weights: fp32 (no TF32) or, on a GPU, bf16")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
+  command
+      .add_option("--indexer-precision", options.indexer_precision,
+                  "Queries and keys of the indexer: fp32 or, on a GPU, bf16 or fp8 as deployed; "
+                  "default: as --precision")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp8"}));
   command
       .add_option("--threads", options.threads,
                   "CPU threads, 0 for all; results do not depend on it")
@@ -69,20 +87,37 @@ TokenSet load_tokens(const std::string& path, const ModelConfig& config, Progres
   return tokens;
 }
 
-void check_device(const std::string& device) {
-  if (device == "cpu" || device == "auto") return;
-  const bool cuda = device == "cuda";
-  throw UsageError({cuda ? "this build has no CUDA engine" : "unknown device " + device,
-                    "--device " + device, "", "--device cpu, or auto"});
+std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
+  const std::string& device = options.device;
+  if (device != "cpu" && device != "auto" && device != "cuda") {
+    throw UsageError(
+        {"unknown device " + device, "--device " + device, "", "--device cpu, cuda or auto"});
+  }
+  const CudaOptions cuda = cuda_options(options);
+  std::string reason;
+  if (device == "cuda" || (device == "auto" && cuda_is_usable(reason))) {
+    return make_cuda_backend(cuda);
+  }
+  if (cuda.compute != Precision::fp32 || cuda.indexer != Precision::fp32) {
+    const bool named = device == "cpu";
+    throw UsageError({"the CPU computes in fp32 alone", "--precision / --indexer-precision",
+                      named ? "--device cpu is given" : "there is no usable GPU: " + reason,
+                      named ? "--device cuda, or fp32 for both" : "fp32 for both"});
+  }
+  return std::make_unique<CpuBackend>(options.threads);
 }
 
-Engine::Engine(const Model& model, const EngineOptions& options)
+Engine::Engine(const Model& model, std::unique_ptr<Backend> backend)
     : model_(model),
-      backend_(std::make_unique<CpuBackend>(options.threads)),
-      weights_(model.config, model.checkpoint, model.has_indexer, *backend_, resident_bytes()) {}
+      backend_(std::move(backend)),
+      on_gpu_(backend_->scratch_bytes() > 0),
+      weights_(model.config, model.checkpoint, model.has_indexer, *backend_,
+               backend_->memory_bytes() / kSweepShare * (kSweepShare - 1)) {}
 
 Evaluator Engine::evaluator(const TokenSet& tokens, Progress& progress, std::string stage) {
-  Evaluator evaluator(model_, weights_, *backend_, tokens);
+  EvaluatorOptions options;
+  if (on_gpu_) options = {backend_->memory_bytes() - weights_.bytes(), true};
+  Evaluator evaluator(model_.config, weights_, *backend_, tokens, options);
   evaluator.set_progress(
       [&progress, stage = std::move(stage)](std::size_t done, std::size_t total) {
         progress.update(stage, done, total);

@@ -23,6 +23,8 @@ struct EngineOptions {
   std::string model;
   std::string calibration;
   std::string device = "auto";
+  std::string precision = "fp32";
+  std::string indexer_precision;  // empty: as precision
   std::optional<double> mla_norm_eps;
   int threads = 0;
   std::string progress = "auto";
@@ -43,13 +45,14 @@ TokenLimits token_limits(const ModelConfig& config);
 TokenSet load_tokens(const std::string& path, const ModelConfig& config, Progress& progress,
                      std::vector<std::string>& warnings);
 
-// Throws UsageError for a device that this build cannot drive.
-void check_device(const std::string& device);
+// A device that --device and the precisions name, before anything else is read. Throws UsageError
+// for what no device can do, ResourceError where there is no GPU to use.
+std::unique_ptr<Backend> make_backend(const EngineOptions& options);
 
 // A device with a model's weights; measures token sets.
 class Engine {
  public:
-  Engine(const Model& model, const EngineOptions& options);
+  Engine(const Model& model, std::unique_ptr<Backend> backend);
 
   Backend& backend() { return *backend_; }
 
@@ -59,6 +62,7 @@ class Engine {
  private:
   const Model& model_;
   std::unique_ptr<Backend> backend_;
+  bool on_gpu_;
   ModelWeights weights_;
 };
 

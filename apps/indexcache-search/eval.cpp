@@ -36,7 +36,7 @@ void print_row(const std::string& name, const Json& row) {
 }
 
 int run_eval(const EvalOptions& options, const CommonOptions& common) {
-  check_device(options.engine.device);
+  std::unique_ptr<Backend> backend = make_backend(options.engine);
   Progress progress(progress_style(options.engine, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   std::vector<Pattern> patterns = {model.baseline()};
@@ -45,7 +45,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
   }
   std::vector<std::string> warnings;
   const TokenSet tokens = load_tokens(options.engine.calibration, model.config, progress, warnings);
-  Engine engine(model, options.engine);
+  Engine engine(model, std::move(backend));
   Evaluator evaluator = engine.evaluator(tokens, progress, "evaluating");
   const auto losses = evaluator.losses(patterns);
 

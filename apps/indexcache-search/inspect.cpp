@@ -47,7 +47,7 @@ Json describe(const Model& model) {
   json["experts_used"] = c.router.experts_used;
   json["shared_experts"] = c.shared_experts;
   json["moe_layers"] = std::ranges::count(c.moe_layer, true);
-  json["parameters"] = parameter_count(c, model.checkpoint, model.has_indexer);
+  json["parameters"] = parameter_count(c, model.checkpoint, model.has_indexer).total();
   json["shards"] = model.checkpoint.shards().size();
   json["tensors"] = model.checkpoint.tensor_count();
   json["bytes"] = model.checkpoint.total_bytes();

@@ -79,7 +79,7 @@ void print_text(const Json& document, const Overlap& overlap) {
 }
 
 int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
-  check_device(options.engine.device);
+  std::unique_ptr<Backend> backend = make_backend(options.engine);
   Progress progress(progress_style(options.engine, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   std::vector<std::string> warnings;
@@ -90,7 +90,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
                       "choose another --output"});
   }
   prepare_folder(options.output, {"overlap.h5"});
-  Engine engine(model, options.engine);
+  Engine engine(model, std::move(backend));
   Evaluator evaluator = engine.evaluator(tokens, progress, "measuring overlap");
   const OverlapPass pass = measure_overlap(evaluator, engine.backend(), model.baseline(),
                                            model.config.index_topk, tokens.longest());

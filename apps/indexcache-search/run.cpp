@@ -192,14 +192,14 @@ void print_result(const Json& run, const RunOptions& options, const CommonOption
 }
 
 int run_run(const RunOptions& options, const CommonOptions& common) {
-  check_device(options.engine.device);
+  std::unique_ptr<Backend> backend = make_backend(options.engine);
   Progress progress(progress_style(options.engine, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   const std::vector<bool> pinned = pinned_layers(options, model);
   const std::vector<Request> targets = requests(options, model, pinned);
   std::vector<std::string> warnings;
   const Data data = load_data(options, model, progress, warnings);
-  const Fingerprint print = fingerprint(model, data, pinned, "cpu");
+  const Fingerprint print = fingerprint(model, data, pinned, backend->name());
 
   const std::filesystem::path folder = options.output;
   prepare_folder(folder, {"journal.jsonl"});
@@ -213,8 +213,8 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
     print_result(*run, options, common, progress);
     return 0;
   }
-  const RunInputs inputs{options.engine, model, pinned, targets, data, print, warnings};
-  const RunResult result = run_search(inputs, journal, progress);
+  const RunInputs inputs{model, pinned, targets, data, print, warnings};
+  const RunResult result = run_search(inputs, std::move(backend), journal, progress);
   print_result(write_outputs(folder, result), options, common, progress);
   return 0;
 }

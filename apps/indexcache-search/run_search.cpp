@@ -34,14 +34,15 @@ class TimeLeft {
 
 class Run {
  public:
-  Run(const RunInputs& inputs, Journal& journal, Progress& progress)
+  Run(const RunInputs& inputs, std::unique_ptr<Backend> backend, Journal& journal,
+      Progress& progress)
       : model_(inputs.model),
         pinned_(inputs.pinned),
         targets_(inputs.targets),
         data_(inputs.data),
         journal_(journal),
         progress_(progress),
-        engine_(inputs.model, inputs.engine) {}
+        engine_(inputs.model, std::move(backend)) {}
 
   RunResult execute(const Fingerprint& fingerprint, const std::vector<std::string>& warnings) {
     RunRecord record{.device = engine_.backend().name(),
@@ -169,8 +170,10 @@ class Run {
 
 }  // namespace
 
-RunResult run_search(const RunInputs& inputs, Journal& journal, Progress& progress) {
-  return Run(inputs, journal, progress).execute(inputs.fingerprint, inputs.warnings);
+RunResult run_search(const RunInputs& inputs, std::unique_ptr<Backend> backend, Journal& journal,
+                     Progress& progress) {
+  return Run(inputs, std::move(backend), journal, progress)
+      .execute(inputs.fingerprint, inputs.warnings);
 }
 
 }  // namespace indexcache

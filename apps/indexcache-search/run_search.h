@@ -5,6 +5,7 @@
 #include "engine.h"
 #include "search/journal.h"
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,7 +25,6 @@ struct Data {
 };
 
 struct RunInputs {
-  const EngineOptions& engine;
   const Model& model;
   const std::vector<bool>& pinned;      // [L] layers that must stay F
   const std::vector<Request>& targets;  // by falling number of F layers, without duplicates
@@ -41,6 +41,7 @@ struct RunResult {
 // Baseline and overlap, greedy search from where the journal stands, verification from scratch,
 // held-out losses. Throws ResumeMismatch when the journal's baseline has other bits than this
 // machine's.
-RunResult run_search(const RunInputs& inputs, Journal& journal, Progress& progress);
+RunResult run_search(const RunInputs& inputs, std::unique_ptr<Backend> backend, Journal& journal,
+                     Progress& progress);
 
 }  // namespace indexcache

@@ -3,7 +3,7 @@
 //
 // The decoder (src/model) is written once over this interface; src/backend/cpu is the readable
 // reference. Laws of every operation:
-//  - float32 values; products and sums in float32 at least; no TF32.
+//  - float32 unless an engine says otherwise (activation()); sums in float32 at least; no TF32.
 //  - A row's result depends on its own segment (sequence) alone, never on what else is in the
 //    batch, nor on the number of threads: this makes losses comparable bit for bit.
 //  - Reductions have one fixed order: same device, same bits.
@@ -14,10 +14,14 @@
 
 #include "backend/tensor.h"
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -46,17 +50,66 @@ struct Routing {
   Tensor weights;  // f32 [rows, P]
 };
 
+// What device memory is for.
+enum class Memory { weights, state, index_sets, keys, workspace };
+inline constexpr std::size_t kMemoryKinds = 5;
+inline constexpr std::array<std::string_view, kMemoryKinds> kMemoryNames = {
+    "weights", "state", "index sets", "keys", "workspace"};
+
+// Bytes that are allocated and the most that were at once, by kind; peak_total is the most of all
+// kinds together.
+struct MemoryUse {
+  std::array<std::int64_t, kMemoryKinds> current{};
+  std::array<std::int64_t, kMemoryKinds> peak{};
+  std::int64_t peak_total = 0;
+};
+
+// Where the time of a forward pass goes.
+enum class Stage { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
+inline constexpr std::size_t kStages = 7;
+inline constexpr std::array<std::string_view, kStages> kStageNames = {
+    "indexer logits", "top-k", "sparse attention", "MoE", "projections", "loss", "other"};
+using StageSeconds = std::array<double, kStages>;
+
 class Backend {
  public:
   virtual ~Backend() = default;
 
-  // For records and fingerprints, such as "cpu".
+  // For records and fingerprints, such as "cpu": losses have the same bits under the same name,
+  // build and driver.
   virtual std::string name() const = 0;
 
-  virtual Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32) = 0;
+  // Type of activations that feed products and of the matrices they meet; the residual, norms,
+  // router and logits are float32 always.
+  virtual DType activation() const { return DType::f32; }
+  // Type of indexer queries and keys before index_topk.
+  virtual DType index_activation() const { return activation(); }
+
+  // Bytes of device memory that this process may plan with, weights included.
+  virtual std::int64_t memory_bytes() const = 0;
+  virtual MemoryUse memory_use() const { return {}; }
+  // Bytes that index_topk, next_token_loss and the products take for themselves, at most.
+  virtual std::int64_t scratch_bytes() const { return 0; }
+
+  // Seconds that `body` keeps the device busy, from an idle device to an idle device.
+  virtual double measure(const std::function<void()>& body) = 0;
+  // Splits what runs until take_profile() by stage; engines without a clock return zeros.
+  virtual void start_profile() {}
+  virtual StageSeconds take_profile() { return {}; }
+
+  virtual Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
+                          Memory kind = Memory::workspace) = 0;
+  // float32 parameters: norm weights, biases, tables.
   virtual Tensor upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) = 0;
+  // A matrix that products multiply by, or the embedding: rounded to activation().
+  virtual Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) {
+    return upload(std::move(values), rows, cols);
+  }
+  // Uniform numbers in [offset - scale, offset + scale): synthetic weights.
+  virtual void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) = 0;
   virtual Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
                         std::int64_t cols) = 0;
+  // Widened to float32.
   virtual std::vector<float> download(const Tensor& tensor) = 0;
   virtual std::vector<std::int32_t> download_indices(const Tensor& tensor) = 0;
 
@@ -122,7 +175,7 @@ class Backend {
   virtual std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x,
                                               const Tensor& lm_head, const Tensor& targets) = 0;
 
-  // |A ∩ B| summed over the queries of each bucket, for every pair of layers: int64
+  // |A ∩ B| summed over the queries of each bucket, for every pair of layers (steps allowed): int64
   // [buckets, L, L], symmetric. sets[l] is layer l's i32 [rows, K], ascending in each row; bucket b
   // holds positions below bucket_ends[b] (ascending, the last one above every position).
   virtual std::vector<std::int64_t> overlap_counts(const RowLayout& rows,

@@ -43,6 +43,23 @@ class Tensor {
     return view;
   }
 
+  // Rows [first, first + count); shares the storage.
+  Tensor row_range(std::int64_t first, std::int64_t count) const {
+    Tensor view = *this;
+    const auto bytes = first * stride_ * static_cast<std::int64_t>(size_of(dtype_));
+    view.data_ = static_cast<char*>(data_) + bytes;
+    view.rows_ = count;
+    return view;
+  }
+
+  // Rows 0, step, 2 * step, …; shares the storage.
+  Tensor every(std::int64_t step) const {
+    Tensor view = *this;
+    view.rows_ = (rows_ + step - 1) / step;
+    view.stride_ *= step;
+    return view;
+  }
+
  private:
   void* data_ = nullptr;
   std::shared_ptr<void> storage_;
@@ -60,11 +77,14 @@ struct Heads {
   std::int64_t width;
 };
 
-// Consecutive positions of one sequence in the row dimension of tensors.
+// Positions of one sequence in the row dimension of tensors: consecutive, or every step-th.
 struct Segment {
   std::int64_t first_row;
   std::int64_t rows;
   std::int64_t first_position;
+  std::int64_t step = 1;
+
+  bool operator==(const Segment&) const = default;
 };
 
 // Segment s of every layout of one sweep is sequence s; a segment may be empty.
@@ -73,7 +93,7 @@ struct RowLayout {
   std::int64_t total = 0;
 
   void append(std::int64_t rows, std::int64_t first_position) {
-    segments.push_back({total, rows, first_position});
+    segments.push_back({total, rows, first_position, 1});
     total += rows;
   }
 };

@@ -3,6 +3,8 @@
 
 #include "model/rope.h"
 
+#include <algorithm>
+
 namespace indexcache {
 namespace {
 
@@ -18,36 +20,65 @@ Decoder::Decoder(const ModelConfig& config, Backend& backend, std::int64_t posit
   sines_ = backend.upload(std::move(table.sines), positions, pairs);
 }
 
-Projections Decoder::project(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
-  const ModelConfig& c = config_;
-  Projections in;
-  in.x = backend_.allocate(rows.total, c.hidden);
-  backend_.rms_norm(rows, hidden, w.input_norm, c.rms_norm_eps, in.x);
+Tensor Decoder::activations(std::int64_t rows, std::int64_t cols) const {
+  return backend_.allocate(rows, cols, backend_.activation());
+}
 
-  in.q_latent = backend_.allocate(rows.total, c.q_lora_rank);
+Tensor Decoder::normalised(const Tensor& weight, const RowLayout& rows, const Tensor& hidden) {
+  Tensor x = activations(rows.total, config_.hidden);
+  backend_.rms_norm(rows, hidden, weight, config_.rms_norm_eps, x);
+  return x;
+}
+
+KeyRows Decoder::allocate_keys(std::int64_t rows, bool with_index) const {
+  KeyRows keys;
+  keys.latents =
+      backend_.allocate(rows, config_.latent_width(), backend_.activation(), Memory::keys);
+  if (with_index) {
+    keys.index_keys =
+        backend_.allocate(rows, config_.index_head_dim, backend_.index_activation(), Memory::keys);
+  }
+  return keys;
+}
+
+void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
+                   const KeyRows& out) {
+  const ModelConfig& c = config_;
+  const Tensor x = normalised(w.input_norm, rows, hidden);
+  backend_.linear(rows, x, w.kv_a, out.latents);
+  const Tensor latent = out.latents.columns(0, c.kv_lora_rank);
+  const Heads k_pe{out.latents.columns(c.kv_lora_rank, c.qk_rope_head_dim), 1, 0,
+                   c.qk_rope_head_dim};
+  backend_.rms_norm(rows, latent, w.kv_a_norm, c.mla_norm_eps, latent);
+  backend_.rope(rows, k_pe, cosines_, sines_, RopeLayout::interleaved, k_pe);
+  if (out.index_keys.empty()) return;
+  const Tensor& keys = out.index_keys;
+  backend_.linear(rows, x, w.indexer->wk, keys);
+  backend_.layer_norm(rows, keys, w.indexer->k_norm, w.indexer->k_norm_bias, kIndexNormEps, keys);
+  const Heads rotated = index_heads(keys, 1);
+  backend_.rope(rows, rotated, cosines_, sines_, c.index_rope, rotated);
+}
+
+QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
+  const ModelConfig& c = config_;
+  QueryRows in;
+  in.x = normalised(w.input_norm, rows, hidden);
+  in.q_latent = activations(rows.total, c.q_lora_rank);
   backend_.linear(rows, in.x, w.q_a, in.q_latent);
   backend_.rms_norm(rows, in.q_latent, w.q_a_norm, c.mla_norm_eps, in.q_latent);
 
-  const Tensor q = backend_.allocate(rows.total, c.heads * c.qk_head_dim());
+  const Tensor q = activations(rows.total, c.heads * c.qk_head_dim());
   backend_.linear(rows, in.q_latent, w.q_b, q);
   const Heads q_nope{q, c.heads, c.qk_head_dim(), c.qk_nope_head_dim};
   const Heads q_pe{q.columns(c.qk_nope_head_dim, q.cols() - c.qk_nope_head_dim), c.heads,
                    c.qk_head_dim(), c.qk_rope_head_dim};
-  const Tensor absorbed = backend_.allocate(rows.total, c.heads * c.latent_width());
+  const Tensor absorbed = activations(rows.total, c.heads * c.latent_width());
   in.queries = {absorbed, c.heads, c.latent_width(), c.latent_width()};
   const Heads absorbed_nope{absorbed, c.heads, c.latent_width(), c.kv_lora_rank};
   const Heads absorbed_pe{absorbed.columns(c.kv_lora_rank, absorbed.cols() - c.kv_lora_rank),
                           c.heads, c.latent_width(), c.qk_rope_head_dim};
   backend_.head_linear(rows, q_nope, w.k_absorb, absorbed_nope);
   backend_.rope(rows, q_pe, cosines_, sines_, RopeLayout::interleaved, absorbed_pe);
-
-  in.latents = backend_.allocate(rows.total, c.latent_width());
-  backend_.linear(rows, in.x, w.kv_a, in.latents);
-  const Tensor latent = in.latents.columns(0, c.kv_lora_rank);
-  const Heads k_pe{in.latents.columns(c.kv_lora_rank, c.qk_rope_head_dim), 1, 0,
-                   c.qk_rope_head_dim};
-  backend_.rms_norm(rows, latent, w.kv_a_norm, c.mla_norm_eps, latent);
-  backend_.rope(rows, k_pe, cosines_, sines_, RopeLayout::interleaved, k_pe);
   return in;
 }
 
@@ -56,46 +87,34 @@ Heads Decoder::index_heads(const Tensor& tensor, std::int64_t heads) const {
   return {tensor, heads, config_.index_head_dim, config_.qk_rope_head_dim};
 }
 
-Tensor Decoder::index_keys(const LayerWeights& w, const RowLayout& rows, const Tensor& x) {
-  Tensor keys = backend_.allocate(rows.total, config_.index_head_dim);
-  backend_.linear(rows, x, w.indexer->wk, keys);
-  backend_.layer_norm(rows, keys, w.indexer->k_norm, w.indexer->k_norm_bias, kIndexNormEps, keys);
-  const Heads rotated = index_heads(keys, 1);
-  backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
-  return keys;
-}
-
-Tensor Decoder::select(const LayerWeights& w, const RowLayout& rows, const Projections& in,
-                       const RowLayout& key_rows, const Tensor& keys) {
-  const Tensor queries =
-      backend_.allocate(rows.total, config_.index_heads * config_.index_head_dim);
+void Decoder::select(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
+                     const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) {
+  const Tensor queries = backend_.allocate(rows.total, config_.index_heads * config_.index_head_dim,
+                                           backend_.index_activation());
   backend_.linear(rows, in.q_latent, w.indexer->wq_b, queries);
   const Heads rotated = index_heads(queries, config_.index_heads);
   backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
   const Tensor head_weights = backend_.allocate(rows.total, config_.index_heads);
   backend_.linear(rows, in.x, w.indexer->weights_proj, head_weights);
-  Tensor sets = backend_.allocate(rows.total, config_.index_topk, DType::i32);
   backend_.index_topk(rows, queries, head_weights, key_rows, keys, sets);
-  return sets;
 }
 
-void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const Projections& in,
+void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                      const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
                      const Tensor& hidden) {
   const ModelConfig& c = config_;
-  const Tensor mixed = backend_.allocate(rows.total, c.heads * c.kv_lora_rank);
+  const Tensor mixed = activations(rows.total, c.heads * c.kv_lora_rank);
   const Heads mixed_heads{mixed, c.heads, c.kv_lora_rank, c.kv_lora_rank};
   backend_.sparse_attention(rows, in.queries, key_rows, latents, latents.columns(0, c.kv_lora_rank),
                             sets, c.softmax_scale(), mixed_heads);
-  const Tensor values = backend_.allocate(rows.total, c.heads * c.v_head_dim);
+  const Tensor values = activations(rows.total, c.heads * c.v_head_dim);
   backend_.head_linear(rows, mixed_heads, w.v_absorb,
                        {values, c.heads, c.v_head_dim, c.v_head_dim});
   backend_.linear(rows, values, w.o, hidden, Store::accumulate);
 }
 
 void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
-  const Tensor x = backend_.allocate(rows.total, config_.hidden);
-  backend_.rms_norm(rows, hidden, w.post_attention_norm, config_.rms_norm_eps, x);
+  const Tensor x = normalised(w.post_attention_norm, rows, hidden);
   if (w.moe) {
     const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
     backend_.linear(rows, x, w.moe->gate, logits);
@@ -105,11 +124,28 @@ void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const T
   if (w.mlp) backend_.gated_mlp(rows, x, w.mlp->gate_up, w.mlp->down, hidden);
 }
 
-std::vector<double> Decoder::loss(const ModelWeights& weights, const RowLayout& rows,
+std::vector<double> Decoder::loss(const WeightSource& weights, const RowLayout& rows,
                                   const Tensor& hidden, const Tensor& targets) {
-  const Tensor x = backend_.allocate(rows.total, config_.hidden);
-  backend_.rms_norm(rows, hidden, weights.final_norm(), config_.rms_norm_eps, x);
+  const Tensor x = normalised(weights.final_norm(), rows, hidden);
   return backend_.next_token_loss(rows, x, weights.lm_head(), targets);
+}
+
+std::int64_t Decoder::row_bytes() const {
+  const ModelConfig& c = config_;
+  const auto bytes = static_cast<std::int64_t>(size_of(backend_.activation()));
+  const auto index_bytes = static_cast<std::int64_t>(size_of(backend_.index_activation()));
+  const std::int64_t asking =
+      bytes * (c.hidden + c.q_lora_rank + c.heads * (c.qk_head_dim() + c.latent_width()));
+  // Queries in the indexer's own precision as well, with a scale a head.
+  const std::int64_t selecting =
+      c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);
+  const std::int64_t attending = bytes * c.heads * (c.kv_lora_rank + c.v_head_dim);
+  const std::int64_t used = c.router.experts_used;
+  const std::int64_t routed =
+      4 * (c.routed_experts + 6 * used) + bytes * used * (2 * c.hidden + 3 * c.moe_intermediate);
+  const std::int64_t dense = bytes * 3 * c.intermediate;
+  const std::int64_t feeding = bytes * c.hidden + std::max(routed, dense);
+  return std::max(asking + std::max(selecting, attending), feeding);
 }
 
 }  // namespace indexcache

@@ -2,8 +2,9 @@
 // The DSA forward pass, written once over Backend: pre-norm blocks of MLA over the positions that
 // the lightning indexer selects, and an MLP or experts (docs/numerics.md, sections 2 to 6).
 //
-// A layer is cut into steps, so that the sweep can run what several streams have in common once:
-// project -> (select) -> attend -> feed_forward.
+// A layer is cut into steps, so that the sweep can run what several streams have in common once,
+// and take rows in chunks: keys of all rows first, then queries -> (select) -> attend ->
+// feed_forward for some rows at a time.
 #pragma once
 
 #include "backend/backend.h"
@@ -15,12 +16,17 @@
 
 namespace indexcache {
 
-// What a layer computes from its input before it knows which positions it attends to.
-struct Projections {
+// What later rows need of a row.
+struct KeyRows {
+  Tensor latents;     // [rows, rk + dr]: normalised kv latent, rotated key part last
+  Tensor index_keys;  // [rows, Di]; empty where no indexer runs
+};
+
+// What a row asks of the keys.
+struct QueryRows {
   Tensor x;         // [rows, H] normalised input
   Tensor q_latent;  // [rows, rq] normalised
   Heads queries;    // A heads of rk + dr: absorbed query, rotated part last
-  Tensor latents;   // [rows, rk + dr]: normalised kv latent, rotated key part last
 };
 
 class Decoder {
@@ -28,18 +34,22 @@ class Decoder {
   // `positions`: the longest sequence that will be seen.
   Decoder(const ModelConfig& config, Backend& backend, std::int64_t positions);
 
-  Projections project(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
+  // Memory for the keys of `rows` rows.
+  KeyRows allocate_keys(std::int64_t rows, bool with_index) const;
 
-  // [rows, Di]: the keys that later queries are scored against. Needs weights.indexer.
-  Tensor index_keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& x);
+  // Writes the keys of hidden's rows; out.index_keys needs weights.indexer unless it is empty.
+  void keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
+            const KeyRows& out);
 
-  // i32 [rows, K]: the lightning indexer's top-k of every row. `keys` holds all positions of each
-  // sequence in layout `key_rows`. Needs weights.indexer.
-  Tensor select(const LayerWeights& weights, const RowLayout& rows, const Projections& in,
-                const RowLayout& key_rows, const Tensor& keys);
+  QueryRows queries(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
+
+  // The lightning indexer's top-k of every row into sets, i32 [rows, K]. `keys` holds all positions
+  // of each sequence in layout `key_rows`. Needs weights.indexer.
+  void select(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+              const RowLayout& key_rows, const Tensor& keys, const Tensor& sets);
 
   // hidden += attention over `sets` (over everything causal where `sets` is empty).
-  void attend(const LayerWeights& weights, const RowLayout& rows, const Projections& in,
+  void attend(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
               const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
               const Tensor& hidden);
 
@@ -47,10 +57,15 @@ class Decoder {
   void feed_forward(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
 
   // Final norm, lm_head and cross-entropy: the sum over each segment.
-  std::vector<double> loss(const ModelWeights& weights, const RowLayout& rows, const Tensor& hidden,
+  std::vector<double> loss(const WeightSource& weights, const RowLayout& rows, const Tensor& hidden,
                            const Tensor& targets);
 
+  // Bytes that the steps of one row hold at once, at most, beside the keys and scratch_bytes().
+  std::int64_t row_bytes() const;
+
  private:
+  Tensor activations(std::int64_t rows, std::int64_t cols) const;
+  Tensor normalised(const Tensor& weight, const RowLayout& rows, const Tensor& hidden);
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;
 
   const ModelConfig& config_;

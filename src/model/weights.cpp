@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
 
 namespace indexcache {
 namespace {
@@ -26,19 +26,18 @@ ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoi
       checkpoint_(checkpoint),
       has_indexer_(has_indexer),
       backend_(backend),
-      resident_(4 * parameter_count(config, checkpoint, has_indexer) <= resident_bytes),
-      layers_(static_cast<std::size_t>(config.layers)),
-      embedding_(matrix("model.embed_tokens.weight")),
-      final_norm_(row("model.norm.weight")),
-      lm_head_(matrix("lm_head.weight")) {}
+      resident_(static_cast<std::int64_t>(size_of(backend.activation())) *
+                    parameter_count(config, checkpoint, has_indexer).total() <=
+                resident_bytes),
+      layers_(static_cast<std::size_t>(config.layers)) {
+  embedding_ = matrix("model.embed_tokens.weight");
+  final_norm_ = row("model.norm.weight");
+  lm_head_ = matrix("lm_head.weight");
+}
 
-Tensor ModelWeights::matrix(const std::string& name, float factor) {
+Tensor ModelWeights::matrix(const std::string& name) {
   const auto& shape = checkpoint_.tensor(name).shape;
-  Floats values = read_floats(config_, checkpoint_, name);
-  if (factor != 1.0f) {
-    for (float& value : values) value *= factor;
-  }
-  return backend_.upload(std::move(values), shape[0], shape[1]);
+  return backend_.upload_matrix(read_floats(config_, checkpoint_, name), shape[0], shape[1]);
 }
 
 Tensor ModelWeights::row(const std::string& name) {
@@ -52,17 +51,15 @@ MlpWeights ModelWeights::mlp(const std::string& prefix) {
   const Floats up = read_floats(config_, checkpoint_, prefix + "up_proj.weight");
   gate_up.insert(gate_up.end(), up.begin(), up.end());
   const auto& shape = checkpoint_.tensor(prefix + "gate_proj.weight").shape;
-  return {backend_.upload(std::move(gate_up), 2 * shape[0], shape[1]),
+  return {backend_.upload_matrix(std::move(gate_up), 2 * shape[0], shape[1]),
           matrix(prefix + "down_proj.weight")};
 }
 
 IndexerWeights ModelWeights::indexer(std::int64_t layer) {
   const std::string prefix = layer_prefix(layer) + "self_attn.indexer.";
-  const double constants = std::sqrt(static_cast<double>(config_.index_heads) *
-                                     static_cast<double>(config_.index_head_dim));
   return {matrix(prefix + "wq_b.weight"), matrix(prefix + "wk.weight"),
           row(prefix + "k_norm.weight"), row(prefix + "k_norm.bias"),
-          matrix(prefix + "weights_proj.weight", static_cast<float>(1.0 / constants))};
+          matrix(prefix + "weights_proj.weight")};
 }
 
 ExpertWeights ModelWeights::split_fused_experts(std::int64_t layer) {
@@ -72,10 +69,10 @@ ExpertWeights ModelWeights::split_fused_experts(std::int64_t layer) {
       read_floats(config_, checkpoint_, layer_prefix(layer) + "mlp.experts.down_proj");
   ExpertWeights experts;
   for (std::int64_t e = 0; e < config_.routed_experts; ++e) {
-    experts.gate_up.push_back(backend_.upload(
+    experts.gate_up.push_back(backend_.upload_matrix(
         slice(gate_up, e * 2 * width * hidden, 2 * width * hidden), 2 * width, hidden));
     experts.down.push_back(
-        backend_.upload(slice(down, e * hidden * width, hidden * width), hidden, width));
+        backend_.upload_matrix(slice(down, e * hidden * width, hidden * width), hidden, width));
   }
   return experts;
 }
@@ -116,8 +113,8 @@ void ModelWeights::absorb(const std::string& name, LayerWeights& weights) {
     }
     values.insert(values.end(), rows + nope * rank, rows + (nope + value) * rank);
   }
-  weights.k_absorb = backend_.upload(std::move(keys), config_.heads * rank, nope);
-  weights.v_absorb = backend_.upload(std::move(values), config_.heads * value, rank);
+  weights.k_absorb = backend_.upload_matrix(std::move(keys), config_.heads * rank, nope);
+  weights.v_absorb = backend_.upload_matrix(std::move(values), config_.heads * value, rank);
 }
 
 LayerWeights ModelWeights::load(std::int64_t layer) {
@@ -152,17 +149,30 @@ const LayerWeights& ModelWeights::layer(std::int64_t layer) {
   return *slot;
 }
 
-std::int64_t parameter_count(const ModelConfig& config, const Checkpoint& checkpoint,
-                             const std::vector<bool>& has_indexer) {
-  std::int64_t count = 0;
-  const auto add = [&](const std::vector<TensorSpec>& specs) {
-    for (const TensorSpec& spec : specs) count += checkpoint.tensor(spec.name).elements();
+std::int64_t ModelWeights::bytes() const {
+  const ParameterCount count = parameter_count(config_, checkpoint_, has_indexer_);
+  return static_cast<std::int64_t>(size_of(backend_.activation())) *
+         (count.outer + (resident_ ? count.layers : count.largest_layer));
+}
+
+ParameterCount parameter_count(const ModelConfig& config, const Checkpoint& checkpoint,
+                               const std::vector<bool>& has_indexer) {
+  const auto elements = [&](const std::vector<TensorSpec>& specs) {
+    std::int64_t sum = 0;
+    for (const TensorSpec& spec : specs) sum += checkpoint.tensor(spec.name).elements();
+    return sum;
   };
-  add(outer_tensors(config));
+  ParameterCount count;
+  count.outer = elements(outer_tensors(config));
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    add(attention_tensors(config, layer));
-    add(feed_forward_tensors(config, layer, checkpoint.contains(fused_gate_up_name(layer))));
-    if (has_indexer[static_cast<std::size_t>(layer)]) add(indexer_tensors(config, layer));
+    const bool fused = checkpoint.contains(fused_gate_up_name(layer));
+    std::int64_t here = elements(attention_tensors(config, layer)) +
+                        elements(feed_forward_tensors(config, layer, fused));
+    if (has_indexer[static_cast<std::size_t>(layer)]) {
+      here += elements(indexer_tensors(config, layer));
+    }
+    count.layers += here;
+    count.largest_layer = std::max(count.largest_layer, here);
   }
   return count;
 }

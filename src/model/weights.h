@@ -18,7 +18,7 @@ struct IndexerWeights {
   Tensor wk;            // [Di, H]
   Tensor k_norm;        // [1, Di]
   Tensor k_norm_bias;   // [1, Di]
-  Tensor weights_proj;  // [Ni, H], times Ni^-0.5 Di^-0.5: both constants of the score
+  Tensor weights_proj;  // [Ni, H]
 };
 
 struct MlpWeights {
@@ -48,23 +48,36 @@ struct LayerWeights {
   std::optional<MoeWeights> moe;
 };
 
-// The checkpoint's weights as a forward pass wants them. Layers stay in memory when the whole model
-// in float32 fits `resident_bytes`; otherwise a layer is dequantised again at each visit, which is
-// once a sweep.
-class ModelWeights {
+// Where a forward pass gets its weights from.
+class WeightSource {
  public:
-  ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
-               const std::vector<bool>& has_indexer, Backend& backend, std::int64_t resident_bytes);
+  virtual ~WeightSource() = default;
 
   const Tensor& embedding() const { return embedding_; }    // [V, H]
   const Tensor& final_norm() const { return final_norm_; }  // [1, H]
   const Tensor& lm_head() const { return lm_head_; }        // [V, H]
 
   // Valid until the next call.
-  const LayerWeights& layer(std::int64_t layer);
+  virtual const LayerWeights& layer(std::int64_t layer) = 0;
+
+ protected:
+  Tensor embedding_, final_norm_, lm_head_;
+};
+
+// The weights of a checkpoint. Layers stay in memory when the whole model in the engine's type fits
+// `resident_bytes`; otherwise a layer is dequantised again at each visit, which is once a sweep.
+class ModelWeights : public WeightSource {
+ public:
+  ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
+               const std::vector<bool>& has_indexer, Backend& backend, std::int64_t resident_bytes);
+
+  const LayerWeights& layer(std::int64_t layer) override;
+
+  // Bytes on the device: of all layers, or of the largest where they are loaded again and again.
+  std::int64_t bytes() const;
 
  private:
-  Tensor matrix(const std::string& name, float factor = 1.0f);
+  Tensor matrix(const std::string& name);
   Tensor row(const std::string& name);
   MlpWeights mlp(const std::string& prefix);
   IndexerWeights indexer(std::int64_t layer);
@@ -79,11 +92,17 @@ class ModelWeights {
   Backend& backend_;
   bool resident_;
   std::vector<std::optional<LayerWeights>> layers_;
-  Tensor embedding_, final_norm_, lm_head_;
 };
 
-// Parameters of the main model (MTP layers excluded), from headers alone.
-std::int64_t parameter_count(const ModelConfig& config, const Checkpoint& checkpoint,
-                             const std::vector<bool>& has_indexer);
+// Parameters from headers alone, MTP layers excluded.
+struct ParameterCount {
+  std::int64_t outer = 0;   // embedding, final norm, lm_head
+  std::int64_t layers = 0;  // all of them
+  std::int64_t largest_layer = 0;
+
+  std::int64_t total() const { return outer + layers; }
+};
+ParameterCount parameter_count(const ModelConfig& config, const Checkpoint& checkpoint,
+                               const std::vector<bool>& has_indexer);
 
 }  // namespace indexcache

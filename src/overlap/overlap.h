@@ -26,6 +26,7 @@ struct Overlap {
   std::vector<std::int64_t> bucket_ends;  // positions below bucket_ends[b], ascending
   std::vector<std::int64_t> queries;      // [buckets]
   std::vector<std::int64_t> counts;       // [buckets, L, L] summed |A ∩ B|
+  std::int64_t query_step = 1;            // every query_step-th position was measured
 
   // Fraction in [0, 1]; over one bucket or, without it, over all queries.
   double mean(std::size_t i, std::size_t j) const;

@@ -21,6 +21,7 @@ struct Evaluator::Wave {
   RowLayout dense, tail, keys;
   Tensor dense_tokens, tail_tokens;    // i32 [rows, 1]
   Tensor dense_targets, tail_targets;  // i32 [rows, 1], -1 after the last token
+  std::vector<RowChunk> dense_chunks, tail_chunks;
 };
 
 // The common state of patterns that agree so far.
@@ -33,8 +34,7 @@ struct Evaluator::Stream {
 // Dense rows of one layer: what the tail rows of every stream need of them.
 struct Evaluator::DenseRows {
   Tensor hidden;
-  Projections projections;
-  Tensor index_keys;  // empty when no stream runs its indexer here
+  KeyRows keys;
 };
 
 namespace {
@@ -51,14 +51,14 @@ std::size_t tree_nodes(std::span<const Pattern> patterns) {
 
 }  // namespace
 
-Evaluator::Evaluator(const Model& model, ModelWeights& weights, Backend& backend,
+Evaluator::Evaluator(const ModelConfig& config, WeightSource& weights, Backend& backend,
                      const TokenSet& tokens, EvaluatorOptions options)
-    : model_(model),
-      model_weights_(weights),
+    : config_(config),
+      weights_(weights),
       backend_(backend),
       tokens_(tokens),
       options_(options),
-      decoder_(model.config, backend, tokens.longest()) {
+      decoder_(config, backend, tokens.longest()) {
   for (const auto& sequence : tokens.sequences) {
     token_counts_.push_back(static_cast<double>(sequence.size() - 1));
   }
@@ -74,13 +74,13 @@ double Evaluator::mean(const SequenceLosses& losses) const {
   return sum / count;
 }
 
-Evaluator::Wave Evaluator::make_wave(std::size_t first, std::size_t count) const {
+Evaluator::Wave Evaluator::make_wave(const SequenceRange& range) const {
   Wave wave{};
-  wave.first = first;
-  wave.sequences = count;
-  const std::int64_t k = model_.config.index_topk;
+  wave.first = range.first;
+  wave.sequences = range.count;
+  const std::int64_t k = config_.index_topk;
   std::vector<std::int32_t> ids[2], targets[2];
-  for (std::size_t s = first; s < first + count; ++s) {
+  for (std::size_t s = range.first; s < range.first + range.count; ++s) {
     const auto& sequence = tokens_.sequences[s];
     const auto length = static_cast<std::int64_t>(sequence.size());
     wave.dense.append(std::min(k, length), 0);
@@ -103,24 +103,31 @@ Evaluator::Wave Evaluator::make_wave(std::size_t first, std::size_t count) const
   return wave;
 }
 
-std::vector<Evaluator::Wave> Evaluator::waves(std::span<const Pattern> patterns) const {
-  const std::int64_t row_bytes = 4 * (model_.config.hidden + model_.config.index_topk);
-  const auto streams = static_cast<std::int64_t>(patterns.size()) + 1;  // and the one that forks
-  std::vector<Wave> waves;
-  std::size_t first = 0;
-  std::int64_t bytes = 0;
-  for (std::size_t s = 0; s < tokens_.sequences.size(); ++s) {
-    const auto length = static_cast<std::int64_t>(tokens_.sequences[s].size());
-    const std::int64_t needed = streams * length * row_bytes;
-    if (s > first && bytes + needed > options_.state_bytes) {
-      waves.push_back(make_wave(first, s - first));
-      first = s;
-      bytes = 0;
-    }
-    bytes += needed;
+SweepPlan Evaluator::plan(std::size_t patterns, std::int64_t kept_row_bytes) const {
+  return plan_sweep({config_, backend_, tokens_, decoder_.row_bytes(), patterns, kept_row_bytes},
+                    options_.memory_bytes);
+}
+
+void Evaluator::refuse(const SweepPlan& plan) const {
+  const auto gib = [](std::int64_t bytes) { return static_cast<double>(bytes) / 0x1p30; };
+  std::string parts;
+  for (std::size_t k = 0; k < kMemoryKinds; ++k) {
+    if (plan.bytes[k] == 0) continue;
+    parts +=
+        fmt::format("{}{} {:.2f}", parts.empty() ? "" : ", ", kMemoryNames[k], gib(plan.bytes[k]));
   }
-  waves.push_back(make_wave(first, tokens_.sequences.size() - first));
-  return waves;
+  const std::int64_t fixed = plan.bytes[static_cast<std::size_t>(Memory::workspace)];
+  const std::int64_t growing = std::max<std::int64_t>(plan.total() - fixed, 1);
+  const std::int64_t room = std::max<std::int64_t>(options_.memory_bytes - fixed, 0);
+  const auto fitting =
+      static_cast<std::int64_t>(static_cast<double>(tokens_.longest()) * static_cast<double>(room) /
+                                static_cast<double>(growing));
+  throw ResourceError(
+      {"the sweep does not fit the device's memory",
+       fmt::format("a sequence of {} tokens", tokens_.longest()),
+       fmt::format("one pattern needs {:.2f} GiB ({}); {:.2f} GiB are left beside the weights",
+                   gib(plan.total()), parts, gib(options_.memory_bytes)),
+       fmt::format("sequences of about {} tokens, --precision bf16, or --device cpu", fitting)});
 }
 
 std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
@@ -128,10 +135,34 @@ std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
   std::vector<std::vector<double>> sums(patterns.size(),
                                         std::vector<double>(tokens_.sequences.size(), 0.0));
   if (patterns.empty()) return sums;
-  const std::vector<Wave> all = waves(patterns);
+  const SweepPlan cut = plan(patterns.size(), observer == nullptr ? 0 : observer->kept_row_bytes());
+  if (options_.enforce && !cut.fits) refuse(cut);
+  std::vector<std::span<const Pattern>> groups;
+  for (std::size_t p = 0; p < patterns.size(); p += cut.patterns) {
+    groups.push_back(patterns.subspan(p, std::min(cut.patterns, patterns.size() - p)));
+  }
   steps_done_ = 0;
-  steps_total_ = all.size() * (tree_nodes(patterns) + patterns.size());
-  for (const Wave& wave : all) sweep(wave, patterns, observer, sums);
+  steps_total_ = 0;
+  for (const auto& group : groups) {
+    steps_total_ += cut.waves.size() * (tree_nodes(group) + group.size());
+  }
+  for (const SequenceRange& range : cut.waves) {
+    Wave wave = make_wave(range);
+    wave.dense_chunks = row_chunks(wave.dense, cut.chunk_rows);
+    wave.tail_chunks = row_chunks(wave.tail, cut.chunk_rows);
+    std::size_t first_pattern = 0;
+    for (const auto& group : groups) {
+      sweep(wave, group, std::span(sums).subspan(first_pattern, group.size()), observer);
+      first_pattern += group.size();
+    }
+  }
+  normalise(patterns, sums);
+  return sums;
+}
+
+// Sums of losses to means a token; refuses those that are no numbers.
+void Evaluator::normalise(std::span<const Pattern> patterns,
+                          std::vector<SequenceLosses>& sums) const {
   for (std::size_t p = 0; p < patterns.size(); ++p) {
     for (std::size_t s = 0; s < token_counts_.size(); ++s) {
       sums[p][s] /= token_counts_[s];
@@ -141,7 +172,6 @@ std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
                         "check the checkpoint: the forward pass overflows or a weight is corrupt"});
     }
   }
-  return sums;
 }
 
 void Evaluator::step_done() {
@@ -150,29 +180,28 @@ void Evaluator::step_done() {
   if (progress_) progress_(steps_done_, steps_total_);
 }
 
-void Evaluator::sweep(const Wave& wave, std::span<const Pattern> patterns, SweepObserver* observer,
-                      std::vector<std::vector<double>>& sums) {
-  const ModelConfig& config = model_.config;
-  DenseRows dense;
-  dense.hidden = backend_.allocate(wave.dense.total, config.hidden);
-  backend_.embed(wave.dense_tokens, model_weights_.embedding(), dense.hidden);
-  Stream root;
-  root.hidden = backend_.allocate(wave.tail.total, config.hidden);
-  backend_.embed(wave.tail_tokens, model_weights_.embedding(), root.hidden);
+void Evaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
+                      std::span<SequenceLosses> sums, SweepObserver* observer) {
+  const auto embedded = [&](const RowLayout& rows, const Tensor& tokens) {
+    Tensor hidden = backend_.allocate(rows.total, config_.hidden, DType::f32, Memory::state);
+    backend_.embed(tokens, weights_.embedding(), hidden);
+    return hidden;
+  };
+  DenseRows dense{embedded(wave.dense, wave.dense_tokens), {}};
+  Stream root{{}, embedded(wave.tail, wave.tail_tokens), {}};
   for (std::size_t p = 0; p < patterns.size(); ++p) root.patterns.push_back(p);
 
   std::vector<Stream> streams;
   streams.push_back(std::move(root));
-  for (std::size_t layer = 0; layer < static_cast<std::size_t>(config.layers); ++layer) {
-    const LayerWeights& weights = model_weights_.layer(static_cast<std::int64_t>(layer));
-    dense.projections = decoder_.project(weights, wave.dense, dense.hidden);
+  for (std::size_t layer = 0; layer < static_cast<std::size_t>(config_.layers); ++layer) {
+    const LayerWeights& weights = weights_.layer(static_cast<std::int64_t>(layer));
     const bool indexed = std::ranges::any_of(
         patterns, [&](const Pattern& pattern) { return pattern.is_full(layer); });
-    dense.index_keys =
-        indexed ? decoder_.index_keys(weights, wave.dense, dense.projections.x) : Tensor();
+    dense.keys = decoder_.allocate_keys(wave.dense.total, indexed);
+    fill_keys(weights, wave.dense_chunks, dense.hidden, wave.dense, dense.keys);
     std::vector<Stream> next;
-    for (const Stream& stream : streams) {
-      branch(weights, wave, dense, patterns, layer, stream, next);
+    for (Stream& stream : streams) {
+      branch(weights, wave, dense, patterns, layer, std::exchange(stream, {}), next);
     }
     streams = std::move(next);
     advance_dense(weights, wave, dense);
@@ -182,12 +211,11 @@ void Evaluator::sweep(const Wave& wave, std::span<const Pattern> patterns, Sweep
       observer->layer_done(layer, stream.patterns, wave.tail, stream.sets, stream.hidden);
     }
   }
+  dense.keys = {};
 
-  const auto dense_sums =
-      decoder_.loss(model_weights_, wave.dense, dense.hidden, wave.dense_targets);
+  const auto dense_sums = decoder_.loss(weights_, wave.dense, dense.hidden, wave.dense_targets);
   for (const Stream& stream : streams) {
-    const auto tail_sums =
-        decoder_.loss(model_weights_, wave.tail, stream.hidden, wave.tail_targets);
+    const auto tail_sums = decoder_.loss(weights_, wave.tail, stream.hidden, wave.tail_targets);
     for (std::size_t p : stream.patterns) {
       for (std::size_t s = 0; s < wave.sequences; ++s) {
         sums[p][wave.first + s] = dense_sums[s] + tail_sums[s];
@@ -197,49 +225,80 @@ void Evaluator::sweep(const Wave& wave, std::span<const Pattern> patterns, Sweep
   }
 }
 
+// Keys of all rows of `hidden`, written to their positions in `keys`.
+void Evaluator::fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
+                          const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys) {
+  for (const RowChunk& chunk : chunks) {
+    const KeyRows part = decoder_.allocate_keys(chunk.rows.total, !keys.index_keys.empty());
+    decoder_.keys(weights, chunk.rows, chunk.of(hidden), part);
+    backend_.copy_rows(chunk.rows, part.latents, key_rows, keys.latents);
+    if (keys.index_keys.empty()) continue;
+    backend_.copy_rows(chunk.rows, part.index_keys, key_rows, keys.index_keys);
+  }
+}
+
 void Evaluator::advance_dense(const LayerWeights& weights, const Wave& wave,
                               const DenseRows& dense) {
-  decoder_.attend(weights, wave.dense, dense.projections, wave.dense, dense.projections.latents,
-                  Tensor(), dense.hidden);
-  decoder_.feed_forward(weights, wave.dense, dense.hidden);
+  for (const RowChunk& chunk : wave.dense_chunks) {
+    const Tensor hidden = chunk.of(dense.hidden);
+    const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
+    decoder_.attend(weights, chunk.rows, in, wave.dense, dense.keys.latents, Tensor(), hidden);
+    decoder_.feed_forward(weights, chunk.rows, hidden);
+  }
 }
 
-// Keys of all positions: those of the dense rows, then the stream's own.
-Tensor Evaluator::assemble(const Wave& wave, const Tensor& dense, const Tensor& tail) {
-  Tensor all = backend_.allocate(wave.keys.total, dense.cols());
-  backend_.copy_rows(wave.dense, dense, wave.keys, all);
-  backend_.copy_rows(wave.tail, tail, wave.keys, all);
-  return all;
-}
-
+// Advances a stream by one layer; where its patterns differ, into two streams that share all that
+// does not depend on the choice.
 void Evaluator::branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
-                       std::span<const Pattern> patterns, std::size_t layer, const Stream& stream,
+                       std::span<const Pattern> patterns, std::size_t layer, Stream stream,
                        std::vector<Stream>& next) {
-  std::vector<std::size_t> full, shared;
+  Stream full, shared;
   for (std::size_t p : stream.patterns) {
-    (patterns[p].is_full(layer) ? full : shared).push_back(p);
+    (patterns[p].is_full(layer) ? full : shared).patterns.push_back(p);
   }
-  const Projections in = decoder_.project(weights, wave.tail, stream.hidden);
-  const Tensor latents = assemble(wave, dense.projections.latents, in.latents);
-  const auto finish = [&](std::vector<std::size_t> members, const Tensor& sets,
-                          const Tensor& hidden) {
-    decoder_.attend(weights, wave.tail, in, wave.keys, latents, sets, hidden);
-    decoder_.feed_forward(weights, wave.tail, hidden);
-    next.push_back({std::move(members), hidden, sets});
-    step_done();
+  const bool runs_indexer = !full.patterns.empty(), reuses = !shared.patterns.empty();
+  KeyRows keys = decoder_.allocate_keys(wave.keys.total, runs_indexer);
+  backend_.copy_rows(wave.dense, dense.keys.latents, wave.keys, keys.latents);
+  if (runs_indexer) {
+    backend_.copy_rows(wave.dense, dense.keys.index_keys, wave.keys, keys.index_keys);
+    full.sets =
+        backend_.allocate(wave.tail.total, config_.index_topk, DType::i32, Memory::index_sets);
+    full.hidden =
+        !reuses ? stream.hidden
+                : backend_.allocate(wave.tail.total, config_.hidden, DType::f32, Memory::state);
+  }
+  if (reuses) {
+    shared.hidden = stream.hidden;
+    shared.sets = std::exchange(stream.sets, {});
+  }
+  stream.sets = {};
+  fill_keys(weights, wave.tail_chunks, stream.hidden, wave.keys, keys);
+
+  const auto finish = [&](const RowChunk& chunk, const QueryRows& in, const Stream& branch) {
+    const Tensor hidden = chunk.of(branch.hidden);
+    decoder_.attend(weights, chunk.rows, in, wave.keys, keys.latents, chunk.of(branch.sets),
+                    hidden);
+    return hidden;
   };
-  if (!full.empty()) {
-    Tensor hidden = stream.hidden;
-    if (!shared.empty()) {
-      hidden = backend_.allocate(wave.tail.total, hidden.cols());
-      backend_.copy_rows(wave.tail, stream.hidden, wave.tail, hidden);
+  for (const RowChunk& chunk : wave.tail_chunks) {
+    std::vector<Tensor> attended;
+    {
+      const Tensor hidden = chunk.of(stream.hidden);
+      const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
+      if (runs_indexer) {
+        decoder_.select(weights, chunk.rows, in, wave.keys, keys.index_keys, chunk.of(full.sets));
+        if (reuses) backend_.copy_rows(chunk.rows, hidden, chunk.rows, chunk.of(full.hidden));
+        attended.push_back(finish(chunk, in, full));
+      }
+      if (reuses) attended.push_back(finish(chunk, in, shared));
     }
-    const Tensor keys =
-        assemble(wave, dense.index_keys, decoder_.index_keys(weights, wave.tail, in.x));
-    const Tensor sets = decoder_.select(weights, wave.tail, in, wave.keys, keys);
-    finish(std::move(full), sets, hidden);
+    for (const Tensor& hidden : attended) decoder_.feed_forward(weights, chunk.rows, hidden);
   }
-  if (!shared.empty()) finish(std::move(shared), stream.sets, stream.hidden);
+  for (Stream* branch : {&full, &shared}) {
+    if (branch->patterns.empty()) continue;
+    next.push_back(std::move(*branch));
+    step_done();
+  }
 }
 
 }  // namespace indexcache

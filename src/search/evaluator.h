@@ -8,11 +8,12 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "backend/row_chunks.h"
 #include "calibration/token_set.h"
 #include "core/pattern.h"
 #include "model/decoder.h"
-#include "model/model.h"
 #include "model/weights.h"
+#include "search/sweep_plan.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -35,6 +36,9 @@ class SweepObserver {
   virtual void layer_done(std::size_t layer, std::span<const std::size_t> patterns,
                           const RowLayout& rows, const Tensor& sets, const Tensor& hidden) = 0;
 
+  // Bytes of index sets that the observer keeps for each row until the end of a wave.
+  virtual std::int64_t kept_row_bytes() const { return 0; }
+
   // The residual after `layer` of the rows t < index_topk.
   virtual void dense_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& hidden) {
     (void)layer, (void)rows, (void)hidden;
@@ -42,9 +46,11 @@ class SweepObserver {
 };
 
 struct EvaluatorOptions {
-  // Residual rows and index sets that may live at once; sequences are taken in as many waves as
-  // that asks for. Losses do not depend on it.
-  std::int64_t state_bytes = std::int64_t{512} << 20;
+  // What a sweep may hold beside the weights; it is cut to fit (sweep_plan.h). Losses do not depend
+  // on it.
+  std::int64_t memory_bytes = std::int64_t{512} << 20;
+  // Refuse what does not fit however it is cut, instead of trying.
+  bool enforce = false;
 };
 
 // Called after every stream-layer with (done, total) of the sweep.
@@ -53,13 +59,17 @@ using SweepProgress = std::function<void(std::size_t, std::size_t)>;
 class Evaluator {
  public:
   // `tokens` must have passed check_tokens; the references must outlive the evaluator.
-  Evaluator(const Model& model, ModelWeights& weights, Backend& backend, const TokenSet& tokens,
-            EvaluatorOptions options = {});
+  Evaluator(const ModelConfig& config, WeightSource& weights, Backend& backend,
+            const TokenSet& tokens, EvaluatorOptions options = {});
 
   // result[p][s]: loss of pattern p on sequence s. Equal, bit for bit, to evaluating each pattern
-  // alone. Patterns must fit the model (check_fits). Throws InputError when a loss is not finite.
+  // alone. Patterns must fit the model (check_fits). Throws InputError when a loss is not finite,
+  // ResourceError when options.enforce is set and one sequence and pattern need too much.
   std::vector<SequenceLosses> losses(std::span<const Pattern> patterns,
                                      SweepObserver* observer = nullptr);
+
+  // How losses() would cut a sweep of so many patterns.
+  SweepPlan plan(std::size_t patterns, std::int64_t kept_row_bytes = 0) const;
 
   void set_progress(SweepProgress progress) { progress_ = std::move(progress); }
 
@@ -74,19 +84,21 @@ class Evaluator {
   struct Stream;
   struct DenseRows;
 
-  std::vector<Wave> waves(std::span<const Pattern> patterns) const;
-  Wave make_wave(std::size_t first, std::size_t count) const;
-  void sweep(const Wave& wave, std::span<const Pattern> patterns, SweepObserver* observer,
-             std::vector<std::vector<double>>& sums);
+  Wave make_wave(const SequenceRange& range) const;
+  void sweep(const Wave& wave, std::span<const Pattern> patterns, std::span<SequenceLosses> sums,
+             SweepObserver* observer);
+  void normalise(std::span<const Pattern> patterns, std::vector<SequenceLosses>& sums) const;
   void advance_dense(const LayerWeights& weights, const Wave& wave, const DenseRows& dense);
   void branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
-              std::span<const Pattern> patterns, std::size_t layer, const Stream& stream,
+              std::span<const Pattern> patterns, std::size_t layer, Stream stream,
               std::vector<Stream>& next);
-  Tensor assemble(const Wave& wave, const Tensor& dense, const Tensor& tail);
+  void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
+                 const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
+  void refuse(const SweepPlan& plan) const;
   void step_done();
 
-  const Model& model_;
-  ModelWeights& model_weights_;
+  const ModelConfig& config_;
+  WeightSource& weights_;
   Backend& backend_;
   const TokenSet& tokens_;
   EvaluatorOptions options_;

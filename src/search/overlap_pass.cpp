@@ -4,20 +4,52 @@
 namespace indexcache {
 namespace {
 
+// Rows of every step-th position of each segment.
+RowLayout sampled(const RowLayout& rows, std::int64_t step) {
+  RowLayout sample;
+  for (const Segment& segment : rows.segments) {
+    const std::int64_t count = (segment.rows + step - 1) / step;
+    sample.segments.push_back({sample.total, count, segment.first_position, step});
+    sample.total += count;
+  }
+  return sample;
+}
+
 // Keeps the sets of one wave until its last layer, then counts them.
 class Collector : public SweepObserver {
  public:
   Collector(Overlap& overlap, Backend& backend) : overlap_(overlap), backend_(backend) {}
 
+  std::int64_t kept_row_bytes() const override {
+    const auto sets = static_cast<std::int64_t>(overlap_.layers);
+    return 4 * overlap_.index_topk * sets / overlap_.query_step + 1;
+  }
+
   void layer_done(std::size_t, std::span<const std::size_t>, const RowLayout& rows,
                   const Tensor& sets, const Tensor&) override {
-    sets_.push_back(sets);
+    sets_.push_back(overlap_.query_step == 1 ? sets : sample_of(rows, sets));
     if (sets_.size() < overlap_.layers) return;
-    accumulate(overlap_, backend_, rows, sets_);
+    accumulate(overlap_, backend_, sampled(rows, overlap_.query_step), sets_);
     sets_.clear();
   }
 
  private:
+  Tensor sample_of(const RowLayout& rows, const Tensor& sets) {
+    const RowLayout sample = sampled(rows, overlap_.query_step);
+    Tensor kept = backend_.allocate(sample.total, sets.cols(), DType::i32, Memory::index_sets);
+    for (std::size_t s = 0; s < rows.segments.size(); ++s) {
+      const Segment& from = rows.segments[s];
+      const Segment& to = sample.segments[s];
+      if (from.rows == 0) continue;
+      RowLayout identity;
+      identity.append(to.rows, 0);
+      backend_.copy_rows(identity,
+                         sets.row_range(from.first_row, from.rows).every(overlap_.query_step),
+                         identity, kept.row_range(to.first_row, to.rows));
+    }
+    return kept;
+  }
+
   Overlap& overlap_;
   Backend& backend_;
   std::vector<Tensor> sets_;
@@ -32,6 +64,9 @@ OverlapPass measure_overlap(Evaluator& evaluator, Backend& backend, const Patter
   pass.overlap.index_topk = index_topk;
   pass.overlap.bucket_ends = position_buckets(index_topk, longest);
   Collector collector(pass.overlap, backend);
+  while (pass.overlap.query_step < longest && !evaluator.plan(1, collector.kept_row_bytes()).fits) {
+    pass.overlap.query_step *= 2;
+  }
   pass.losses = evaluator.losses(std::span(&pattern, 1), &collector).front();
   return pass;
 }

@@ -12,6 +12,8 @@ struct OverlapPass {
   Overlap overlap;
 };
 
+// The sets of all layers meet at the last one, so they are kept until then: those of every query
+// where that fits the evaluator's memory, else of every 2nd, 4th, … position (overlap.query_step).
 OverlapPass measure_overlap(Evaluator& evaluator, Backend& backend, const Pattern& pattern,
                             std::int64_t index_topk, std::int64_t longest);
 

@@ -97,7 +97,7 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(b.run({"--pin-full", "6"}), 2, "layer 6 cannot be pinned");
   check_refused(b.run({"--pin-full", "1,2,3,4"}), 2, "cannot be reached");
   check_refused(b.run({"--holdout", "1.5"}), 2, "not a share");
-  check_refused(b.run({"--device", "cuda"}), 2, "no CUDA engine");
+  check_refused(b.run({"--device", "quantum"}), 2, "unknown device");
   check_refused(b.run({"--device", "tpu"}), 2, "unknown device");
   check_refused(b.run({"--threads", "-1"}), 2, "--threads");
   CHECK(run_tool({}).code == 2);

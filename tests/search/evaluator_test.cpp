@@ -52,7 +52,7 @@ TEST_CASE("threads, waves and reloaded weights do not change a bit") {
   const auto patterns = varied_patterns();
   Session<> session(data("dsa-mini"));
   const auto expected = session.evaluator(tokens).losses(patterns);
-  CHECK(session.evaluator(tokens, {.state_bytes = 1}).losses(patterns) == expected);
+  CHECK(session.evaluator(tokens, {.memory_bytes = 1}).losses(patterns) == expected);
   Session<> reloading(data("dsa-mini"), std::nullopt, 0);
   CHECK(reloading.evaluator(tokens).losses(patterns) == expected);
   const CpuBackend three_threads(3);

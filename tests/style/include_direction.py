@@ -7,7 +7,7 @@ import sys
 MAY_INCLUDE = {
     "core": {"core"},
     "io": {"core", "io"},
-    "backend": {"core", "backend"},
+    "backend": {"core", "backend", "kernels"},
     "model": {"core", "io", "backend", "model"},
     "calibration": {"core", "io", "calibration"},
     "overlap": {"core", "backend", "overlap"},
@@ -23,12 +23,26 @@ ONLY_IN = {
     "openssl/": ["src/io/"],
     "yaml-cpp/": ["src/report/", "apps/"],
     "backend/cpu/": ["src/backend/cpu/", "apps/"],
+    "backend/cuda/": ["src/backend/cuda/"],
+    "kernels/": ["src/backend/cuda/"],
+    "cuda": ["src/backend/cuda/"],
+    "cublas": ["src/backend/cuda/"],
 }
 GENERATED = {"version.h"}
+# Device code knows CUDA, the language's own small headers and its own folder (kernels/README.md).
+KERNELS_MAY_INCLUDE = ("kernels/", "cuda", "cstdint", "cub/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
+def kernel_problems(root):
+    for path in sorted([*root.glob("kernels/*.h"), *root.glob("kernels/*.cu*")]):
+        for _, header in INCLUDE.findall(path.read_text()):
+            if not header.startswith(KERNELS_MAY_INCLUDE):
+                yield f"{path.relative_to(root).as_posix()}: kernels must not include {header}"
+
+
 def problems(root):
+    yield from kernel_problems(root)
     for path in sorted([*root.glob("src/**/*.h"), *root.glob("src/**/*.cpp"), *root.glob("apps/**/*.*")]):
         if path.suffix not in {".h", ".cpp"}:
             continue

@@ -7,7 +7,7 @@ import sys
 
 FILE_LINES, FUNCTION_LINES, COLUMNS = 500, 60, 100
 # A definition that opens a block at its own indentation; the matching brace closes it.
-OPENING = re.compile(r"^(\s*)(?!namespace|class|struct|enum|extern|using|constexpr|static constexpr)\S.*\{$")
+OPENING = re.compile(r"^(\s*)(?!namespace|class|struct|enum|extern|using|constexpr|static constexpr|inline constexpr)\S.*\{$")
 
 
 def functions(lines):
@@ -24,7 +24,8 @@ def functions(lines):
 
 
 def problems(root):
-    sources = [p for d in ("src", "apps", "tests") for p in root.glob(f"{d}/**/*") if p.suffix in {".h", ".cpp"}]
+    sources = [p for d in ("src", "apps", "tests", "kernels") for p in root.glob(f"{d}/**/*")
+               if p.suffix in {".h", ".cpp", ".cu", ".cuh"}]
     for path in sorted(sources):
         name = path.relative_to(root).as_posix()
         lines = path.read_text().splitlines()

@@ -21,8 +21,10 @@ struct Session {
       : model(open_model(folder, mla_norm_eps)),
         weights(model.config, model.checkpoint, model.has_indexer, backend, resident_bytes) {}
 
-  Evaluator evaluator(const TokenSet& tokens, EvaluatorOptions options = {}) {
-    return {model, weights, backend, tokens, options};
+  // Room for every token set of the tests in one wave.
+  Evaluator evaluator(const TokenSet& tokens,
+                      EvaluatorOptions options = {.memory_bytes = std::int64_t{4} << 30}) {
+    return {model.config, weights, backend, tokens, options};
   }
 
   Model model;

@@ -16,10 +16,15 @@ class CpuBackend : public Backend {
 
   std::string name() const override { return "cpu"; }
 
-  Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype) override;
+  std::int64_t memory_bytes() const override;
+  double measure(const std::function<void()>& body) override;
+
+  Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
+                  Memory kind = Memory::workspace) override;
   Tensor upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
   Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
                 std::int64_t cols) override;
+  void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) override;
   std::vector<float> download(const Tensor& tensor) override;
   std::vector<std::int32_t> download_indices(const Tensor& tensor) override;
 

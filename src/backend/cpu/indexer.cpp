@@ -127,7 +127,7 @@ std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,
     std::vector<std::int64_t> counts(size, 0);
     std::vector<std::uint64_t> bits;
     for (std::int64_t i = 0; i < tile.rows; ++i) {
-      const std::int64_t position = tile.first_position + i;
+      const std::int64_t position = tile.first_position + i * tile.step;
       const auto bucket = std::ranges::upper_bound(bucket_ends, position) - bucket_ends.begin();
       count_query(sets, tile.first_row + i, position, bits,
                   counts.data() + bucket * layers * layers);

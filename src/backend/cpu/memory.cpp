@@ -7,12 +7,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <fstream>
 #include <malloc.h>
 #include <new>
 #include <omp.h>
+#include <random>
+#include <unistd.h>
 
 namespace indexcache {
 namespace {
@@ -58,7 +61,18 @@ CpuBackend::CpuBackend(int threads) {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
-Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype) {
+// Half of the machine's memory; the rest is for the page cache and everybody else.
+std::int64_t CpuBackend::memory_bytes() const {
+  return std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / 2;
+}
+
+double CpuBackend::measure(const std::function<void()>& body) {
+  const auto begin = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype, Memory) {
   const std::size_t bytes = static_cast<std::size_t>(rows * cols) * size_of(dtype);
   void* memory = ::operator new(bytes, kAlignment, std::nothrow);
   if (memory == nullptr) {
@@ -81,6 +95,17 @@ Tensor CpuBackend::upload(std::span<const std::int32_t> values, std::int64_t row
   Tensor tensor = allocate(rows, cols, DType::i32);
   std::ranges::copy(values, tensor.data<std::int32_t>());
   return tensor;
+}
+
+void CpuBackend::fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) {
+  std::mt19937_64 engine(seed);
+  for (std::int64_t row = 0; row < tensor.rows(); ++row) {
+    auto* values = reinterpret_cast<float*>(row_address(tensor, row));
+    for (std::int64_t c = 0; c < tensor.cols(); ++c) {
+      const float unit = static_cast<float>(engine() >> 40) * 0x1p-23f - 1.0f;
+      values[c] = unit * scale + offset;
+    }
+  }
 }
 
 std::vector<float> CpuBackend::download(const Tensor& tensor) {

@@ -122,7 +122,7 @@ void run_expert(const std::vector<Visit>& visits, const Tensor& x, const Tensor&
 Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                           const RouterRule& rule) {
   Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
-                  allocate(rows.total, rule.experts_used, DType::f32)};
+                  allocate(rows.total, rule.experts_used)};
   for_each_tile(rows, kTokenRows, [&](const Tile& tile) {
     for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
       route_row(row_of(logits, row), bias, rule,

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Conversions and reductions that several kernels share. Reductions have one fixed order.
+#pragma once
+
+#include "kernels/types.h"
+
+#include <cstdint>
+#include <cuda_bf16.h>
+#include <cuda_fp8.h>
+
+namespace indexcache::kernels {
+
+using bf16 = __nv_bfloat16;
+
+inline constexpr int kWarp = 32;
+inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+__host__ __device__ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+
+__device__ inline float to_float(float x) {
+  return x;
+}
+__device__ inline float to_float(bf16 x) {
+  return __bfloat162float(x);
+}
+__device__ inline float to_float(__nv_fp8_e4m3 x) {
+  return static_cast<float>(x);
+}
+
+template <typename T>
+__device__ inline T from_float(float x);
+template <>
+__device__ inline float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ inline bf16 from_float<bf16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+__device__ inline float warp_sum(float x) {
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(kAllLanes, x, offset);
+  return x;
+}
+
+__device__ inline float warp_max(float x) {
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, offset));
+  }
+  return x;
+}
+
+// Sum over the block, the same value in every thread: lanes in a butterfly, warps in order.
+// `scratch` holds 32 floats of shared memory.
+__device__ inline float block_sum(float x, float* scratch) {
+  x = warp_sum(x);
+  __syncthreads();
+  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  float total = 0;
+  for (unsigned warp = 0; warp < (blockDim.x + kWarp - 1) / kWarp; ++warp) total += scratch[warp];
+  return total;
+}
+
+// Calls body with a value of the element type, so that `decltype` names it.
+template <typename Body>
+cudaError_t with_float_type(Type type, const Body& body) {
+  switch (type) {
+    case Type::f32:
+      return body(float{});
+    case Type::bf16:
+      return body(bf16{});
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+}  // namespace indexcache::kernels

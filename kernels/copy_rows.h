@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copies rows to the places that another layout gives them: out row key_base + position. Exact.
+#pragma once
+
+#include "kernels/types.h"
+
+namespace indexcache::kernels {
+
+struct CopyRowsParams {
+  const void* x;  // [rows, row_bytes], x_stride bytes from row to row
+  void* out;
+  std::int64_t x_stride, out_stride;  // bytes
+  std::int64_t row_bytes;             // a multiple of 4
+  const RowPlace* places;             // [rows] of x, key_base as in out
+  std::int64_t rows;
+};
+
+cudaError_t copy_rows(const CopyRowsParams& params, cudaStream_t stream);
+
+}  // namespace indexcache::kernels

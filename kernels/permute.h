@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows grouped by the expert they go to, and back. Slots of an expert are consecutive and hold its
+// rows in ascending order, so that the grouping is the same on every run.
+#pragma once
+
+#include "kernels/types.h"
+
+namespace indexcache::kernels {
+
+struct PermuteParams {
+  const std::int32_t* chosen;  // [rows, used], each in [0, experts)
+  std::int64_t rows;
+  int used;
+  int experts;
+  std::int32_t* counts;       // [experts] rows of each expert
+  std::int32_t* row_of_slot;  // [rows * used]
+  std::int32_t* slot_of;      // [rows, used]
+};
+
+// Two launches: counts, then slots.
+cudaError_t permute(const PermuteParams& params, cudaStream_t stream);
+
+struct GatherParams {
+  const void* x;  // type [rows, width]
+  std::int64_t x_stride;
+  const std::int32_t* row_of_slot;  // [slots]
+  void* out;                        // type [slots, width]
+  Type type;
+  std::int64_t slots, width;
+};
+
+// out[slot] = x[row_of_slot[slot]]
+cudaError_t gather(const GatherParams& params, cudaStream_t stream);
+
+struct CombineParams {
+  const void* y;  // type [slots, width]
+  Type type;
+  const std::int32_t* slot_of;  // [rows, used]
+  const float* weights;         // [rows, used]
+  float* out;                   // [rows, width]
+  std::int64_t out_stride;
+  std::int64_t rows, width;
+  int used;
+};
+
+// out[row] += sum over i of weights[row, i] * y[slot_of[row, i]], i ascending, in float32.
+cudaError_t combine(const CombineParams& params, cudaStream_t stream);
+
+}  // namespace indexcache::kernels

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// noaux_tc routing (docs/numerics.md): probabilities p = sigmoid(logits), choices c = p + bias.
+// With groups, a group scores the sum of its two largest c and the best `kept_groups` stay. The
+// `experts_used` largest c are chosen, the lower expert first among equals, and written in
+// ascending order; weights are their p, normalised (sum + 1e-20) where asked, times `scale`.
+// Sums in ascending order of experts. One warp a row.
+#pragma once
+
+#include "kernels/types.h"
+
+namespace indexcache::kernels {
+
+struct RouteParams {
+  const float* logits;   // [rows, experts]
+  const float* bias;     // [experts]
+  std::int32_t* chosen;  // [rows, experts_used]
+  float* weights;        // [rows, experts_used]
+  std::int64_t rows;
+  int experts;  // at most 1,024
+  int groups;   // at most 32; 1 for no limit
+  int kept_groups;
+  int experts_used;  // at most 32
+  bool normalise;
+  float scale;
+};
+
+cudaError_t route(const RouteParams& params, cudaStream_t stream);
+
+}  // namespace indexcache::kernels

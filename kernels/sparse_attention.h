@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention of every head over the selected rows of a latent cache, as absorbed MLA has it:
+//   out[t, h] = sum_u p[u] values[u],   p = softmax over u of scale * (q[t, h] . keys[u]),
+// u in sets[t], or every u <= position(t) where `sets` is null. Values are the first value_width
+// columns of the keys. Scores, softmax and sums in float32, keys in the order of the set; one row
+// depends on nothing else in the launch.
+//
+//   bf16, keys of 512 + 64 and values of 512 on Hopper   sparse_attention_sm90.cu: wgmma; the
+//        probabilities are rounded to bf16
+//   else  sparse_attention.cu: CUDA cores, float32 throughout
+#pragma once
+
+#include "kernels/types.h"
+
+namespace indexcache::kernels {
+
+struct SparseAttentionParams {
+  const void* queries;  // type [rows, heads, key_width]
+  Type type;            // f32 or bf16, of queries, keys and out
+  std::int64_t query_stride, query_head_stride;
+  const void* keys;  // type [key rows, key_width]
+  std::int64_t key_stride;
+  const std::int32_t* sets;  // [rows, k] positions, or null
+  std::int64_t sets_stride;
+  int k;
+  const RowPlace* places;  // [rows]
+  void* out;               // type [rows, heads, value_width]
+  std::int64_t out_stride, out_head_stride;
+  std::int64_t rows;
+  int heads;
+  int key_width;    // at most 576, a multiple of 4
+  int value_width;  // at most 512 and key_width
+  float scale;
+};
+
+cudaError_t sparse_attention(const SparseAttentionParams& params, cudaStream_t stream);
+
+// The kernels by themselves, for tests and benchmarks.
+cudaError_t sparse_attention_general(const SparseAttentionParams& params, cudaStream_t stream);
+bool sparse_attention_sm90_applies(const SparseAttentionParams& params);
+cudaError_t sparse_attention_sm90(const SparseAttentionParams& params, cudaStream_t stream);
+
+}  // namespace indexcache::kernels

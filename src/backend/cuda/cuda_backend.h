@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations on one NVIDIA GPU: kernels/ and cuBLASLt behind Backend. Everything is queued on
+// one stream; the host waits where it needs a value (expert counts, losses, downloads).
+#pragma once
+
+#include "backend/cuda/device_memory.h"
+#include "backend/cuda/device_rows.h"
+#include "backend/cuda/gemm.h"
+#include "backend/cuda/stage_clock.h"
+#include "backend/cuda_device.h"
+#include "kernels/types.h"
+
+#include <array>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+class CudaBackend : public Backend {
+ public:
+  // The current device, which must be usable.
+  explicit CudaBackend(const CudaOptions& options = {});
+  ~CudaBackend() override;
+
+  std::string name() const override;
+  DType activation() const override;
+  DType index_activation() const override;
+  std::int64_t memory_bytes() const override { return memory_bytes_; }
+  MemoryUse memory_use() const override { return memory_.use(); }
+  std::int64_t scratch_bytes() const override;
+  double measure(const std::function<void()>& body) override;
+  void start_profile() override { clock_.start(); }
+  StageSeconds take_profile() override { return clock_.take(); }
+
+  Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
+                  Memory kind = Memory::workspace) override;
+  Tensor upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
+  Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
+  Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
+                std::int64_t cols) override;
+  void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) override;
+  std::vector<float> download(const Tensor& tensor) override;
+  std::vector<std::int32_t> download_indices(const Tensor& tensor) override;
+
+  void embed(const Tensor& tokens, const Tensor& table, const Tensor& out) override;
+  void rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
+                const Tensor& out) override;
+  void layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  float eps, const Tensor& out) override;
+  void linear(const RowLayout& rows, const Tensor& x, const Tensor& weight, const Tensor& out,
+              Store store) override;
+  void head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
+                   const Heads& out) override;
+  void rope(const RowLayout& rows, const Heads& x, const Tensor& cosines, const Tensor& sines,
+            RopeLayout layout, const Heads& out) override;
+  void copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
+                 const Tensor& out) override;
+  void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
+                  const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) override;
+  void sparse_attention(const RowLayout& rows, const Heads& queries, const RowLayout& key_rows,
+                        const Tensor& keys, const Tensor& values, const Tensor& sets, float scale,
+                        const Heads& out) override;
+  void gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up, const Tensor& down,
+                 const Tensor& out) override;
+  Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
+                const RouterRule& rule) override;
+  void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+               const ExpertWeights& weights, const Tensor& out) override;
+  std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x, const Tensor& lm_head,
+                                      const Tensor& targets) override;
+  std::vector<std::int64_t> overlap_counts(const RowLayout& rows, const std::vector<Tensor>& sets,
+                                           std::span<const std::int64_t> bucket_ends) override;
+
+ private:
+  // Rows of the indexer in the type that its logits are computed in, with scales for e4m3.
+  struct IndexOperand {
+    Tensor values;
+    Tensor scales;
+  };
+
+  Tensor upload_raw(const void* values, std::int64_t rows, std::int64_t cols, DType dtype,
+                    Memory kind);
+  void download_raw(const Tensor& tensor, void* values);
+  void multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
+                cudaStream_t stream, int lane);
+  void swiglu(const Tensor& gate_up, const Tensor& out);
+  IndexOperand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
+  void run_experts(const Tensor& x, const std::vector<Tensor>& weights,
+                   const std::vector<std::int32_t>& counts, const Tensor& out);
+  std::vector<std::int32_t> expert_counts(const Tensor& counts);
+
+  CudaOptions options_;
+  std::string device_name_;
+  std::int64_t memory_bytes_ = 0;
+  cuda::Stream stream_;
+  std::array<cuda::Stream, cuda::Gemm::kLanes> lanes_;  // products of different experts
+  std::array<cuda::Event, cuda::Gemm::kLanes> lane_done_;
+  cuda::Event forked_;
+  cuda::DeviceMemory memory_;
+  cuda::LayoutCache layouts_;
+  cuda::Gemm gemm_;
+  cuda::StageClock clock_;
+  cuda::PinnedBuffer pinned_;
+};
+
+namespace cuda {
+
+// The kernels' name of an activation type.
+inline kernels::Type kernel_type(DType type) {
+  return type == DType::bf16 ? kernels::Type::bf16 : kernels::Type::f32;
+}
+
+// Bytes of logits that the indexer and the loss hold at a time.
+inline constexpr std::int64_t kLogitsBytes = std::int64_t{512} << 20;
+
+}  // namespace cuda
+}  // namespace indexcache

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operations on rows by themselves: lookups, norms, products, rotation, copies.
+#include "backend/cuda/cuda_backend.h"
+#include "kernels/copy_rows.h"
+#include "kernels/embed.h"
+#include "kernels/norm.h"
+#include "kernels/rope.h"
+#include "kernels/swiglu.h"
+
+namespace indexcache {
+
+using cuda::kernel_type;
+using cuda::StageClock;
+
+namespace {
+
+kernels::NormParams norm_params(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                                float eps, const Tensor& out) {
+  return {.x = x.data<void>(),
+          .x_type = kernel_type(x.dtype()),
+          .x_stride = x.stride(),
+          .weight = weight.data<float>(),
+          .bias = nullptr,
+          .eps = eps,
+          .out = out.data<void>(),
+          .out_type = kernel_type(out.dtype()),
+          .out_stride = out.stride(),
+          .rows = rows.total,
+          .width = x.cols()};
+}
+
+}  // namespace
+
+void CudaBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor& out) {
+  const StageClock::Scope scope(clock_, Stage::other);
+  INDEXCACHE_CUDA(kernels::embed({.tokens = tokens.data<std::int32_t>(),
+                                  .table = table.data<void>(),
+                                  .table_type = kernel_type(table.dtype()),
+                                  .out = out.data<float>(),
+                                  .rows = tokens.rows(),
+                                  .width = table.cols()},
+                                 stream_.get()));
+}
+
+void CudaBackend::rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
+                           const Tensor& out) {
+  const StageClock::Scope scope(clock_, Stage::other);
+  INDEXCACHE_CUDA(kernels::norm(norm_params(rows, x, weight, eps, out), stream_.get()));
+}
+
+void CudaBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                             const Tensor& bias, float eps, const Tensor& out) {
+  const StageClock::Scope scope(clock_, Stage::other);
+  kernels::NormParams params = norm_params(rows, x, weight, eps, out);
+  params.bias = bias.data<float>();
+  INDEXCACHE_CUDA(kernels::norm(params, stream_.get()));
+}
+
+void CudaBackend::multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
+                           cudaStream_t stream, int lane) {
+  gemm_.run({.x = x.data<void>(),
+             .weight = weight.data<void>(),
+             .out = out.data<void>(),
+             .rows = x.rows(),
+             .cols = weight.rows(),
+             .depth = weight.cols(),
+             .x_stride = x.stride(),
+             .out_stride = out.stride(),
+             .type = weight.dtype(),
+             .out_type = out.dtype(),
+             .accumulate = store == Store::accumulate},
+            stream, lane);
+}
+
+void CudaBackend::linear(const RowLayout&, const Tensor& x, const Tensor& weight, const Tensor& out,
+                         Store store) {
+  const StageClock::Scope scope(clock_, Stage::projections);
+  multiply(x, weight, out, store, stream_.get(), 0);
+}
+
+void CudaBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
+                              const Heads& out) {
+  const StageClock::Scope scope(clock_, Stage::projections);
+  gemm_.run({.x = x.tensor.data<void>(),
+             .weight = weight.data<void>(),
+             .out = out.tensor.data<void>(),
+             .rows = rows.total,
+             .cols = out.width,
+             .depth = x.width,
+             .x_stride = x.tensor.stride(),
+             .out_stride = out.tensor.stride(),
+             .heads = x.count,
+             .x_head_stride = x.stride,
+             .weight_head_stride = out.width * x.width,
+             .out_head_stride = out.stride,
+             .type = weight.dtype(),
+             .out_type = out.tensor.dtype()},
+            stream_.get());
+}
+
+void CudaBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
+                       const Tensor& sines, RopeLayout layout, const Heads& out) {
+  const StageClock::Scope scope(clock_, Stage::other);
+  INDEXCACHE_CUDA(kernels::rope({.x = x.tensor.data<void>(),
+                                 .out = out.tensor.data<void>(),
+                                 .type = kernel_type(x.tensor.dtype()),
+                                 .x_stride = x.tensor.stride(),
+                                 .x_head_stride = x.stride,
+                                 .out_stride = out.tensor.stride(),
+                                 .out_head_stride = out.stride,
+                                 .places = layouts_.get(rows, rows).places,
+                                 .cosines = cosines.data<float>(),
+                                 .sines = sines.data<float>(),
+                                 .rows = rows.total,
+                                 .heads = x.count,
+                                 .width = x.width,
+                                 .interleaved = layout == RopeLayout::interleaved},
+                                stream_.get()));
+}
+
+void CudaBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
+                            const Tensor& out) {
+  const StageClock::Scope scope(clock_, Stage::other);
+  const auto element = static_cast<std::int64_t>(size_of(x.dtype()));
+  INDEXCACHE_CUDA(kernels::copy_rows({.x = x.data<void>(),
+                                      .out = out.data<void>(),
+                                      .x_stride = x.stride() * element,
+                                      .out_stride = out.stride() * element,
+                                      .row_bytes = x.cols() * element,
+                                      .places = layouts_.get(from, to).places,
+                                      .rows = from.total},
+                                     stream_.get()));
+}
+
+void CudaBackend::swiglu(const Tensor& gate_up, const Tensor& out) {
+  INDEXCACHE_CUDA(kernels::swiglu({.gate_up = gate_up.data<void>(),
+                                   .out = out.data<void>(),
+                                   .type = kernel_type(out.dtype()),
+                                   .rows = out.rows(),
+                                   .width = out.cols()},
+                                  stream_.get()));
+}
+
+void CudaBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
+                            const Tensor& down, const Tensor& out) {
+  const StageClock::Scope scope(clock_, Stage::experts);
+  const Tensor both = allocate(rows.total, gate_up.rows(), x.dtype());
+  multiply(x, gate_up, both, Store::assign, stream_.get(), 0);
+  const Tensor middle = allocate(rows.total, gate_up.rows() / 2, x.dtype());
+  swiglu(both, middle);
+  multiply(middle, down, out, Store::accumulate, stream_.get(), 0);
+}
+
+}  // namespace indexcache

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/device_memory.h"
+
+#include "core/error.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace indexcache::cuda {
+
+// Shared by every allocation, so that tensors may be let go after the engine.
+struct DeviceMemory::Ledger {
+  cudaStream_t stream;
+  MemoryUse use;
+  std::int64_t total = 0;
+
+  void add(std::int64_t bytes, Memory kind) {
+    const auto k = static_cast<std::size_t>(kind);
+    use.current[k] += bytes;
+    total += bytes;
+    use.peak[k] = std::max(use.peak[k], use.current[k]);
+    use.peak_total = std::max(use.peak_total, total);
+  }
+};
+
+DeviceMemory::DeviceMemory(cudaStream_t stream)
+    : ledger_(std::make_shared<Ledger>(Ledger{stream, {}, 0})) {
+  int device = 0;
+  INDEXCACHE_CUDA(cudaGetDevice(&device));
+  cudaMemPool_t pool = nullptr;
+  INDEXCACHE_CUDA(cudaDeviceGetDefaultMemPool(&pool, device));
+  std::uint64_t keep = std::numeric_limits<std::uint64_t>::max();
+  INDEXCACHE_CUDA(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
+}
+
+std::shared_ptr<void> DeviceMemory::allocate(std::size_t bytes, Memory kind) {
+  void* data = nullptr;
+  const cudaError_t status =
+      cudaMallocAsync(&data, std::max<std::size_t>(bytes, 1), ledger_->stream);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // clears it
+    std::size_t free = 0, total = 0;
+    INDEXCACHE_CUDA(cudaMemGetInfo(&free, &total));
+    throw ResourceError(
+        {"out of GPU memory", std::string(kMemoryNames[static_cast<std::size_t>(kind)]),
+         fmt::format("{:.2f} GiB were asked for beside {:.2f} GiB in use; the GPU has {:.2f} GiB, "
+                     "{:.2f} GiB of them free",
+                     static_cast<double>(bytes) / 0x1p30,
+                     static_cast<double>(ledger_->total) / 0x1p30,
+                     static_cast<double>(total) / 0x1p30, static_cast<double>(free) / 0x1p30),
+         "fewer or shorter sequences, --precision bf16, or a GPU that nobody else uses"});
+  }
+  INDEXCACHE_CUDA(status);
+  const auto counted = static_cast<std::int64_t>(bytes);
+  ledger_->add(counted, kind);
+  return {data, [ledger = ledger_, counted, kind](void* memory) {
+            ledger->add(-counted, kind);
+            static_cast<void>(cudaFreeAsync(memory, ledger->stream));
+          }};
+}
+
+MemoryUse DeviceMemory::use() const {
+  return ledger_->use;
+}
+
+void* PinnedBuffer::reserve(std::size_t bytes) {
+  if (bytes > bytes_) {
+    data_.reset();
+    void* memory = nullptr;
+    INDEXCACHE_CUDA(cudaMallocHost(&memory, bytes));
+    data_.reset(memory);
+    bytes_ = bytes;
+  }
+  return data_.get();
+}
+
+}  // namespace indexcache::cuda

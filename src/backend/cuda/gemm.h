@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products through cuBLASLt, with one algorithm a shape: it is chosen once for the columns,
+// depth and types of a product and used for any number of rows, never with split sums, so that a
+// row has the same bits whatever else is multiplied with it.
+#pragma once
+
+#include "backend/cuda/device_memory.h"
+#include "backend/cuda/handle.h"
+#include "core/dtype.h"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace indexcache::cuda {
+
+// out[h] (+)= x[h] weight[h]^T for every head h; strides in elements.
+struct Product {
+  const void* x;       // in [rows, depth]
+  const void* weight;  // in [cols, depth], rows of `depth` without gaps
+  void* out;           // out_type [rows, cols]
+  std::int64_t rows, cols, depth;
+  std::int64_t x_stride, out_stride;
+  std::int64_t heads = 1;
+  std::int64_t x_head_stride = 0, weight_head_stride = 0, out_head_stride = 0;
+  DType type;      // of x and weight: f32 (IEEE, no TF32) or bf16
+  DType out_type;  // type, or f32; sums are float32
+  bool accumulate = false;
+};
+
+class Gemm {
+ public:
+  explicit Gemm(DeviceMemory& memory);
+  ~Gemm();
+
+  // Streams that run at the same time need lanes of their own: each has a workspace.
+  static constexpr int kLanes = 4;
+  void run(const Product& product, cudaStream_t stream, int lane = 0);
+
+ private:
+  struct Plan;
+
+  Plan& plan_of(const Product& product);
+  std::unique_ptr<Plan> make_plan(const Product& product, std::uint32_t alignment);
+
+  Blas blas_;
+  std::shared_ptr<void> workspaces_[kLanes];
+  std::map<std::vector<std::int64_t>, std::unique_ptr<Plan>> plans_;
+};
+
+}  // namespace indexcache::cuda

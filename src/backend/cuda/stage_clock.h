@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Device time by stage, from events around what each operation queues.
+#pragma once
+
+#include "backend/backend.h"
+#include "backend/cuda/handle.h"
+
+#include <vector>
+
+namespace indexcache::cuda {
+
+class StageClock {
+ public:
+  explicit StageClock(cudaStream_t stream) : stream_(stream) {}
+
+  void start();
+  StageSeconds take();  // waits for the device
+
+  // Counts what is queued while it lives; does nothing while the clock does not run.
+  class Scope {
+   public:
+    Scope(StageClock& clock, Stage stage);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    StageClock& clock_;
+    std::size_t index_ = 0;
+  };
+
+ private:
+  struct Span {
+    Stage stage;
+    Event begin, end;
+  };
+
+  cudaStream_t stream_;
+  bool running_ = false;
+  std::vector<Span> spans_;
+};
+
+}  // namespace indexcache::cuda

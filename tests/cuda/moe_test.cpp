@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Routing and experts: the GPU against the CPU engine.
+#include "cuda/gpu.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+struct Shape {
+  std::int64_t experts, used, groups, kept;
+};
+
+// Weights of some experts, and a routing that leaves one of them without rows.
+struct Case {
+  std::int64_t hidden = 40, width = 24, experts = 6, used = 2;
+  RowLayout rows = ragged_rows();
+  std::vector<std::int32_t> chosen;
+  std::vector<float> shares;
+
+  Case() {
+    for (std::int32_t r = 0; r < rows.total; ++r) {
+      chosen.insert(chosen.end(), {r % 3, 4});  // experts 3 and 5 get none
+      shares.insert(shares.end(), {0.25f, 1.5f});
+    }
+  }
+
+  Tensor run(const Gpu& gpu, Backend& b) const {
+    ExpertWeights weights;
+    for (std::uint32_t e = 0; e < experts; ++e) {
+      weights.gate_up.push_back(
+          b.upload_matrix(gpu.random(2 * width, hidden, 30 + e), 2 * width, hidden));
+      weights.down.push_back(b.upload_matrix(gpu.random(hidden, width, 40 + e), hidden, width));
+    }
+    const Tensor x = b.upload_matrix(gpu.random(rows.total, hidden, 50), rows.total, hidden);
+    const Routing routing{b.upload(std::span<const std::int32_t>(chosen), rows.total, used),
+                          b.upload(shares, rows.total, used)};
+    Tensor out = b.upload(random_floats(count_of(rows.total, hidden), 51), rows.total, hidden);
+    b.experts(rows, x, routing, weights, out);
+    b.gated_mlp(rows, x, weights.gate_up[1], weights.down[1], out);
+    return out;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("GPU routing chooses the CPU's experts") {
+  Gpu gpu(Precision::fp32);
+  CpuBackend cpu;
+  const RowLayout rows = ragged_rows();
+  for (const Shape& s : {Shape{8, 2, 4, 2},
+                         {16, 4, 4, 2},
+                         {64, 4, 1, 1},
+                         {256, 8, 8, 4},
+                         {3, 3, 1, 1},
+                         {40, 1, 1, 1}}) {
+    INFO(s.experts << " experts, " << s.groups << " groups");
+    const RouterRule rule{s.groups, s.kept, s.used, s.used != 1, 2.5f};
+    auto logits = random_floats(count_of(rows.total, s.experts), 20);
+    for (std::size_t i = 0; i < logits.size(); i += 3) logits[i] = 0.5f;  // ties
+    auto bias = random_floats(static_cast<std::size_t>(s.experts), 21);
+    std::ranges::fill(std::span(bias).first(bias.size() / 2), 0.0f);
+    const auto route = [&](Backend& b) {
+      return b.route(rows, b.upload(logits, rows.total, s.experts), b.upload(bias, 1, s.experts),
+                     rule);
+    };
+    const Routing expected = route(cpu), actual = route(gpu.backend);
+    CHECK(gpu.backend.download_indices(actual.experts) == cpu.download_indices(expected.experts));
+    CHECK_CLOSE(gpu.backend.download(actual.weights), cpu.download(expected.weights), 1e-6);
+  }
+}
+
+TEST_CASE("GPU experts and the gated MLP add to the residual, the same on every run") {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    Gpu gpu(precision);
+    CpuBackend cpu;
+    const Case c;
+    INFO(name_of(precision));
+    const auto actual = gpu.backend.download(c.run(gpu, gpu.backend));
+    CHECK_CLOSE(actual, cpu.download(c.run(gpu, cpu)), gpu.tolerance(1e-5));
+    CHECK(gpu.backend.download(c.run(gpu, gpu.backend)) == actual);
+  }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole forward passes and searches on the GPU: the goldens and the reference trace in float32 with
+// the CPU's tolerances; the same bits alone, in a batch, in waves and on every run, in every
+// precision.
+#include "backend/cuda/cuda_backend.h"
+#include "core/error.h"
+#include "search/golden_case.h"
+#include "search/reference_case.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+struct Bf16 : CudaBackend {
+  Bf16() : CudaBackend({Precision::bf16, Precision::bf16}) {}
+};
+struct Deployed : CudaBackend {
+  Deployed() : CudaBackend({Precision::bf16, Precision::fp8}) {}
+};
+
+TokenSet small_set() {
+  TokenSet set = cut(read_tokens(data("dsa-mini/calibration.h5")), 3, 1000);
+  set.sequences[1].resize(411);  // no multiple of a tile
+  set.sequences[2].resize(100);  // shorter than index_topk: dense under every pattern
+  return set;
+}
+
+template <typename Engine>
+void check_bits() {
+  Session<Engine> session(data("dsa-mini"));
+  const TokenSet tokens = small_set();
+  std::vector<Pattern> patterns;
+  for (const char* text : {"FFFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFS", "FSSSSSSSSSSSSSSS",
+                           "FFFSFFFFFFFFFFFF", "FSFSFSFSFSFSFSFS", "FFFSFFFFFFFFFFFF"}) {
+    patterns.push_back(Pattern::parse(text));
+  }
+  Evaluator evaluator = session.evaluator(tokens);
+  const auto batch = evaluator.losses(patterns);
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
+    INFO(session.backend.name() << " " << patterns[p].text());
+    CHECK(evaluator.losses(std::span(&patterns[p], 1)).front() == batch[p]);
+  }
+  CHECK(evaluator.losses(patterns) == batch);
+  CHECK(session.evaluator(tokens, {.memory_bytes = 1}).losses(patterns) == batch);
+  Session<Engine> again(data("dsa-mini"), std::nullopt, 0);  // weights loaded at every visit
+  CHECK(again.evaluator(tokens).losses(patterns) == batch);
+  CHECK(batch[0][0] != batch[2][0]);
+}
+
+}  // namespace
+
+TEST_CASE("GPU golden cases of transformers") {
+  check_golden_cases<CudaBackend>();
+}
+
+TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, fp32") {
+  check_bits<CudaBackend>();
+}
+
+TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, bf16") {
+  check_bits<Bf16>();
+}
+
+TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, bf16 and fp8 indexer") {
+  check_bits<Deployed>();
+}
+
+TEST_CASE("GPU dsa-mini: full loss, overlap and the whole greedy trace of the reference") {
+  check_reference_search<CudaBackend>();
+}
+
+TEST_CASE("GPU dsa-mini: held-out losses of greedy and uniform patterns") {
+  check_held_out_losses<CudaBackend>();
+}
+
+TEST_CASE("GPU overlap of every second query is that of the sampled queries") {
+  Session<CudaBackend> session(data("dsa-mini"));
+  const TokenSet tokens = small_set();
+  const Pattern full = Pattern::all_full(16);
+  Evaluator roomy = session.evaluator(tokens);
+  Evaluator tight = session.evaluator(tokens, {.memory_bytes = roomy.plan(1).total()});
+  const auto pass = [&](Evaluator& evaluator) {
+    return measure_overlap(evaluator, session.backend, full, 128, tokens.longest());
+  };
+  const OverlapPass all = pass(roomy), some = pass(tight);
+  CHECK(all.losses == some.losses);
+  CHECK(all.overlap.query_step == 1);
+  CHECK(some.overlap.query_step > 1);
+  CHECK(some.overlap.mean(0, 1) == Approx(all.overlap.mean(0, 1)).margin(0.05));
+}
+
+TEST_CASE("GPU memory stays within the plan") {
+  Session<CudaBackend> session(data("dsa-mini"));
+  const TokenSet tokens = small_set();
+  const std::int64_t weights = session.weights.bytes();
+  for (const std::int64_t memory : {std::int64_t{1}, std::int64_t{1} << 30}) {
+    Session<CudaBackend> fresh(data("dsa-mini"));
+    Evaluator evaluator = fresh.evaluator(tokens, {.memory_bytes = memory});
+    const std::vector<Pattern> patterns = {Pattern::all_full(16),
+                                           Pattern::parse("FFSFFFFFFFFFFFFF"),
+                                           Pattern::parse("FSSSSSSSSSSSSSSS")};
+    evaluator.losses(patterns);
+    const SweepPlan plan = evaluator.plan(patterns.size());
+    const MemoryUse use = fresh.backend.memory_use();
+    INFO("planned " << plan.total() << " beside " << weights << " of weights");
+    CHECK(use.peak_total <= plan.total() + weights + (weights / 50));
+    CHECK(use.peak_total > weights);
+  }
+}
+
+TEST_CASE("GPU sweeps that cannot fit are refused with what would fit") {
+  Session<CudaBackend> session(data("dsa-mini"));
+  const TokenSet tokens = small_set();
+  const Pattern full = Pattern::all_full(16);
+  Evaluator evaluator = session.evaluator(tokens, {.memory_bytes = 1 << 20, .enforce = true});
+  CHECK_THROWS_AS(evaluator.losses(std::span(&full, 1)), ResourceError);
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every golden case of transformers on one engine: hidden states, router choices, index sets,
+// logits and losses.
+#pragma once
+
+#include "io/files.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "support/compare.h"
+#include "support/files.h"
+#include "support/session.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+namespace indexcache::test {
+
+inline constexpr double kTolerance = 1e-4;  // of the tensor's largest element
+
+// Tensors of one row a position, put together from the dense and the tail rows of a sweep.
+template <typename T>
+class ByPosition {
+ public:
+  void put(const RowLayout& rows, const std::vector<T>& values, std::int64_t positions) {
+    if (rows.total == 0) return;
+    const std::size_t width = values.size() / static_cast<std::size_t>(rows.total);
+    values_.resize(rows.segments.size() * static_cast<std::size_t>(positions) * width);
+    for (std::size_t s = 0; s < rows.segments.size(); ++s) {
+      const Segment& segment = rows.segments[s];
+      const auto to = static_cast<std::int64_t>(s) * positions + segment.first_position;
+      std::copy_n(values.begin() + segment.first_row * static_cast<std::int64_t>(width),
+                  segment.rows * static_cast<std::int64_t>(width),
+                  values_.begin() + to * static_cast<std::int64_t>(width));
+    }
+  }
+  const std::vector<T>& values() const { return values_; }
+
+ private:
+  std::vector<T> values_;
+};
+
+// An engine, with the routings it chose kept.
+template <typename Engine>
+class RecordingBackend : public Engine {
+ public:
+  Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
+                const RouterRule& rule) override {
+    Routing routing = Engine::route(rows, logits, bias, rule);
+    // A layer routes its tail rows and its dense rows once each.
+    const std::size_t layer = calls_++ / 2;
+    experts[layer].put(rows, this->download_indices(routing.experts), positions);
+    weights[layer].put(rows, this->download(routing.weights), positions);
+    return routing;
+  }
+
+  std::int64_t positions = 0;
+  std::map<std::size_t, ByPosition<std::int32_t>> experts;
+  std::map<std::size_t, ByPosition<float>> weights;
+
+ private:
+  std::size_t calls_ = 0;
+};
+
+class RecordingObserver : public SweepObserver {
+ public:
+  RecordingObserver(Backend& backend, std::int64_t positions)
+      : backend_(backend), positions_(positions) {}
+
+  void layer_done(std::size_t layer, std::span<const std::size_t>, const RowLayout& rows,
+                  const Tensor& sets, const Tensor& residual) override {
+    hidden[layer].put(rows, backend_.download(residual), positions_);
+    selected[layer] = backend_.download_indices(sets);
+  }
+  void dense_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& residual) override {
+    hidden[layer].put(rows, backend_.download(residual), positions_);
+  }
+
+  std::map<std::size_t, ByPosition<float>> hidden;
+  std::map<std::size_t, std::vector<std::int32_t>> selected;
+
+ private:
+  Backend& backend_;
+  std::int64_t positions_;
+};
+
+template <typename T>
+std::vector<T> values_of(const SafetensorsFile& file, const std::string& name) {
+  const RawTensor& tensor = file.tensors().at(name);
+  std::vector<T> values(static_cast<std::size_t>(tensor.elements()));
+  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  return values;
+}
+
+// Golden sets of the rows that drop something, each ascending.
+inline std::vector<std::int32_t> tail_sets(const SafetensorsFile& file, const std::string& name,
+                                           std::int64_t positions, std::int64_t k) {
+  const auto all = values_of<std::int32_t>(file, name);
+  std::vector<std::int32_t> sets;
+  for (std::size_t row = 0; row * static_cast<std::size_t>(k) < all.size(); ++row) {
+    if (static_cast<std::int64_t>(row) % positions < k) continue;
+    const auto begin = all.begin() + static_cast<std::int64_t>(row) * k;
+    std::vector<std::int32_t> set(begin, begin + k);
+    std::ranges::sort(set);
+    sets.insert(sets.end(), set.begin(), set.end());
+  }
+  return sets;
+}
+
+inline Pattern pattern_of(const std::string& types) {
+  std::string text;
+  for (std::size_t at = 0; at < types.size(); at = types.find(',', at) + 1) {
+    text += types[at] == 'f' ? 'F' : 'S';
+    if (types.find(',', at) == std::string::npos) break;
+  }
+  return Pattern::parse(text);
+}
+
+inline TokenSet tokens_of(const SafetensorsFile& file) {
+  const auto& shape = file.tensors().at("input_ids").shape;
+  const auto ids = values_of<std::int64_t>(file, "input_ids");
+  TokenSet set{"golden", {}};
+  for (std::int64_t s = 0; s < shape[0]; ++s) {
+    set.sequences.emplace_back(ids.begin() + s * shape[1], ids.begin() + (s + 1) * shape[1]);
+  }
+  return set;
+}
+
+template <typename Engine>
+void check_layers(const SafetensorsFile& file, const RecordingObserver& seen,
+                  const RecordingBackend<Engine>& backend, const ModelConfig& config,
+                  std::int64_t positions) {
+  std::size_t routed = 0;
+  for (std::size_t layer = 0; layer < static_cast<std::size_t>(config.layers); ++layer) {
+    const std::string suffix = "." + std::to_string(layer);
+    INFO("layer " << layer);
+    CHECK_CLOSE(seen.hidden.at(layer).values(), values_of<float>(file, "hidden" + suffix),
+                kTolerance);
+    CHECK(seen.selected.at(layer) ==
+          tail_sets(file, "topk" + suffix, positions, config.index_topk));
+    if (!config.moe_layer[layer]) continue;
+    CHECK(backend.experts.at(routed).values() ==
+          values_of<std::int32_t>(file, "router_idx" + suffix));
+    CHECK_CLOSE(backend.weights.at(routed).values(), values_of<float>(file, "router_w" + suffix),
+                kTolerance);
+    ++routed;
+  }
+}
+
+template <typename Engine>
+std::vector<float> logits_of(Session<RecordingBackend<Engine>>& session,
+                             const std::vector<float>& hidden) {
+  const ModelConfig& config = session.model.config;
+  RowLayout rows;
+  rows.append(static_cast<std::int64_t>(hidden.size()) / config.hidden, 0);
+  Backend& backend = session.backend;
+  const Tensor x = backend.upload(hidden, rows.total, config.hidden);
+  backend.rms_norm(rows, x, session.weights.final_norm(), config.rms_norm_eps, x);
+  const Tensor logits = backend.allocate(rows.total, config.vocabulary);
+  backend.linear(rows, x, session.weights.lm_head(), logits);
+  return backend.download(logits);
+}
+
+template <typename Engine>
+void check_case(const std::filesystem::path& folder, const std::string& run) {
+  INFO(folder.filename().string() << " " << run);
+  const Json about = parse_json(read_file(folder / (run + ".json")), run);
+  const SafetensorsFile file(folder / (run + ".safetensors"));
+  const TokenSet tokens = tokens_of(file);
+  const auto positions = static_cast<std::int64_t>(tokens.sequences[0].size());
+  Session<RecordingBackend<Engine>> session(folder, about["mla_norm_eps"].get<double>());
+  session.backend.positions = positions;
+  RecordingObserver seen(session.backend, positions);
+  const Pattern pattern = pattern_of(about["indexer_types"]);
+  Evaluator evaluator = session.evaluator(tokens);
+  const auto losses = evaluator.losses(std::span(&pattern, 1), &seen);
+
+  check_layers(file, seen, session.backend, session.model.config, positions);
+  const auto last = static_cast<std::size_t>(session.model.config.layers) - 1;
+  CHECK_CLOSE(logits_of(session, seen.hidden.at(last).values()), values_of<float>(file, "logits"),
+              kTolerance);
+  CHECK(evaluator.mean(losses[0]) == Approx(about["loss"].get<double>()).epsilon(kTolerance));
+  const auto nll = values_of<float>(file, "nll");
+  for (std::size_t s = 0; s < tokens.sequences.size(); ++s) {
+    double sum = 0;
+    for (std::int64_t t = 0; t < positions - 1; ++t) {
+      sum += nll[s * static_cast<std::size_t>(positions - 1) + static_cast<std::size_t>(t)];
+    }
+    CHECK(losses[0][s] == Approx(sum / static_cast<double>(positions - 1)).epsilon(kTolerance));
+  }
+}
+
+// All ten: both families, FP8, patterns, natively shared layers.
+template <typename Engine>
+void check_golden_cases() {
+  std::size_t cases = 0;
+  for (const char* name : {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny", "glm_moe_dsa_tiny",
+                           "glm_moe_dsa_fp8_tiny", "glm_moe_dsa_shared_tiny"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(golden(name))) {
+      const std::string stem = entry.path().stem().string();
+      if (entry.path().extension() != ".json" || !stem.starts_with("golden_")) continue;
+      check_case<Engine>(golden(name), stem);
+      ++cases;
+    }
+  }
+  CHECK(cases == 10);
+}
+
+}  // namespace indexcache::test
