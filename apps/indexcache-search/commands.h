@@ -26,5 +26,6 @@ Command add_run(CLI::App& app, CommonOptions& common);
 Command add_overlap(CLI::App& app, CommonOptions& common);
 Command add_eval(CLI::App& app, CommonOptions& common);
 Command add_inspect(CLI::App& app, CommonOptions& common);
+Command add_bench(CLI::App& app, CommonOptions& common);
 
 }  // namespace indexcache

@@ -41,7 +41,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   std::vector<Pattern> patterns = {model.baseline()};
   for (const std::string& spec : options.patterns) {
-    patterns.push_back(parse_pattern_spec(spec, model));
+    patterns.push_back(parse_pattern_spec(spec, model.has_indexer));
   }
   std::vector<std::string> warnings;
   const TokenSet tokens = load_tokens(options.engine.calibration, model.config, progress, warnings);

@@ -60,7 +60,8 @@ int run_main(int argc, char** argv) {
       "5 other run in the folder, 70 bug, 130/143 interrupted.");
   CommonOptions common;
   const std::vector<Command> commands = {add_inspect(app, common), add_run(app, common),
-                                         add_overlap(app, common), add_eval(app, common)};
+                                         add_overlap(app, common), add_eval(app, common),
+                                         add_bench(app, common)};
   std::string at;
   try {
     app.parse(argc, argv);

@@ -63,18 +63,18 @@ bool is_word(const std::string& spec) {
 
 }  // namespace
 
-Pattern parse_pattern_spec(const std::string& spec, const Model& model) {
-  const auto layers = static_cast<std::size_t>(model.config.layers);
-  if (spec == "full") return model.baseline();
+Pattern parse_pattern_spec(const std::string& spec, const std::vector<bool>& has_indexer) {
+  const std::size_t layers = has_indexer.size();
+  if (spec == "full") return Pattern::from_full_layers(has_indexer);
   if (spec.starts_with("uniform:") || spec.starts_with("freq:")) {
     Pattern pattern = generated(spec, layers);
-    check_fits(pattern, model.has_indexer, spec);
+    check_fits(pattern, has_indexer, spec);
     return pattern;
   }
   const bool file = std::filesystem::is_regular_file(spec);
   if (!file && !is_word(spec)) fail(spec);
   Pattern pattern = file ? read_pattern_file(spec) : Pattern::parse(spec, "pattern");
-  check_fits(pattern, model.has_indexer, file ? spec : "pattern " + spec);
+  check_fits(pattern, has_indexer, file ? spec : "pattern " + spec);
   return pattern;
 }
 

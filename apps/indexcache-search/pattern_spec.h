@@ -3,16 +3,16 @@
 #pragma once
 
 #include "core/pattern.h"
-#include "model/model.h"
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 namespace indexcache {
 
 // "full", "uniform:4", "freq:4,offset:3", a string of F and S, or a file that read_pattern_file
-// takes. The result fits the model. Throws InputError.
-Pattern parse_pattern_spec(const std::string& spec, const Model& model);
+// takes, for a model whose layers own an indexer or not. The result fits it. Throws InputError.
+Pattern parse_pattern_spec(const std::string& spec, const std::vector<bool>& has_indexer);
 
 // Number of F layers that "1/4", "0.25" or "12" asks for; a ratio of all layers is rounded up, as
 // uniform interleaving does. Throws UsageError.

@@ -274,8 +274,12 @@ ModelConfig read_config(const std::filesystem::path& folder, std::optional<doubl
                       "a Hugging Face folder with config.json and safetensors files is needed",
                       "check the path"});
   }
-  const Json json = parse_json(read_file(path), path.string());
-  const Reader r(json, path.string());
+  return parse_config(parse_json(read_file(path), path.string()), path.string(), mla_norm_eps);
+}
+
+ModelConfig parse_config(const Json& json, const std::string& where,
+                         std::optional<double> mla_norm_eps) {
+  const Reader r(json, where);
   if (!json.is_object()) r.fail("", "it is not a JSON object");
   ModelConfig config{};
   config.family = family_of(r, config.architecture);

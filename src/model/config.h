@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "io/json.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -67,6 +68,10 @@ struct ModelConfig {
 // families are refused by name. `mla_norm_eps` overrides config.json.
 ModelConfig read_config(const std::filesystem::path& folder,
                         std::optional<double> mla_norm_eps = std::nullopt);
+
+// The same from a document; `where` names it in errors.
+ModelConfig parse_config(const Json& json, const std::string& where,
+                         std::optional<double> mla_norm_eps = std::nullopt);
 
 // YaRN's attention factor m(s, c) = 0.1 c ln(s) + 1 for s > 1.
 double yarn_mscale(double factor, double mscale);

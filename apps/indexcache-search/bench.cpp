@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench: how fast the operations, a whole prefill and a search step are on this machine.
+#include "bench.h"
+
+#include "commands.h"
+#include "core/error.h"
+#include "io/files.h"
+#include "model/synthetic_weights.h"
+#include "pattern_spec.h"
+#include "version.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <random>
+
+namespace indexcache {
+namespace {
+
+struct SyntheticModel {
+  ModelConfig config;
+  bool share_layers;
+};
+
+// YAML's plain scalars as JSON has them: true, 12, 1.0e-6, text.
+Json scalar(const YAML::Node& node) {
+  bool flag = false;
+  std::int64_t integer = 0;
+  double number = 0;
+  if (YAML::convert<std::int64_t>::decode(node, integer)) return integer;
+  if (YAML::convert<double>::decode(node, number)) return number;
+  if (YAML::convert<bool>::decode(node, flag)) return flag;
+  return node.as<std::string>();
+}
+
+Json to_json(const YAML::Node& node) {
+  if (node.IsMap()) {
+    Json object = Json::object();
+    for (const auto& entry : node) object[entry.first.as<std::string>()] = to_json(entry.second);
+    return object;
+  }
+  if (!node.IsSequence()) return scalar(node);
+  Json array = Json::array();
+  for (const auto& entry : node) array.push_back(to_json(entry));
+  return array;
+}
+
+SyntheticModel read_synthetic(const std::string& path) {
+  Json document;
+  try {
+    document = to_json(YAML::Load(read_file(path)));
+  } catch (const YAML::Exception& error) {
+    throw InputError({"the model's shape is not YAML", path, error.msg,
+                      "take configs/deepseek-v3.2.yaml as a pattern"});
+  }
+  if (!document.is_object() || !document.contains("config")) {
+    throw InputError({"the model's shape has no config", path,
+                      "the keys of the model's config.json are needed under `config:`",
+                      "take configs/deepseek-v3.2.yaml as a pattern"});
+  }
+  const Json share = document.value("share_layers", Json(true));
+  if (!share.is_boolean()) {
+    throw InputError({"share_layers is not true or false", path, "", "share_layers: true"});
+  }
+  return {parse_config(document["config"], path), share.get<bool>()};
+}
+
+// Parameters that SyntheticWeights would allocate.
+std::int64_t synthetic_parameters(const ModelConfig& c, bool share_layers) {
+  const std::int64_t attention =
+      c.hidden * (c.q_lora_rank + c.latent_width() + c.index_head_dim + c.index_heads) +
+      c.q_lora_rank * (c.heads * c.qk_head_dim() + c.index_heads * c.index_head_dim) +
+      c.heads * (c.kv_lora_rank * (c.qk_nope_head_dim + c.v_head_dim) + c.v_head_dim * c.hidden);
+  const std::int64_t dense = attention + 3 * c.hidden * c.intermediate;
+  const std::int64_t sparse =
+      attention + c.hidden * (c.routed_experts +
+                              3 * c.moe_intermediate * (c.routed_experts + c.shared_experts));
+  const auto routed = std::ranges::count(c.moe_layer, true);
+  const std::int64_t kinds = (routed > 0 ? sparse : 0) + (routed < c.layers ? dense : 0);
+  return 2 * c.vocabulary * c.hidden +
+         (share_layers ? kinds : routed * sparse + (c.layers - routed) * dense);
+}
+
+void check_room(const ModelConfig& config, bool share_layers, const Backend& backend,
+                const std::string& path) {
+  const std::int64_t needed = synthetic_parameters(config, share_layers) *
+                              static_cast<std::int64_t>(size_of(backend.activation()));
+  if (needed <= backend.memory_bytes()) return;
+  throw ResourceError(
+      {"the model's weights do not fit the device", path,
+       fmt::format("they take {:.1f} GiB in {}; {:.1f} GiB are free",
+                   static_cast<double>(needed) / 0x1p30, name_of(backend.activation()),
+                   static_cast<double>(backend.memory_bytes()) / 0x1p30),
+       share_layers ? "--precision bf16, or a larger GPU"
+                    : "share_layers: true in that file, or --precision bf16"});
+}
+
+int run_bench(const BenchOptions& options, const CommonOptions& common) {
+  if (options.engine.model.empty() == options.synthetic.empty()) {
+    throw UsageError({"a benchmark needs one model", "command line",
+                      "either MODEL or --synthetic configs/NAME.yaml", "bench --help"});
+  }
+  BenchModel model(options);
+  if (!common.json) fmt::print("{}, {}\n", model.name(), model.backend().name());
+  Json document{{"schema", "indexcache-search/bench/v1"},
+                {"version", kToolVersion},
+                {"kind", options.kind},
+                {"model", model.name()},
+                {"device", model.backend().name()},
+                {"repeat", options.repeat}};
+  if (options.kind == "ops") document["ops"] = bench_ops(model, options, common.json);
+  if (options.kind == "prefill") document["prefill"] = bench_prefill(model, options, common.json);
+  if (options.kind == "search") document["search"] = bench_search(model, options, common.json);
+  if (common.json) fmt::print("{}\n", document.dump(1));
+  return 0;
+}
+
+}  // namespace
+
+BenchModel::BenchModel(const BenchOptions& options) : backend_(make_backend(options.engine)) {
+  if (!options.synthetic.empty()) {
+    const SyntheticModel synthetic = read_synthetic(options.synthetic);
+    synthetic_config_ = synthetic.config;
+    config_ = &*synthetic_config_;
+    name_ = std::filesystem::path(options.synthetic).stem().string() + " (synthetic)";
+    check_room(*config_, synthetic.share_layers, *backend_, options.synthetic);
+    auto weights = std::make_unique<SyntheticWeights>(*config_, *backend_, synthetic.share_layers);
+    weight_bytes_ = weights->bytes();
+    weights_ = std::move(weights);
+    has_indexer_.assign(static_cast<std::size_t>(config_->layers), true);
+    return;
+  }
+  model_.emplace(open_model(options.engine.model, options.engine.mla_norm_eps));
+  config_ = &model_->config;
+  name_ = model_->name;
+  auto weights = std::make_unique<ModelWeights>(*config_, model_->checkpoint, model_->has_indexer,
+                                                *backend_, backend_->memory_bytes());
+  weight_bytes_ = weights->bytes();
+  weights_ = std::move(weights);
+  has_indexer_ = model_->has_indexer;
+}
+
+Pattern BenchModel::pattern(const std::string& spec) const {
+  return parse_pattern_spec(spec, has_indexer_);
+}
+
+double median_seconds(Backend& backend, int repeat, const std::function<void()>& body) {
+  backend.measure(body);
+  std::vector<double> seconds;
+  for (int i = 0; i < repeat; ++i) seconds.push_back(backend.measure(body));
+  std::ranges::nth_element(seconds, seconds.begin() + repeat / 2);
+  return seconds[static_cast<std::size_t>(repeat / 2)];
+}
+
+StageSeconds median_stages(Backend& backend, int repeat, const std::function<void()>& body) {
+  body();
+  std::array<std::vector<double>, kStages> runs;
+  for (int i = 0; i < repeat; ++i) {
+    backend.start_profile();
+    body();
+    const StageSeconds seconds = backend.take_profile();
+    for (std::size_t s = 0; s < kStages; ++s) runs[s].push_back(seconds[s]);
+  }
+  StageSeconds medians{};
+  for (std::size_t s = 0; s < kStages; ++s) {
+    std::ranges::nth_element(runs[s], runs[s].begin() + repeat / 2);
+    medians[s] = runs[s][static_cast<std::size_t>(repeat / 2)];
+  }
+  return medians;
+}
+
+TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::int64_t length) {
+  std::mt19937_64 engine(7);
+  TokenSet tokens{"random tokens", {}};
+  for (std::int64_t s = 0; s < sequences; ++s) {
+    std::vector<std::int32_t> ids;
+    for (std::int64_t t = 0; t < length; ++t) {
+      ids.push_back(
+          static_cast<std::int32_t>(engine() % static_cast<std::uint64_t>(config.vocabulary)));
+    }
+    tokens.sequences.push_back(std::move(ids));
+  }
+  return tokens;
+}
+
+Command add_bench(CLI::App& app, CommonOptions& common) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* command = app.add_subcommand(
+      "bench", "Time the operations, a whole prefill or a search step on this machine");
+  command->add_option("kind", options->kind, "ops, prefill or search")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"ops", "prefill", "search"}));
+  add_engine_options(*command, options->engine);
+  command
+      ->add_option("--synthetic", options->synthetic,
+                   "Random weights of the shape in this file instead of MODEL")
+      ->type_name("FILE");
+  command->add_option("--context", options->contexts, "Tokens of a sequence; prefill takes several")
+      ->delimiter(',')
+      ->check(CLI::Range(2, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--rows", options->rows, "ops: the last so many queries; 0 for all")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--pattern", options->patterns, "prefill: patterns to compare, as for eval")
+      ->capture_default_str();
+  command->add_option("--keep", options->keep, "search: where the projected search ends")
+      ->capture_default_str();
+  command->add_option("--sequences", options->sequences, "search with --synthetic: how many")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_flag("--whole", options->whole, "search: run all steps, not the first alone");
+  command->add_option("--repeat", options->repeat, "Runs whose median counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  add_common_options(*command, common);
+  return {command, {"kind"}, [options, &common] { return run_bench(*options, common); }};
+}
+
+}  // namespace indexcache

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the three benchmarks share: a model, real or synthetic, on a device.
+#pragma once
+
+#include "backend/backend.h"
+#include "calibration/token_set.h"
+#include "engine.h"
+#include "io/json.h"
+#include "model/weights.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+struct BenchOptions {
+  EngineOptions engine;  // model may be empty when `synthetic` is given
+  std::string kind;      // ops, prefill or search
+  std::string synthetic;
+  std::vector<std::int64_t> contexts = {32768};
+  std::int64_t rows = 0;  // 0: every row that selects
+  std::vector<std::string> patterns = {"full", "uniform:4"};
+  std::string keep = "1/8";
+  std::int64_t sequences = 1;
+  int repeat = 5;
+  bool whole = false;
+};
+
+// A model that can be timed.
+class BenchModel {
+ public:
+  explicit BenchModel(const BenchOptions& options);
+
+  const std::string& name() const { return name_; }
+  const ModelConfig& config() const { return *config_; }
+  Backend& backend() { return *backend_; }
+  WeightSource& weights() { return *weights_; }
+  Pattern baseline() const { return Pattern::from_full_layers(has_indexer_); }
+  // Everything that the weights leave.
+  EvaluatorOptions memory() const { return {backend_->memory_bytes() - weight_bytes_, true}; }
+  Pattern pattern(const std::string& spec) const;
+
+ private:
+  std::unique_ptr<Backend> backend_;
+  std::optional<Model> model_;
+  std::optional<ModelConfig> synthetic_config_;
+  const ModelConfig* config_ = nullptr;
+  std::unique_ptr<WeightSource> weights_;
+  std::int64_t weight_bytes_ = 0;
+  std::vector<bool> has_indexer_;
+  std::string name_;
+};
+
+// Seconds of the median of `repeat` runs of the device, after one that is not counted.
+double median_seconds(Backend& backend, int repeat, const std::function<void()>& body);
+// The same, split by stage.
+StageSeconds median_stages(Backend& backend, int repeat, const std::function<void()>& body);
+
+// Random token ids, the same for the same seed.
+TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::int64_t length);
+
+// Each prints a table unless `json`, and returns the document.
+Json bench_ops(BenchModel& model, const BenchOptions& options, bool json);
+Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json);
+Json bench_search(BenchModel& model, const BenchOptions& options, bool json);
+
+}  // namespace indexcache

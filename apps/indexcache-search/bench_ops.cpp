@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench ops: each operation at the model's shapes, against what this device is measured to reach.
+#include "bench.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+namespace indexcache {
+namespace {
+
+// The indexer's and the attention's rows: the last `rows` positions of one sequence.
+struct Place {
+  RowLayout rows, keys;
+  double pairs = 0;  // of queries and candidates
+};
+
+Place place_of(const ModelConfig& config, std::int64_t context, std::int64_t rows) {
+  Place place;
+  const std::int64_t selecting = std::max<std::int64_t>(context - config.index_topk, 1);
+  const std::int64_t count = rows == 0 ? selecting : std::min(rows, selecting);
+  place.rows.append(count, context - count);
+  place.keys.append(context, 0);
+  for (std::int64_t i = 0; i < count; ++i)
+    place.pairs += static_cast<double>(context - count + i + 1);
+  return place;
+}
+
+class OpsBench {
+ public:
+  OpsBench(BenchModel& model, const BenchOptions& options, bool json)
+      : c_(model.config()),
+        b_(model.backend()),
+        w_(model.weights().layer(model.config().layers - 1)),
+        lm_head_(model.weights().lm_head()),
+        repeat_(options.repeat),
+        json_(json) {}
+
+  void run(std::int64_t context, std::int64_t rows) {
+    context_ = context;
+    place_ = place_of(c_, context, rows);
+    ceilings();
+    products();
+    select();
+    attend();
+    rest();
+    overlap();
+  }
+
+  Json take() { return std::move(results_); }
+
+ private:
+  Tensor random(std::int64_t rows, std::int64_t cols, DType dtype) {
+    Tensor tensor = b_.allocate(rows, cols, dtype);
+    b_.fill_random(tensor, 1.0f, 0.0f, ++seed_);
+    return tensor;
+  }
+  Tensor activations(std::int64_t rows, std::int64_t cols) {
+    return random(rows, cols, b_.activation());
+  }
+
+  // flop and bytes of one run; either may be 0 where it says nothing.
+  void report(const std::string& name, const std::string& shape, double seconds, double flop,
+              double bytes, const std::string& unit = "", double unit_value = 0) {
+    const double tflops = flop / seconds * 1e-12, tbs = bytes / seconds * 1e-12;
+    Json result{{"name", name}, {"shape", shape}, {"milliseconds", seconds * 1e3}};
+    std::string line = fmt::format("  {:<18} {:<34} {:>10.3f} ms", name, shape, seconds * 1e3);
+    if (flop > 0) {
+      result["tflops"] = tflops;
+      line += fmt::format("  {:>6.1f} TFLOP/s", tflops);
+      if (tflops_ceiling_ > 0) {
+        result["share_of_ceiling"] = tflops / tflops_ceiling_;
+        line += fmt::format(" {:>4.0f} %", 100 * tflops / tflops_ceiling_);
+      }
+    } else if (bytes > 0) {
+      result["tb_per_s"] = tbs;
+      line += fmt::format("  {:>6.2f} TB/s   ", tbs);
+      if (tbs_ceiling_ > 0) {
+        result["share_of_ceiling"] = tbs / tbs_ceiling_;
+        line += fmt::format(" {:>4.0f} %", 100 * tbs / tbs_ceiling_);
+      }
+    }
+    if (!unit.empty()) {
+      result[unit] = unit_value;
+      line += fmt::format("  {:.2f} {}", unit_value, unit);
+    }
+    results_.push_back(result);
+    if (!json_) fmt::print("{}\n", line);
+    std::fflush(stdout);
+  }
+
+  double time(const std::function<void()>& body) { return median_seconds(b_, repeat_, body); }
+
+  // A large copy, counting bytes read and written; a large product in the engine's type.
+  void ceilings() {
+    RowLayout rows;
+    rows.append(1 << 18, 0);
+    const Tensor x = random(rows.total, 1024, DType::f32), y = random(rows.total, 1024, DType::f32);
+    const double copied = 2.0 * 4.0 * static_cast<double>(rows.total) * 1024;
+    const double copy = time([&] { b_.copy_rows(rows, x, rows, y); });
+    report("copy", "1 GiB", copy, 0, copied);
+    tbs_ceiling_ = copied / copy * 1e-12;
+    const double flop = product("product", 8192, 8192, 8192);
+    tflops_ceiling_ = flop;
+  }
+
+  // Returns TFLOP/s.
+  double product(const std::string& name, std::int64_t rows, std::int64_t in, std::int64_t out) {
+    RowLayout layout;
+    layout.append(rows, 0);
+    const Tensor x = activations(rows, in), w = activations(out, in), y = activations(rows, out);
+    const double seconds = time([&] { b_.linear(layout, x, w, y); });
+    const double flop =
+        2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
+    report(name, fmt::format("{} x {} -> {}", rows, in, out), seconds, flop, 0);
+    return flop / seconds * 1e-12;
+  }
+
+  void products() {
+    const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
+    product("q_b", rows, c_.q_lora_rank, c_.heads * c_.qk_head_dim());
+    product("o", rows, c_.heads * c_.v_head_dim, c_.hidden);
+    product("gate_up", rows, c_.hidden, 2 * c_.intermediate);
+    product("lm_head", std::min<std::int64_t>(rows, 4096), c_.hidden, c_.vocabulary);
+  }
+
+  // Logits and top-k of the rows, timed apart and together.
+  void select() {
+    const std::int64_t rows = place_.rows.total;
+    const Tensor q = random(rows, c_.index_heads * c_.index_head_dim, b_.index_activation());
+    const Tensor k = random(context_, c_.index_head_dim, b_.index_activation());
+    const Tensor weights = random(rows, c_.index_heads, DType::f32);
+    sets_ = b_.allocate(rows, c_.index_topk, DType::i32);
+    const auto body = [&] { b_.index_topk(place_.rows, q, weights, place_.keys, k, sets_); };
+    const StageSeconds stages = median_stages(b_, repeat_, body);
+    const double logits = stages[static_cast<std::size_t>(Stage::indexer_logits)];
+    const double top_k = stages[static_cast<std::size_t>(Stage::top_k)];
+    const double flop =
+        2.0 * place_.pairs * static_cast<double>(c_.index_heads * c_.index_head_dim);
+    const std::string shape = fmt::format("{} of {}, {} heads", rows, context_, c_.index_heads);
+    const auto per_pair = [&](double seconds) { return seconds / place_.pairs * 1e12; };
+    if (logits > 0) {
+      report("indexer logits", shape, logits, flop, 0, "ps/pair", per_pair(logits));
+      report("top-k", fmt::format("{} rows, k {}", rows, c_.index_topk), top_k, 0, 4 * place_.pairs,
+             "ps/pair", per_pair(top_k));
+    }
+    const double both = time(body);
+    report("logits + top-k", shape, both, flop, 0, "ps/pair", per_pair(both));
+  }
+
+  void attend() {
+    const std::int64_t rows = std::min<std::int64_t>(place_.rows.total, 8192);
+    const std::int64_t width = c_.latent_width();
+    RowLayout last;
+    last.append(rows, context_ - rows);
+    const Tensor q = activations(rows, c_.heads * width), keys = activations(context_, width);
+    const Tensor out = activations(rows, c_.heads * c_.kv_lora_rank);
+    const Tensor sets = sets_.row_range(place_.rows.total - rows, rows);
+    const double seconds = time([&] {
+      b_.sparse_attention(last, {q, c_.heads, width, width}, place_.keys, keys,
+                          keys.columns(0, c_.kv_lora_rank), sets, c_.softmax_scale(),
+                          {out, c_.heads, c_.kv_lora_rank, c_.kv_lora_rank});
+    });
+    const double flop = 2.0 * static_cast<double>(rows) *
+                        static_cast<double>(c_.index_topk * c_.heads * (width + c_.kv_lora_rank));
+    report("sparse attention",
+           fmt::format("{} rows, {} heads, k {}", rows, c_.heads, c_.index_topk), seconds, flop, 0);
+  }
+
+  void rest() {
+    const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
+    RowLayout layout;
+    layout.append(rows, 0);
+    const Tensor x = activations(rows, c_.hidden);
+    const Tensor residual = random(rows, c_.hidden, DType::f32);
+    const double element = static_cast<double>(size_of(b_.activation()));
+    const double norm = time([&] { b_.rms_norm(layout, residual, w_.input_norm, 1e-6f, x); });
+    report("rms_norm", fmt::format("{} x {}", rows, c_.hidden), norm, 0,
+           static_cast<double>(rows * c_.hidden) * (4 + element));
+    if (w_.moe) {
+      const Tensor logits = random(rows, c_.routed_experts, DType::f32);
+      const Routing routing = b_.route(layout, logits, w_.moe->correction_bias, c_.router);
+      const double route =
+          time([&] { b_.route(layout, logits, w_.moe->correction_bias, c_.router); });
+      report("route", fmt::format("{} of {} experts", c_.router.experts_used, c_.routed_experts),
+             route, 0, static_cast<double>(rows * c_.routed_experts) * 4);
+      const double experts =
+          time([&] { b_.experts(layout, x, routing, w_.moe->experts, residual); });
+      report("experts",
+             fmt::format("{} rows, {} x {}", rows, c_.router.experts_used, c_.moe_intermediate),
+             experts,
+             6.0 * static_cast<double>(rows * c_.router.experts_used) *
+                 static_cast<double>(c_.moe_intermediate * c_.hidden),
+             0);
+    }
+    const std::vector<std::int32_t> ids(static_cast<std::size_t>(rows), 1);
+    const Tensor targets = b_.upload(std::span<const std::int32_t>(ids), rows, 1);
+    const double loss = time([&] { b_.next_token_loss(layout, x, lm_head_, targets); });
+    report("next-token loss", fmt::format("{} rows, {} tokens", rows, c_.vocabulary), loss,
+           2.0 * static_cast<double>(rows) * static_cast<double>(c_.hidden * c_.vocabulary), 0);
+  }
+
+  void overlap() {
+    const std::int64_t rows = std::min<std::int64_t>(place_.rows.total, 2048);
+    RowLayout last;
+    last.append(rows, context_ - rows);
+    const Tensor sets = sets_.row_range(place_.rows.total - rows, rows);
+    const std::vector<Tensor> all(static_cast<std::size_t>(c_.layers), sets);
+    const std::vector<std::int64_t> ends = {context_};
+    const double seconds = time([&] { b_.overlap_counts(last, all, ends); });
+    report("overlap", fmt::format("{} layers, {} queries", c_.layers, rows), seconds, 0,
+           4.0 * static_cast<double>(rows * c_.layers * c_.index_topk), "us/query",
+           seconds / static_cast<double>(rows) * 1e6);
+  }
+
+  const ModelConfig& c_;
+  Backend& b_;
+  const LayerWeights& w_;
+  const Tensor& lm_head_;
+  int repeat_;
+  bool json_;
+  std::int64_t context_ = 0;
+  Place place_;
+  Tensor sets_;
+  std::uint64_t seed_ = 0;
+  double tflops_ceiling_ = 0, tbs_ceiling_ = 0;
+  Json results_ = Json::array();
+};
+
+}  // namespace
+
+Json bench_ops(BenchModel& model, const BenchOptions& options, bool json) {
+  OpsBench bench(model, options, json);
+  for (const std::int64_t context : options.contexts) {
+    if (!json) fmt::print("context {}\n", context);
+    bench.run(context, options.rows);
+  }
+  return bench.take();
+}
+
+}  // namespace indexcache

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench prefill: a whole forward pass of one sequence for some patterns, split by stage.
+#include "bench.h"
+#include "search/evaluator.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <numeric>
+
+namespace indexcache {
+namespace {
+
+struct Timing {
+  double seconds;  // without the loss, which a prefill does not compute
+  StageSeconds stages;
+};
+
+Timing time_pattern(BenchModel& model, const TokenSet& tokens, const Pattern& pattern, int repeat) {
+  Evaluator evaluator(model.config(), model.weights(), model.backend(), tokens, model.memory());
+  const auto body = [&] { evaluator.losses(std::span(&pattern, 1)); };
+  const double whole = median_seconds(model.backend(), repeat, body);
+  Timing timing{whole, median_stages(model.backend(), repeat, body)};
+  const double counted = std::accumulate(timing.stages.begin(), timing.stages.end(), 0.0);
+  double& other = timing.stages[static_cast<std::size_t>(Stage::other)];
+  other += std::max(whole - counted, 0.0);  // gaps between operations
+  timing.seconds -= timing.stages[static_cast<std::size_t>(Stage::loss)];
+  return timing;
+}
+
+}  // namespace
+
+Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
+  Json results = Json::array();
+  for (const std::int64_t context : options.contexts) {
+    const TokenSet tokens = random_tokens(model.config(), 1, context);
+    double first = 0;
+    if (!json) {
+      fmt::print("context {}\n  {:<14} {:>9} {:>7}", context, "pattern", "ms", "speed");
+      for (const std::string_view name : kStageNames) fmt::print(" {:>16}", name);
+      fmt::print("\n");
+    }
+    for (const std::string& spec : options.patterns) {
+      const Pattern pattern = model.pattern(spec);
+      const Timing timing = time_pattern(model, tokens, pattern, options.repeat);
+      if (first == 0) first = timing.seconds;
+      Json stages = Json::object();
+      for (std::size_t s = 0; s < kStages; ++s) {
+        stages[std::string(kStageNames[s])] = timing.stages[s] * 1e3;
+      }
+      results.push_back({{"context", context},
+                         {"pattern", pattern.text()},
+                         {"full_layers", pattern.full_count()},
+                         {"milliseconds", timing.seconds * 1e3},
+                         {"speed_up", first / timing.seconds},
+                         {"stage_milliseconds", stages}});
+      if (json) continue;
+      fmt::print("  {:<14} {:>9.1f} {:>6.2f}x", spec, timing.seconds * 1e3, first / timing.seconds);
+      for (std::size_t s = 0; s < kStages; ++s) fmt::print(" {:>16.1f}", timing.stages[s] * 1e3);
+      fmt::print("\n");
+      std::fflush(stdout);
+    }
+  }
+  return results;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench search: the time of greedy steps, and of the whole search that begins with them.
+#include "bench.h"
+#include "core/error.h"
+#include "pattern_spec.h"
+#include "search/greedy.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+
+namespace indexcache {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+TokenSet tokens_of(BenchModel& model, const BenchOptions& options) {
+  if (options.engine.calibration.empty()) {
+    return random_tokens(model.config(), options.sequences, options.contexts.front());
+  }
+  TokenSet tokens = read_tokens(options.engine.calibration);
+  check_tokens(tokens, token_limits(model.config()));
+  return tokens;
+}
+
+}  // namespace
+
+Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
+  const TokenSet tokens = tokens_of(model, options);
+  const Pattern baseline = model.baseline();
+  const std::size_t target = parse_keep(options.keep, baseline.layers());
+  if (target < 1 || target >= baseline.full_count()) {
+    throw UsageError({fmt::format("--keep {} leaves nothing to search", options.keep), "--keep",
+                      fmt::format("{} layers own an indexer", baseline.full_count()),
+                      "--keep 1/8"});
+  }
+  Evaluator evaluator(model.config(), model.weights(), model.backend(), tokens, model.memory());
+  evaluator.losses(std::span(&baseline, 1));  // what is done once: algorithms, layouts, memory
+
+  std::vector<double> step_seconds;
+  std::size_t candidates = 0;
+  auto last = Clock::now();
+  const std::size_t steps = baseline.full_count() - target;
+  const std::size_t timed = options.whole ? steps : 1;
+  const GreedyHooks hooks{[](std::size_t, const Pattern&) { return std::nullopt; },
+                          [&](std::size_t, const Step& step) {
+                            step_seconds.push_back(seconds_since(last));
+                            last = Clock::now();
+                            candidates += step.candidates.size();
+                          }};
+  const std::vector<bool> pinned(baseline.layers(), false);
+  const auto taken =
+      greedy_search(evaluator, baseline, pinned, baseline.full_count() - timed, hooks);
+  double total = 0;
+  for (const double seconds : step_seconds) total += seconds;
+  // A step has one candidate fewer than the one before it.
+  std::size_t all = 0;
+  for (std::size_t s = 0; s < steps; ++s) all += taken.front().candidates.size() - s;
+  const double projected = total / static_cast<double>(candidates) * static_cast<double>(all);
+  if (!json) {
+    fmt::print("  {} tokens in {} sequences; step 1: {} candidates in {:.3f} s\n", tokens.tokens(),
+               tokens.sequences.size(), taken.front().candidates.size(), step_seconds.front());
+    fmt::print("  {} steps to {} F layers: {:.3f} s {}\n", steps, target, projected,
+               options.whole ? "measured" : "projected");
+    if (options.whole) fmt::print("  {}\n", taken.back().pattern.text());
+  }
+  return {{"tokens", tokens.tokens()},
+          {"sequences", tokens.sequences.size()},
+          {"steps", steps},
+          {"step_seconds", step_seconds},
+          {"total_seconds", projected},
+          {"measured", options.whole},
+          {"pattern", taken.back().pattern.text()},
+          {"peak_bytes", model.backend().memory_use().peak_total}};
+}
+
+}  // namespace indexcache

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random weights of a model's shape, made on the device: speed can be measured without a
+// checkpoint.
+#pragma once
+
+#include "model/weights.h"
+
+#include <cstdint>
+#include <map>
+
+namespace indexcache {
+
+// Uniform numbers of variance 1 / fan-in, so that activations keep their size from layer to layer;
+// norm weights are 1. Every layer owns an indexer. With `share_layers` all dense layers are one set
+// of weights, and all layers with experts another: a model of any depth then fits.
+class SyntheticWeights : public WeightSource {
+ public:
+  SyntheticWeights(const ModelConfig& config, Backend& backend, bool share_layers);
+
+  const LayerWeights& layer(std::int64_t layer) override;
+  std::int64_t bytes() const { return bytes_; }
+
+ private:
+  Tensor matrix(std::int64_t rows, std::int64_t cols);
+  Tensor constant(std::int64_t cols, float value);
+  MlpWeights mlp(std::int64_t width);
+  MoeWeights moe();
+  LayerWeights make(bool with_experts);
+
+  const ModelConfig& config_;
+  Backend& backend_;
+  bool share_layers_;
+  std::uint64_t seed_ = 0;
+  std::int64_t bytes_ = 0;
+  std::map<std::int64_t, LayerWeights> layers_;  // by layer, or by kind where they are shared
+};
+
+}  // namespace indexcache
