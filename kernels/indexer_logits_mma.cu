@@ -1,57 +1,139 @@
 // SPDX-License-Identifier: Apache-2.0
-// bf16 and e4m3 scores with warp-level tensor cores. A block keeps the heads of a few queries in
-// shared memory and walks over tiles of 64 keys; keys are the M side (16 a warp), columns are the
-// heads of one query after the other, padded to 8. A column's weighted ReLU is added in registers
-// and the four lanes of a row at the end of each query. e4m3 is widened to bf16 on the way in.
+// bf16 and e4m3 scores with warp-level tensor cores. A block keeps the heads of some queries in
+// shared memory, up to 128 columns, and walks over tiles of 128 keys. Keys are the M side, 32 a
+// warp, and stay in registers while the warp goes through the columns; a column's weighted ReLU is
+// added in registers, and the lanes that share a row and a query at its end. Heads that divide 8
+// stand side by side in a group of 8 columns; other numbers are padded to one. e4m3 becomes
+// float16 on the way in, which is exact.
 #include "kernels/indexer_logits.h"
 #include "kernels/mma.cuh"
 
 namespace indexcache::kernels {
 namespace {
 
-constexpr int kKeys = 64;
+constexpr int kKeys = 128;  // of a tile
+constexpr int kColumns = 128;
 constexpr int kThreads = 128;
-constexpr int kPad = 8;  // bf16 elements: rows start 16 bytes apart in the banks
+constexpr int kPad = 8;  // elements of 16 bits: rows start 16 bytes apart in the banks
 
-// A tile of rows as bf16; rows without a source are zero.
+// 16-bit type that the tensor cores multiply.
 template <typename T>
-__device__ void load_rows(bf16* tile, int pitch, const T* source, std::int64_t stride, int rows,
-                          int valid, int width) {
-  for (int i = threadIdx.x; i < rows * width; i += kThreads) {
-    const int row = i / width, d = i % width;
-    tile[row * pitch + d] =
-        row < valid ? from_float<bf16>(to_float(source[row * stride + d])) : from_float<bf16>(0.0f);
+struct Wide {
+  using Type = bf16;
+};
+template <>
+struct Wide<__nv_fp8_e4m3> {
+  using Type = __half;
+};
+
+// Copies 8 elements, widened; their address is a multiple of 8 elements.
+__device__ void copy_eight(bf16* to, const bf16* from) {
+  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+}
+__device__ void copy_eight(__half* to, const __nv_fp8_e4m3* from) {
+  const uint2 bytes = *reinterpret_cast<const uint2*>(from);
+  const unsigned words[2] = {bytes.x, bytes.y};
+  __half2 pairs[4];
+  for (int i = 0; i < 4; ++i) {
+    const auto two = static_cast<__nv_fp8x2_storage_t>(words[i / 2] >> (i % 2 * 16));
+    pairs[i] = __half2(__nv_cvt_fp8x2_to_halfraw2(two, __NV_E4M3));
   }
+  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(pairs);
 }
 
+// How the heads of queries fill groups of 8 columns.
 struct Tiling {
-  int padded_heads;  // heads rounded up to 8
-  int queries;       // of a block
-  int pitch;         // elements of a row in shared memory
+  int stride;   // columns from one query to the next
+  int queries;  // of a block
+  int pitch;    // elements of a row in shared memory
 };
 
 __host__ __device__ Tiling tiling_of(const IndexerLogitsParams& p) {
-  const int padded = (p.heads + 7) / 8 * 8;
-  return {padded, padded >= 64 ? 1 : 64 / padded, p.width + kPad};
+  const bool side_by_side = p.heads == 1 || p.heads == 2 || p.heads == 4;
+  const int stride = side_by_side ? p.heads : (p.heads + 7) / 8 * 8;
+  return {stride, stride >= kColumns ? 1 : kColumns / stride, p.width + kPad};
 }
 
-// Adds the four lanes that share a row and writes the scores of one query and two keys.
-__device__ void store_scores(const IndexerLogitsParams& p, const KeySegment& segment, int query,
-                             int key, float low, float high) {
-  for (int offset = 1; offset < 4; offset *= 2) {
-    low += __shfl_xor_sync(kAllLanes, low, offset);
-    high += __shfl_xor_sync(kAllLanes, high, offset);
+// The queries' heads, one row a column; what has no source is zero.
+template <typename T, typename W>
+__device__ void load_columns(const IndexerLogitsParams& p, const Tiling& tiling, std::int64_t row,
+                             int queries, W* tile, float* weights) {
+  const int columns = (tiling.queries * tiling.stride + 7) / 8 * 8, chunks = p.width / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < columns * chunks; i += kThreads) {
+    const int column = i / chunks, d = i % chunks * 8;
+    const int query = column / tiling.stride, head = column % tiling.stride;
+    W* to = tile + column * tiling.pitch + d;
+    if (query < queries && head < p.heads) {
+      copy_eight(to,
+                 static_cast<const T*>(p.queries) + ((row + query) * p.heads + head) * p.width + d);
+    } else {
+      *reinterpret_cast<uint4*>(to) = uint4{};
+    }
   }
+  for (int column = static_cast<int>(threadIdx.x); column < columns; column += kThreads) {
+    const int query = column / tiling.stride, head = column % tiling.stride;
+    weights[column] =
+        query < queries && head < p.heads ? p.head_weights[(row + query) * p.heads + head] : 0.0f;
+  }
+}
+
+template <typename T, typename W>
+__device__ void load_keys(const T* keys, int width, int pitch, int valid, W* tile) {
+  const int chunks = width / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < kKeys * chunks; i += kThreads) {
+    const int row = i / chunks, d = i % chunks * 8;
+    W* to = tile + row * pitch + d;
+    if (row < valid) {
+      copy_eight(to, keys + static_cast<std::int64_t>(row) * width + d);
+    } else {
+      *reinterpret_cast<uint4*>(to) = uint4{};
+    }
+  }
+}
+
+// The sums of one query and the two keys of a lane, `key` and `key` + 8.
+__device__ void store(const IndexerLogitsParams& p, const KeySegment& segment, int query, int key,
+                      float low, float high) {
+  if (query >= segment.rows) return;
   const int position = segment.first_position + query;
-  if (threadIdx.x % 4 != 0 || query >= segment.rows) return;
   float* out = p.logits + (std::int64_t{segment.first_row} + query) * p.logits_stride;
   const float* scales = p.key_scales == nullptr ? nullptr : p.key_scales + segment.key_base;
   if (key <= position) out[key] = scales == nullptr ? low : low * scales[key];
   if (key + 8 <= position) out[key + 8] = scales == nullptr ? high : high * scales[key + 8];
 }
 
-template <typename T>
+// Sums over the heads of finished columns, for 16 keys. `sums` collects them where a query is wider
+// than a group of 8; where a group holds several queries, each is finished at once.
+__device__ void add_group(const IndexerLogitsParams& p, const KeySegment& segment,
+                          const Tiling& tiling, int first_query, int key, int group,
+                          const float* weights, const float (&d)[4], float (&sums)[2]) {
+  const int quad = static_cast<int>(threadIdx.x) % 4;
+  const float2 w = *reinterpret_cast<const float2*>(weights + group + 2 * quad);
+  const float first[2] = {w.x * fmaxf(d[0], 0.0f), w.x * fmaxf(d[2], 0.0f)};
+  const float second[2] = {w.y * fmaxf(d[1], 0.0f), w.y * fmaxf(d[3], 0.0f)};
+  if (tiling.stride == 1) {
+    const int query = first_query + group + 2 * quad;
+    store(p, segment, query, key, first[0], first[1]);
+    store(p, segment, query + 1, key, second[0], second[1]);
+    return;
+  }
+  for (int i = 0; i < 2; ++i) sums[i] += first[i] + second[i];
+  const int end = group + 8;
+  if (tiling.stride > 8 && end % tiling.stride != 0) return;
+  const int lanes = tiling.stride >= 8 ? 4 : tiling.stride / 2;  // that share a query
+  for (int offset = 1; offset < lanes; offset *= 2) {
+    for (float& sum : sums) sum += __shfl_xor_sync(kAllLanes, sum, offset);
+  }
+  if (quad % lanes == 0) {
+    const int query = first_query + (end - 8 + 2 * quad) / tiling.stride;
+    store(p, segment, query, key, sums[0], sums[1]);
+  }
+  sums[0] = sums[1] = 0;
+}
+
+template <typename T, int Steps>
 __global__ void __launch_bounds__(kThreads) logits_mma_kernel(IndexerLogitsParams p) {
+  using W = typename Wide<T>::Type;
   extern __shared__ __align__(16) char memory[];
   const Tiling tiling = tiling_of(p);
   const KeySegment segment = p.segments[blockIdx.z];
@@ -59,59 +141,64 @@ __global__ void __launch_bounds__(kThreads) logits_mma_kernel(IndexerLogitsParam
   const int queries = min(tiling.queries, segment.rows - first_query);
   if (queries <= 0) return;
   const int keys = segment.first_position + first_query + queries;
-  bf16* q_tile = reinterpret_cast<bf16*>(memory);
-  bf16* k_tile = q_tile + tiling.queries * tiling.padded_heads * tiling.pitch;
-  float* weights = reinterpret_cast<float*>(k_tile + kKeys * tiling.pitch);
-  const std::int64_t row = segment.first_row + first_query;
-  for (int q = 0; q < tiling.queries; ++q) {
-    load_rows(q_tile + q * tiling.padded_heads * tiling.pitch, tiling.pitch,
-              static_cast<const T*>(p.queries) + (row + q) * p.heads * p.width, p.width,
-              tiling.padded_heads, q < queries ? p.heads : 0, p.width);
-    for (int h = threadIdx.x; h < tiling.padded_heads; h += kThreads) {
-      weights[q * tiling.padded_heads + h] =
-          q < queries && h < p.heads ? p.head_weights[(row + q) * p.heads + h] : 0.0f;
-    }
-  }
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int tiles = static_cast<int>(ceil_div(keys, kKeys));
-  for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += static_cast<int>(gridDim.x)) {
-    const int first_key = tile * kKeys;
+  const int columns = (queries * tiling.stride + 7) / 8 * 8;
+  W* k_tile = reinterpret_cast<W*>(memory);
+  W* q_tile = k_tile + kKeys * tiling.pitch;
+  float* weights = reinterpret_cast<float*>(q_tile + (tiling.queries * tiling.stride + 7) / 8 * 8 *
+                                                         tiling.pitch);
+  load_columns<T>(p, tiling, segment.first_row + first_query, queries, q_tile, weights);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  // Rows 0-15 along k, then the next 8 of k; columns 0-7 along four times 8 of k.
+  const std::uint32_t k_address =
+      shared_address(k_tile + (warp * 32 + lane % 16) * tiling.pitch + lane / 16 * 8);
+  const std::uint32_t q_address = shared_address(q_tile + lane % 8 * tiling.pitch + lane / 8 * 8);
+  for (int first = static_cast<int>(blockIdx.x) * kKeys; first < keys;
+       first += static_cast<int>(gridDim.x) * kKeys) {
     __syncthreads();
-    load_rows(
-        k_tile, tiling.pitch,
-        static_cast<const T*>(p.keys) + (std::int64_t{segment.key_base} + first_key) * p.width,
-        p.width, kKeys, keys - first_key, p.width);
+    load_keys(static_cast<const T*>(p.keys) + (std::int64_t{segment.key_base} + first) * p.width,
+              p.width, tiling.pitch, keys - first, k_tile);
     __syncthreads();
-    const std::uint32_t a_address =
-        shared_address(k_tile + (warp * 16 + lane % 16) * tiling.pitch + lane / 16 * 8);
-    for (int q = 0; q < queries; ++q) {
-      float low = 0, high = 0;
-      for (int h = 0; h < tiling.padded_heads; h += 8) {
-        const bf16* b = q_tile + (q * tiling.padded_heads + h + lane / 4) * tiling.pitch;
-        float d[4] = {};
-        for (int k = 0; k < p.width; k += 16) {
-          std::uint32_t a[4];
-          load_matrices(a, a_address + static_cast<std::uint32_t>(k * sizeof(bf16)));
-          const auto* pair = reinterpret_cast<const std::uint32_t*>(b + k) + lane % 4;
-          mma_bf16(d, a, pair[0], pair[4]);
-        }
-        const float* w = weights + q * tiling.padded_heads + h + 2 * (lane % 4);
-        low = fmaf(w[1], fmaxf(d[1], 0.0f), fmaf(w[0], fmaxf(d[0], 0.0f), low));
-        high = fmaf(w[1], fmaxf(d[3], 0.0f), fmaf(w[0], fmaxf(d[2], 0.0f), high));
+    std::uint32_t a[2][Steps][4];
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+#pragma unroll
+      for (int s = 0; s < Steps; ++s) {
+        if (16 * s >= p.width) break;
+        load_matrices(a[m][s],
+                      k_address + static_cast<std::uint32_t>((m * 16 * tiling.pitch + 16 * s) * 2));
       }
-      store_scores(p, segment, first_query + q, first_key + warp * 16 + lane / 4, low, high);
+    }
+    float sums[2][2] = {};
+    for (int group = 0; group < columns; group += 8) {
+      float d[2][4] = {};
+#pragma unroll
+      for (int s = 0; s < Steps; s += 2) {
+        if (16 * s >= p.width) break;
+        std::uint32_t b[4];  // the last two are not used where the width ends between
+        load_matrices(b,
+                      q_address + static_cast<std::uint32_t>((group * tiling.pitch + 16 * s) * 2));
+        for (int m = 0; m < 2; ++m) mma(d[m], a[m][s], b[0], b[1], W{});
+        if (16 * (s + 1) >= p.width) break;
+        for (int m = 0; m < 2; ++m) mma(d[m], a[m][s + 1], b[2], b[3], W{});
+      }
+      for (int m = 0; m < 2; ++m) {
+        add_group(p, segment, tiling, first_query, first + warp * 32 + m * 16 + lane / 4, group,
+                  weights, d[m], sums[m]);
+      }
     }
   }
 }
 
-template <typename T>
+template <typename T, int Steps>
 cudaError_t launch(const IndexerLogitsParams& p, cudaStream_t stream) {
   const Tiling tiling = tiling_of(p);
-  const std::size_t columns = static_cast<std::size_t>(tiling.queries * tiling.padded_heads);
+  const std::size_t columns =
+      static_cast<std::size_t>((tiling.queries * tiling.stride + 7) / 8 * 8);
+  // A group's last load may reach past its row by the width of a pair of steps.
   const std::size_t bytes =
-      (columns + kKeys) * static_cast<std::size_t>(tiling.pitch) * sizeof(bf16) +
-      columns * sizeof(float);
-  const auto kernel = logits_mma_kernel<T>;
+      (columns + kKeys) * static_cast<std::size_t>(tiling.pitch) * 2 + columns * sizeof(float) + 64;
+  const auto kernel = logits_mma_kernel<T, Steps>;
   const cudaError_t status = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (status != cudaSuccess) return status;
@@ -123,10 +210,17 @@ cudaError_t launch(const IndexerLogitsParams& p, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
+template <typename T>
+cudaError_t launch(const IndexerLogitsParams& p, cudaStream_t stream) {
+  return p.width <= 64 ? launch<T, 4>(p, stream) : launch<T, 8>(p, stream);
+}
+
 }  // namespace
 
 cudaError_t indexer_logits_mma(const IndexerLogitsParams& params, cudaStream_t stream) {
-  if (params.width % 16 != 0 || params.heads <= 0) return cudaErrorInvalidValue;
+  if (params.width % 16 != 0 || params.width > 128 || params.heads <= 0) {
+    return cudaErrorInvalidValue;
+  }
   if (params.type == Type::bf16) return launch<bf16>(params, stream);
   if (params.type == Type::e4m3) return launch<__nv_fp8_e4m3>(params, stream);
   return cudaErrorInvalidValue;

@@ -33,6 +33,16 @@ struct Buffers {
   int pitch;
 };
 
+// Four neighbours at an address of whole fours.
+__device__ float4 load_four(const float* source) {
+  return *reinterpret_cast<const float4*>(source);
+}
+__device__ float4 load_four(const bf16* source) {
+  const uint2 bits = *reinterpret_cast<const uint2*>(source);
+  return {__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u),
+          __uint_as_float(bits.y << 16), __uint_as_float(bits.y & 0xffff0000u)};
+}
+
 template <typename T, int Keys>
 __device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared, std::int64_t row,
                           const RowPlace& place, int first, int count) {
@@ -43,9 +53,8 @@ __device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared,
     if (first + key < count) {
       const int position =
           p.sets == nullptr ? first + key : p.sets[row * p.sets_stride + first + key];
-      const T* source = static_cast<const T*>(p.keys) +
-                        (std::int64_t{place.key_base} + position) * p.key_stride + d;
-      four = {to_float(source[0]), to_float(source[1]), to_float(source[2]), to_float(source[3])};
+      four = load_four(static_cast<const T*>(p.keys) +
+                       (std::int64_t{place.key_base} + position) * p.key_stride + d);
     }
     *reinterpret_cast<float4*>(shared.keys + key * shared.pitch + d) = four;
   }
@@ -200,8 +209,8 @@ cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t sparse_attention_general(const SparseAttentionParams& params, cudaStream_t stream) {
-  if (params.key_width % 4 != 0 || params.key_width > 576 || params.value_width > 512 ||
-      params.value_width > params.key_width) {
+  if (params.key_width % 4 != 0 || params.key_stride % 4 != 0 || params.key_width > 576 ||
+      params.value_width > 512 || params.value_width > params.key_width) {
     return cudaErrorInvalidValue;
   }
   return with_float_type(params.type, [&](auto type) {
@@ -214,6 +223,7 @@ cudaError_t sparse_attention_general(const SparseAttentionParams& params, cudaSt
 cudaError_t sparse_attention(const SparseAttentionParams& params, cudaStream_t stream) {
   if (params.rows == 0 || params.heads == 0) return cudaSuccess;
   if (sparse_attention_sm90_applies(params)) return sparse_attention_sm90(params, stream);
+  if (sparse_attention_mma_applies(params)) return sparse_attention_mma(params, stream);
   return sparse_attention_general(params, stream);
 }
 

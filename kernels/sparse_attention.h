@@ -7,6 +7,7 @@
 //
 //   bf16, keys of 512 + 64 and values of 512 on Hopper   sparse_attention_sm90.cu: wgmma; the
 //        probabilities are rounded to bf16
+//   bf16, widths of whole sixteens   sparse_attention_mma.cu: warp-level tensor cores, likewise
 //   else  sparse_attention.cu: CUDA cores, float32 throughout
 #pragma once
 
@@ -18,8 +19,8 @@ struct SparseAttentionParams {
   const void* queries;  // type [rows, heads, key_width]
   Type type;            // f32 or bf16, of queries, keys and out
   std::int64_t query_stride, query_head_stride;
-  const void* keys;  // type [key rows, key_width]
-  std::int64_t key_stride;
+  const void* keys;          // type [key rows, key_width], 16-byte aligned
+  std::int64_t key_stride;   // a multiple of 4
   const std::int32_t* sets;  // [rows, k] positions, or null
   std::int64_t sets_stride;
   int k;
@@ -37,6 +38,8 @@ cudaError_t sparse_attention(const SparseAttentionParams& params, cudaStream_t s
 
 // The kernels by themselves, for tests and benchmarks.
 cudaError_t sparse_attention_general(const SparseAttentionParams& params, cudaStream_t stream);
+bool sparse_attention_mma_applies(const SparseAttentionParams& params);
+cudaError_t sparse_attention_mma(const SparseAttentionParams& params, cudaStream_t stream);
 bool sparse_attention_sm90_applies(const SparseAttentionParams& params);
 cudaError_t sparse_attention_sm90(const SparseAttentionParams& params, cudaStream_t stream);
 

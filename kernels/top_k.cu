@@ -22,7 +22,8 @@ struct RowSource {
   __device__ int load(int i, std::uint32_t keys[4], int indices[4]) const {
     const int n = max(0, min(4, count - i));
     float values[4] = {};
-    if (n == 4) {
+    // Not `n == 4`: ptxas 13.0 takes that from the clamp's own predicate, which also holds at 0.
+    if (i + 4 <= count) {
       const float4 four = *reinterpret_cast<const float4*>(scores + i);
       values[0] = four.x, values[1] = four.y, values[2] = four.z, values[3] = four.w;
     } else {
@@ -51,9 +52,16 @@ struct ListSource {
   }
 };
 
+// Bins are read by runs of kBins / Threads neighbours a thread: a gap after each run keeps the
+// threads of a warp in different banks.
+template <int Threads>
+__device__ int slot_of(int bin) {
+  return bin + bin / (kBins / Threads);
+}
+
 template <int Threads, int Capacity>
 struct Shared {
-  std::uint32_t histogram[kBins];
+  std::uint32_t histogram[kBins + Threads];
   std::uint32_t keys[Capacity];
   int indices[Capacity];
   unsigned totals[2][kWarp];
@@ -88,7 +96,8 @@ __device__ unsigned block_scan(unsigned value, unsigned (*totals)[kWarp], int ro
 template <int Threads, int Capacity, typename Source>
 __device__ void count_digits(Shared<Threads, Capacity>& shared, const Source& source,
                              std::uint32_t prefix, int known, int bits) {
-  for (int b = threadIdx.x; b < (1 << bits); b += Threads) shared.histogram[b] = 0;
+  for (int b = threadIdx.x; b < (1 << bits); b += Threads)
+    shared.histogram[slot_of<Threads>(b)] = 0;
   __syncthreads();
   const int shift = 32 - known - bits;
   const std::uint32_t mask = (1u << bits) - 1;
@@ -105,9 +114,11 @@ __device__ void count_digits(Shared<Threads, Capacity>& shared, const Source& so
       int same = 0;
       __match_all_sync(kAllLanes, digit, &same);
       if (same != 0) {  // a plateau: one addition for the warp instead of 32 that collide
-        if (threadIdx.x % kWarp == 0 && counts) atomicAdd(&shared.histogram[digit], kWarp);
+        if (threadIdx.x % kWarp == 0 && counts) {
+          atomicAdd(&shared.histogram[slot_of<Threads>(static_cast<int>(digit))], kWarp);
+        }
       } else if (counts) {
-        atomicAdd(&shared.histogram[digit], 1);
+        atomicAdd(&shared.histogram[slot_of<Threads>(static_cast<int>(digit))], 1);
       }
     }
   }
@@ -121,13 +132,14 @@ __device__ void pick_digit(Shared<Threads, Capacity>& shared, int bits, int want
   const int each = bins / Threads > 0 ? bins / Threads : 1;
   const int last = bins - 1 - static_cast<int>(threadIdx.x) * each;  // from the highest bin down
   unsigned sum = 0;
-  for (int j = 0; j < each; ++j) sum += last - j >= 0 ? shared.histogram[last - j] : 0;
+  for (int j = 0; j < each; ++j)
+    sum += last - j >= 0 ? shared.histogram[slot_of<Threads>(last - j)] : 0;
   unsigned total = 0;
   unsigned above = block_scan<Threads>(sum, shared.totals, 0, total);
   const auto rank = static_cast<unsigned>(wanted);
   if (above < rank && rank <= above + sum) {
     for (int j = 0; j < each; ++j) {
-      const unsigned inside = shared.histogram[last - j];
+      const unsigned inside = shared.histogram[slot_of<Threads>(last - j)];
       if (rank <= above + inside) {
         shared.digit = last - j;
         shared.above = static_cast<int>(above);

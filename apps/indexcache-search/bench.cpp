@@ -209,7 +209,9 @@ Command add_bench(CLI::App& app, CommonOptions& common) {
       ->capture_default_str();
   command->add_option("--keep", options->keep, "search: where the projected search ends")
       ->capture_default_str();
-  command->add_option("--sequences", options->sequences, "search with --synthetic: how many")
+  command
+      ->add_option("--sequences", options->sequences,
+                   "Sequences of a prefill, or of a search without --calibration")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command->add_flag("--whole", options->whole, "search: run all steps, not the first alone");

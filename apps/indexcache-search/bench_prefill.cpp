@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench prefill: a whole forward pass of one sequence for some patterns, split by stage.
+// bench prefill: a whole forward pass for some patterns, split by stage.
 #include "bench.h"
 #include "search/evaluator.h"
 
@@ -33,7 +33,7 @@ Timing time_pattern(BenchModel& model, const TokenSet& tokens, const Pattern& pa
 Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
   Json results = Json::array();
   for (const std::int64_t context : options.contexts) {
-    const TokenSet tokens = random_tokens(model.config(), 1, context);
+    const TokenSet tokens = random_tokens(model.config(), options.sequences, context);
     double first = 0;
     if (!json) {
       fmt::print("context {}\n  {:<14} {:>9} {:>7}", context, "pattern", "ms", "speed");

@@ -13,12 +13,14 @@ struct Shape {
 
 // Weights of some experts, and a routing that leaves one of them without rows.
 struct Case {
-  std::int64_t hidden = 40, width = 24, experts = 6, used = 2;
+  std::int64_t hidden, width;
+  std::int64_t experts = 6, used = 2;
   RowLayout rows = ragged_rows();
   std::vector<std::int32_t> chosen;
   std::vector<float> shares;
 
-  Case() {
+  Case(std::int64_t hidden_width, std::int64_t expert_width)
+      : hidden(hidden_width), width(expert_width) {
     for (std::int32_t r = 0; r < rows.total; ++r) {
       chosen.insert(chosen.end(), {r % 3, 4});  // experts 3 and 5 get none
       shares.insert(shares.end(), {0.25f, 1.5f});
@@ -74,10 +76,14 @@ TEST_CASE("GPU experts and the gated MLP add to the residual, the same on every 
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     Gpu gpu(precision);
     CpuBackend cpu;
-    const Case c;
-    INFO(name_of(precision));
-    const auto actual = gpu.backend.download(c.run(gpu, gpu.backend));
-    CHECK_CLOSE(actual, cpu.download(c.run(gpu, cpu)), gpu.tolerance(1e-5));
-    CHECK(gpu.backend.download(c.run(gpu, gpu.backend)) == actual);
+    // One launch for all experts, one for each (larger, or of a width that is no whole sixteenth).
+    for (const auto& [hidden, width] :
+         {std::pair{40, 24}, {256, 48}, {64, 136}, {8, 8}, {512, 264}, {36, 20}, {44, 13}}) {
+      const Case c(hidden, width);
+      INFO(name_of(precision) << " " << hidden << " x " << width);
+      const auto actual = gpu.backend.download(c.run(gpu, gpu.backend));
+      CHECK_CLOSE(actual, cpu.download(c.run(gpu, cpu)), gpu.tolerance(1e-5));
+      CHECK(gpu.backend.download(c.run(gpu, gpu.backend)) == actual);
+    }
   }
 }

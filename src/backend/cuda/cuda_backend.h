@@ -87,6 +87,8 @@ class CudaBackend : public Backend {
   IndexOperand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
   void run_experts(const Tensor& x, const std::vector<Tensor>& weights,
                    const std::vector<std::int32_t>& counts, const Tensor& out);
+  void run_grouped_experts(const Tensor& x, const std::vector<Tensor>& weights,
+                           const Tensor& counts, const Tensor& out);
   std::vector<std::int32_t> expert_counts(const Tensor& counts);
 
   CudaOptions options_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Routing and the routed experts: rows grouped by expert, a product an expert, rows put back.
 #include "backend/cuda/cuda_backend.h"
+#include "kernels/expert_gemm.h"
 #include "kernels/permute.h"
 #include "kernels/route.h"
 
@@ -10,6 +11,23 @@ namespace indexcache {
 
 using cuda::kernel_type;
 using cuda::StageClock;
+
+namespace {
+
+// Elements of an expert's matrix below which one launch for all experts beats one for each.
+constexpr std::int64_t kSmallExpert = std::int64_t{512} * 512;
+
+// Decided by the shape of the experts alone, so that a row has the same bits in any batch.
+bool grouped(const ExpertWeights& weights) {
+  const Tensor& gate_up = weights.gate_up.front();
+  const Tensor& down = weights.down.front();
+  const std::int64_t whole = 16 / static_cast<std::int64_t>(size_of(down.dtype()));
+  return weights.down.size() <= kernels::kMostGroupedExperts &&
+         gate_up.rows() * gate_up.cols() <= kSmallExpert && down.cols() % whole == 0 &&
+         gate_up.cols() % whole == 0;
+}
+
+}  // namespace
 
 Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                            const RouterRule& rule) {
@@ -66,6 +84,21 @@ void CudaBackend::run_experts(const Tensor& x, const std::vector<Tensor>& weight
   }
 }
 
+void CudaBackend::run_grouped_experts(const Tensor& x, const std::vector<Tensor>& weights,
+                                      const Tensor& counts, const Tensor& out) {
+  kernels::ExpertGemmParams params{.x = x.data<void>(),
+                                   .weights = {},
+                                   .out = out.data<void>(),
+                                   .type = kernel_type(x.dtype()),
+                                   .counts = counts.data<std::int32_t>(),
+                                   .experts = static_cast<int>(weights.size()),
+                                   .slots = x.rows(),
+                                   .cols = static_cast<int>(out.cols()),
+                                   .depth = static_cast<int>(x.cols())};
+  for (std::size_t e = 0; e < weights.size(); ++e) params.weights[e] = weights[e].data<void>();
+  INDEXCACHE_CUDA(kernels::expert_gemm(params, stream_.get()));
+}
+
 void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
                           const ExpertWeights& weights, const Tensor& out) {
   if (rows.total == 0) return;
@@ -93,14 +126,24 @@ void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing&
                                    .slots = slots,
                                    .width = x.cols()},
                                   stream_.get()));
-  const std::vector<std::int32_t> sizes = expert_counts(counts);
+  const bool one_launch = grouped(weights);
+  std::vector<std::int32_t> sizes;
+  if (!one_launch) sizes = expert_counts(counts);
+  const auto multiply_all = [&](const Tensor& in, const std::vector<Tensor>& matrices,
+                                const Tensor& result) {
+    if (one_launch) {
+      run_grouped_experts(in, matrices, counts, result);
+    } else {
+      run_experts(in, matrices, sizes, result);
+    }
+  };
   const std::int64_t width = weights.down.front().cols();
   const Tensor both = allocate(slots, 2 * width, x.dtype());
-  run_experts(gathered, weights.gate_up, sizes, both);
+  multiply_all(gathered, weights.gate_up, both);
   const Tensor middle = allocate(slots, width, x.dtype());
   swiglu(both, middle);
   const Tensor results = allocate(slots, x.cols(), x.dtype());
-  run_experts(middle, weights.down, sizes, results);
+  multiply_all(middle, weights.down, results);
   INDEXCACHE_CUDA(kernels::combine({.y = results.data<void>(),
                                     .type = kernel_type(results.dtype()),
                                     .slot_of = slot_of.data<std::int32_t>(),
