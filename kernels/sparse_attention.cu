@@ -3,7 +3,7 @@
 // the selected rows with a running softmax. Scores: a thread holds one key and four heads, so that
 // a value of the key is read once for four products. Values: a thread holds columns and all heads
 // of the group.
-#include "kernels/common.cuh"
+#include "kernels/mma.cuh"
 #include "kernels/sparse_attention.h"
 
 namespace indexcache::kernels {
@@ -19,7 +19,7 @@ struct Plan {
   static int key_pitch(int width) { return width + 4; }
   static std::size_t bytes(int width) {
     return static_cast<std::size_t>(Keys * key_pitch(width) + kHeads * width + kHeads * Keys +
-                                    3 * kHeads) *
+                                    3 * kHeads + Keys) *
            sizeof(float);
   }
 };
@@ -30,34 +30,44 @@ struct Buffers {
   float* queries;              // [kHeads, width], times the scale
   float* scores;               // [Keys, kHeads]
   float *peak, *sum, *shrink;  // [kHeads]
+  int* positions;              // [Keys] of the tile, -1 where there is no key
   int pitch;
 };
 
-// Four neighbours at an address of whole fours.
-__device__ float4 load_four(const float* source) {
-  return *reinterpret_cast<const float4*>(source);
+// Four neighbours, from an address of whole fours to shared memory; zeros where there is no source.
+// float32 goes asynchronously, so that a thread has all of its rows under way at once.
+__device__ void load_four(float* to, const float* from, bool present) {
+  copy_async(shared_address(to), from, present);
 }
-__device__ float4 load_four(const bf16* source) {
-  const uint2 bits = *reinterpret_cast<const uint2*>(source);
-  return {__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u),
-          __uint_as_float(bits.y << 16), __uint_as_float(bits.y & 0xffff0000u)};
+__device__ void load_four(float* to, const bf16* from, bool present) {
+  uint2 bits = {};
+  if (present) bits = *reinterpret_cast<const uint2*>(from);
+  *reinterpret_cast<float4*>(to) = {
+      __uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u),
+      __uint_as_float(bits.y << 16), __uint_as_float(bits.y & 0xffff0000u)};
 }
 
 template <typename T, int Keys>
 __device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared, std::int64_t row,
                           const RowPlace& place, int first, int count) {
   const int quads = p.key_width / 4;
+  for (int key = static_cast<int>(threadIdx.x); key < Keys; key += kThreads) {
+    const bool present = first + key < count;
+    shared.positions[key] = !present            ? -1
+                            : p.sets == nullptr ? first + key
+                                                : p.sets[row * p.sets_stride + first + key];
+  }
+  __syncthreads();
+#pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < Keys * quads; i += kThreads) {
     const int key = i / quads, d = i % quads * 4;
-    float4 four = {};
-    if (first + key < count) {
-      const int position =
-          p.sets == nullptr ? first + key : p.sets[row * p.sets_stride + first + key];
-      four = load_four(static_cast<const T*>(p.keys) +
-                       (std::int64_t{place.key_base} + position) * p.key_stride + d);
-    }
-    *reinterpret_cast<float4*>(shared.keys + key * shared.pitch + d) = four;
+    const int position = shared.positions[key];
+    const std::int64_t from = std::int64_t{place.key_base} + max(position, 0);
+    load_four(shared.keys + key * shared.pitch + d,
+              static_cast<const T*>(p.keys) + from * p.key_stride + d, position >= 0);
   }
+  copy_async_commit();
+  copy_async_wait<0>();
 }
 
 // scores[key, head] of this thread's key and heads; keys that are not there get -inf.
@@ -153,6 +163,7 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(SparseAttentionPara
   shared.peak = shared.scores + Keys * kHeads;
   shared.sum = shared.peak + kHeads;
   shared.shrink = shared.sum + kHeads;
+  shared.positions = reinterpret_cast<int*>(shared.shrink + kHeads);
 
   const std::int64_t row = blockIdx.x;
   const int first_head = static_cast<int>(blockIdx.y) * kHeads;

@@ -56,6 +56,10 @@ class Engine {
 
   Backend& backend() { return *backend_; }
 
+  // Whether memory is planned and counted: on a GPU.
+  bool counts_memory() const { return on_gpu_; }
+  std::int64_t weight_bytes() const { return weights_.bytes(); }
+
   // `stage` names what is being done, for the progress line.
   Evaluator evaluator(const TokenSet& tokens, Progress& progress, std::string stage);
 

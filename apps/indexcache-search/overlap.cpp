@@ -30,6 +30,7 @@ Json overlap_document(const Overlap& overlap, double loss, const std::string& ou
                 {"baseline_loss", loss},
                 {"overlap", Json::array()},
                 {"adjacent", overlap.adjacent()},
+                {"query_step", overlap.query_step},
                 {"blocks", Json::array()},
                 {"by_position", Json::array()},
                 {"files", {output + "/overlap.h5", output + "/heatmap.png"}}};

@@ -63,6 +63,13 @@ class Run {
     search(record);
     verify(record);
     if (data_.holdout) hold_out(record);
+    if (engine_.counts_memory()) {
+      record.planned_bytes = engine_.weight_bytes() + planned_bytes_;
+      record.peak_bytes = engine_.backend().memory_use().peak_total;
+      progress_.note(fmt::format("GPU memory: {:.2f} GiB planned, {:.2f} GiB at the peak",
+                                 static_cast<double>(record.planned_bytes) / 0x1p30,
+                                 static_cast<double>(record.peak_bytes) / 0x1p30));
+    }
     return {std::move(record), std::move(overlap_)};
   }
 
@@ -82,6 +89,7 @@ class Run {
                             "continue where it began, another --output, or --restart"});
     }
     overlap_ = std::move(pass.overlap);
+    count_memory(evaluator);
     record.baseline_loss = evaluator.mean(pass.losses);
     record.baseline_losses = std::move(pass.losses);
     progress_.note(fmt::format("all-Full loss {}", loss_text(record.baseline_loss)));
@@ -113,7 +121,19 @@ class Run {
                                   journal_.record(index, step);
                                   tell(index, step, time_left.after(step, steps - index - 1));
                                 }};
+    if (engine_.counts_memory()) tell_plan(evaluator, record.baseline);
     record.steps = greedy_search(evaluator, record.baseline, pinned_, target, hooks);
+    count_memory(evaluator);
+  }
+
+  // What the largest sweep, that of the first step, will take.
+  void tell_plan(const Evaluator& evaluator, const Pattern& baseline) {
+    const SweepPlan plan = evaluator.plan(removable_layers(baseline, pinned_).size());
+    const auto gib = [](std::int64_t bytes) { return static_cast<double>(bytes) / 0x1p30; };
+    progress_.note(fmt::format(
+        "GPU memory: {:.2f} GiB of weights, {:.2f} GiB for a sweep of {} patterns in {} wave{}",
+        gib(engine_.weight_bytes()), gib(plan.total()), plan.patterns, plan.waves.size(),
+        plan.waves.size() == 1 ? "" : "s"));
   }
 
   // Every chosen pattern again, alone: no shared prefix, no batch, the same bits.
@@ -147,6 +167,7 @@ class Run {
           uniform_of_size(model_.has_indexer, target.calibration.pattern.full_count()));
     }
     const auto losses = evaluator.losses(patterns);
+    count_memory(evaluator);
     const auto measured = [&](std::size_t p) {
       return Measured{patterns[p], evaluator.mean(losses[p]), losses[p],
                       paired_difference(losses[p], losses[0], evaluator.weights())};
@@ -158,6 +179,10 @@ class Run {
     }
   }
 
+  void count_memory(const Evaluator& evaluator) {
+    planned_bytes_ = std::max(planned_bytes_, evaluator.planned_bytes());
+  }
+
   const Model& model_;
   const std::vector<bool>& pinned_;
   const std::vector<Request>& targets_;
@@ -166,6 +191,7 @@ class Run {
   Progress& progress_;
   Engine engine_;
   Overlap overlap_;
+  std::int64_t planned_bytes_ = 0;
 };
 
 }  // namespace

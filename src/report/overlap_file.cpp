@@ -29,6 +29,7 @@ void write_overlap(const std::filesystem::path& path, const Overlap& overlap,
     file.attribute("model_config_sha256", model.config_sha256);
     file.attribute("tokens_sha256", tokens.sha256);
     file.attribute("index_topk", fmt::format("{}", overlap.index_topk));
+    file.attribute("query_step", fmt::format("{}", overlap.query_step));
     file.write("overlap", {layers, layers}, overlap.matrix());
     file.write("adjacent", {layers - 1}, overlap.adjacent());
     file.write("blocks", {static_cast<std::int64_t>(blocks.size()) / 2, 2}, blocks);

@@ -57,7 +57,8 @@ Json overlap_json(const Overlap& overlap) {
   for (const OverlapBlock& block : find_blocks(overlap)) {
     blocks.push_back(Json::array({block.first, block.last}));
   }
-  return Json{{"adjacent", overlap.adjacent()}, {"blocks", blocks}};
+  return Json{
+      {"adjacent", overlap.adjacent()}, {"blocks", blocks}, {"query_step", overlap.query_step}};
 }
 
 // The one key whose value no two runs share.
@@ -68,6 +69,11 @@ Json created_json(const RunRecord& record) {
     if (const auto value = recorded_seconds(step.seconds)) seconds.push_back(*value);
   }
   if (!seconds.empty()) created["step_seconds"] = seconds;
+  // A continued run holds less at once than an uninterrupted one.
+  if (record.planned_bytes > 0 && recorded_seconds(0)) {
+    created["memory"] =
+        Json{{"planned_bytes", record.planned_bytes}, {"peak_bytes", record.peak_bytes}};
+  }
   return created;
 }
 

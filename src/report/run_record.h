@@ -10,6 +10,7 @@
 #include "search/paired.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -77,6 +78,9 @@ struct RunRecord {
   std::vector<Step> steps;
   std::vector<Target> targets;  // by falling number of F layers
   std::vector<std::string> warnings;
+  // Device memory, weights included; 0 on engines that do not count it.
+  std::int64_t planned_bytes = 0;
+  std::int64_t peak_bytes = 0;
 };
 
 // pattern.yaml describes the target at `index`; run.json the whole.

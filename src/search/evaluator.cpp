@@ -137,6 +137,7 @@ std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
   if (patterns.empty()) return sums;
   const SweepPlan cut = plan(patterns.size(), observer == nullptr ? 0 : observer->kept_row_bytes());
   if (options_.enforce && !cut.fits) refuse(cut);
+  planned_bytes_ = std::max(planned_bytes_, cut.total());
   std::vector<std::span<const Pattern>> groups;
   for (std::size_t p = 0; p < patterns.size(); p += cut.patterns) {
     groups.push_back(patterns.subspan(p, std::min(cut.patterns, patterns.size() - p)));

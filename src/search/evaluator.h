@@ -71,6 +71,9 @@ class Evaluator {
   // How losses() would cut a sweep of so many patterns.
   SweepPlan plan(std::size_t patterns, std::int64_t kept_row_bytes = 0) const;
 
+  // The most that any call of losses() planned to hold beside the weights.
+  std::int64_t planned_bytes() const { return planned_bytes_; }
+
   void set_progress(SweepProgress progress) { progress_ = std::move(progress); }
 
   // Mean over all predicted tokens of all sequences.
@@ -107,6 +110,7 @@ class Evaluator {
   SweepProgress progress_;
   std::size_t steps_done_ = 0;
   std::size_t steps_total_ = 0;
+  std::int64_t planned_bytes_ = 0;
 };
 
 }  // namespace indexcache

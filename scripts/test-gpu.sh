@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Build on a machine with a GPU and the CUDA toolkit, run the GPU tests and a short benchmark: a few
+# minutes on 16 cores. Nothing is installed: libraries are the system's, and where some are missing
+# INDEXCACHE_PREFIX names a folder that has their include/, lib/ and share/ (packages unpacked with
+# dpkg -x, say). --sanitize runs the operations under compute-sanitizer as well.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+sanitize=false
+[ "${1:-}" != --sanitize ] || sanitize=true
+command -v cmake >/dev/null || { echo "error: cmake is needed" >&2; exit 1; }
+
+options=()
+[ -z "${INDEXCACHE_PREFIX:-}" ] || options+=("-DCMAKE_PREFIX_PATH=$INDEXCACHE_PREFIX")
+cmake --preset dev "${options[@]}"
+cmake --build --preset dev --parallel "$(nproc)" \
+  --target test_cuda indexcache-search bench_precision
+ctest --preset dev -L gpu
+
+if $sanitize; then
+  for tool in memcheck racecheck initcheck; do
+    # The searches repeat the same operations thousands of times.
+    compute-sanitizer --tool "$tool" --error-exitcode 1 \
+      build/dev/tests/test_cuda "~*dsa-mini*" "~*200,000*" | tail -n 3
+  done
+fi
+
+tool=build/dev/indexcache-search
+tokens=tests/golden/dsa-mini/calibration.h5
+"$tool" bench search data/dsa-mini -c "$tokens" --keep 1/8 --whole --device cuda
+"$tool" bench search data/dsa-mini -c "$tokens" --keep 1/8 --whole --device cuda --precision bf16
+"$tool" bench ops --synthetic configs/glm-5.yaml --device cuda \
+  --precision bf16 --indexer-precision fp8 --repeat 3
+build/dev/bench_precision data/dsa-mini "$tokens"
