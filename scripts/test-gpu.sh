@@ -19,10 +19,13 @@ cmake --build --preset dev --parallel "$(nproc)" \
 ctest --preset dev -L gpu
 
 if $sanitize; then
-  for tool in memcheck racecheck initcheck; do
-    # The searches repeat the same operations thousands of times.
-    compute-sanitizer --tool "$tool" --error-exitcode 1 \
-      build/dev/tests/test_cuda "~*dsa-mini*" "~*200,000*" | tail -n 3
+  # Searches repeat the same operations thousands of times. Tests of cuBLASLt are left out of two
+  # tools: racecheck takes minutes over its kernels, and initcheck does not see what their copy
+  # engine (TMA) writes.
+  test=build/dev/tests/test_cuda
+  compute-sanitizer --tool memcheck --error-exitcode 1 "$test" "~[search]" | tail -n 3
+  for tool in racecheck initcheck; do
+    compute-sanitizer --tool "$tool" --error-exitcode 1 "$test" "~[search]~[products]" | tail -n 3
   done
 fi
 

@@ -20,11 +20,6 @@
 namespace indexcache {
 namespace {
 
-struct SyntheticModel {
-  ModelConfig config;
-  bool share_layers;
-};
-
 // YAML's plain scalars as JSON has them: true, 12, 1.0e-6, text.
 Json scalar(const YAML::Node& node) {
   bool flag = false;
@@ -48,7 +43,7 @@ Json to_json(const YAML::Node& node) {
   return array;
 }
 
-SyntheticModel read_synthetic(const std::string& path) {
+BenchShape read_synthetic(const std::string& path) {
   Json document;
   try {
     document = to_json(YAML::Load(read_file(path)));
@@ -65,7 +60,30 @@ SyntheticModel read_synthetic(const std::string& path) {
   if (!share.is_boolean()) {
     throw InputError({"share_layers is not true or false", path, "", "share_layers: true"});
   }
-  return {parse_config(document["config"], path), share.get<bool>()};
+  ModelConfig config = parse_config(document["config"], path);
+  const auto layers = static_cast<std::size_t>(config.layers);
+  return {.model = std::nullopt,
+          .config = std::move(config),
+          .share_layers = share.get<bool>(),
+          .has_indexer = std::vector<bool>(layers, true),
+          .name = std::filesystem::path(path).stem().string() + " (synthetic)"};
+}
+
+BenchShape read_shape(const BenchOptions& options) {
+  if (options.engine.model.empty() == options.synthetic.empty()) {
+    throw UsageError({"a benchmark needs one model", "command line",
+                      "either MODEL or --synthetic configs/NAME.yaml",
+                      "indexcache-search bench --help"});
+  }
+  if (!options.synthetic.empty()) return read_synthetic(options.synthetic);
+  Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
+  BenchShape shape{.model = std::nullopt,
+                   .config = model.config,
+                   .share_layers = false,
+                   .has_indexer = model.has_indexer,
+                   .name = model.name};
+  shape.model.emplace(std::move(model));
+  return shape;
 }
 
 // Parameters that SyntheticWeights would allocate.
@@ -84,9 +102,8 @@ std::int64_t synthetic_parameters(const ModelConfig& c, bool share_layers) {
          (share_layers ? kinds : routed * sparse + (c.layers - routed) * dense);
 }
 
-void check_room(const ModelConfig& config, bool share_layers, const Backend& backend,
-                const std::string& path) {
-  const std::int64_t needed = synthetic_parameters(config, share_layers) *
+void check_room(const BenchShape& shape, const Backend& backend, const std::string& path) {
+  const std::int64_t needed = synthetic_parameters(shape.config, shape.share_layers) *
                               static_cast<std::int64_t>(size_of(backend.activation()));
   if (needed <= backend.memory_bytes()) return;
   throw ResourceError(
@@ -94,16 +111,14 @@ void check_room(const ModelConfig& config, bool share_layers, const Backend& bac
        fmt::format("they take {:.1f} GiB in {}; {:.1f} GiB are free",
                    static_cast<double>(needed) / 0x1p30, name_of(backend.activation()),
                    static_cast<double>(backend.memory_bytes()) / 0x1p30),
-       share_layers ? "--precision bf16, or a larger GPU"
-                    : "share_layers: true in that file, or --precision bf16"});
+       shape.share_layers ? "--precision bf16, or a larger GPU"
+                          : "share_layers: true in that file, or --precision bf16"});
 }
 
 int run_bench(const BenchOptions& options, const CommonOptions& common) {
-  if (options.engine.model.empty() == options.synthetic.empty()) {
-    throw UsageError({"a benchmark needs one model", "command line",
-                      "either MODEL or --synthetic configs/NAME.yaml", "bench --help"});
-  }
-  BenchModel model(options);
+  BenchShape shape = read_shape(options);
+  if (options.kind == "search") parse_keep(options.keep, shape.has_indexer.size());
+  BenchModel model(std::move(shape), options);
   if (!common.json) fmt::print("{}, {}\n", model.name(), model.backend().name());
   Json document{{"schema", "indexcache-search/bench/v1"},
                 {"version", kToolVersion},
@@ -120,31 +135,24 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
 
 }  // namespace
 
-BenchModel::BenchModel(const BenchOptions& options) : backend_(make_backend(options.engine)) {
-  if (!options.synthetic.empty()) {
-    const SyntheticModel synthetic = read_synthetic(options.synthetic);
-    synthetic_config_ = synthetic.config;
-    config_ = &*synthetic_config_;
-    name_ = std::filesystem::path(options.synthetic).stem().string() + " (synthetic)";
-    check_room(*config_, synthetic.share_layers, *backend_, options.synthetic);
-    auto weights = std::make_unique<SyntheticWeights>(*config_, *backend_, synthetic.share_layers);
+BenchModel::BenchModel(BenchShape shape, const BenchOptions& options)
+    : shape_(std::move(shape)), backend_(make_backend(options.engine)) {
+  if (shape_.model) {
+    auto weights =
+        std::make_unique<ModelWeights>(shape_.config, shape_.model->checkpoint, shape_.has_indexer,
+                                       *backend_, backend_->memory_bytes());
     weight_bytes_ = weights->bytes();
     weights_ = std::move(weights);
-    has_indexer_.assign(static_cast<std::size_t>(config_->layers), true);
     return;
   }
-  model_.emplace(open_model(options.engine.model, options.engine.mla_norm_eps));
-  config_ = &model_->config;
-  name_ = model_->name;
-  auto weights = std::make_unique<ModelWeights>(*config_, model_->checkpoint, model_->has_indexer,
-                                                *backend_, backend_->memory_bytes());
+  check_room(shape_, *backend_, options.synthetic);
+  auto weights = std::make_unique<SyntheticWeights>(shape_.config, *backend_, shape_.share_layers);
   weight_bytes_ = weights->bytes();
   weights_ = std::move(weights);
-  has_indexer_ = model_->has_indexer;
 }
 
 Pattern BenchModel::pattern(const std::string& spec) const {
-  return parse_pattern_spec(spec, has_indexer_);
+  return parse_pattern_spec(spec, shape_.has_indexer);
 }
 
 double median_seconds(Backend& backend, int repeat, const std::function<void()>& body) {

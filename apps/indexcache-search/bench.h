@@ -30,29 +30,34 @@ struct BenchOptions {
   bool whole = false;
 };
 
+// What is known of a model before weights are read or made.
+struct BenchShape {
+  std::optional<Model> model;  // none where it is synthetic
+  ModelConfig config;
+  bool share_layers;
+  std::vector<bool> has_indexer;
+  std::string name;
+};
+
 // A model that can be timed.
 class BenchModel {
  public:
-  explicit BenchModel(const BenchOptions& options);
+  BenchModel(BenchShape shape, const BenchOptions& options);
 
-  const std::string& name() const { return name_; }
-  const ModelConfig& config() const { return *config_; }
+  const std::string& name() const { return shape_.name; }
+  const ModelConfig& config() const { return shape_.config; }
   Backend& backend() { return *backend_; }
   WeightSource& weights() { return *weights_; }
-  Pattern baseline() const { return Pattern::from_full_layers(has_indexer_); }
+  Pattern baseline() const { return Pattern::from_full_layers(shape_.has_indexer); }
+  Pattern pattern(const std::string& spec) const;
   // Everything that the weights leave.
   EvaluatorOptions memory() const { return {backend_->memory_bytes() - weight_bytes_, true}; }
-  Pattern pattern(const std::string& spec) const;
 
  private:
+  BenchShape shape_;
   std::unique_ptr<Backend> backend_;
-  std::optional<Model> model_;
-  std::optional<ModelConfig> synthetic_config_;
-  const ModelConfig* config_ = nullptr;
   std::unique_ptr<WeightSource> weights_;
   std::int64_t weight_bytes_ = 0;
-  std::vector<bool> has_indexer_;
-  std::string name_;
 };
 
 // Seconds of the median of `repeat` runs of the device, after one that is not counted.

@@ -99,9 +99,20 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(b.run({"--holdout", "1.5"}), 2, "not a share");
   check_refused(b.run({"--device", "quantum"}), 2, "unknown device");
   check_refused(b.run({"--device", "tpu"}), 2, "unknown device");
+  check_refused(b.run({"--device", "cpu", "--precision", "bf16"}), 2, "fp32 alone");
+  check_refused(b.run({"--device", "cpu", "--indexer-precision", "fp8"}), 2, "fp32 alone");
+  check_refused(b.run({"--precision", "fp8"}), 2, "--precision");
   check_refused(b.run({"--threads", "-1"}), 2, "--threads");
   CHECK(run_tool({}).code == 2);
   CHECK_FALSE(std::filesystem::exists(b.output()));
+}
+
+TEST_CASE("a GPU that is not there exits 4, whatever the build") {
+  const Bench b;
+  const auto result = run_tool({"eval", b.model(), "full", "-c", b.tokens(), "--device", "cuda"},
+                               {"CUDA_VISIBLE_DEVICES="});
+  check_refused(result, 4, "--device cuda");
+  CHECK_THAT(result.err, Contains("try: --device cpu"));
 }
 
 TEST_CASE("a model that is missing or incomplete exits 3") {

@@ -39,10 +39,26 @@ struct Case {
                           b.upload(shares, rows.total, used)};
     Tensor out = b.upload(random_floats(count_of(rows.total, hidden), 51), rows.total, hidden);
     b.experts(rows, x, routing, weights, out);
-    b.gated_mlp(rows, x, weights.gate_up[1], weights.down[1], out);
+    return out;
+  }
+
+  Tensor run_mlp(const Gpu& gpu, Backend& b) const {
+    const Tensor x = b.upload_matrix(gpu.random(rows.total, hidden, 50), rows.total, hidden);
+    Tensor out = b.upload(random_floats(count_of(rows.total, hidden), 51), rows.total, hidden);
+    b.gated_mlp(rows, x, b.upload_matrix(gpu.random(2 * width, hidden, 31), 2 * width, hidden),
+                b.upload_matrix(gpu.random(hidden, width, 41), hidden, width), out);
     return out;
   }
 };
+
+void check_experts(const Case& c, Precision precision) {
+  Gpu gpu(precision);
+  CpuBackend cpu;
+  INFO(name_of(precision) << " " << c.hidden << " x " << c.width);
+  const auto actual = gpu.backend.download(c.run(gpu, gpu.backend));
+  CHECK_CLOSE(actual, cpu.download(c.run(gpu, cpu)), gpu.tolerance(1e-5));
+  CHECK(gpu.backend.download(c.run(gpu, gpu.backend)) == actual);
+}
 
 }  // namespace
 
@@ -72,18 +88,32 @@ TEST_CASE("GPU routing chooses the CPU's experts") {
   }
 }
 
-TEST_CASE("GPU experts and the gated MLP add to the residual, the same on every run") {
+TEST_CASE("GPU small experts, one launch for all, add to the residual") {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const auto& [hidden, width] : {std::pair{40, 24}, {256, 48}, {64, 136}, {8, 8}}) {
+      check_experts(Case(hidden, width), precision);
+    }
+  }
+}
+
+TEST_CASE("GPU experts with a product each add to the residual", "[products]") {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    // Large ones, and widths that the small kernel does not take.
+    for (const auto& [hidden, width] : {std::pair{512, 264}, {36, 20}, {44, 13}}) {
+      check_experts(Case(hidden, width), precision);
+    }
+  }
+}
+
+TEST_CASE("GPU gated MLP adds to the residual", "[products]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     Gpu gpu(precision);
     CpuBackend cpu;
-    // One launch for all experts, one for each (larger, or of a width that is no whole sixteenth).
-    for (const auto& [hidden, width] :
-         {std::pair{40, 24}, {256, 48}, {64, 136}, {8, 8}, {512, 264}, {36, 20}, {44, 13}}) {
+    for (const auto& [hidden, width] : {std::pair{40, 24}, {256, 48}, {512, 264}, {44, 13}}) {
       const Case c(hidden, width);
       INFO(name_of(precision) << " " << hidden << " x " << width);
-      const auto actual = gpu.backend.download(c.run(gpu, gpu.backend));
-      CHECK_CLOSE(actual, cpu.download(c.run(gpu, cpu)), gpu.tolerance(1e-5));
-      CHECK(gpu.backend.download(c.run(gpu, gpu.backend)) == actual);
+      CHECK_CLOSE(gpu.backend.download(c.run_mlp(gpu, gpu.backend)),
+                  cpu.download(c.run_mlp(gpu, cpu)), gpu.tolerance(1e-5));
     }
   }
 }

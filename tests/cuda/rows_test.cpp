@@ -39,7 +39,7 @@ TEST_CASE("GPU linear assigns and accumulates, of views too") {
   }
 }
 
-TEST_CASE("GPU products give a row the same bits in any batch") {
+TEST_CASE("GPU products give a row the same bits in any batch", "[products]") {
   for (const Precision precision : kPrecisions) {
     Gpu gpu(precision);
     Backend& b = gpu.backend;
@@ -161,7 +161,7 @@ TEST_CASE("GPU lookups and copies are exact") {
   }
 }
 
-TEST_CASE("GPU next-token loss sums each segment and skips rows without a target") {
+TEST_CASE("GPU next-token loss sums each segment and skips rows without a target", "[products]") {
   for (const Precision precision : kPrecisions) {
     Gpu gpu(precision);
     for (const std::int64_t vocabulary : {2, 33, 4097}) {

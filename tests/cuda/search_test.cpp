@@ -54,27 +54,29 @@ TEST_CASE("GPU golden cases of transformers") {
   check_golden_cases<CudaBackend>();
 }
 
-TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, fp32") {
+TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, fp32", "[search]") {
   check_bits<CudaBackend>();
 }
 
-TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, bf16") {
+TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, bf16", "[search]") {
   check_bits<Bf16>();
 }
 
-TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, bf16 and fp8 indexer") {
+TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, bf16 and fp8 indexer",
+          "[search]") {
   check_bits<Deployed>();
 }
 
-TEST_CASE("GPU dsa-mini: full loss, overlap and the whole greedy trace of the reference") {
+TEST_CASE("GPU dsa-mini: full loss, overlap and the whole greedy trace of the reference",
+          "[search]") {
   check_reference_search<CudaBackend>();
 }
 
-TEST_CASE("GPU dsa-mini: held-out losses of greedy and uniform patterns") {
+TEST_CASE("GPU dsa-mini: held-out losses of greedy and uniform patterns", "[search]") {
   check_held_out_losses<CudaBackend>();
 }
 
-TEST_CASE("GPU overlap of every second query is that of the sampled queries") {
+TEST_CASE("GPU overlap of every second query is that of the sampled queries", "[search]") {
   Session<CudaBackend> session(data("dsa-mini"));
   const TokenSet tokens = small_set();
   const Pattern full = Pattern::all_full(16);
@@ -90,7 +92,7 @@ TEST_CASE("GPU overlap of every second query is that of the sampled queries") {
   CHECK(some.overlap.mean(0, 1) == Approx(all.overlap.mean(0, 1)).margin(0.05));
 }
 
-TEST_CASE("GPU memory stays within the plan") {
+TEST_CASE("GPU memory stays within the plan", "[search]") {
   Session<CudaBackend> session(data("dsa-mini"));
   const TokenSet tokens = small_set();
   const std::int64_t weights = session.weights.bytes();

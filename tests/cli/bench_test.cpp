@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// The benchmarks run and say what they measured; nothing asserts a time.
+#include "io/json.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+// A synthetic model that a CPU runs through at once.
+std::string tiny_shape() {
+  return R"(share_layers: true
+config:
+  architectures: [GlmMoeDsaForCausalLM]
+  model_type: glm_moe_dsa
+  vocab_size: 64
+  hidden_size: 32
+  num_hidden_layers: 4
+  num_attention_heads: 2
+  num_key_value_heads: 2
+  q_lora_rank: 16
+  kv_lora_rank: 16
+  qk_nope_head_dim: 8
+  qk_rope_head_dim: 8
+  v_head_dim: 8
+  index_n_heads: 8
+  index_head_dim: 32
+  index_topk: 16
+  intermediate_size: 32
+  moe_intermediate_size: 16
+  n_routed_experts: 4
+  num_experts_per_tok: 2
+  n_shared_experts: 1
+  n_group: 1
+  topk_group: 1
+  norm_topk_prob: true
+  first_k_dense_replace: 1
+  routed_scaling_factor: 1.0
+  rms_norm_eps: 1.0e-5
+  max_position_embeddings: 1024
+  rope_parameters: {rope_theta: 10000, rope_type: default}
+)";
+}
+
+Json bench(const std::vector<std::string>& arguments) {
+  std::vector<std::string> all = {"bench"};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  all.insert(all.end(), {"--device", "cpu", "--repeat", "1", "--json"});
+  const ProcessResult result = run_tool(all);
+  INFO(result.err);
+  REQUIRE(result.code == 0);
+  return parse_json(result.out, "stdout");
+}
+
+}  // namespace
+
+TEST_CASE("bench times operations, prefills and searches of a synthetic model") {
+  const TempFolder folder;
+  write_text(folder / "tiny.yaml", tiny_shape());
+  const std::string shape = folder / "tiny.yaml";
+
+  const Json ops = bench({"ops", "--synthetic", shape, "--context", "64"});
+  CHECK(ops["model"] == "tiny (synthetic)");
+  CHECK(ops["ops"].size() >= 12);
+  for (const Json& op : ops["ops"]) CHECK(op["milliseconds"].get<double>() > 0);
+
+  const Json prefill = bench({"prefill", "--synthetic", shape, "--context", "40,64", "--pattern",
+                              "full", "--pattern", "uniform:2"});
+  REQUIRE(prefill["prefill"].size() == 4);
+  CHECK(prefill["prefill"][1]["pattern"] == "FSFS");
+  CHECK(prefill["prefill"][0]["speed_up"] == 1.0);
+  CHECK(prefill["prefill"][3]["context"] == 64);
+
+  const Json search = bench({"search", "--synthetic", shape, "--context", "64", "--sequences", "2",
+                             "--keep", "1/4", "--whole"});
+  CHECK(search["search"]["steps"] == 3);
+  CHECK(search["search"]["step_seconds"].size() == 3);
+  CHECK(search["search"]["pattern"] == "FSSS");
+}
+
+TEST_CASE("every shipped shape is a model that bench can read") {
+  for (const char* name : {"deepseek-v3.2", "glm-5", "glm-5.2", "dsa-30b"}) {
+    const std::string path = std::string(INDEXCACHE_SOURCE_DIR) + "/configs/" + name + ".yaml";
+    // Refused for its --keep, after the shape was read and before weights are made.
+    const ProcessResult result =
+        run_tool({"bench", "search", "--synthetic", path, "--device", "cpu", "--keep", "many"});
+    INFO(name << ": " << result.err);
+    CHECK(result.code == 2);
+    CHECK_THAT(result.err, Contains("--keep many is not a retention"));
+  }
+}
+
+TEST_CASE("bench refuses what it cannot time") {
+  const TempFolder folder;
+  CHECK(run_tool({"bench"}).code == 2);
+  CHECK(run_tool({"bench", "speed"}).code == 2);
+  const ProcessResult nothing = run_tool({"bench", "ops", "--device", "cpu"});
+  CHECK(nothing.code == 2);
+  CHECK_THAT(nothing.err, Contains("either MODEL or --synthetic"));
+  write_text(folder / "no.yaml", "share_layers: true\n");
+  const ProcessResult empty =
+      run_tool({"bench", "ops", "--synthetic", folder / "no.yaml", "--device", "cpu"});
+  CHECK(empty.code == 3);
+  CHECK_THAT(empty.err, Contains("has no config"));
+  write_text(folder / "short.yaml", "config: {model_type: glm_moe_dsa}\n");
+  CHECK(run_tool({"bench", "ops", "--synthetic", folder / "short.yaml", "--device", "cpu"}).code ==
+        3);
+  CHECK(run_tool({"bench", "ops", "--synthetic", folder / "absent.yaml", "--device", "cpu"}).code ==
+        3);
+}
