@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cuda_fp8.h>
 
 namespace indexcache::kernels {
@@ -24,6 +25,9 @@ __device__ inline float to_float(float x) {
 }
 __device__ inline float to_float(bf16 x) {
   return __bfloat162float(x);
+}
+__device__ inline float to_float(__half x) {
+  return __half2float(x);
 }
 __device__ inline float to_float(__nv_fp8_e4m3 x) {
   return static_cast<float>(x);

@@ -16,6 +16,7 @@ __global__ void convert_kernel(ConvertParams p) {
     value *= p.scales[row / p.block_rows * ceil_div(p.cols, p.block_cols) + col / p.block_cols];
   }
   static_cast<Out*>(p.out)[i] = from_float<Out>(value);
+  if (p.not_finite != nullptr && !isfinite(value)) *p.not_finite = 1;  // all write the same
 }
 
 template <typename X>
@@ -35,6 +36,7 @@ cudaError_t convert(const ConvertParams& params, cudaStream_t stream) {
     return cudaErrorInvalidValue;
   }
   if (params.x_type == Type::e4m3) return launch<__nv_fp8_e4m3>(params, stream);
+  if (params.x_type == Type::f16) return launch<__half>(params, stream);
   return with_float_type(params.x_type,
                          [&](auto x) { return launch<decltype(x)>(params, stream); });
 }

@@ -50,6 +50,16 @@ struct Routing {
   Tensor weights;  // f32 [rows, P]
 };
 
+// A matrix as a checkpoint stores it, row-major. FP8 (E4M3) has one scale a block:
+// scales [ceil(rows / block_rows), ceil(cols / block_cols)]; others have none.
+struct StoredMatrix {
+  std::span<const std::byte> bytes;  // need not be aligned
+  DType dtype;                       // f32, bf16, f16 or f8_e4m3
+  std::int64_t rows, cols;
+  std::vector<float> scales;
+  std::int64_t block_rows = 0, block_cols = 0;
+};
+
 // What device memory is for.
 enum class Memory { weights, state, index_sets, keys, workspace };
 inline constexpr std::size_t kMemoryKinds = 5;
@@ -105,6 +115,14 @@ class Backend {
   virtual Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) {
     return upload(std::move(values), rows, cols);
   }
+  // Whether the device converts stored matrices; where it does not, the host does.
+  virtual bool converts_stored() const { return false; }
+  // Writes a stored matrix to `out`: activation(), rows without gaps.
+  virtual void convert_stored(const StoredMatrix& stored, const Tensor& out) {
+    (void)stored, (void)out;
+  }
+  // Whether every number that convert_stored wrote since the last call is finite.
+  virtual bool stored_are_finite() { return true; }
   // Uniform numbers in [offset - scale, offset + scale): synthetic weights.
   virtual void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) = 0;
   virtual Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,

@@ -140,6 +140,24 @@ void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
   }
 }
 
+StoredMatrix read_stored(const ModelConfig& config, const Checkpoint& checkpoint,
+                         const std::string& name) {
+  const RawTensor& tensor = checkpoint.tensor(name);
+  const std::int64_t cols = tensor.shape.back();
+  StoredMatrix stored{.bytes = tensor.bytes,
+                      .dtype = tensor.dtype,
+                      .rows = tensor.elements() / cols,
+                      .cols = cols,
+                      .scales = {}};
+  if (tensor.dtype == DType::f8_e4m3) {
+    const Blocks blocks = blocks_for(config, checkpoint, name);
+    stored.scales = unscaled(checkpoint.tensor(scale_name(name)));
+    stored.block_rows = blocks.rows;
+    stored.block_cols = blocks.cols;
+  }
+  return stored;
+}
+
 std::vector<float> read_floats(const ModelConfig& config, const Checkpoint& checkpoint,
                                const std::string& name) {
   const RawTensor& tensor = checkpoint.tensor(name);

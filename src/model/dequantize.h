@@ -20,4 +20,9 @@ void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
 std::vector<float> read_floats(const ModelConfig& config, const Checkpoint& checkpoint,
                                const std::string& name);
 
+// The same tensor as it is stored, for engines that convert on the device; a matrix, or a stack of
+// them (its leading extents become rows). Bytes live as long as the checkpoint.
+StoredMatrix read_stored(const ModelConfig& config, const Checkpoint& checkpoint,
+                         const std::string& name);
+
 }  // namespace indexcache

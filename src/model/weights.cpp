@@ -37,7 +37,28 @@ ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoi
 
 Tensor ModelWeights::matrix(const std::string& name) {
   const auto& shape = checkpoint_.tensor(name).shape;
-  return backend_.upload_matrix(read_floats(config_, checkpoint_, name), shape[0], shape[1]);
+  if (!backend_.converts_stored()) {
+    return backend_.upload_matrix(read_floats(config_, checkpoint_, name), shape[0], shape[1]);
+  }
+  Tensor tensor = backend_.allocate(shape[0], shape[1], backend_.activation(), Memory::weights);
+  backend_.convert_stored(read_stored(config_, checkpoint_, name), tensor);
+  return tensor;
+}
+
+// Two matrices of one shape, one above the other.
+Tensor ModelWeights::stacked(const std::string& upper, const std::string& lower) {
+  const auto& shape = checkpoint_.tensor(upper).shape;
+  const std::int64_t rows = shape[0], cols = shape[1];
+  if (!backend_.converts_stored()) {
+    Floats values = read_floats(config_, checkpoint_, upper);
+    const Floats below = read_floats(config_, checkpoint_, lower);
+    values.insert(values.end(), below.begin(), below.end());
+    return backend_.upload_matrix(std::move(values), 2 * rows, cols);
+  }
+  Tensor both = backend_.allocate(2 * rows, cols, backend_.activation(), Memory::weights);
+  backend_.convert_stored(read_stored(config_, checkpoint_, upper), both.row_range(0, rows));
+  backend_.convert_stored(read_stored(config_, checkpoint_, lower), both.row_range(rows, rows));
+  return both;
 }
 
 Tensor ModelWeights::row(const std::string& name) {
@@ -47,11 +68,7 @@ Tensor ModelWeights::row(const std::string& name) {
 }
 
 MlpWeights ModelWeights::mlp(const std::string& prefix) {
-  Floats gate_up = read_floats(config_, checkpoint_, prefix + "gate_proj.weight");
-  const Floats up = read_floats(config_, checkpoint_, prefix + "up_proj.weight");
-  gate_up.insert(gate_up.end(), up.begin(), up.end());
-  const auto& shape = checkpoint_.tensor(prefix + "gate_proj.weight").shape;
-  return {backend_.upload_matrix(std::move(gate_up), 2 * shape[0], shape[1]),
+  return {stacked(prefix + "gate_proj.weight", prefix + "up_proj.weight"),
           matrix(prefix + "down_proj.weight")};
 }
 
@@ -139,6 +156,18 @@ LayerWeights ModelWeights::load(std::int64_t layer) {
   return w;
 }
 
+// The device only says that some number is not finite; the host names the tensor.
+void ModelWeights::check_finite(std::int64_t layer) const {
+  const bool fused = checkpoint_.contains(fused_gate_up_name(layer));
+  for (const auto& specs :
+       {outer_tensors(config_), attention_tensors(config_, layer), indexer_tensors(config_, layer),
+        feed_forward_tensors(config_, layer, fused)}) {
+    for (const TensorSpec& spec : specs) {
+      if (checkpoint_.contains(spec.name)) read_floats(config_, checkpoint_, spec.name);
+    }
+  }
+}
+
 const LayerWeights& ModelWeights::layer(std::int64_t layer) {
   auto& slot = layers_[static_cast<std::size_t>(layer)];
   if (slot) return *slot;
@@ -146,6 +175,7 @@ const LayerWeights& ModelWeights::layer(std::int64_t layer) {
     for (auto& other : layers_) other.reset();
   }
   slot = load(layer);
+  if (!backend_.stored_are_finite()) check_finite(layer);
   return *slot;
 }
 

@@ -78,6 +78,7 @@ class ModelWeights : public WeightSource {
 
  private:
   Tensor matrix(const std::string& name);
+  Tensor stacked(const std::string& upper, const std::string& lower);
   Tensor row(const std::string& name);
   MlpWeights mlp(const std::string& prefix);
   IndexerWeights indexer(std::int64_t layer);
@@ -85,6 +86,7 @@ class ModelWeights : public WeightSource {
   ExpertWeights split_fused_experts(std::int64_t layer);
   void absorb(const std::string& name, LayerWeights& weights);
   LayerWeights load(std::int64_t layer);
+  void check_finite(std::int64_t layer) const;
 
   const ModelConfig& config_;
   const Checkpoint& checkpoint_;

@@ -217,7 +217,8 @@ TEST_CASE("GPU FP8 block dequantisation equals the conversion on the host, every
                                       .out = out.data<void>(),
                                       .out_type = cuda::kernel_type(out.dtype()),
                                       .rows = rows,
-                                      .cols = cols},
+                                      .cols = cols,
+                                      .not_finite = nullptr},
                                      nullptr));
     INDEXCACHE_CUDA(cudaDeviceSynchronize());
     CHECK(b.download(out) == (bf16 ? to_bf16(expected) : expected));

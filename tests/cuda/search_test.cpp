@@ -50,7 +50,7 @@ void check_bits() {
 
 }  // namespace
 
-TEST_CASE("GPU golden cases of transformers") {
+TEST_CASE("GPU golden cases of transformers", "[forward]") {
   check_golden_cases<CudaBackend>();
 }
 
@@ -117,4 +117,19 @@ TEST_CASE("GPU sweeps that cannot fit are refused with what would fit") {
   const Pattern full = Pattern::all_full(16);
   Evaluator evaluator = session.evaluator(tokens, {.memory_bytes = 1 << 20, .enforce = true});
   CHECK_THROWS_AS(evaluator.losses(std::span(&full, 1)), ResourceError);
+}
+
+TEST_CASE("GPU a stored weight that is not finite is refused by name") {
+  const TempFolder folder;
+  copy_folder(golden("deepseek_v32_tiny"), folder.path());
+  auto tensors = read_safetensors(folder / "model.safetensors");
+  for (StoredTensor& tensor : tensors) {
+    if (tensor.name != "model.layers.3.mlp.experts.5.up_proj.weight") continue;
+    const float infinite = std::numeric_limits<float>::infinity();
+    std::memcpy(tensor.bytes.data() + 40, &infinite, sizeof infinite);
+  }
+  write_safetensors(folder / "model.safetensors", tensors);
+  Session<CudaBackend> session(folder.path());
+  session.weights.layer(2);
+  CHECK_THROWS_WITH(session.weights.layer(3), Contains("not finite"));
 }

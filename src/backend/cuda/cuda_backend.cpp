@@ -14,6 +14,8 @@
 namespace indexcache {
 namespace {
 
+constexpr std::int32_t kNone[] = {0};
+
 // Left to the driver, other processes and the pool's rounding.
 constexpr double kUsableShare = 0.92;
 
@@ -143,9 +145,39 @@ Tensor CudaBackend::upload_matrix(std::vector<float> values, std::int64_t rows, 
                                     .out = rounded.data<void>(),
                                     .out_type = cuda::kernel_type(activation()),
                                     .rows = rows,
-                                    .cols = cols},
+                                    .cols = cols,
+                                    .not_finite = nullptr},
                                    stream_.get()));
   return rounded;
+}
+
+void CudaBackend::convert_stored(const StoredMatrix& stored, const Tensor& out) {
+  if (not_finite_.empty()) not_finite_ = upload(std::span<const std::int32_t>(kNone), 1, 1);
+  const Tensor raw =
+      upload_raw(stored.bytes.data(), stored.rows, stored.cols, stored.dtype, Memory::workspace);
+  Tensor scales;
+  if (!stored.scales.empty()) {
+    scales = upload_raw(stored.scales.data(), static_cast<std::int64_t>(stored.scales.size()), 1,
+                        DType::f32, Memory::workspace);
+  }
+  INDEXCACHE_CUDA(kernels::convert({.x = raw.data<void>(),
+                                    .x_type = cuda::stored_type(stored.dtype),
+                                    .scales = scales.data<float>(),
+                                    .block_rows = stored.block_rows,
+                                    .block_cols = stored.block_cols,
+                                    .out = out.data<void>(),
+                                    .out_type = cuda::kernel_type(out.dtype()),
+                                    .rows = stored.rows,
+                                    .cols = stored.cols,
+                                    .not_finite = not_finite_.data<int>()},
+                                   stream_.get()));
+}
+
+bool CudaBackend::stored_are_finite() {
+  if (not_finite_.empty()) return true;
+  const bool finite = download_indices(not_finite_).front() == 0;
+  not_finite_ = {};
+  return finite;
 }
 
 Tensor CudaBackend::upload(std::span<const std::int32_t> values, std::int64_t rows,

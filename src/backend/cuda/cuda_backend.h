@@ -38,6 +38,9 @@ class CudaBackend : public Backend {
   Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
   Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
                 std::int64_t cols) override;
+  bool converts_stored() const override { return true; }
+  void convert_stored(const StoredMatrix& stored, const Tensor& out) override;
+  bool stored_are_finite() override;
   void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) override;
   std::vector<float> download(const Tensor& tensor) override;
   std::vector<std::int32_t> download_indices(const Tensor& tensor) override;
@@ -103,6 +106,7 @@ class CudaBackend : public Backend {
   cuda::Gemm gemm_;
   cuda::StageClock clock_;
   cuda::PinnedBuffer pinned_;
+  Tensor not_finite_;  // i32 [1, 1]: set by conversions
 };
 
 namespace cuda {
@@ -110,6 +114,12 @@ namespace cuda {
 // The kernels' name of an activation type.
 inline kernels::Type kernel_type(DType type) {
   return type == DType::bf16 ? kernels::Type::bf16 : kernels::Type::f32;
+}
+
+// The kernels' name of a type that checkpoints store.
+inline kernels::Type stored_type(DType type) {
+  if (type == DType::f8_e4m3) return kernels::Type::e4m3;
+  return type == DType::f16 ? kernels::Type::f16 : kernel_type(type);
 }
 
 // Bytes of logits that the indexer and the loss hold at a time.

@@ -73,7 +73,8 @@ CudaBackend::IndexOperand CudaBackend::index_operand(const Tensor& x, std::int64
                                     .out = rounded.data<void>(),
                                     .out_type = kernels::Type::bf16,
                                     .rows = vectors,
-                                    .cols = width},
+                                    .cols = width,
+                                    .not_finite = nullptr},
                                    stream_.get()));
   return {rounded, {}};
 }
