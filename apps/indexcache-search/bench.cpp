@@ -137,6 +137,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
 
 BenchModel::BenchModel(BenchShape shape, const BenchOptions& options)
     : shape_(std::move(shape)), backend_(make_backend(options.engine)) {
+  check_shape(shape_.config, *backend_);
   if (shape_.model) {
     auto weights =
         std::make_unique<ModelWeights>(shape_.config, shape_.model->checkpoint, shape_.has_indexer,

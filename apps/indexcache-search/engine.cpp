@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace indexcache {
 namespace {
 
@@ -107,16 +109,44 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
   return std::make_unique<CpuBackend>(options.threads);
 }
 
+void check_shape(const ModelConfig& config, const Backend& backend) {
+  if (backend.scratch_bytes() == 0) return;
+  const auto require = [](bool holds, const std::string& key, const std::string& limit) {
+    if (holds) return;
+    throw InputError({"the GPU engine has no kernel for this model", key, limit, "--device cpu"});
+  };
+  require(config.latent_width() % 4 == 0 && config.latent_width() <= 576,
+          "kv_lora_rank + qk_rope_head_dim", "it must be a multiple of 4, at most 576");
+  require(config.kv_lora_rank <= 512, "kv_lora_rank", "it must be at most 512");
+  require(config.index_head_dim % 4 == 0, "index_head_dim", "it must be a multiple of 4");
+  require(config.routed_experts <= 1024, "n_routed_experts", "it must be at most 1024");
+  require(config.router.experts_used <= 32, "num_experts_per_tok", "it must be at most 32");
+  require(config.router.groups <= 32, "n_group", "it must be at most 32");
+  require(config.layers <= 128, "num_hidden_layers", "it must be at most 128");
+}
+
+namespace {
+
+std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> backend) {
+  check_shape(model.config, *backend);
+  return backend;
+}
+
+}  // namespace
+
 Engine::Engine(const Model& model, std::unique_ptr<Backend> backend)
     : model_(model),
-      backend_(std::move(backend)),
+      backend_(checked(model, std::move(backend))),
       on_gpu_(backend_->scratch_bytes() > 0),
       weights_(model.config, model.checkpoint, model.has_indexer, *backend_,
                backend_->memory_bytes() / kSweepShare * (kSweepShare - 1)) {}
 
 Evaluator Engine::evaluator(const TokenSet& tokens, Progress& progress, std::string stage) {
   EvaluatorOptions options;
-  if (on_gpu_) options = {backend_->memory_bytes() - weights_.bytes(), true};
+  if (on_gpu_) {
+    const std::int64_t left = backend_->memory_bytes() - weights_.bytes();
+    options = {std::max<std::int64_t>(left, 0), true};
+  }
   Evaluator evaluator(model_.config, weights_, *backend_, tokens, options);
   evaluator.set_progress(
       [&progress, stage = std::move(stage)](std::size_t done, std::size_t total) {

@@ -49,6 +49,10 @@ TokenSet load_tokens(const std::string& path, const ModelConfig& config, Progres
 // for what no device can do, ResourceError where there is no GPU to use.
 std::unique_ptr<Backend> make_backend(const EngineOptions& options);
 
+// What the GPU's kernels take, before a weight is read. Throws InputError naming the key of
+// config.json; the CPU takes every model.
+void check_shape(const ModelConfig& config, const Backend& backend);
+
 // A device with a model's weights; measures token sets.
 class Engine {
  public:

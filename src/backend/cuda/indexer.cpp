@@ -32,6 +32,17 @@ kernels::Type logits_type(Precision precision) {
   return kernels::Type::f32;
 }
 
+// Tensor cores take sixteens up to 128; the Hadamard rotation of FP8 a power of two from 32 on.
+void check_index_width(Precision precision, std::int64_t width) {
+  if (precision == Precision::fp32) return;
+  const bool power_of_two = (width & (width - 1)) == 0;
+  const bool fits = precision == Precision::fp8 ? width >= 32 && power_of_two : width % 16 == 0;
+  if (fits && width <= 128) return;
+  throw UsageError({fmt::format("this model's indexer has no {} form", name_of(precision)),
+                    "--indexer-precision", fmt::format("index_head_dim is {}", width),
+                    "--indexer-precision fp32"});
+}
+
 void mirror(std::vector<std::int64_t>& counts, std::size_t layers) {
   for (std::size_t m = 0; m < counts.size(); m += layers * layers) {
     for (std::size_t i = 0; i < layers; ++i) {
@@ -44,16 +55,10 @@ void mirror(std::vector<std::int64_t>& counts, std::size_t layers) {
 
 CudaBackend::IndexOperand CudaBackend::index_operand(const Tensor& x, std::int64_t vectors,
                                                      std::int64_t width) {
+  check_index_width(options_.indexer, width);
   if (options_.indexer == Precision::fp8) {
     IndexOperand operand{allocate(vectors, width, DType::f8_e4m3),
                          allocate(vectors, 1, DType::f32)};
-    if (width < 32 || width > 256 || (width & (width - 1)) != 0) {
-      throw UsageError({"this model's indexer has no FP8 form", "--indexer-precision fp8",
-                        fmt::format("index_head_dim is {}; the Hadamard rotation needs a power of "
-                                    "two from 32 to 256",
-                                    width),
-                        "--indexer-precision bf16"});
-    }
     INDEXCACHE_CUDA(kernels::quantize_index({.x = x.data<void>(),
                                              .type = kernel_type(x.dtype()),
                                              .out = operand.values.data<void>(),
