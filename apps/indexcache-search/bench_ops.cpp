@@ -32,6 +32,7 @@ class OpsBench {
       : c_(model.config()),
         b_(model.backend()),
         w_(model.weights().layer(model.config().layers - 1)),
+        embedding_(model.weights().embedding()),
         lm_head_(model.weights().lm_head()),
         on_gpu_(b_.scratch_bytes() > 0),
         repeat_(options.repeat),
@@ -44,7 +45,9 @@ class OpsBench {
     products();
     select();
     attend();
-    rest();
+    row_operations();
+    feed_forward();
+    loss();
     overlap();
   }
 
@@ -123,6 +126,25 @@ class OpsBench {
     product("o", rows, c_.heads * c_.v_head_dim, c_.hidden);
     product("gate_up", rows, c_.hidden, 2 * c_.intermediate);
     product("lm_head", std::min<std::int64_t>(rows, 4096), c_.hidden, c_.vocabulary);
+    heads(rows);
+  }
+
+  // The absorbed query: a product of its own a head.
+  void heads(std::int64_t rows) {
+    RowLayout layout;
+    layout.append(rows, 0);
+    const Tensor q = activations(rows, c_.heads * c_.qk_nope_head_dim);
+    const Tensor out = activations(rows, c_.heads * c_.kv_lora_rank);
+    const double seconds = time([&] {
+      b_.head_linear(layout, {q, c_.heads, c_.qk_nope_head_dim, c_.qk_nope_head_dim}, w_.k_absorb,
+                     {out, c_.heads, c_.kv_lora_rank, c_.kv_lora_rank});
+    });
+    report("k_absorb",
+           fmt::format("{} x {} x {} -> {}", rows, c_.heads, c_.qk_nope_head_dim, c_.kv_lora_rank),
+           seconds,
+           2.0 * static_cast<double>(rows) *
+               static_cast<double>(c_.heads * c_.qk_nope_head_dim * c_.kv_lora_rank),
+           0);
   }
 
   // Logits and top-k of the rows, timed apart and together.
@@ -168,16 +190,52 @@ class OpsBench {
            fmt::format("{} rows, {} heads, k {}", rows, c_.heads, c_.index_topk), seconds, flop, 0);
   }
 
-  void rest() {
+  // What moves bytes and hardly computes.
+  void row_operations() {
+    const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
+    RowLayout layout;
+    layout.append(rows, 0);
+    const auto element = static_cast<double>(size_of(b_.activation()));
+    const Tensor x = activations(rows, c_.hidden);
+    const Tensor residual = random(rows, c_.hidden, DType::f32);
+    const std::string shape = fmt::format("{} x {}", rows, c_.hidden);
+    const auto elements = static_cast<double>(rows * c_.hidden);
+    const std::vector<std::int32_t> ids(static_cast<std::size_t>(rows), 1);
+    const Tensor tokens = b_.upload(std::span<const std::int32_t>(ids), rows, 1);
+    const double embed = time([&] { b_.embed(tokens, embedding_, residual); });
+    report("embed", shape, embed, 0, elements * 4);
+    const double norm = time([&] { b_.rms_norm(layout, residual, w_.input_norm, 1e-6f, x); });
+    report("rms_norm", shape, norm, 0, elements * (4 + element));
+    const Tensor keys = random(rows, c_.index_head_dim, b_.index_activation());
+    const double layer_norm = time([&] {
+      b_.layer_norm(layout, keys, w_.indexer->k_norm, w_.indexer->k_norm_bias, 1e-6f, keys);
+    });
+    report("layer_norm", fmt::format("{} x {}", rows, c_.index_head_dim), layer_norm, 0,
+           2.0 * static_cast<double>(size_of(keys.dtype())) *
+               static_cast<double>(rows * c_.index_head_dim));
+    const std::int64_t pairs = c_.qk_rope_head_dim / 2;
+    const Tensor cosines = random(rows, pairs, DType::f32), sines = random(rows, pairs, DType::f32);
+    const Tensor q = activations(rows, c_.heads * c_.qk_rope_head_dim);
+    const Heads rotated{q, c_.heads, c_.qk_rope_head_dim, c_.qk_rope_head_dim};
+    const double rope =
+        time([&] { b_.rope(layout, rotated, cosines, sines, RopeLayout::interleaved, rotated); });
+    report("rope", fmt::format("{} x {} x {}", rows, c_.heads, c_.qk_rope_head_dim), rope, 0,
+           2 * element * static_cast<double>(rows * q.cols()));
+  }
+
+  void feed_forward() {
     const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
     RowLayout layout;
     layout.append(rows, 0);
     const Tensor x = activations(rows, c_.hidden);
     const Tensor residual = random(rows, c_.hidden, DType::f32);
-    const double element = static_cast<double>(size_of(b_.activation()));
-    const double norm = time([&] { b_.rms_norm(layout, residual, w_.input_norm, 1e-6f, x); });
-    report("rms_norm", fmt::format("{} x {}", rows, c_.hidden), norm, 0,
-           static_cast<double>(rows * c_.hidden) * (4 + element));
+    if (w_.mlp) {
+      const double mlp =
+          time([&] { b_.gated_mlp(layout, x, w_.mlp->gate_up, w_.mlp->down, residual); });
+      const std::int64_t width = w_.mlp->down.cols();
+      report("gated MLP", fmt::format("{} rows, {}", rows, width), mlp,
+             6.0 * static_cast<double>(rows) * static_cast<double>(width * c_.hidden), 0);
+    }
     if (w_.moe) {
       const Tensor logits = random(rows, c_.routed_experts, DType::f32);
       const Routing routing = b_.route(layout, logits, w_.moe->correction_bias, c_.router);
@@ -194,6 +252,13 @@ class OpsBench {
                  static_cast<double>(c_.moe_intermediate * c_.hidden),
              0);
     }
+  }
+
+  void loss() {
+    const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
+    RowLayout layout;
+    layout.append(rows, 0);
+    const Tensor x = activations(rows, c_.hidden);
     const std::vector<std::int32_t> ids(static_cast<std::size_t>(rows), 1);
     const Tensor targets = b_.upload(std::span<const std::int32_t>(ids), rows, 1);
     const double loss = time([&] { b_.next_token_loss(layout, x, lm_head_, targets); });
@@ -217,7 +282,7 @@ class OpsBench {
   const ModelConfig& c_;
   Backend& b_;
   const LayerWeights& w_;
-  const Tensor& lm_head_;
+  const Tensor &embedding_, &lm_head_;
   bool on_gpu_;
   int repeat_;
   bool json_;

@@ -127,7 +127,10 @@ void Evaluator::refuse(const SweepPlan& plan) const {
        fmt::format("a sequence of {} tokens", tokens_.longest()),
        fmt::format("one pattern needs {:.2f} GiB ({}); {:.2f} GiB are left beside the weights",
                    gib(plan.total()), parts, gib(options_.memory_bytes)),
-       fmt::format("sequences of about {} tokens, --precision bf16, or --device cpu", fitting)});
+       fmt::format("{}--precision bf16, a larger GPU, or --device cpu",
+                   fitting > config_.index_topk
+                       ? fmt::format("sequences of at most about {} tokens, ", fitting)
+                       : "")});
 }
 
 std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
