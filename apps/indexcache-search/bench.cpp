@@ -156,6 +156,17 @@ Pattern BenchModel::pattern(const std::string& spec) const {
   return parse_pattern_spec(spec, shape_.has_indexer);
 }
 
+Json BenchModel::memory_report(std::int64_t sweep_bytes, bool json) const {
+  const std::int64_t peak = backend_->memory_use().peak_total;
+  if (peak == 0) return nullptr;
+  const std::int64_t planned = weight_bytes_ + sweep_bytes;
+  if (!json) {
+    fmt::print("  memory: {:.2f} GiB planned, {:.2f} GiB at the peak\n",
+               static_cast<double>(planned) / 0x1p30, static_cast<double>(peak) / 0x1p30);
+  }
+  return {{"planned_bytes", planned}, {"peak_bytes", peak}};
+}
+
 double median_seconds(Backend& backend, int repeat, const std::function<void()>& body) {
   backend.measure(body);
   std::vector<double> seconds;

@@ -52,6 +52,9 @@ class BenchModel {
   Pattern pattern(const std::string& spec) const;
   // Everything that the weights leave.
   EvaluatorOptions memory() const { return {backend_->memory_bytes() - weight_bytes_, true}; }
+  // {"planned_bytes", "peak_bytes"} of the device so far, weights included, after sweeps that
+  // planned `sweep_bytes`; printed as well unless `json`. Null on engines that do not count.
+  Json memory_report(std::int64_t sweep_bytes, bool json) const;
 
  private:
   BenchShape shape_;

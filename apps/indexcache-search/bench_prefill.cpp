@@ -16,8 +16,7 @@ struct Timing {
   StageSeconds stages;
 };
 
-Timing time_pattern(BenchModel& model, const TokenSet& tokens, const Pattern& pattern, int repeat) {
-  Evaluator evaluator(model.config(), model.weights(), model.backend(), tokens, model.memory());
+Timing time_pattern(BenchModel& model, Evaluator& evaluator, const Pattern& pattern, int repeat) {
   const auto body = [&] { evaluator.losses(std::span(&pattern, 1)); };
   const double whole = median_seconds(model.backend(), repeat, body);
   Timing timing{whole, median_stages(model.backend(), repeat, body)};
@@ -34,6 +33,7 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
   Json results = Json::array();
   for (const std::int64_t context : options.contexts) {
     const TokenSet tokens = random_tokens(model.config(), options.sequences, context);
+    Evaluator evaluator(model.config(), model.weights(), model.backend(), tokens, model.memory());
     double first = 0;
     if (!json) {
       fmt::print("context {}\n  {:<14} {:>9} {:>7}", context, "pattern", "ms", "speed");
@@ -42,7 +42,7 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
     }
     for (const std::string& spec : options.patterns) {
       const Pattern pattern = model.pattern(spec);
-      const Timing timing = time_pattern(model, tokens, pattern, options.repeat);
+      const Timing timing = time_pattern(model, evaluator, pattern, options.repeat);
       if (first == 0) first = timing.seconds;
       Json stages = Json::object();
       for (std::size_t s = 0; s < kStages; ++s) {
@@ -60,6 +60,7 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
       fmt::print("\n");
       std::fflush(stdout);
     }
+    results.back()["memory"] = model.memory_report(evaluator.planned_bytes(), json);
   }
   return results;
 }

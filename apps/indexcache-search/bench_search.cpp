@@ -76,7 +76,7 @@ Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
           {"total_seconds", projected},
           {"measured", options.whole},
           {"pattern", taken.back().pattern.text()},
-          {"peak_bytes", model.backend().memory_use().peak_total}};
+          {"memory", model.memory_report(evaluator.planned_bytes(), json)}};
 }
 
 }  // namespace indexcache
