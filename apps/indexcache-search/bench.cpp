@@ -192,7 +192,16 @@ StageSeconds median_stages(Backend& backend, int repeat, const std::function<voi
   return medians;
 }
 
+void check_context(const ModelConfig& config, std::int64_t length) {
+  if (length > config.index_topk && length <= config.max_positions) return;
+  throw UsageError({fmt::format("a context of {} tokens cannot be timed", length), "--context",
+                    fmt::format("the model selects {} of up to {} positions", config.index_topk,
+                                config.max_positions),
+                    "more than the first number, at most the second"});
+}
+
 TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::int64_t length) {
+  check_context(config, length);
   std::mt19937_64 engine(7);
   TokenSet tokens{"random tokens", {}};
   for (std::int64_t s = 0; s < sequences; ++s) {

@@ -68,7 +68,10 @@ double median_seconds(Backend& backend, int repeat, const std::function<void()>&
 // The same, split by stage.
 StageSeconds median_stages(Backend& backend, int repeat, const std::function<void()>& body);
 
-// Random token ids, the same for the same seed.
+// Throws UsageError for a length that the model does not take, or at which it selects nothing.
+void check_context(const ModelConfig& config, std::int64_t length);
+
+// Random token ids, the same on every call; their length must pass check_context.
 TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::int64_t length);
 
 // Each prints a table unless `json`, and returns the document.

@@ -17,7 +17,7 @@ struct Place {
 
 Place place_of(const ModelConfig& config, std::int64_t context, std::int64_t rows) {
   Place place;
-  const std::int64_t selecting = std::max<std::int64_t>(context - config.index_topk, 1);
+  const std::int64_t selecting = context - config.index_topk;
   const std::int64_t count = rows == 0 ? selecting : std::min(rows, selecting);
   place.rows.append(count, context - count);
   place.keys.append(context, 0);
@@ -39,6 +39,7 @@ class OpsBench {
         json_(json) {}
 
   void run(std::int64_t context, std::int64_t rows) {
+    check_context(c_, context);
     context_ = context;
     place_ = place_of(c_, context, rows);
     ceilings();

@@ -95,6 +95,16 @@ TEST_CASE("every shipped shape is a model that bench can read") {
 
 TEST_CASE("bench refuses what it cannot time") {
   const TempFolder folder;
+  write_text(folder / "tiny.yaml", tiny_shape());
+  for (const char* context : {"16", "1025"}) {
+    const ProcessResult result = run_tool({"bench", "prefill", "--synthetic", folder / "tiny.yaml",
+                                           "--device", "cpu", "--context", context});
+    CHECK(result.code == 2);
+    CHECK_THAT(result.err, Contains("selects 16 of up to 1024 positions"));
+    CHECK(run_tool({"bench", "ops", "--synthetic", folder / "tiny.yaml", "--device", "cpu",
+                    "--context", context})
+              .code == 2);
+  }
   CHECK(run_tool({"bench"}).code == 2);
   CHECK(run_tool({"bench", "speed"}).code == 2);
   const ProcessResult nothing = run_tool({"bench", "ops", "--device", "cpu"});
