@@ -14,6 +14,10 @@ command -v cmake >/dev/null || { echo "error: cmake is needed" >&2; exit 1; }
 options=()
 [ -z "${INDEXCACHE_PREFIX:-}" ] || options+=("-DCMAKE_PREFIX_PATH=$INDEXCACHE_PREFIX")
 cmake --preset dev "${options[@]}"
+grep -q indexcache_kernels build/dev/build.ninja || {
+  echo "error: no CUDA toolkit was found; nvcc belongs on the PATH or under /usr/local/cuda" >&2
+  exit 1
+}
 cmake --build --preset dev --parallel "$(nproc)" \
   --target test_cuda indexcache-search bench_precision
 ctest --preset dev -L gpu
