@@ -34,7 +34,6 @@ class OpsBench {
         w_(model.weights().layer(model.config().layers - 1)),
         embedding_(model.weights().embedding()),
         lm_head_(model.weights().lm_head()),
-        on_gpu_(b_.scratch_bytes() > 0),
         repeat_(options.repeat),
         json_(json) {}
 
@@ -99,13 +98,13 @@ class OpsBench {
   // A large copy, counting bytes read and written; a large product in the engine's type.
   void ceilings() {
     RowLayout rows;
-    rows.append(on_gpu_ ? 1 << 18 : 1 << 14, 0);
+    rows.append(b_.is_gpu() ? 1 << 18 : 1 << 14, 0);
     const Tensor x = random(rows.total, 1024, DType::f32), y = random(rows.total, 1024, DType::f32);
     const double copied = 2.0 * 4.0 * static_cast<double>(rows.total) * 1024;
     const double copy = time([&] { b_.copy_rows(rows, x, rows, y); });
     report("copy", fmt::format("{:.0f} MiB", copied / 2 / 0x1p20), copy, 0, copied);
     tbs_ceiling_ = copied / copy * 1e-12;
-    const std::int64_t size = on_gpu_ ? 8192 : 1024;
+    const std::int64_t size = b_.is_gpu() ? 8192 : 1024;
     tflops_ceiling_ = product("product", size, size, size);
   }
 
@@ -284,7 +283,6 @@ class OpsBench {
   Backend& b_;
   const LayerWeights& w_;
   const Tensor &embedding_, &lm_head_;
-  bool on_gpu_;
   int repeat_;
   bool json_;
   std::int64_t context_ = 0;

@@ -13,7 +13,10 @@
 namespace indexcache {
 namespace {
 
-constexpr std::int64_t kSweepShare = 4;  // of the device's memory that weights leave to a sweep
+// What weights may take to stay: on a GPU a quarter is left to the sweep.
+std::int64_t resident_bytes(const Backend& backend) {
+  return backend.is_gpu() ? backend.memory_bytes() / 4 * 3 : backend.memory_bytes();
+}
 
 Precision parse_precision(const std::string& text) {
   if (text == "bf16") return Precision::bf16;
@@ -110,7 +113,7 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
 }
 
 void check_shape(const ModelConfig& config, const Backend& backend) {
-  if (backend.scratch_bytes() == 0) return;
+  if (!backend.is_gpu()) return;
   const auto require = [](bool holds, const std::string& key, const std::string& limit) {
     if (holds) return;
     throw InputError({"the GPU engine has no kernel for this model", key, limit, "--device cpu"});
@@ -137,13 +140,12 @@ std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> ba
 Engine::Engine(const Model& model, std::unique_ptr<Backend> backend)
     : model_(model),
       backend_(checked(model, std::move(backend))),
-      on_gpu_(backend_->scratch_bytes() > 0),
       weights_(model.config, model.checkpoint, model.has_indexer, *backend_,
-               backend_->memory_bytes() / kSweepShare * (kSweepShare - 1)) {}
+               resident_bytes(*backend_)) {}
 
 Evaluator Engine::evaluator(const TokenSet& tokens, Progress& progress, std::string stage) {
   EvaluatorOptions options;
-  if (on_gpu_) {
+  if (backend_->is_gpu()) {
     const std::int64_t left = backend_->memory_bytes() - weights_.bytes();
     options = {std::max<std::int64_t>(left, 0), true};
   }

@@ -60,8 +60,6 @@ class Engine {
 
   Backend& backend() { return *backend_; }
 
-  // Whether memory is planned and counted: on a GPU.
-  bool counts_memory() const { return on_gpu_; }
   std::int64_t weight_bytes() const { return weights_.bytes(); }
 
   // `stage` names what is being done, for the progress line.
@@ -70,7 +68,6 @@ class Engine {
  private:
   const Model& model_;
   std::unique_ptr<Backend> backend_;
-  bool on_gpu_;
   ModelWeights weights_;
 };
 

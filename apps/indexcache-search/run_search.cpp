@@ -63,7 +63,7 @@ class Run {
     search(record);
     verify(record);
     if (data_.holdout) hold_out(record);
-    if (engine_.counts_memory()) {
+    if (engine_.backend().is_gpu()) {
       record.planned_bytes = engine_.weight_bytes() + planned_bytes_;
       record.peak_bytes = engine_.backend().memory_use().peak_total;
       progress_.note(fmt::format("GPU memory: {:.2f} GiB planned, {:.2f} GiB at the peak",
@@ -121,7 +121,7 @@ class Run {
                                   journal_.record(index, step);
                                   tell(index, step, time_left.after(step, steps - index - 1));
                                 }};
-    if (engine_.counts_memory()) tell_plan(evaluator, record.baseline);
+    if (engine_.backend().is_gpu()) tell_plan(evaluator, record.baseline);
     record.steps = greedy_search(evaluator, record.baseline, pinned_, target, hooks);
     count_memory(evaluator);
   }

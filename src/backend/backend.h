@@ -95,6 +95,10 @@ class Backend {
   // Type of indexer queries and keys before index_topk.
   virtual DType index_activation() const { return activation(); }
 
+  // A GPU: its memory is small and not paged, so it is planned, counted and refused; only shapes
+  // that its kernels take run.
+  virtual bool is_gpu() const { return false; }
+
   // Bytes of device memory that this process may plan with, weights included.
   virtual std::int64_t memory_bytes() const = 0;
   virtual MemoryUse memory_use() const { return {}; }

@@ -25,6 +25,7 @@ class CudaBackend : public Backend {
   std::string name() const override;
   DType activation() const override;
   DType index_activation() const override;
+  bool is_gpu() const override { return true; }
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   MemoryUse memory_use() const override { return memory_.use(); }
   std::int64_t scratch_bytes() const override;
