@@ -3,8 +3,8 @@
 // share of queries whose index set differs from the float32 run's, and how much the sets overlap,
 // each layer with the residual that its own precision brought it to.
 #include "backend/cuda_device.h"
-#include "core/error.h"
 #include "model/model.h"
+#include "run_bench.h"
 #include "search/evaluator.h"
 
 #include <fmt/format.h>
@@ -104,14 +104,5 @@ int bench(const char* folder, const char* path) {
 }  // namespace indexcache
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    fmt::print(stderr, "usage: bench_precision MODEL TOKENS\n");
-    return 2;
-  }
-  try {
-    return indexcache::bench(argv[1], argv[2]);
-  } catch (const indexcache::Error& error) {
-    fmt::print(stderr, "{}", error.describe());
-    return static_cast<int>(error.code());
-  }
+  return indexcache::run_bench(argc, argv, "bench_precision MODEL TOKENS", indexcache::bench);
 }

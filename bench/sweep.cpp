@@ -2,8 +2,8 @@
 // bench_sweep MODEL CALIBRATION: one greedy step as a prefix-tree sweep against the same candidates
 // one by one, alternating, the median of three rounds each.
 #include "backend/cpu/cpu_backend.h"
-#include "core/error.h"
 #include "model/model.h"
+#include "run_bench.h"
 #include "search/evaluator.h"
 #include "search/greedy.h"
 
@@ -67,14 +67,5 @@ int bench(const char* model_folder, const char* calibration) {
 }  // namespace indexcache
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    fmt::print(stderr, "usage: bench_sweep MODEL CALIBRATION\n");
-    return 2;
-  }
-  try {
-    return indexcache::bench(argv[1], argv[2]);
-  } catch (const indexcache::Error& error) {
-    fmt::print(stderr, "{}", error.describe());
-    return static_cast<int>(error.code());
-  }
+  return indexcache::run_bench(argc, argv, "bench_sweep MODEL CALIBRATION", indexcache::bench);
 }

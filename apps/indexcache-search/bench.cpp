@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include "commands.h"
+#include "core/bytes.h"
 #include "core/error.h"
 #include "io/files.h"
 #include "model/synthetic_weights.h"
@@ -106,13 +107,12 @@ void check_room(const BenchShape& shape, const Backend& backend, const std::stri
   const std::int64_t needed = synthetic_parameters(shape.config, shape.share_layers) *
                               static_cast<std::int64_t>(size_of(backend.activation()));
   if (needed <= backend.memory_bytes()) return;
-  throw ResourceError(
-      {"the model's weights do not fit the device", path,
-       fmt::format("they take {:.1f} GiB in {}; {:.1f} GiB are free",
-                   static_cast<double>(needed) / 0x1p30, name_of(backend.activation()),
-                   static_cast<double>(backend.memory_bytes()) / 0x1p30),
-       shape.share_layers ? "--precision bf16, or a larger GPU"
-                          : "share_layers: true in that file, or --precision bf16"});
+  throw ResourceError({"the model's weights do not fit the device", path,
+                       fmt::format("they take {:.1f} GiB in {}; {:.1f} GiB are free", gib(needed),
+                                   name_of(backend.activation()), gib(backend.memory_bytes())),
+                       shape.share_layers
+                           ? "--precision bf16, or a larger GPU"
+                           : "share_layers: true in that file, or --precision bf16"});
 }
 
 int run_bench(const BenchOptions& options, const CommonOptions& common) {
@@ -161,8 +161,7 @@ Json BenchModel::memory_report(std::int64_t sweep_bytes, bool json) const {
   if (peak == 0) return nullptr;
   const std::int64_t planned = weight_bytes_ + sweep_bytes;
   if (!json) {
-    fmt::print("  memory: {:.2f} GiB planned, {:.2f} GiB at the peak\n",
-               static_cast<double>(planned) / 0x1p30, static_cast<double>(peak) / 0x1p30);
+    fmt::print("  memory: {:.2f} GiB planned, {:.2f} GiB at the peak\n", gib(planned), gib(peak));
   }
   return {{"planned_bytes", planned}, {"peak_bytes", peak}};
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run_search.h"
 
+#include "core/bytes.h"
 #include "core/error.h"
 #include "search/baselines.h"
 #include "search/greedy.h"
@@ -67,8 +68,7 @@ class Run {
       record.planned_bytes = engine_.weight_bytes() + planned_bytes_;
       record.peak_bytes = engine_.backend().memory_use().peak_total;
       progress_.note(fmt::format("GPU memory: {:.2f} GiB planned, {:.2f} GiB at the peak",
-                                 static_cast<double>(record.planned_bytes) / 0x1p30,
-                                 static_cast<double>(record.peak_bytes) / 0x1p30));
+                                 gib(record.planned_bytes), gib(record.peak_bytes)));
     }
     return {std::move(record), std::move(overlap_)};
   }
@@ -129,7 +129,6 @@ class Run {
   // What the largest sweep, that of the first step, will take.
   void tell_plan(const Evaluator& evaluator, const Pattern& baseline) {
     const SweepPlan plan = evaluator.plan(removable_layers(baseline, pinned_).size());
-    const auto gib = [](std::int64_t bytes) { return static_cast<double>(bytes) / 0x1p30; };
     progress_.note(fmt::format(
         "GPU memory: {:.2f} GiB of weights, {:.2f} GiB for a sweep of {} patterns in {} wave{}",
         gib(engine_.weight_bytes()), gib(plan.total()), plan.patterns, plan.waves.size(),

@@ -26,10 +26,11 @@ ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoi
       checkpoint_(checkpoint),
       has_indexer_(has_indexer),
       backend_(backend),
-      resident_(static_cast<std::int64_t>(size_of(backend.activation())) *
-                    parameter_count(config, checkpoint, has_indexer).total() <=
-                resident_bytes),
       layers_(static_cast<std::size_t>(config.layers)) {
+  const ParameterCount count = parameter_count(config, checkpoint, has_indexer);
+  const auto element = static_cast<std::int64_t>(size_of(backend.activation()));
+  resident_ = element * count.total() <= resident_bytes;
+  bytes_ = element * (count.outer + (resident_ ? count.layers : count.largest_layer));
   embedding_ = matrix("model.embed_tokens.weight");
   final_norm_ = row("model.norm.weight");
   lm_head_ = matrix("lm_head.weight");
@@ -177,12 +178,6 @@ const LayerWeights& ModelWeights::layer(std::int64_t layer) {
   slot = load(layer);
   if (!backend_.stored_are_finite()) check_finite(layer);
   return *slot;
-}
-
-std::int64_t ModelWeights::bytes() const {
-  const ParameterCount count = parameter_count(config_, checkpoint_, has_indexer_);
-  return static_cast<std::int64_t>(size_of(backend_.activation())) *
-         (count.outer + (resident_ ? count.layers : count.largest_layer));
 }
 
 ParameterCount parameter_count(const ModelConfig& config, const Checkpoint& checkpoint,

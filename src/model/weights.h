@@ -74,7 +74,7 @@ class ModelWeights : public WeightSource {
   const LayerWeights& layer(std::int64_t layer) override;
 
   // Bytes on the device: of all layers, or of the largest where they are loaded again and again.
-  std::int64_t bytes() const;
+  std::int64_t bytes() const { return bytes_; }
 
  private:
   Tensor matrix(const std::string& name);
@@ -92,7 +92,8 @@ class ModelWeights : public WeightSource {
   const Checkpoint& checkpoint_;
   const std::vector<bool>& has_indexer_;
   Backend& backend_;
-  bool resident_;
+  bool resident_ = false;
+  std::int64_t bytes_ = 0;
   std::vector<std::optional<LayerWeights>> layers_;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/evaluator.h"
 
+#include "core/bytes.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 
@@ -109,7 +110,6 @@ SweepPlan Evaluator::plan(std::size_t patterns, std::int64_t kept_row_bytes) con
 }
 
 void Evaluator::refuse(const SweepPlan& plan) const {
-  const auto gib = [](std::int64_t bytes) { return static_cast<double>(bytes) / 0x1p30; };
   std::string parts;
   for (std::size_t k = 0; k < kMemoryKinds; ++k) {
     if (plan.bytes[k] == 0) continue;

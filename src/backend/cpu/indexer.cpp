@@ -5,6 +5,7 @@
 #include "backend/cpu/matrix.h"
 #include "backend/cpu/tiles.h"
 #include "backend/cpu/top_k.h"
+#include "backend/pair_counts.h"
 
 #include <algorithm>
 #include <bit>
@@ -87,16 +88,6 @@ void count_query(const std::vector<Tensor>& sets, std::int64_t row, std::int64_t
   }
 }
 
-void mirror(std::vector<std::int64_t>& counts, std::int64_t layers) {
-  const auto matrices = static_cast<std::int64_t>(counts.size()) / (layers * layers);
-  for (std::int64_t m = 0; m < matrices; ++m) {
-    std::int64_t* matrix = counts.data() + m * layers * layers;
-    for (std::int64_t i = 0; i < layers; ++i) {
-      for (std::int64_t j = 0; j < i; ++j) matrix[i * layers + j] = matrix[j * layers + i];
-    }
-  }
-}
-
 }  // namespace
 
 void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
@@ -135,7 +126,7 @@ std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,
 #pragma omp critical  // integers: the order of addition does not matter
     for (std::size_t c = 0; c < size; ++c) total[c] += counts[c];
   });
-  mirror(total, layers);
+  mirror(total, sets.size());
   return total;
 }
 

@@ -2,6 +2,7 @@
 // Storage of the CPU backend: allocation, upload, download, and copies between row layouts.
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/tiles.h"
+#include "core/bytes.h"
 #include "core/error.h"
 
 #include <fmt/format.h>
@@ -78,7 +79,7 @@ Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype, M
   if (memory == nullptr) {
     throw ResourceError(
         {"out of memory", fmt::format("a tensor of [{}, {}]", rows, cols),
-         fmt::format("{:.1f} GiB were asked for", static_cast<double>(bytes) / 0x1p30),
+         fmt::format("{:.1f} GiB were asked for", gib(static_cast<std::int64_t>(bytes))),
          "fewer or shorter calibration sequences"});
   }
   const auto release = [](void* p) { ::operator delete(p, kAlignment); };

@@ -97,7 +97,7 @@ DType CudaBackend::index_activation() const {
 }
 
 std::int64_t CudaBackend::scratch_bytes() const {
-  return cuda::kLogitsBytes + (std::int64_t{cuda::Gemm::kLanes} * 32 << 20);
+  return cuda::kLogitsBytes + cuda::Gemm::kLanes * cuda::Gemm::kWorkspaceBytes;
 }
 
 double CudaBackend::measure(const std::function<void()>& body) {
@@ -137,18 +137,22 @@ Tensor CudaBackend::upload_matrix(std::vector<float> values, std::int64_t rows, 
   if (activation() == DType::f32) return upload(std::move(values), rows, cols);
   const Tensor whole = upload_raw(values.data(), rows, cols, DType::f32, Memory::workspace);
   Tensor rounded = allocate(rows, cols, activation(), Memory::weights);
-  INDEXCACHE_CUDA(kernels::convert({.x = whole.data<void>(),
+  round(whole, rounded);
+  return rounded;
+}
+
+void CudaBackend::round(const Tensor& x, const Tensor& out) {
+  INDEXCACHE_CUDA(kernels::convert({.x = x.data<void>(),
                                     .x_type = kernels::Type::f32,
                                     .scales = nullptr,
                                     .block_rows = 0,
                                     .block_cols = 0,
-                                    .out = rounded.data<void>(),
-                                    .out_type = cuda::kernel_type(activation()),
-                                    .rows = rows,
-                                    .cols = cols,
+                                    .out = out.data<void>(),
+                                    .out_type = cuda::kernel_type(out.dtype()),
+                                    .rows = out.rows(),
+                                    .cols = out.cols(),
                                     .not_finite = nullptr},
                                    stream_.get()));
-  return rounded;
 }
 
 void CudaBackend::convert_stored(const StoredMatrix& stored, const Tensor& out) {

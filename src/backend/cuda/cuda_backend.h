@@ -84,6 +84,8 @@ class CudaBackend : public Backend {
 
   Tensor upload_raw(const void* values, std::int64_t rows, std::int64_t cols, DType dtype,
                     Memory kind);
+  // float32 without gaps to the type of `out`, of as many elements.
+  void round(const Tensor& x, const Tensor& out);
   void download_raw(const Tensor& tensor, void* values);
   void multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
                 cudaStream_t stream, int lane);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/device_memory.h"
 
+#include "core/bytes.h"
 #include "core/error.h"
 
 #include <fmt/format.h>
@@ -47,9 +48,8 @@ std::shared_ptr<void> DeviceMemory::allocate(std::size_t bytes, Memory kind) {
         {"out of GPU memory", std::string(kMemoryNames[static_cast<std::size_t>(kind)]),
          fmt::format("{:.2f} GiB were asked for beside {:.2f} GiB in use; the GPU has {:.2f} GiB, "
                      "{:.2f} GiB of them free",
-                     static_cast<double>(bytes) / 0x1p30,
-                     static_cast<double>(ledger_->total) / 0x1p30,
-                     static_cast<double>(total) / 0x1p30, static_cast<double>(free) / 0x1p30),
+                     gib(static_cast<std::int64_t>(bytes)), gib(ledger_->total),
+                     gib(static_cast<std::int64_t>(total)), gib(static_cast<std::int64_t>(free))),
          "fewer or shorter sequences, --precision bf16, or a GPU that nobody else uses"});
   }
   INDEXCACHE_CUDA(status);

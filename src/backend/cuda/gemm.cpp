@@ -11,7 +11,6 @@
 namespace indexcache::cuda {
 namespace {
 
-constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
 constexpr std::int64_t kUsualRows = 4096;  // that algorithms are chosen for
 constexpr int kCandidates = 16;
 
@@ -94,7 +93,7 @@ std::unique_ptr<Gemm::Plan> Gemm::make_plan(const Product& p, std::uint32_t alig
   cublasLtMatmulPreference_t wishes = nullptr;
   INDEXCACHE_CUDA(cublasLtMatmulPreferenceCreate(&wishes));
   const MatmulPreference owner(wishes);
-  set(wishes, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
+  set(wishes, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::size_t>(kWorkspaceBytes));
   set(wishes, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
       static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE));
   for (const auto attribute :

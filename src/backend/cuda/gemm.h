@@ -36,6 +36,7 @@ class Gemm {
 
   // Streams that run at the same time need lanes of their own: each has a workspace.
   static constexpr int kLanes = 4;
+  static constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;  // of a lane
   void run(const Product& product, cudaStream_t stream, int lane = 0);
 
  private:

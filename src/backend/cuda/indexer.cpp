@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lightning indexer with top-k, and the intersection counts of the sets it selects.
 #include "backend/cuda/cuda_backend.h"
+#include "backend/pair_counts.h"
 #include "backend/row_chunks.h"
 #include "core/error.h"
-#include "kernels/convert.h"
 #include "kernels/indexer_logits.h"
 #include "kernels/overlap.h"
 #include "kernels/quantize_index.h"
@@ -43,14 +43,6 @@ void check_index_width(Precision precision, std::int64_t width) {
                     "--indexer-precision fp32"});
 }
 
-void mirror(std::vector<std::int64_t>& counts, std::size_t layers) {
-  for (std::size_t m = 0; m < counts.size(); m += layers * layers) {
-    for (std::size_t i = 0; i < layers; ++i) {
-      for (std::size_t j = 0; j < i; ++j) counts[m + i * layers + j] = counts[m + j * layers + i];
-    }
-  }
-}
-
 }  // namespace
 
 CudaBackend::IndexOperand CudaBackend::index_operand(const Tensor& x, std::int64_t vectors,
@@ -70,17 +62,7 @@ CudaBackend::IndexOperand CudaBackend::index_operand(const Tensor& x, std::int64
   }
   if (options_.indexer == Precision::fp32 || x.dtype() == DType::bf16) return {x, {}};
   const Tensor rounded = allocate(vectors, width, DType::bf16);
-  INDEXCACHE_CUDA(kernels::convert({.x = x.data<void>(),
-                                    .x_type = kernels::Type::f32,
-                                    .scales = nullptr,
-                                    .block_rows = 0,
-                                    .block_cols = 0,
-                                    .out = rounded.data<void>(),
-                                    .out_type = kernels::Type::bf16,
-                                    .rows = vectors,
-                                    .cols = width,
-                                    .not_finite = nullptr},
-                                   stream_.get()));
+  round(x, rounded);
   return {rounded, {}};
 }
 
