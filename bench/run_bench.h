@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The main function of a benchmark of a model and a file of tokens.
+// The main function of a benchmark of two files: a model and tokens, a tokenizer and text.
 #pragma once
 
 #include "core/error.h"
@@ -10,7 +10,7 @@ namespace indexcache {
 
 // Exit code: 2 without both arguments, an error's own where one is thrown.
 inline int run_bench(int argc, char** argv, const char* usage,
-                     int (*bench)(const char* model, const char* tokens)) {
+                     int (*bench)(const char* first, const char* second)) {
   if (argc != 3) {
     fmt::print(stderr, "usage: {}\n", usage);
     return 2;

@@ -47,6 +47,15 @@ Json parse_json(std::string_view text, const std::string& where, const std::stri
                     remedy});
 }
 
+LargeJson parse_large_json(std::string_view text, const std::string& where,
+                           const std::string& remedy) {
+  try {
+    return LargeJson::parse(text);
+  } catch (const LargeJson::exception& error) {
+    throw InputError({"invalid JSON", where, error.what(), remedy});
+  }
+}
+
 std::string hex_float(double value) {
   return fmt::format("{:a}", value);
 }

@@ -17,6 +17,12 @@ using Json = nlohmann::ordered_json;
 Json parse_json(std::string_view text, const std::string& where,
                 const std::string& remedy = "check that the file is complete and valid JSON");
 
+// For files with objects of very many keys, where keeping their order would take quadratic time; of
+// two equal keys the last counts.
+using LargeJson = nlohmann::json;
+LargeJson parse_large_json(std::string_view text, const std::string& where,
+                           const std::string& remedy);
+
 // A double that survives the way through text bit for bit: C99 hexadecimal notation.
 std::string hex_float(double value);
 
