@@ -3,6 +3,7 @@
 // share of queries whose index set differs from the float32 run's, and how much the sets overlap,
 // each layer with the residual that its own precision brought it to.
 #include "backend/cuda_device.h"
+#include "calibration/calibration_file.h"
 #include "model/model.h"
 #include "run_bench.h"
 #include "search/evaluator.h"

@@ -2,6 +2,7 @@
 // bench_sweep MODEL CALIBRATION: one greedy step as a prefix-tree sweep against the same candidates
 // one by one, alternating, the median of three rounds each.
 #include "backend/cpu/cpu_backend.h"
+#include "calibration/calibration_file.h"
 #include "model/model.h"
 #include "run_bench.h"
 #include "search/evaluator.h"

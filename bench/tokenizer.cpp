@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // How fast a tokenizer.json loads and how fast text is encoded on one core, with pre-tokens
 // remembered (ordinary text repeats its words) and without. The file is one document.
+#include "text/tokenizer.h"
+
 #include "io/byte_stream.h"
 #include "run_bench.h"
-#include "text/tokenizer.h"
 
 #include <chrono>
 

@@ -223,6 +223,10 @@ Command add_bench(CLI::App& app, CommonOptions& common) {
       ->check(CLI::IsMember({"ops", "prefill", "search"}));
   add_engine_options(*command, options->engine);
   command
+      ->add_option("-c,--calibration", options->calibration,
+                   "search: ready-made token ids, .h5, .npy or .jsonl with input_ids")
+      ->type_name("FILE");
+  command
       ->add_option("--synthetic", options->synthetic,
                    "Random weights of the shape in this file instead of MODEL")
       ->type_name("FILE");

@@ -21,6 +21,7 @@ struct BenchOptions {
   EngineOptions engine;  // model may be empty when `synthetic` is given
   std::string kind;      // ops, prefill or search
   std::string synthetic;
+  std::string calibration;  // search: ready-made token ids instead of random ones
   std::vector<std::int64_t> contexts = {32768};
   std::int64_t rows = 0;  // 0: every row that selects
   std::vector<std::string> patterns = {"full", "uniform:4"};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench search: the time of greedy steps, and of the whole search that begins with them.
 #include "bench.h"
+#include "calibration.h"
 #include "core/error.h"
 #include "pattern_spec.h"
 #include "search/greedy.h"
@@ -20,10 +21,10 @@ double seconds_since(Clock::time_point begin) {
 }
 
 TokenSet tokens_of(BenchModel& model, const BenchOptions& options) {
-  if (options.engine.calibration.empty()) {
+  if (options.calibration.empty()) {
     return random_tokens(model.config(), options.sequences, options.contexts.front());
   }
-  TokenSet tokens = read_tokens(options.engine.calibration);
+  TokenSet tokens = read_tokens(options.calibration);
   check_tokens(tokens, token_limits(model.config()));
   return tokens;
 }

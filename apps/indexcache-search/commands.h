@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -22,10 +23,15 @@ struct Command {
   std::function<int()> run;
 };
 
+Command add_prepare(CLI::App& app, CommonOptions& common);
 Command add_run(CLI::App& app, CommonOptions& common);
 Command add_overlap(CLI::App& app, CommonOptions& common);
 Command add_eval(CLI::App& app, CommonOptions& common);
 Command add_inspect(CLI::App& app, CommonOptions& common);
 Command add_bench(CLI::App& app, CommonOptions& common);
+
+// `inspect` of a prepared file; `sequence` is decoded with the tokenizer that is named or recorded.
+int inspect_tokens(const std::string& path, std::int64_t sequence, const std::string& tokenizer,
+                   const CommonOptions& common);
 
 }  // namespace indexcache

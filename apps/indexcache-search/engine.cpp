@@ -40,10 +40,6 @@ void add_common_options(CLI::App& command, CommonOptions& common) {
 void add_engine_options(CLI::App& command, EngineOptions& options) {
   command.add_option("model", options.model, "Hugging Face folder of the checkpoint")
       ->type_name("MODEL");
-  command
-      .add_option("-c,--calibration", options.calibration,
-                  "Token sequences: .h5 with /tokens, or .jsonl with input_ids")
-      ->type_name("FILE");
   command.add_option("--device", options.device, "cpu, cuda or auto: a GPU where there is one")
       ->capture_default_str();
   command
@@ -76,20 +72,6 @@ Progress::Style progress_style(const EngineOptions& options, const CommonOptions
   if (options.progress == "terminal") return Progress::Style::terminal;
   if (options.progress == "lines") return Progress::Style::lines;
   return Progress::detect();
-}
-
-TokenLimits token_limits(const ModelConfig& config) {
-  return {config.vocabulary, config.max_positions, config.index_topk};
-}
-
-TokenSet load_tokens(const std::string& path, const ModelConfig& config, Progress& progress,
-                     std::vector<std::string>& warnings) {
-  TokenSet tokens = read_tokens(path);
-  for (const std::string& warning : check_tokens(tokens, token_limits(config))) {
-    progress.note("warning: " + path + ": " + warning);
-    warnings.push_back(std::filesystem::path(path).filename().string() + ": " + warning);
-  }
-  return tokens;
 }
 
 std::unique_ptr<Backend> make_backend(const EngineOptions& options) {

@@ -21,7 +21,6 @@ namespace indexcache {
 
 struct EngineOptions {
   std::string model;
-  std::string calibration;
   std::string device = "auto";
   std::string precision = "fp32";
   std::string indexer_precision;  // empty: as precision
@@ -30,20 +29,13 @@ struct EngineOptions {
   std::string progress = "auto";
 };
 
-// "model", --calibration, --device, --threads, --mla-norm-eps, --progress.
+// "model", --device, --threads, --mla-norm-eps, --progress.
 void add_engine_options(CLI::App& command, EngineOptions& options);
 
 // Only --json, --quiet and the settings options.
 void add_common_options(CLI::App& command, CommonOptions& common);
 
 Progress::Style progress_style(const EngineOptions& options, const CommonOptions& common);
-
-// What the model demands of token sequences.
-TokenLimits token_limits(const ModelConfig& config);
-
-// Reads and checks; warnings go to `progress` and are returned for the record.
-TokenSet load_tokens(const std::string& path, const ModelConfig& config, Progress& progress,
-                     std::vector<std::string>& warnings);
 
 // A device that --device and the precisions name, before anything else is read. Throws UsageError
 // for what no device can do, ResourceError where there is no GPU to use.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // eval: patterns against all-Full on the same sequences.
+#include "calibration.h"
 #include "commands.h"
 #include "engine.h"
 #include "pattern_spec.h"
@@ -13,6 +14,7 @@ namespace {
 
 struct EvalOptions {
   EngineOptions engine;
+  CalibrationOptions calibration;
   std::vector<std::string> patterns;
 };
 
@@ -44,7 +46,9 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
     patterns.push_back(parse_pattern_spec(spec, model.has_indexer));
   }
   std::vector<std::string> warnings;
-  const TokenSet tokens = load_tokens(options.engine.calibration, model.config, progress, warnings);
+  const TokenSet tokens = CalibrationLoader(options.calibration, model, options.engine.model,
+                                            options.engine.threads, progress, warnings)
+                              .whole(options.calibration.inputs);
   Engine engine(model, std::move(backend));
   Evaluator evaluator = engine.evaluator(tokens, progress, "evaluating");
   const auto losses = evaluator.losses(patterns);
@@ -72,6 +76,7 @@ Command add_eval(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<EvalOptions>();
   CLI::App* command = app.add_subcommand("eval", "Loss of given patterns against all-Full, paired");
   add_engine_options(*command, options->engine);
+  add_calibration_options(*command, options->calibration);
   command
       ->add_option("patterns", options->patterns,
                    "full, uniform:4, freq:4,offset:3, a string of F and S, or a pattern file")

@@ -6,13 +6,16 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <map>
 
 namespace indexcache {
 namespace {
 
 struct InspectOptions {
-  std::string model;
+  std::string model;  // or a prepared calibration file
+  std::int64_t sequence = 0;
+  std::string tokenizer;
   std::optional<double> mla_norm_eps;
 };
 
@@ -98,6 +101,9 @@ void print_text(const Json& d, const Pattern& baseline) {
 }
 
 int run_inspect(const InspectOptions& options, const CommonOptions& common) {
+  if (std::filesystem::is_regular_file(options.model)) {
+    return inspect_tokens(options.model, options.sequence, options.tokenizer, common);
+  }
   const Model model = open_model(options.model, options.mla_norm_eps);
   const Json description = describe(model);
   if (common.json) {
@@ -113,9 +119,21 @@ int run_inspect(const InspectOptions& options, const CommonOptions& common) {
 Command add_inspect(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<InspectOptions>();
   CLI::App* command =
-      app.add_subcommand("inspect", "Architecture, layers, which of them own an indexer, bytes");
-  command->add_option("model", options->model, "Hugging Face folder of the checkpoint")
-      ->type_name("MODEL");
+      app.add_subcommand("inspect",
+                         "A model: architecture, layers, which own an indexer, bytes; or what a "
+                         "prepared calibration file holds");
+  command
+      ->add_option("model", options->model,
+                   "Hugging Face folder of the checkpoint, or a .h5 file that prepare wrote")
+      ->type_name("MODEL|FILE");
+  command->add_option("--sequence", options->sequence, "Of a file: which sequence to show")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--tokenizer", options->tokenizer,
+          "Of a file: the tokenizer.json to decode with; default: the one it was made with")
+      ->type_name("FILE");
   command->add_option("--mla-norm-eps", options->mla_norm_eps,
                       "Epsilon of the q and kv latent norms");
   add_common_options(*command, common);

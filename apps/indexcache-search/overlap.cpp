@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // overlap: how much the layers' top-k sets agree.
+#include "calibration.h"
 #include "commands.h"
 #include "core/error.h"
 #include "engine.h"
@@ -21,6 +22,7 @@ namespace {
 
 struct OverlapOptions {
   EngineOptions engine;
+  CalibrationOptions calibration;
   std::string output;
 };
 
@@ -84,7 +86,9 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   Progress progress(progress_style(options.engine, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   std::vector<std::string> warnings;
-  const TokenSet tokens = load_tokens(options.engine.calibration, model.config, progress, warnings);
+  const TokenSet tokens = CalibrationLoader(options.calibration, model, options.engine.model,
+                                            options.engine.threads, progress, warnings)
+                              .whole(options.calibration.inputs);
   if (std::filesystem::exists(std::filesystem::path(options.output) / "journal.jsonl")) {
     throw InputError({"the output folder cannot be used", options.output,
                       "it holds a run, whose overlap.h5 would be overwritten",
@@ -115,6 +119,7 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
   CLI::App* command =
       app.add_subcommand("overlap", "Overlap of the layers' top-k sets: overlap.h5, heatmap.png");
   add_engine_options(*command, options->engine);
+  add_calibration_options(*command, options->calibration);
   command->add_option("-o,--output", options->output, "Folder to write into")->type_name("DIR");
   add_common_options(*command, common);
   return {command, {"model", "calibration", "output"}, [options, &common] {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // run: overlap, greedy search, verification, and everything written down.
+#include "calibration.h"
 #include "commands.h"
 #include "core/error.h"
 #include "engine.h"
@@ -28,10 +29,11 @@ namespace {
 
 struct RunOptions {
   EngineOptions engine;
+  CalibrationOptions calibration;
   std::vector<std::string> keep;
   std::vector<std::size_t> remove;
   std::vector<std::size_t> pin_full;
-  std::string holdout = "0.25";
+  std::string holdout = "auto";
   std::string output;
   bool restart = false;
 };
@@ -84,7 +86,7 @@ std::vector<Request> requests(const RunOptions& options, const Model& model,
 }
 
 // Held-out sequences that the search sees as well prove nothing.
-void warn_of_shared_sequences(const Data& data, Progress& progress,
+void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
                               std::vector<std::string>& warnings) {
   const std::set<std::vector<std::int32_t>> seen(data.search.sequences.begin(),
                                                  data.search.sequences.end());
@@ -98,26 +100,25 @@ void warn_of_shared_sequences(const Data& data, Progress& progress,
   progress.note("warning: " + warnings.back());
 }
 
-Data load_data(const RunOptions& options, const Model& model, Progress& progress,
-               std::vector<std::string>& warnings) {
-  TokenSet all = load_tokens(options.engine.calibration, model.config, progress, warnings);
+// --holdout is a file, a share, or "auto".
+CalibrationData load_data(const RunOptions& options, const Model& model, Progress& progress,
+                          std::vector<std::string>& warnings) {
+  CalibrationLoader loader(options.calibration, model, options.engine.model, options.engine.threads,
+                           progress, warnings);
+  if (options.holdout == "auto") return loader.split(std::nullopt);
   char* end = nullptr;
-  const double fraction = std::strtod(options.holdout.c_str(), &end);
+  const double share = std::strtod(options.holdout.c_str(), &end);
   if (*end != '\0' || options.holdout.empty()) {
-    Data data{std::move(all), load_tokens(options.holdout, model.config, progress, warnings)};
+    CalibrationData data = loader.split(0.0);
+    data.holdout = loader.whole({options.holdout});
     warn_of_shared_sequences(data, progress, warnings);
     return data;
   }
-  if (!(fraction >= 0 && fraction < 1)) {
+  if (!(share >= 0 && share < 1)) {
     throw UsageError({fmt::format("--holdout {} is not a share", options.holdout), "--holdout", "",
                       "a file, a share such as 0.25, or 0 for none"});
   }
-  if (fraction == 0) return {std::move(all), std::nullopt};
-  auto [search, holdout] = split_holdout(all, fraction);
-  const TokenLimits limits = token_limits(model.config);
-  check_tokens(search, limits);  // either half alone must be able to tell patterns apart
-  check_tokens(holdout, limits);
-  return {std::move(search), std::move(holdout)};
+  return loader.split(share);
 }
 
 std::string joined(const std::vector<bool>& layers) {
@@ -128,8 +129,8 @@ std::string joined(const std::vector<bool>& layers) {
   return fmt::format("{}", fmt::join(list, ","));
 }
 
-Fingerprint fingerprint(const Model& model, const Data& data, const std::vector<bool>& pinned,
-                        const std::string& device) {
+Fingerprint fingerprint(const Model& model, const CalibrationData& data,
+                        const std::vector<bool>& pinned, const std::string& device) {
   return {{"numerics version", fmt::format("{}", kNumericsVersion)},
           {"device", device},
           {"model config sha256", model.config_sha256},
@@ -198,7 +199,7 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   const std::vector<bool> pinned = pinned_layers(options, model);
   const std::vector<Request> targets = requests(options, model, pinned);
   std::vector<std::string> warnings;
-  const Data data = load_data(options, model, progress, warnings);
+  const CalibrationData data = load_data(options, model, progress, warnings);
   const Fingerprint print = fingerprint(model, data, pinned, backend->name());
 
   const std::filesystem::path folder = options.output;
@@ -226,6 +227,7 @@ Command add_run(CLI::App& app, CommonOptions& common) {
   CLI::App* command = app.add_subcommand(
       "run", "Overlap, greedy search, verification on held-out data, and all files");
   add_engine_options(*command, options->engine);
+  add_calibration_options(*command, options->calibration);
   command
       ->add_option("-k,--keep", options->keep,
                    "Indexers to keep: a ratio (1/4) or a number of layers (12); several are nested")
@@ -238,9 +240,11 @@ Command add_run(CLI::App& app, CommonOptions& common) {
       ->delimiter(',')
       ->type_name("LAYER");
   command
-      ->add_option("--holdout", options->holdout,
-                   "File, or share of the calibration sequences, to verify on; 0 for none")
-      ->type_name("FILE|SHARE")
+      ->add_option(
+          "--holdout", options->holdout,
+          "What to verify on: a file, a share of the calibration sequences, 0 for none, or auto: "
+          "the split of a prepared file, else 0.25")
+      ->type_name("FILE|SHARE|auto")
       ->capture_default_str();
   command->add_option("-o,--output", options->output, "Run folder; a run there is continued")
       ->type_name("DIR");

@@ -60,6 +60,7 @@ class Run {
     for (std::size_t layer = 0; layer < pinned_.size(); ++layer) {
       if (pinned_[layer]) record.pinned.push_back(layer);
     }
+    record.calibration.prepared = data_.prepared;
     measure_baseline(record);
     search(record);
     verify(record);
@@ -185,7 +186,7 @@ class Run {
   const Model& model_;
   const std::vector<bool>& pinned_;
   const std::vector<Request>& targets_;
-  const Data& data_;
+  const CalibrationData& data_;
   Journal& journal_;
   Progress& progress_;
   Engine engine_;

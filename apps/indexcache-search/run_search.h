@@ -2,6 +2,7 @@
 // The measuring part of `run`: everything between checked inputs and written files.
 #pragma once
 
+#include "calibration.h"
 #include "engine.h"
 #include "search/journal.h"
 
@@ -18,17 +19,11 @@ struct Request {
   std::size_t full;
 };
 
-// Sequences to search on, and those that the search never sees.
-struct Data {
-  TokenSet search;
-  std::optional<TokenSet> holdout;
-};
-
 struct RunInputs {
   const Model& model;
   const std::vector<bool>& pinned;      // [L] layers that must stay F
   const std::vector<Request>& targets;  // by falling number of F layers, without duplicates
-  const Data& data;
+  const CalibrationData& data;
   const Fingerprint& fingerprint;
   const std::vector<std::string>& warnings;
 };

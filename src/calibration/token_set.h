@@ -2,6 +2,8 @@
 // Token sequences that losses are measured on.
 #pragma once
 
+#include "io/files.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -13,6 +15,8 @@ namespace indexcache {
 struct TokenSet {
   std::string source;  // file the tokens came from
   std::vector<std::vector<std::int32_t>> sequences;
+  // Sequences that share a document have the same number; empty: none do.
+  std::vector<std::size_t> groups = {};
 
   std::int64_t tokens() const;
   std::int64_t longest() const;
@@ -21,11 +25,15 @@ struct TokenSet {
   std::string fingerprint() const;
 };
 
-// By file name:
-//   .h5, .hdf5  dataset /tokens (integers, [sequences, length]), optional /lengths [sequences]
-//   .jsonl      one object a line with "input_ids", a list of integers
-// Throws InputError with file, line or sequence for anything malformed, and for an empty set.
-TokenSet read_tokens(const std::filesystem::path& path);
+// The ids of a fingerprint, one sequence after the other.
+class TokenHasher {
+ public:
+  void add(const std::vector<std::int32_t>& sequence);
+  std::string hex() { return hash_.hex(); }
+
+ private:
+  Sha256 hash_;
+};
 
 // What a model demands of a sequence.
 struct TokenLimits {
@@ -39,8 +47,12 @@ struct TokenLimits {
 // pattern would have the same loss). Returns warnings about sequences that tell little.
 std::vector<std::string> check_tokens(const TokenSet& set, const TokenLimits& limits);
 
-// Splits off round(fraction * sequences) of them, evenly spaced: {search, held out}. At least one
-// stays on either side; throws InputError when there is only one sequence.
+// The sequences of which `chosen` is `value`.
+TokenSet subset(const TokenSet& set, const std::vector<bool>& chosen, bool value);
+
+// Splits off about fraction * sequences of them, evenly spaced: {search, held out}. Sequences that
+// share a document stay together, and at least one group stays on either side; throws InputError
+// when there is only one.
 std::pair<TokenSet, TokenSet> split_holdout(const TokenSet& set, double fraction);
 
 }  // namespace indexcache

@@ -23,9 +23,9 @@ class Progress {
   // A line that stays.
   void note(const std::string& text);
 
-  // `done` of `total` units of `stage` are finished. On a terminal the line is rewritten and shows
-  // the time left once a twentieth is done; elsewhere a line is printed at most every 30 s, so
-  // that nothing looks hung.
+  // `done` of `total` units of `stage` are finished; a total of 0 is not known. On a terminal the
+  // line is rewritten and shows the time left once a twentieth is done; elsewhere a line is printed
+  // at most every 30 s, so that nothing looks hung.
   void update(const std::string& stage, std::size_t done, std::size_t total);
 
   // Takes a rewritten line away, so that a result may be printed.

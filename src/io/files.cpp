@@ -70,14 +70,32 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
   });
 }
 
-std::string sha256(std::span<const std::byte> bytes) {
-  std::array<unsigned char, 32> digest{};
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) != 1) {
+Sha256::Sha256() : state_(EVP_MD_CTX_new()) {
+  if (EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(state_), EVP_sha256(), nullptr) != 1) {
     throw InternalError({"SHA-256 is not available", "OpenSSL", "", ""});
   }
+}
+
+Sha256::~Sha256() {
+  EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(state_));
+}
+
+void Sha256::update(std::string_view bytes) {
+  EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(state_), bytes.data(), bytes.size());
+}
+
+std::string Sha256::hex() {
+  std::array<unsigned char, 32> digest{};
+  EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(state_), digest.data(), nullptr);
   std::string text;
   for (unsigned char byte : digest) text += fmt::format("{:02x}", byte);
   return text;
+}
+
+std::string sha256(std::span<const std::byte> bytes) {
+  Sha256 hash;
+  hash.update({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  return hash.hex();
 }
 
 std::string sha256(std::string_view text) {

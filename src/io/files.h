@@ -21,6 +21,21 @@ void replace_file(const std::filesystem::path& path, Produce produce);
 
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+// SHA-256 of bytes that come one after the other.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+
+  void update(std::string_view bytes);
+  std::string hex();  // lower case; once, at the end
+
+ private:
+  void* state_;
+};
+
 // Lower-case hexadecimal SHA-256.
 std::string sha256(std::span<const std::byte> bytes);
 std::string sha256(std::string_view text);

@@ -6,6 +6,9 @@
 #include <fmt/format.h>
 #include <hdf5.h>
 
+#include <algorithm>
+#include <utility>
+
 namespace indexcache {
 namespace {
 
@@ -19,6 +22,7 @@ class Handle {
   ~Handle() {
     if (id_ >= 0) Close(id_);
   }
+  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)) {}
   hid_t get() const { return id_; }
   bool valid() const { return id_ >= 0; }
 
@@ -49,6 +53,10 @@ void silence_library() {
                        "free space on that disk, or choose another --output"});
 }
 
+// Tokens of a compressed chunk: a long sequence is read and written in pieces.
+constexpr std::int64_t kChunk = 1 << 16;
+constexpr std::size_t kLongestText = std::size_t{1} << 30;
+
 std::vector<hsize_t> extents(const std::vector<std::int64_t>& shape) {
   return {shape.begin(), shape.end()};
 }
@@ -70,32 +78,106 @@ bool Hdf5Reader::contains(const std::string& dataset) const {
   return H5Lexists(file_, dataset.c_str(), H5P_DEFAULT) > 0;
 }
 
-IntegerDataset Hdf5Reader::integers(const std::string& name) const {
-  const Dataset dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT));
-  if (!dataset.valid()) fail_reading(path_, name, "the dataset is not there");
-  const Datatype type(H5Dget_type(dataset.get()));
-  if (H5Tget_class(type.get()) != H5T_INTEGER) fail_reading(path_, name, "it is not of integers");
-  const Dataspace space(H5Dget_space(dataset.get()));
+namespace {
+
+// An open dataset of integers and its extents.
+struct Integers {
+  Dataset dataset;
+  std::vector<hsize_t> extents;
+};
+
+Integers open_integers(std::int64_t file, const std::filesystem::path& path,
+                       const std::string& name) {
+  Integers opened{Dataset(H5Dopen2(file, name.c_str(), H5P_DEFAULT)), {}};
+  if (!opened.dataset.valid()) fail_reading(path, name, "the dataset is not there");
+  const Datatype type(H5Dget_type(opened.dataset.get()));
+  if (H5Tget_class(type.get()) != H5T_INTEGER) fail_reading(path, name, "it is not of integers");
+  const Dataspace space(H5Dget_space(opened.dataset.get()));
   const int rank = H5Sget_simple_extent_ndims(space.get());
-  if (rank < 1) fail_reading(path_, name, "it is not an array");
-  std::vector<hsize_t> dims(static_cast<std::size_t>(rank));
-  H5Sget_simple_extent_dims(space.get(), dims.data(), nullptr);
+  if (rank < 1) fail_reading(path, name, "it is not an array");
+  opened.extents.resize(static_cast<std::size_t>(rank));
+  H5Sget_simple_extent_dims(space.get(), opened.extents.data(), nullptr);
   // A claimed size is not trusted for an allocation: deflate, the tightest filter HDF5 has, turns
   // at most 1,032 bytes into one, and an element is at least one byte.
-  const hsize_t limit = (H5Dget_storage_size(dataset.get()) + 1) * 1032;
+  const hsize_t limit = (H5Dget_storage_size(opened.dataset.get()) + 1) * 1032;
   hsize_t count = 1;
-  for (hsize_t extent : dims) {
+  for (hsize_t extent : opened.extents) {
     if (extent != 0 && count > limit / extent) {
-      fail_reading(path_, name, "its claimed size is larger than the stored data can be");
+      fail_reading(path, name, "its claimed size is larger than the stored data can be");
     }
     count *= extent;
   }
-  IntegerDataset result{{dims.begin(), dims.end()}, std::vector<std::int64_t>(count)};
-  if (count > 0 && H5Dread(dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+  return opened;
+}
+
+constexpr const char* kUnreadable = "the data cannot be read; the file may be truncated";
+
+// A fixed-length string from `read`, which fills a buffer with a type.
+template <typename Read>
+std::optional<std::string> read_string(const Datatype& type, Read read) {
+  if (H5Tget_class(type.get()) != H5T_STRING || H5Tis_variable_str(type.get()) > 0) {
+    return std::nullopt;
+  }
+  std::string text(H5Tget_size(type.get()), '\0');
+  if (text.size() > kLongestText || read(type.get(), text.data()) < 0) return std::nullopt;
+  text.resize(std::min(text.size(), text.find('\0')));
+  return text;
+}
+
+}  // namespace
+
+IntegerDataset Hdf5Reader::integers(const std::string& name) const {
+  const Integers opened = open_integers(file_, path_, name);
+  std::size_t count = 1;
+  for (hsize_t extent : opened.extents) count *= extent;
+  IntegerDataset result{{opened.extents.begin(), opened.extents.end()},
+                        std::vector<std::int64_t>(count)};
+  if (count > 0 && H5Dread(opened.dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
                            result.values.data()) < 0) {
-    fail_reading(path_, name, "the data cannot be read; the file may be truncated");
+    fail_reading(path_, name, kUnreadable);
   }
   return result;
+}
+
+std::vector<std::int64_t> Hdf5Reader::shape(const std::string& name) const {
+  const Integers opened = open_integers(file_, path_, name);
+  return {opened.extents.begin(), opened.extents.end()};
+}
+
+std::vector<std::int64_t> Hdf5Reader::row(const std::string& name, std::int64_t row,
+                                          std::int64_t first, std::int64_t count) const {
+  const Integers opened = open_integers(file_, path_, name);
+  std::vector<hsize_t> start{static_cast<hsize_t>(first)};
+  std::vector<hsize_t> extent{static_cast<hsize_t>(count)};
+  if (opened.extents.size() == 2) {
+    start.insert(start.begin(), static_cast<hsize_t>(row));
+    extent.insert(extent.begin(), 1);
+  }
+  std::vector<std::int64_t> values(static_cast<std::size_t>(count));
+  const Dataspace stored(H5Dget_space(opened.dataset.get()));
+  const Dataspace memory(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr));
+  if (H5Sselect_hyperslab(stored.get(), H5S_SELECT_SET, start.data(), nullptr, extent.data(),
+                          nullptr) < 0 ||
+      H5Dread(opened.dataset.get(), H5T_NATIVE_INT64, memory.get(), stored.get(), H5P_DEFAULT,
+              values.data()) < 0) {
+    fail_reading(path_, name, kUnreadable);
+  }
+  return values;
+}
+
+std::optional<std::string> Hdf5Reader::attribute(const std::string& name) const {
+  if (H5Aexists(file_, name.c_str()) <= 0) return std::nullopt;
+  const Attribute opened(H5Aopen(file_, name.c_str(), H5P_DEFAULT));
+  return read_string(Datatype(H5Aget_type(opened.get())),
+                     [&](hid_t type, char* text) { return H5Aread(opened.get(), type, text); });
+}
+
+std::optional<std::string> Hdf5Reader::text(const std::string& name) const {
+  if (!contains(name)) return std::nullopt;
+  const Dataset opened(H5Dopen2(file_, name.c_str(), H5P_DEFAULT));
+  return read_string(Datatype(H5Dget_type(opened.get())), [&](hid_t type, char* text) {
+    return H5Dread(opened.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text);
+  });
 }
 
 Hdf5Writer::Hdf5Writer(const std::filesystem::path& path) : path_(path) {
@@ -132,6 +214,49 @@ void Hdf5Writer::write(const std::string& dataset, const std::vector<std::int64_
 void Hdf5Writer::write(const std::string& dataset, const std::vector<std::int64_t>& shape,
                        const std::vector<std::int64_t>& values) {
   write_array(dataset, shape, H5T_STD_I64LE, H5T_NATIVE_INT64, values.data());
+}
+
+void Hdf5Writer::create_rows(const std::string& name, std::int64_t rows, std::int64_t width) {
+  const Properties properties(H5Pcreate(H5P_DATASET_CREATE));
+  H5Pset_obj_track_times(properties.get(), false);
+  const auto dims = extents({rows, width});
+  const auto chunk = extents({1, std::min(width, kChunk)});
+  H5Pset_chunk(properties.get(), 2, chunk.data());
+  H5Pset_shuffle(properties.get());
+  H5Pset_deflate(properties.get(), 4);
+  const Dataspace space(H5Screate_simple(2, dims.data(), nullptr));
+  const Dataset dataset(H5Dcreate2(file_, name.c_str(), H5T_STD_I32LE, space.get(), H5P_DEFAULT,
+                                   properties.get(), H5P_DEFAULT));
+  if (!dataset.valid()) fail_writing(path_);
+}
+
+void Hdf5Writer::write_row(const std::string& name, std::int64_t row,
+                           const std::vector<std::int32_t>& values) {
+  const Dataset dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT));
+  const Dataspace stored(H5Dget_space(dataset.get()));
+  const hsize_t start[] = {static_cast<hsize_t>(row), 0};
+  const hsize_t extent[] = {1, values.size()};
+  const Dataspace memory(H5Screate_simple(2, extent, nullptr));
+  if (H5Sselect_hyperslab(stored.get(), H5S_SELECT_SET, start, nullptr, extent, nullptr) < 0 ||
+      H5Dwrite(dataset.get(), H5T_NATIVE_INT32, memory.get(), stored.get(), H5P_DEFAULT,
+               values.data()) < 0) {
+    fail_writing(path_);
+  }
+}
+
+void Hdf5Writer::write_text(const std::string& name, const std::string& text) {
+  const Datatype type(H5Tcopy(H5T_C_S1));
+  H5Tset_size(type.get(), text.size() + 1);
+  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  const Properties properties(H5Pcreate(H5P_DATASET_CREATE));
+  H5Pset_obj_track_times(properties.get(), false);
+  const Dataspace space(H5Screate(H5S_SCALAR));
+  const Dataset dataset(H5Dcreate2(file_, name.c_str(), type.get(), space.get(), H5P_DEFAULT,
+                                   properties.get(), H5P_DEFAULT));
+  if (!dataset.valid() ||
+      H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.c_str()) < 0) {
+    fail_writing(path_);
+  }
 }
 
 void Hdf5Writer::attribute(const std::string& name, const std::string& text) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Thin ownership over the HDF5 C API: whole datasets in and out, nothing else.
+// Thin ownership over the HDF5 C API: whole datasets, and rows of large ones.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,18 @@ class Hdf5Reader {
   // Throws InputError when the dataset is absent, is not of integers or cannot be read.
   IntegerDataset integers(const std::string& dataset) const;
 
+  // Extents of a dataset of integers; the same errors.
+  std::vector<std::int64_t> shape(const std::string& dataset) const;
+
+  // `count` elements of the last dimension from `first` on, of row `row` (ignored where there is
+  // one dimension alone): a part of a dataset that may be larger than memory.
+  std::vector<std::int64_t> row(const std::string& dataset, std::int64_t row, std::int64_t first,
+                                std::int64_t count) const;
+
+  // A string attribute of the root group, or a dataset that write_text wrote; nullopt when absent.
+  std::optional<std::string> attribute(const std::string& name) const;
+  std::optional<std::string> text(const std::string& dataset) const;
+
  private:
   std::filesystem::path path_;
   std::int64_t file_ = -1;
@@ -46,6 +58,14 @@ class Hdf5Writer {
              const std::vector<double>& values);
   void write(const std::string& dataset, const std::vector<std::int64_t>& shape,
              const std::vector<std::int64_t>& values);
+
+  // A dataset of int32 that rows are written into, one compressed chunk after the other.
+  void create_rows(const std::string& dataset, std::int64_t rows, std::int64_t width);
+  void write_row(const std::string& dataset, std::int64_t row,
+                 const std::vector<std::int32_t>& values);
+
+  // One long string.
+  void write_text(const std::string& dataset, const std::string& text);
 
   // Attributes of the root group.
   void attribute(const std::string& name, const std::string& text);

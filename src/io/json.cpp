@@ -47,6 +47,21 @@ Json parse_json(std::string_view text, const std::string& where, const std::stri
                     remedy});
 }
 
+Json parse_json_line(std::string_view text, const std::string& where, const std::string& remedy) {
+  try {
+    return Json::parse(text);
+  } catch (const Json::parse_error& error) {
+    // "[json.exception.parse_error.101] parse error at line 1, column 9: …": the place is ours.
+    const std::string_view message = error.what();
+    const std::size_t reason = message.find(": ");
+    throw InputError({"invalid JSON", fmt::format("{}:{}", where, error.byte),
+                      std::string(message.substr(reason == message.npos ? 0 : reason + 2)),
+                      remedy});
+  } catch (const Json::exception& error) {
+    throw InputError({"invalid JSON", where, error.what(), remedy});
+  }
+}
+
 LargeJson parse_large_json(std::string_view text, const std::string& where,
                            const std::string& remedy) {
   try {

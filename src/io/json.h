@@ -17,6 +17,10 @@ using Json = nlohmann::ordered_json;
 Json parse_json(std::string_view text, const std::string& where,
                 const std::string& remedy = "check that the file is complete and valid JSON");
 
+// A line of a .jsonl file. `where` is "file:line"; errors add the column. Keys may repeat: the last
+// counts.
+Json parse_json_line(std::string_view text, const std::string& where, const std::string& remedy);
+
 // For files with objects of very many keys, where keeping their order would take quadratic time; of
 // two equal keys the last counts.
 using LargeJson = nlohmann::json;

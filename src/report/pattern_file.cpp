@@ -44,6 +44,8 @@ void emit(YAML::Emitter& out, const Json& json) {
     out << YAML::Flow << YAML::BeginSeq;
     for (const Json& value : json) emit(out, value);
     out << YAML::EndSeq;
+  } else if (json.is_null()) {
+    out << YAML::Null;
   } else if (json.is_string()) {
     out << YAML::DoubleQuoted << json.get<std::string>();
   } else if (json.is_number_float()) {
@@ -51,6 +53,16 @@ void emit(YAML::Emitter& out, const Json& json) {
   } else {
     out << json.dump();
   }
+}
+
+// The account of every input stays in run.json.
+Json calibration_json(const TokenSummary& tokens) {
+  Json json = token_json(tokens);
+  if (json.contains("prepared")) {
+    json["documents"] = json["prepared"]["total"]["documents"];
+    json.erase("prepared");
+  }
+  return json;
 }
 
 void emit_layers(YAML::Emitter& out, const Pattern& pattern) {
@@ -178,7 +190,7 @@ std::string to_pattern_yaml(const RunRecord& record, std::size_t index) {
   emit_layers(out, target.calibration.pattern);
   emit_search(out, record, target);
   out << YAML::Key << "calibration" << YAML::Value;
-  emit(out, token_json(record.calibration));
+  emit(out, calibration_json(record.calibration));
   emit_result(out, record, target);
   out << YAML::Key << "created" << YAML::Value << YAML::DoubleQuoted << created_time();
   out << YAML::EndMap;

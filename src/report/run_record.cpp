@@ -85,11 +85,13 @@ Json tool_json() {
 }
 
 Json token_json(const TokenSummary& tokens) {
-  return Json{{"source", tokens.source},
-              {"sha256", tokens.sha256},
-              {"sequences", tokens.sequences},
-              {"tokens", tokens.tokens},
-              {"longest", tokens.longest}};
+  Json json{{"source", tokens.source},
+            {"sha256", tokens.sha256},
+            {"sequences", tokens.sequences},
+            {"tokens", tokens.tokens},
+            {"longest", tokens.longest}};
+  if (!tokens.prepared.is_null()) json["prepared"] = tokens.prepared;
+  return json;
 }
 
 Json model_json(const ModelSummary& model) {

@@ -24,6 +24,7 @@ struct TokenSummary {
   std::size_t sequences = 0;
   std::int64_t tokens = 0;
   std::int64_t longest = 0;
+  Json prepared = nullptr;  // what became of the documents (PrepareReport); null for ready-made ids
 };
 
 struct ModelSummary {

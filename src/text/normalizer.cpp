@@ -4,12 +4,11 @@
 #include "core/error.h"
 #include "text/utf8.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <iterator>
 #include <memory>
+#include <utf8proc.h>
 
 namespace indexcache {
 namespace {

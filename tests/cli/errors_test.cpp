@@ -207,7 +207,7 @@ TEST_CASE("calibration data that cannot work exits 3") {
   write_text(b.tokens(), "");
   check_refused(b.run(), 3, "no sequence");
   std::filesystem::remove(b.tokens());
-  check_refused(b.run(), 3, "cannot read a file");
+  check_refused(b.run(), 3, "it does not exist");
   Bench::write_tokens(b.tokens(), 60, 100);
   CHECK_THAT(b.run().err, Contains("warning") && Contains("4 x index_topk"));
 }

@@ -2,6 +2,7 @@
 // Whole forward passes and searches on the GPU: the goldens and the reference trace in float32 with
 // the CPU's tolerances; the same bits alone, in a batch, in waves and on every run, in every
 // precision.
+#include "calibration/calibration_file.h"
 #include "backend/cuda/cuda_backend.h"
 #include "core/error.h"
 #include "search/golden_case.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/evaluator.h"
 
+#include "calibration/calibration_file.h"
 #include "core/error.h"
 #include "support/catch.h"
 #include "support/files.h"

@@ -2,6 +2,7 @@
 // The trained model of data/dsa-mini on one engine, against an independent float32 program.
 #pragma once
 
+#include "calibration/calibration_file.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "search/greedy.h"

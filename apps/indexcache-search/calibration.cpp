@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibration.h"
+
+#include "core/error.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace indexcache {
+namespace {
+
+constexpr const char* kRemedy = "tokenize with the tokenizer that belongs to this model";
+
+Packing parse_packing(const std::string& text) {
+  if (text == "concat") return Packing::concat;
+  return text == "documents" ? Packing::documents : Packing::none;
+}
+
+// "\n\n" on a command line is two characters and a letter each.
+std::string unescaped(const std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escape = text[i] == '\\' && i + 1 < text.size();
+    if (!escape) {
+      out += text[i];
+      continue;
+    }
+    const char kind = text[++i];
+    out += kind == 'n' ? '\n' : kind == 't' ? '\t' : kind == 'r' ? '\r' : kind == '0' ? '\0' : kind;
+  }
+  return out;
+}
+
+bool cuts_sequences(const CalibrationOptions& options) {
+  return options.seq_len > 0;
+}
+
+void add_shape_options(CLI::App& command, CalibrationOptions& options) {
+  command.add_option("--seq-len", options.seq_len, "Tokens of a sequence; text needs it")
+      ->type_name("N");
+  command
+      .add_option("--sequences", options.sequences,
+                  "Sequences to make, held-out ones included; default: as many as there are")
+      ->type_name("N");
+  command
+      .add_option("--pack", options.pack,
+                  "none: a document a sequence; concat: documents after one another; documents: "
+                  "the same, but attention stays within each")
+      ->check(CLI::IsMember({"none", "concat", "documents"}))
+      ->capture_default_str();
+  command
+      .add_option("--long", options.long_documents,
+                  "Documents longer than --seq-len: truncate, or split into several sequences")
+      ->check(CLI::IsMember({"truncate", "split"}))
+      ->capture_default_str();
+  command
+      .add_option("--min-length", options.min_length, "Drop documents and parts with fewer tokens")
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+void add_choice_options(CLI::App& command, CalibrationOptions& options) {
+  command
+      .add_option("--weights", options.weights, "Share of each input in the tokens, in their order")
+      ->delimiter(',')
+      ->type_name("W");
+  command
+      .add_option("--strata", options.strata,
+                  "Lengths between which documents take turns, such as 2048,8192")
+      ->delimiter(',')
+      ->type_name("N");
+  command.add_option("--seed", options.seed, "Which documents are chosen, and their order")
+      ->capture_default_str();
+  command.add_flag("--allow-shortfall", options.allow_shortfall,
+                   "Go on with fewer sequences than --sequences");
+  command.add_flag("--skip-invalid", options.skip_invalid,
+                   "Drop and count documents that cannot be read, instead of stopping");
+}
+
+void add_text_options(CLI::App& command, CalibrationOptions& options) {
+  command
+      .add_option("--bos", options.bos,
+                  "What begins a text: auto (as the tokenizer or the model's family wants), none, "
+                  "or an added token")
+      ->type_name("auto|none|TOKEN")
+      ->capture_default_str();
+  command.add_option("--eos", options.eos, "What ends a text: auto (as the tokenizer wants), …")
+      ->type_name("auto|none|TOKEN")
+      ->capture_default_str();
+  command
+      .add_option("--chat-format", options.chat_format,
+                  "Of \"messages\": auto (by the tokenizer's role markers), deepseek-v3.2 or glm-5")
+      ->capture_default_str();
+  command.add_option("--field", options.field, "Key of a .jsonl line that holds the text")
+      ->type_name("NAME");
+  command
+      .add_option("--separator", options.separator,
+                  "What stands between the documents of a .txt file, such as '\\n\\n'; default: a "
+                  "file is one document")
+      ->type_name("TEXT");
+}
+
+// Of a sequence's worth of settings, the first that has no meaning for ready-made ids.
+const char* idle_setting(const CalibrationOptions& options) {
+  const CalibrationOptions defaults;
+  if (options.sequences != defaults.sequences) return "--sequences";
+  if (options.pack != defaults.pack) return "--pack";
+  if (options.long_documents != defaults.long_documents) return "--long";
+  if (options.min_length != defaults.min_length) return "--min-length";
+  if (!options.weights.empty()) return "--weights";
+  if (!options.strata.empty()) return "--strata";
+  return nullptr;
+}
+
+}  // namespace
+
+void add_sequence_options(CLI::App& command, CalibrationOptions& options) {
+  add_shape_options(command, options);
+  add_choice_options(command, options);
+  add_text_options(command, options);
+}
+
+void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
+  command
+      .add_option("-c,--calibration", options.inputs,
+                  "Text or token ids: .txt, .jsonl, .h5, .npy (.gz, .zst), a folder or a glob; may "
+                  "be repeated")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all();
+  command
+      .add_option("--tokenizer", options.tokenizer, "tokenizer.json; default: that of the model")
+      ->type_name("FILE");
+  add_sequence_options(command, options);
+}
+
+PrepareOptions prepare_options(const CalibrationOptions& options, double holdout, int threads) {
+  PrepareOptions prepare;
+  prepare.inputs = options.inputs;
+  prepare.weights = options.weights;
+  prepare.field = options.field;
+  prepare.separator = unescaped(options.separator);
+  prepare.chat_format = options.chat_format;
+  prepare.bos = options.bos;
+  prepare.eos = options.eos;
+  prepare.packing = {
+      options.seq_len, parse_packing(options.pack),
+      options.long_documents == "split" ? LongDocuments::split : LongDocuments::truncate,
+      options.min_length, options.sequences};
+  prepare.seed = options.seed;
+  prepare.holdout = holdout;
+  prepare.strata = options.strata;
+  prepare.allow_shortfall = options.allow_shortfall;
+  prepare.skip_invalid = options.skip_invalid;
+  prepare.threads = threads;
+  return prepare;
+}
+
+TokenLimits token_limits(const ModelConfig& config) {
+  return {config.vocabulary, config.max_positions, config.index_topk};
+}
+
+std::string no_chat_reason(const ModelConfig& config) {
+  if (std::ranges::count(config.native_full, false) == 0) return "";
+  return "\"messages\" of a natively shared model (GLM-5.2 and later) need a template that is not "
+         "built in";
+}
+
+Tokenizer open_tokenizer(const std::string& path, std::optional<std::int64_t> vocabulary) {
+  Tokenizer tokenizer = Tokenizer::open(path);
+  if (vocabulary && tokenizer.largest_id() >= *vocabulary) {
+    throw InputError({"the tokenizer does not belong to the model", path,
+                      fmt::format("it has ids up to {}, the model knows ids below {}",
+                                  tokenizer.largest_id(), *vocabulary),
+                      "--tokenizer FILE: the tokenizer.json that belongs to the model"});
+  }
+  return tokenizer;
+}
+
+CalibrationLoader::CalibrationLoader(const CalibrationOptions& options, const Model& model,
+                                     std::string folder, int threads, Progress& progress,
+                                     std::vector<std::string>& warnings)
+    : options_(options),
+      model_(model),
+      folder_(std::move(folder)),
+      threads_(threads),
+      progress_(progress),
+      warnings_(warnings) {}
+
+StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) const {
+  const auto need_length = [&](const std::string& why) {
+    throw UsageError({"the calibration data has to be cut into sequences", inputs[0], why,
+                      "--seq-len N, at least four times index_topk: " +
+                          fmt::format("--seq-len {}", 4 * model_.config.index_topk)});
+  };
+  if (const char* setting = idle_setting(options_)) {
+    need_length(fmt::format("{} is given without --seq-len", setting));
+  }
+  const SourceFiles files = find_source_files(inputs);
+  if (files.files.size() > 1) need_length(fmt::format("it is {} files", files.files.size()));
+  if (files.files[0].kind == FileKind::text) need_length("it is text");
+  StoredTokens stored = read_stored(files.files[0].path);
+  const std::string& sha = stored.tokenizer_sha256;
+  if (!sha.empty() && !model_.tokenizer_sha256.empty() && sha != model_.tokenizer_sha256) {
+    throw InputError({"the calibration file was prepared with another tokenizer", inputs[0],
+                      fmt::format("sha256 {} …, the model's has {} …", sha.substr(0, 12),
+                                  model_.tokenizer_sha256.substr(0, 12)),
+                      fmt::format("prepare it again with --tokenizer {}", folder_)});
+  }
+  return stored;
+}
+
+PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, double holdout) {
+  const bool own = options_.tokenizer.empty();
+  // Without a tokenizer ids can still be read; text will say what is missing.
+  if (!tokenizer_ && (!own || !model_.tokenizer_sha256.empty())) {
+    tokenizer_.emplace(
+        open_tokenizer(own ? folder_ : options_.tokenizer, model_.config.vocabulary));
+  }
+  PrepareOptions options = prepare_options(options_, holdout, threads_);
+  if (inputs != options_.inputs) {  // a file of its own: all of it
+    options.inputs = inputs;
+    options.packing.sequences = 0;
+    options.weights.clear();
+  }
+  options.no_chat = no_chat_reason(model_.config);
+  PreparedSet set =
+      prepare(options, tokenizer_ ? &*tokenizer_ : nullptr, model_.config.vocabulary,
+              [&](std::int64_t documents, std::int64_t) {
+                progress_.update("reading documents", static_cast<std::size_t>(documents), 0);
+              });
+  progress_.note(to_text(set.report()));
+  if (set.report().double_start > 0) {
+    warnings_.push_back(fmt::format("{} documents begin with two starts of a text (double BOS)",
+                                    set.report().double_start));
+    progress_.note("warning: " + warnings_.back());
+  }
+  return set;
+}
+
+void CalibrationLoader::warn(const TokenSet& tokens) {
+  for (const std::string& warning : check_tokens(tokens, token_limits(model_.config))) {
+    progress_.note("warning: " + tokens.source + ": " + warning);
+    warnings_.push_back(std::filesystem::path(tokens.source).filename().string() + ": " + warning);
+  }
+}
+
+CalibrationData CalibrationLoader::split(std::optional<double> holdout) {
+  constexpr double kDefaultShare = 0.25;
+  if (cuts_sequences(options_)) {
+    const double share = holdout.value_or(kDefaultShare);
+    const PreparedSet set = prepared(options_.inputs, share);
+    CalibrationData data{set.token_set(false), std::nullopt, to_json(set.report())};
+    if (share > 0) data.holdout = set.token_set(true);
+    warn(data.search);
+    if (data.holdout) check_tokens(*data.holdout, token_limits(model_.config));
+    return data;
+  }
+  const StoredTokens file = stored(options_.inputs);
+  CalibrationData data{{}, std::nullopt, {}};
+  if (file.description.is_object()) data.prepared = file.description.value("report", Json());
+  warn(file.tokens);
+  const bool splits = std::ranges::count(file.held_out, true) > 0;
+  if (!holdout && splits) {
+    data.search = subset(file.tokens, file.held_out, false);
+    data.holdout = subset(file.tokens, file.held_out, true);
+  } else if (holdout == 0.0) {
+    data.search = file.tokens;
+    return data;
+  } else {
+    std::tie(data.search, data.holdout) =
+        split_holdout(file.tokens, holdout.value_or(kDefaultShare));
+  }
+  // Either half alone must be able to tell patterns apart.
+  check_tokens(data.search, token_limits(model_.config));
+  check_tokens(*data.holdout, token_limits(model_.config));
+  return data;
+}
+
+TokenSet CalibrationLoader::whole(const std::vector<std::string>& inputs) {
+  TokenSet tokens =
+      cuts_sequences(options_) ? prepared(inputs, 0).token_set(false) : stored(inputs).tokens;
+  warn(tokens);
+  return tokens;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options that turn documents into sequences, and the token sets that come of them: the same for
+// `prepare` and for the commands that measure.
+#pragma once
+
+#include "calibration/calibration_file.h"
+#include "calibration/prepare.h"
+#include "core/progress.h"
+#include "model/model.h"
+
+#include <CLI/CLI.hpp>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+struct CalibrationOptions {
+  std::vector<std::string> inputs;
+  std::string tokenizer;  // empty: the model's
+  std::int64_t seq_len = 0;
+  std::size_t sequences = 0;
+  std::string pack = "none";
+  std::string long_documents = "truncate";
+  std::int64_t min_length = 2;
+  std::vector<double> weights;
+  std::vector<std::int64_t> strata;
+  std::uint64_t seed = 0;
+  std::string bos = "auto";
+  std::string eos = "auto";
+  std::string chat_format = "auto";
+  std::string field;
+  std::string separator;
+  bool allow_shortfall = false;
+  bool skip_invalid = false;
+};
+
+// Everything but the inputs, whose option has another name in `prepare`.
+void add_sequence_options(CLI::App& command, CalibrationOptions& options);
+
+// -c,--calibration and the above.
+void add_calibration_options(CLI::App& command, CalibrationOptions& options);
+
+PrepareOptions prepare_options(const CalibrationOptions& options, double holdout, int threads);
+
+// What a model demands of its tokens, where a model is known.
+TokenLimits token_limits(const ModelConfig& config);
+
+// Why conversations of this model have no built-in format though its tokenizer looks like one of a
+// family; empty where they may have.
+std::string no_chat_reason(const ModelConfig& config);
+
+// The model's tokenizer, or the one that is named. Throws InputError when it has ids that the model
+// does not know.
+Tokenizer open_tokenizer(const std::string& path, std::optional<std::int64_t> vocabulary);
+
+// Search and held-out sequences of a run.
+struct CalibrationData {
+  TokenSet search;
+  std::optional<TokenSet> holdout;
+  Json prepared;  // the account of documents; null for ready-made ids
+};
+
+class CalibrationLoader {
+ public:
+  // Warnings go to `progress` and are collected for the record. `folder` is the model's.
+  CalibrationLoader(const CalibrationOptions& options, const Model& model, std::string folder,
+                    int threads, Progress& progress, std::vector<std::string>& warnings);
+
+  // `holdout`: a share of the sequences; nullopt: the file's own split, else a quarter. Text is cut
+  // into sequences as --seq-len and its companions say; ready-made ids are taken as they are. Both
+  // sides are checked against the model.
+  CalibrationData split(std::optional<double> holdout);
+
+  // All sequences of `inputs`, with the same settings.
+  TokenSet whole(const std::vector<std::string>& inputs);
+
+ private:
+  StoredTokens stored(const std::vector<std::string>& inputs) const;
+  PreparedSet prepared(const std::vector<std::string>& inputs, double holdout);
+  void warn(const TokenSet& tokens);
+
+  const CalibrationOptions& options_;
+  const Model& model_;
+  std::string folder_;
+  int threads_;
+  Progress& progress_;
+  std::vector<std::string>& warnings_;
+  std::optional<Tokenizer> tokenizer_;
+};
+
+}  // namespace indexcache

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// inspect of a prepared file: what it was made from and what a sequence begins with.
+#include "calibration/calibration_file.h"
+#include "commands.h"
+#include "core/error.h"
+#include "io/hdf5.h"
+#include "text/utf8.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+namespace indexcache {
+namespace {
+
+constexpr std::int64_t kShownIds = 64;
+constexpr std::size_t kShownDocuments = 5;
+
+// The tokenizer that is named, or the recorded one while it is still what it was.
+std::optional<Tokenizer> tokenizer_of(const StoredTokens& stored, const std::string& named) {
+  if (!named.empty()) {
+    Tokenizer tokenizer = Tokenizer::open(named);
+    if (!stored.tokenizer_sha256.empty() && tokenizer.sha256() != stored.tokenizer_sha256) {
+      throw InputError(
+          {"the calibration file was prepared with another tokenizer", named,
+           fmt::format("sha256 {} …, recorded is {} …", tokenizer.sha256().substr(0, 12),
+                       stored.tokenizer_sha256.substr(0, 12)),
+           "--tokenizer FILE: the one it was prepared with"});
+    }
+    return tokenizer;
+  }
+  const Json& recorded = stored.description["tokenizer"]["path"];
+  if (!recorded.is_string() || !std::filesystem::exists(recorded.get<std::string>())) return {};
+  Tokenizer tokenizer = Tokenizer::open(recorded.get<std::string>());
+  if (tokenizer.sha256() != stored.tokenizer_sha256) return {};
+  return tokenizer;
+}
+
+Json describe(const std::string& path, const StoredTokens& stored, std::int64_t index,
+              const std::string& tokenizer_name) {
+  const Hdf5Reader file(path);
+  const std::int64_t rows = file.shape("/lengths")[0];
+  if (index >= rows) {
+    throw UsageError({fmt::format("there is no sequence {}", index), "--sequence",
+                      fmt::format("the file has {}, counted from 0", rows), ""});
+  }
+  const StoredSequence sequence = read_sequence(path, index, kShownIds);
+  const auto tokenizer = tokenizer_of(stored, tokenizer_name);
+  Json shown{{"index", index},
+             {"length", sequence.length},
+             {"held_out", sequence.held_out},
+             {"documents", sequence.documents},
+             {"ids", sequence.start},
+             {"text", nullptr}};
+  if (tokenizer) shown["text"] = printable_utf8(tokenizer->decode(sequence.start));
+  return Json{{"file", path},
+              {"fingerprint", file.attribute("fingerprint").value_or("")},
+              {"tokenizer_sha256", stored.tokenizer_sha256},
+              {"sequences", rows},
+              {"tokens", stored.tokens.tokens()},
+              {"settings", stored.description["settings"]},
+              {"files", stored.description["files"]},
+              {"report", stored.description["report"]},
+              {"sequence", shown}};
+}
+
+void print_line(const char* label, const std::string& text) {
+  fmt::print("{:<13}{}\n", label, text);
+}
+
+void print_sequence(const Json& shown) {
+  print_line("sequence", fmt::format("{}: {} tokens, {}", shown["index"].get<std::int64_t>(),
+                                     shown["length"].get<std::int64_t>(),
+                                     shown["held_out"].get<bool>() ? "held out" : "search"));
+  const Json& documents = shown["documents"];
+  for (std::size_t d = 0; d < documents.size() && d < kShownDocuments; ++d) {
+    print_line(d == 0 ? "  from" : "", documents[d].get<std::string>());
+  }
+  if (documents.size() > kShownDocuments) {
+    print_line("", fmt::format("and {} more documents", documents.size() - kShownDocuments));
+  }
+  print_line("  ids", shown["ids"].dump());
+  print_line("  text", shown["text"].is_null()
+                           ? "--tokenizer FILE decodes it: the recorded one is not there"
+                           : shown["text"].dump());
+}
+
+void print_text(const Json& d) {
+  const Json& report = d["report"];
+  const Json& settings = d["settings"];
+  const Json& total = report["total"];
+  print_line("file", d["file"].get<std::string>());
+  print_line("sequences", fmt::format("{}: {} for the search, {} held out; {} tokens",
+                                      d["sequences"].get<std::int64_t>(),
+                                      report["search_sequences"]["built"].get<std::int64_t>(),
+                                      report["held_out_sequences"]["built"].get<std::int64_t>(),
+                                      d["tokens"].get<std::int64_t>()));
+  print_line(
+      "settings",
+      fmt::format("seq-len {}, pack {}, long {}, min-length {}, seed {}, holdout {}",
+                  settings["seq_len"].get<std::int64_t>(), settings["pack"].get<std::string>(),
+                  settings["long"].get<std::string>(), settings["min_length"].get<std::int64_t>(),
+                  settings["seed"].get<std::uint64_t>(), settings["holdout"].get<double>()));
+  print_line("documents", fmt::format("{} of {} used, {} truncated",
+                                      total["documents"]["used"].get<std::int64_t>(),
+                                      total["documents"]["read"].get<std::int64_t>(),
+                                      total["documents"]["truncated"].get<std::int64_t>()));
+  for (const Json& file : d["files"]) {
+    print_line("", fmt::format("{}  sha256 {} …", file["path"].get<std::string>(),
+                               file["sha256"].get<std::string>().substr(0, 12)));
+  }
+  print_line("made from", report["made_from"].dump());
+  const auto sha = d["tokenizer_sha256"].get<std::string>();
+  print_line("tokenizer", sha.empty() ? "none: token ids were given" : "sha256 " + sha);
+  print_line("fingerprint", d["fingerprint"].get<std::string>());
+  print_sequence(d["sequence"]);
+}
+
+}  // namespace
+
+int inspect_tokens(const std::string& path, std::int64_t sequence, const std::string& tokenizer,
+                   const CommonOptions& common) {
+  const StoredTokens stored = read_stored(path);
+  if (!stored.description.is_object()) {
+    throw InputError({"the file was not written by prepare", path,
+                      fmt::format("it holds {} ready-made sequences, {} tokens",
+                                  stored.tokens.sequences.size(), stored.tokens.tokens()),
+                      "indexcache-search inspect MODEL, or a file of `prepare`"});
+  }
+  const Json description = describe(path, stored, sequence, tokenizer);
+  if (common.json) {
+    fmt::print("{}\n", description.dump(1));
+  } else {
+    print_text(description);
+  }
+  return 0;
+}
+
+}  // namespace indexcache

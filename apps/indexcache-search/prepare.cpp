@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// prepare: documents -> a calibration file.
+#include "calibration.h"
+#include "commands.h"
+#include "core/error.h"
+#include "engine.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "text/utf8.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+
+namespace indexcache {
+namespace {
+
+constexpr std::int64_t kShownIds = 8;
+
+struct PrepareCommand {
+  CalibrationOptions calibration;
+  double holdout = 0.25;
+  std::string output;
+  int threads = 0;
+  std::string progress = "auto";
+};
+
+// The model around a tokenizer that was given as a folder.
+std::optional<ModelConfig> config_beside(const std::string& tokenizer) {
+  const std::filesystem::path file = std::filesystem::path(tokenizer) / "config.json";
+  if (tokenizer.empty() || !std::filesystem::exists(file)) return std::nullopt;
+  return parse_config(parse_json(read_file(file), file.string()), file.string(), std::nullopt);
+}
+
+// What the model would say to these sequences, from their lengths alone.
+void check_lengths(const PreparedSet& set, const ModelConfig& config, Progress& progress) {
+  const std::int64_t length = set.options().packing.seq_len;
+  if (length > config.max_positions) {
+    throw InputError(
+        {"the sequences are too long for the model", "--seq-len",
+         fmt::format("{} tokens; max_position_embeddings is {}", length, config.max_positions),
+         fmt::format("--seq-len {}", config.max_positions)});
+  }
+  std::size_t telling = 0;
+  for (const bool held_out : {false, true}) {
+    for (std::size_t s = 0; s < set.size(held_out); ++s) {
+      telling += set.sequence(held_out, s).length() >= 4 * config.index_topk ? 1 : 0;
+    }
+  }
+  const std::size_t all = set.size(false) + set.size(true);
+  if (telling == all) return;
+  progress.note(fmt::format(
+      "warning: {} of {} sequences are shorter than 4 x index_topk ({} tokens): they drop little "
+      "or nothing, and tell patterns apart badly",
+      all - telling, all, 4 * config.index_topk));
+}
+
+// The beginning of the first sequence, as ids and as text.
+Json beginning(const PreparedSet& set, const Tokenizer* tokenizer) {
+  std::vector<TokenId> ids = set.tokens(set.sequence(false, 0));
+  ids.resize(std::min<std::size_t>(ids.size(), kShownIds));
+  Json shown{{"ids", ids}, {"text", nullptr}};
+  if (tokenizer != nullptr) shown["text"] = printable_utf8(tokenizer->decode(ids));
+  return shown;
+}
+
+Json document_of(const PreparedSet& set, const std::string& output, const std::string& fingerprint,
+                 const Tokenizer* tokenizer) {
+  std::int64_t shortest = std::numeric_limits<std::int64_t>::max();
+  std::int64_t longest = 0;
+  for (const bool held_out : {false, true}) {
+    for (std::size_t s = 0; s < set.size(held_out); ++s) {
+      shortest = std::min(shortest, set.sequence(held_out, s).length());
+      longest = std::max(longest, set.sequence(held_out, s).length());
+    }
+  }
+  return Json{{"file", output},
+              {"fingerprint", fingerprint},
+              {"tokenizer_sha256", tokenizer != nullptr ? Json(tokenizer->sha256()) : Json()},
+              {"sequences", {{"search", set.size(false)}, {"held_out", set.size(true)}}},
+              {"shortest", shortest},
+              {"longest", longest},
+              {"begins", beginning(set, tokenizer)},
+              {"report", to_json(set.report())}};
+}
+
+void print_text(const Json& document, const PreparedSet& set) {
+  fmt::print("{}, {} to {} tokens each\n", to_text(set.report()),
+             document["shortest"].get<std::int64_t>(), document["longest"].get<std::int64_t>());
+  fmt::print("the first    {}", document["begins"]["ids"].dump());
+  if (!document["begins"]["text"].is_null()) {
+    fmt::print(" = {}", document["begins"]["text"].dump());
+  }
+  fmt::print("\nwritten      {}  (tokens sha256 {} …)\n\n", document["file"].get<std::string>(),
+             document["fingerprint"].get<std::string>().substr(0, 12));
+  fmt::print(
+      "next: indexcache-search run MODEL --calibration {} --keep 1/4 --output run\n"
+      "      indexcache-search inspect {}\n",
+      document["file"].get<std::string>(), document["file"].get<std::string>());
+}
+
+void check_output(const std::string& output) {
+  if (std::filesystem::path(output).extension() != ".h5") {
+    throw UsageError({"the output is not named as an HDF5 file", "--output " + output, "",
+                      "a name that ends in .h5"});
+  }
+  const auto folder = std::filesystem::absolute(output).parent_path();
+  if (!std::filesystem::is_directory(folder)) {
+    throw InputError({"the output cannot be written", output,
+                      "the folder " + folder.string() + " does not exist",
+                      "make it, or choose another --output"});
+  }
+}
+
+int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
+  check_output(command.output);
+  EngineOptions style;
+  style.progress = command.progress;
+  Progress progress(progress_style(style, common));
+  const CalibrationOptions& calibration = command.calibration;
+  const auto config = config_beside(calibration.tokenizer);
+  std::optional<Tokenizer> tokenizer;
+  if (!calibration.tokenizer.empty()) {
+    const auto known = config ? std::optional(config->vocabulary) : std::nullopt;
+    tokenizer.emplace(open_tokenizer(calibration.tokenizer, known));
+  }
+  PrepareOptions options = prepare_options(calibration, command.holdout, command.threads);
+  if (config) options.no_chat = no_chat_reason(*config);
+  const std::int64_t any_id = std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1;
+  const std::int64_t vocabulary = config      ? config->vocabulary
+                                  : tokenizer ? std::int64_t{tokenizer->largest_id()} + 1
+                                              : any_id;
+  const Tokenizer* used = tokenizer ? &*tokenizer : nullptr;
+  const PreparedSet set =
+      prepare(options, used, vocabulary, [&](std::int64_t documents, std::int64_t) {
+        progress.update("reading documents", static_cast<std::size_t>(documents), 0);
+      });
+  if (config) check_lengths(set, *config, progress);
+  if (set.report().double_start > 0) {
+    progress.note(fmt::format("warning: {} documents begin with two starts of a text (double BOS)",
+                              set.report().double_start));
+  }
+  progress.note("writing " + command.output);
+  const std::string fingerprint =
+      write_calibration(command.output, set, used, calibration.tokenizer);
+  const Json document = document_of(set, command.output, fingerprint, used);
+  progress.clear();
+  if (common.json) {
+    fmt::print("{}\n", document.dump(1));
+  } else {
+    print_text(document, set);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command add_prepare(CLI::App& app, CommonOptions& common) {
+  auto options = std::make_shared<PrepareCommand>();
+  CLI::App* command = app.add_subcommand(
+      "prepare", "Turn texts, chats and token ids into calibration and held-out sequences");
+  command
+      ->add_option("-i,--input", options->calibration.inputs,
+                   "Text, chats or token ids: .txt, .jsonl, .h5, .npy (.gz, .zst), folders, globs")
+      ->type_name("FILE…");
+  command
+      ->add_option("-t,--tokenizer", options->calibration.tokenizer,
+                   "tokenizer.json, or the model's folder, whose config is then checked too; not "
+                   "needed for token ids")
+      ->type_name("FILE|MODEL");
+  command->add_option("-o,--output", options->output, "Calibration file to write")
+      ->type_name("FILE.h5");
+  add_sequence_options(*command, options->calibration);
+  command
+      ->add_option("--holdout", options->holdout,
+                   "Share of the documents that a search must not see; 0 for none")
+      ->check(CLI::Range(0.0, 0.99))
+      ->capture_default_str();
+  command
+      ->add_option("--threads", options->threads,
+                   "CPU threads, 0 for all; results do not depend on it")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command->add_option("--progress", options->progress, "auto, terminal, lines or none")
+      ->check(CLI::IsMember({"auto", "terminal", "lines", "none"}))
+      ->capture_default_str();
+  add_common_options(*command, common);
+  return {command, {"input", "output", "seq-len"}, [options, &common] {
+            return run_prepare(*options, common);
+          }};
+}
+
+}  // namespace indexcache

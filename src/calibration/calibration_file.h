@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calibration sequences in files: what `prepare` writes, and ready-made token ids of other
+// programs. docs/formats.md describes the layout (schema indexcache-calibration/1).
+#pragma once
+
+#include "calibration/prepare.h"
+#include "calibration/token_set.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+// Token ids that need no tokenizer.
+struct StoredTokens {
+  TokenSet tokens;
+  // Which sequences are held out; empty where the file does not say.
+  std::vector<bool> held_out;
+  std::string tokenizer_sha256;  // empty where the file does not say
+  Json description;              // what `prepare` recorded; null for files of other programs
+};
+
+// A file that holds sequences of ids as they are to be measured: .h5, .npy, or .jsonl with
+// input_ids. Prepared with boundaries, every document's part is a sequence of its own. Throws
+// InputError with file, line or sequence for anything malformed, and for an empty set.
+StoredTokens read_stored(const std::filesystem::path& path);
+
+// Its tokens alone, held-out ones included.
+TokenSet read_tokens(const std::filesystem::path& path);
+
+// Writes a prepared set, sequence by sequence; the fingerprint of its ids.
+std::string write_calibration(const std::filesystem::path& path, const PreparedSet& set,
+                              const Tokenizer* tokenizer, const std::string& tokenizer_name);
+
+// One sequence of a prepared file and where its parts come from, without the others.
+struct StoredSequence {
+  std::int64_t length = 0;
+  bool held_out = false;
+  std::vector<TokenId> start;          // the first ids
+  std::vector<std::string> documents;  // "file:12", "file:13 from token 2048"
+};
+
+// The first `ids` ids of a sequence. `index` must be below the number of sequences.
+StoredSequence read_sequence(const std::filesystem::path& path, std::int64_t index,
+                             std::int64_t ids);
+
+}  // namespace indexcache

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibration/document_parser.h"
+
+#include "core/error.h"
+#include "io/json.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace indexcache {
+namespace {
+
+constexpr const char* kRemedy = "docs/formats.md describes the calibration files that are read";
+
+[[noreturn]] void fail(const std::string& where, const std::string& why,
+                       const char* remedy = kRemedy) {
+  throw InputError({"the calibration file cannot be used", where, why, remedy});
+}
+
+bool starts_with(const std::vector<TokenId>& ids, std::size_t at,
+                 const std::vector<TokenId>& start) {
+  return !start.empty() && ids.size() >= at + start.size() &&
+         std::equal(start.begin(), start.end(), ids.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+std::string keys_of(const Json& json) {
+  std::string keys;
+  for (const auto& [key, value] : json.items()) keys += (keys.empty() ? "" : ", ") + key;
+  return keys.empty() ? "none" : keys;
+}
+
+const std::string& text_at(const Json& json, const std::string& key, const std::string& where) {
+  if (!json.contains(key)) {
+    fail(where, fmt::format("the field \"{}\" is missing; there are: {}", key, keys_of(json)));
+  }
+  if (!json[key].is_string()) fail(where, fmt::format("\"{}\" is not a string", key));
+  return json[key].get_ref<const std::string&>();
+}
+
+}  // namespace
+
+const char* name_of(Form form) {
+  switch (form) {
+    case Form::text:
+      return "text";
+    case Form::messages:
+      return "messages";
+    case Form::prompt:
+      return "prompt + completion";
+    default:
+      return "token ids";
+  }
+}
+
+std::string place_of(FileKind kind, const std::string& file, std::int64_t number) {
+  if (kind == FileKind::jsonl) return fmt::format("{}:{}", file, number);
+  if (kind == FileKind::text) return fmt::format("{}: document {}", file, number);
+  return fmt::format("{}: sequence {}", file, number - 1);
+}
+
+DocumentParser::DocumentParser(const Tokenizer* tokenizer, ParserOptions options)
+    : tokenizer_(tokenizer), options_(std::move(options)) {}
+
+ParsedDocument DocumentParser::parse(const RawDocument& raw, const std::string& file,
+                                     Tokenizer::Scratch& scratch) const {
+  const std::string where = place_of(raw.kind, file, raw.origin.number);
+  switch (raw.kind) {
+    case FileKind::text:
+      return of_text(raw.bytes, Form::text, where, scratch);
+    case FileKind::jsonl:
+      return parse_line(parse_json_line(raw.bytes, where, kRemedy), where, scratch);
+    default:
+      return of_ids(raw.ids, where);
+  }
+}
+
+ParsedDocument DocumentParser::parse_line(const Json& json, const std::string& where,
+                                          Tokenizer::Scratch& scratch) const {
+  if (!json.is_object()) fail(where, "it is not an object");
+  if (!options_.field.empty()) {
+    return of_text(text_at(json, options_.field, where), Form::text, where, scratch);
+  }
+  if (json.contains("input_ids")) {
+    const Json& list = json["input_ids"];
+    if (!list.is_array()) fail(where, "\"input_ids\" is not a list");
+    std::vector<std::int64_t> ids;
+    for (const Json& id : list) {
+      if (!id.is_number_integer()) {
+        fail(where, "\"input_ids\" holds " + id.dump() + ", not an integer");
+      }
+      ids.push_back(id.get<std::int64_t>());
+    }
+    return of_ids(ids, where);
+  }
+  if (json.contains("tools") && !json["tools"].empty()) {
+    fail(where, "\"tools\" are not rendered by a built-in chat format",
+         "render the conversations beforehand, with the model's own template, to \"text\"");
+  }
+  if (json.contains("messages")) return of_messages(json["messages"], where, scratch);
+  if (json.contains("prompt") && json.contains("completion")) {
+    return parse_prompt(json, where, scratch);
+  }
+  if (!json.contains("text")) {
+    fail(where,
+         fmt::format("none of \"text\", \"messages\", \"prompt\" with \"completion\" and "
+                     "\"input_ids\" is there, but: {}",
+                     keys_of(json)),
+         "--field NAME, if the text has another name");
+  }
+  return of_text(text_at(json, "text", where), Form::text, where, scratch);
+}
+
+ParsedDocument DocumentParser::parse_prompt(const Json& json, const std::string& where,
+                                            Tokenizer::Scratch& scratch) const {
+  const Json& prompt = json["prompt"];
+  const Json& completion = json["completion"];
+  if (prompt.is_array() && completion.is_array()) {
+    Json messages = prompt;
+    messages.insert(messages.end(), completion.begin(), completion.end());
+    return of_messages(messages, where, scratch);
+  }
+  return of_text(text_at(json, "prompt", where) + text_at(json, "completion", where), Form::prompt,
+                 where, scratch);
+}
+
+ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const std::string& where,
+                                       Tokenizer::Scratch& scratch) const {
+  if (tokenizer_ == nullptr) {
+    throw InputError({"text needs a tokenizer", where, "",
+                      "--tokenizer FILE: the tokenizer.json that belongs to the model"});
+  }
+  ParsedDocument document;
+  document.form = form;
+  try {
+    tokenizer_->encode(text, scratch, document.ids);
+  } catch (const InputError& error) {
+    throw InputError({error.problem().what, where, error.problem().why, error.problem().remedy});
+  }
+  if (document.ids.empty()) return document;
+  if (form == Form::messages) return document;  // the format has marked it
+  mark(document);
+  return document;
+}
+
+ParsedDocument DocumentParser::of_messages(const Json& messages, const std::string& where,
+                                           Tokenizer::Scratch& scratch) const {
+  if (!options_.chat) {
+    fail(where, options_.chat_reason,
+         "render the conversations beforehand, with the model's own template, to \"text\"");
+  }
+  return of_text(options_.chat->render(messages, where), Form::messages, where, scratch);
+}
+
+ParsedDocument DocumentParser::of_ids(const std::vector<std::int64_t>& ids,
+                                      const std::string& where) const {
+  ParsedDocument document;
+  document.form = Form::ids;
+  document.ids.reserve(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= options_.vocabulary) {
+      throw InputError({"a token id is outside the vocabulary", where,
+                        fmt::format("token {} is {}, the vocabulary has ids from 0 to {}", i,
+                                    ids[i], options_.vocabulary - 1),
+                        "tokenize with the tokenizer that belongs to this model"});
+    }
+    document.ids.push_back(static_cast<TokenId>(ids[i]));
+  }
+  if (options_.mark_ids && !document.ids.empty()) {
+    mark(document);
+  } else if (starts_with(document.ids, 0, options_.start)) {
+    document.double_start = starts_with(document.ids, options_.start.size(), options_.start);
+  }
+  return document;
+}
+
+void DocumentParser::mark(ParsedDocument& document) const {
+  std::vector<TokenId>& ids = document.ids;
+  document.had_start = starts_with(ids, 0, options_.start);
+  document.double_start =
+      document.had_start && starts_with(ids, options_.start.size(), options_.start);
+  if (!document.had_start) ids.insert(ids.begin(), options_.start.begin(), options_.start.end());
+  const std::vector<TokenId>& end = options_.end;
+  const bool had_end =
+      ids.size() >= end.size() && std::equal(end.rbegin(), end.rend(), ids.rbegin());
+  if (!had_end) ids.insert(ids.end(), end.begin(), end.end());
+}
+
+}  // namespace indexcache

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Documents of any number and size -> calibration and held-out sequences, with an account of what
+// became of every document.
+//
+// Documents are read and tokenized in pieces, in parallel; their ids wait in a temporary file, so
+// that memory holds a few numbers a document and no corpus.
+#pragma once
+
+#include "calibration/document_parser.h"
+#include "calibration/packing.h"
+#include "calibration/selection.h"
+#include "calibration/source_files.h"
+#include "calibration/token_set.h"
+#include "calibration/token_spool.h"
+#include "io/json.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+struct PrepareOptions {
+  std::vector<std::string> inputs;
+  std::vector<double> weights;  // one an input, or none
+  std::string field;
+  std::string separator;
+  std::string chat_format = "auto";  // or the name of one
+  std::string no_chat;               // why "auto" must not find one; empty: it may
+  std::string bos = "auto";          // "none", or an added token
+  std::string eos = "auto";
+  PackingOptions packing;  // packing.sequences: both sides together
+  std::uint64_t seed = 0;
+  double holdout = 0.25;
+  std::vector<std::int64_t> strata;
+  bool allow_shortfall = false;
+  bool skip_invalid = false;
+  int threads = 0;  // 0: all
+};
+
+// What became of the documents of an input.
+struct SourceAccount {
+  std::string input;
+  std::int64_t files = 0;
+  std::int64_t read = 0;
+  std::int64_t used = 0;
+  // Dropped, by reason.
+  std::int64_t empty = 0;
+  std::int64_t invalid = 0;
+  std::int64_t too_short = 0;
+  std::int64_t duplicate = 0;
+  std::int64_t unused = 0;     // sound, but the sequences were full without them
+  std::int64_t truncated = 0;  // of those used: not to their end
+  std::int64_t tokens_read = 0;
+  std::int64_t tokens_used = 0;
+};
+
+struct PrepareReport {
+  std::vector<SourceAccount> sources;
+  std::int64_t passed_over = 0;   // files in folders whose kind is not read
+  std::int64_t had_start = 0;     // documents that began with the start already
+  std::int64_t double_start = 0;  // documents that begin with two
+  std::vector<std::pair<std::string, std::int64_t>> forms;  // documents by what they were made from
+  std::string first_invalid;       // the error of the first document that was dropped for one
+  std::size_t wanted[2] = {0, 0};  // sequences: search, held out; 0: as many as there are
+  std::size_t built[2] = {0, 0};
+  std::string exhausted;  // the weighted input that ended the mixture
+  std::string chat_format;
+  std::string start;  // what was put before texts, written out
+  std::string end;
+
+  SourceAccount total() const;
+  bool falls_short() const;
+};
+
+Json to_json(const PrepareReport& report);
+
+// A table for people: a line an input, then what the sequences are.
+std::string to_text(const PrepareReport& report);
+
+// Sequences as parts of documents; their ids are read when they are asked for.
+class PreparedSet {
+ public:
+  struct Document {
+    Origin origin;
+    std::int64_t first;  // in the spool
+    std::int64_t length;
+  };
+
+  std::size_t size(bool held_out) const { return sides_[held_out].size(); }
+  const PackedSequence& sequence(bool held_out, std::size_t index) const {
+    return sides_[held_out][index];
+  }
+  // Ids of a sequence, pieces after one another.
+  std::vector<TokenId> tokens(const PackedSequence& sequence) const;
+
+  // Everything in memory, as `run` uses it; with boundaries every piece is a sequence of its own.
+  TokenSet token_set(bool held_out) const;
+
+  const std::vector<Document>& documents() const { return documents_; }
+  const SourceFiles& files() const { return files_; }
+  const PrepareOptions& options() const { return options_; }
+  const PrepareReport& report() const { return report_; }
+
+ private:
+  friend class Preparation;
+
+  PrepareOptions options_;
+  SourceFiles files_;
+  std::vector<Document> documents_;
+  std::unique_ptr<TokenSpool> spool_;
+  std::vector<PackedSequence> sides_[2];
+  PrepareReport report_;
+};
+
+// Sees how many documents and ids have been read.
+using PrepareProgress = std::function<void(std::int64_t documents, std::int64_t tokens)>;
+
+// `tokenizer` may be null when nothing but ids is read; ids are below `vocabulary`. Throws
+// UsageError for settings that contradict each other, InputError for documents that cannot be read
+// and for sequences that cannot be filled (unless allow_shortfall; at least one must be there).
+PreparedSet prepare(const PrepareOptions& options, const Tokenizer* tokenizer,
+                    std::int64_t vocabulary, const PrepareProgress& progress = {});
+
+// What the shortfall is and what would help; empty where there is none.
+std::string shortfall_text(const PrepareReport& report);
+
+}  // namespace indexcache

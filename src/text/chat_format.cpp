@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "text/chat_format.h"
+
+#include "core/error.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+namespace indexcache {
+namespace {
+
+constexpr const char* kRemedy =
+    "render the conversations beforehand, with the model's own template, to \"text\"";
+
+// One message, its fields checked.
+struct Message {
+  std::string role;
+  std::string content;
+  std::string reasoning;
+  Json tool_calls = Json::array();
+};
+
+class MessageReader {
+ public:
+  explicit MessageReader(const std::string& where) : where_(where) {}
+
+  std::vector<Message> read(const Json& messages) {
+    if (!messages.is_array() || messages.empty()) fail("\"messages\" is not a list of messages");
+    std::vector<Message> list;
+    for (const Json& message : messages) {
+      number_ = list.size() + 1;
+      list.push_back(read_one(message));
+    }
+    return list;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& why) const {
+    const std::string message = number_ == 0 ? "" : fmt::format(", message {}", number_);
+    throw InputError({"a conversation cannot be rendered", where_ + message, why, kRemedy});
+  }
+
+  Message read_one(const Json& json) const {
+    if (!json.is_object()) fail("it is not an object");
+    for (const auto& [key, value] : json.items()) {
+      static constexpr std::array<std::string_view, 4> kRendered{"role", "content",
+                                                                 "reasoning_content", "tool_calls"};
+      static constexpr std::array<std::string_view, 2> kIdle{"name", "tool_call_id"};
+      if (value.is_null() || std::ranges::count(kRendered, key) + std::ranges::count(kIdle, key)) {
+        continue;
+      }
+      fail(fmt::format("the field \"{}\" is not known", key));
+    }
+    Message message{text_of(json, "role"), text_of(json, "content"),
+                    text_of(json, "reasoning_content")};
+    static constexpr std::array<std::string_view, 4> kRoles{"system", "user", "assistant", "tool"};
+    if (!std::ranges::count(kRoles, message.role)) {
+      fail(fmt::format("the role \"{}\" is not known", message.role));
+    }
+    if (message.role == "user" && !json.contains("content")) fail("it has no \"content\"");
+    if (json.contains("tool_calls") && !json["tool_calls"].is_null()) {
+      message.tool_calls = calls(json["tool_calls"]);
+    }
+    return message;
+  }
+
+  // A string, or a list of parts of which all are text.
+  std::string text_of(const Json& json, const char* name) const {
+    if (!json.contains(name) || json[name].is_null()) return "";
+    if (json[name].is_string()) return json[name].get<std::string>();
+    std::string text;
+    for (const Json& part : json[name].is_array() ? json[name] : Json::array({nullptr})) {
+      if (!part.is_object() || part.value("type", Json()) != "text" ||
+          !part.value("text", Json()).is_string()) {
+        fail(fmt::format("\"{}\" is neither text nor a list of text parts", name));
+      }
+      text += part["text"].get<std::string>();
+    }
+    return text;
+  }
+
+  // [{"name": …, "arguments": {…}}, …]
+  Json calls(const Json& list) const {
+    if (!list.is_array()) fail("\"tool_calls\" is not a list");
+    Json found = Json::array();
+    for (const Json& call : list) {
+      const Json function = call.is_object() ? call.value("function", call) : Json();
+      if (!function.is_object() || !function.value("name", Json()).is_string()) {
+        fail("a tool call has no function name");
+      }
+      Json arguments = function.value("arguments", Json::object());
+      if (arguments.is_string()) {
+        arguments = parse_json(arguments.get<std::string>(),
+                               fmt::format("{}, message {}, arguments", where_, number_), kRemedy);
+      }
+      if (!arguments.is_object()) fail("the arguments of a tool call are not an object");
+      found.push_back({{"name", function["name"]}, {"arguments", arguments}});
+    }
+    return found;
+  }
+
+  const std::string& where_;
+  std::size_t number_ = 0;
+};
+
+// One past the last user's message: where the current answer begins. 0 without one.
+std::size_t current_answer(const std::vector<Message>& messages) {
+  std::size_t start = 0;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    if (messages[i].role == "user") start = i + 1;
+  }
+  return start;
+}
+
+std::string value_text(const Json& value) {
+  // Python's json.dumps puts spaces behind "," and ":".
+  if (value.is_object()) {
+    std::string text;
+    for (const auto& [key, inner] : value.items()) {
+      text +=
+          fmt::format("{}{}: {}", text.empty() ? "" : ", ", Json(key).dump(), value_text(inner));
+    }
+    return "{" + text + "}";
+  }
+  if (value.is_array()) {
+    std::string text;
+    for (const Json& inner : value) text += (text.empty() ? "" : ", ") + value_text(inner);
+    return "[" + text + "]";
+  }
+  return value.dump();
+}
+
+std::string stripped(const std::string& text) {
+  constexpr const char* kSpace = " \t\n\r\f\v";
+  const std::size_t first = text.find_first_not_of(kSpace);
+  if (first == std::string::npos) return "";
+  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
+
+// --- DeepSeek-V3.2 -------------------------------------------------------------------------------
+
+constexpr std::string_view kDeepSeekStart = "<｜begin▁of▁sentence｜>";
+constexpr std::array<std::string_view, 4> kDeepSeekMarkers{kDeepSeekStart, "<｜end▁of▁sentence｜>",
+                                                           "<｜User｜>", "<｜Assistant｜>"};
+
+class DeepSeekRenderer {
+ public:
+  DeepSeekRenderer(const std::vector<Message>& messages, const std::string& where)
+      : messages_(messages), where_(where), answer_(current_answer(messages)), thinks_(thinks()) {}
+
+  std::string run() const {
+    std::string text(kDeepSeekStart);
+    for (std::size_t i = 0; i < messages_.size(); ++i) {
+      const Message& message = messages_[i];
+      if (message.role == "system") text += message.content;
+      if (message.role == "user") {
+        text += "<｜User｜>" + message.content + "<｜Assistant｜>" + answer_start(i + 1 == answer_);
+      }
+      if (message.role == "assistant") text += assistant(i);
+      if (message.role == "tool") text += result(i);
+    }
+    return text;
+  }
+
+ private:
+  // Thinking mode, when reasoning is given and no answer to the last question lacks it: earlier
+  // reasoning is dropped in either mode.
+  bool thinks() const {
+    const bool any = std::ranges::any_of(
+        messages_, [](const Message& message) { return !message.reasoning.empty(); });
+    for (std::size_t i = answer_; i < messages_.size(); ++i) {
+      const Message& message = messages_[i];
+      if (message.role == "assistant" && message.reasoning.empty() && message.tool_calls.empty()) {
+        return false;
+      }
+    }
+    return any;
+  }
+
+  std::string answer_start(bool current) const {
+    return current && thinks_ ? "<think>" : "</think>";
+  }
+
+  std::string assistant(std::size_t i) const {
+    const Message& message = messages_[i];
+    std::string text;
+    if (thinks_ && i >= answer_) text += message.reasoning + "</think>";
+    text += message.content;
+    if (!message.tool_calls.empty()) text += "\n\n" + calls(message.tool_calls);
+    return text + "<｜end▁of▁sentence｜>";
+  }
+
+  static std::string calls(const Json& list) {
+    std::string text = "<｜DSML｜function_calls>\n";
+    for (const Json& call : list) {
+      text += "<｜DSML｜invoke name=\"" + call["name"].get<std::string>() + "\">\n";
+      std::string parameters;
+      for (const auto& [key, value] : call["arguments"].items()) {
+        parameters +=
+            fmt::format("{}<｜DSML｜parameter name=\"{}\" string=\"{}\">{}</｜DSML｜parameter>",
+                        parameters.empty() ? "" : "\n", key, value.is_string(),
+                        value.is_string() ? value.get<std::string>() : value_text(value));
+      }
+      text += parameters + "\n</｜DSML｜invoke>\n";
+    }
+    return text + "</｜DSML｜function_calls>";
+  }
+
+  std::string result(std::size_t i) const {
+    std::size_t caller = i;
+    while (caller > 0 && messages_[caller].role == "tool") --caller;
+    const std::size_t order = i - caller;
+    const std::size_t calls = messages_[caller].tool_calls.size();
+    if (messages_[caller].role != "assistant" || order > calls) {
+      throw InputError({"a conversation cannot be rendered",
+                        fmt::format("{}, message {}", where_, i + 1),
+                        "it is a tool's result without the call", kRemedy});
+    }
+    std::string text = order == 1 ? "\n\n<function_results>" : "";
+    text += "\n<result>" + messages_[i].content + "</result>";
+    if (order == calls) text += "\n</function_results>\n\n" + answer_start(i + 1 >= answer_);
+    return text;
+  }
+
+  const std::vector<Message>& messages_;
+  const std::string& where_;
+  std::size_t answer_;
+  bool thinks_;
+};
+
+// --- GLM-5 ---------------------------------------------------------------------------------------
+
+constexpr std::string_view kGlmStart = "[gMASK]<sop>";
+constexpr std::array<std::string_view, 6> kGlmMarkers{
+    "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"};
+
+std::string glm_assistant(const Message& message, bool current) {
+  std::string reasoning = message.reasoning;
+  std::string content = message.content;
+  // Reasoning may stand in the content, between its marks.
+  const std::size_t end = content.find("</think>");
+  if (reasoning.empty() && end != std::string::npos) {
+    reasoning = content.substr(0, end);
+    const std::size_t begin = reasoning.rfind("<think>");
+    if (begin != std::string::npos) reasoning = reasoning.substr(begin + 7);
+    content = content.substr(content.rfind("</think>") + 8);
+  }
+  std::string text = "<|assistant|>";
+  if (current && !reasoning.empty()) text += "<think>" + stripped(reasoning);
+  text += "</think>" + stripped(content);
+  for (const Json& call : message.tool_calls) {
+    text += "<tool_call>" + call["name"].get<std::string>();
+    for (const auto& [key, value] : call["arguments"].items()) {
+      text += "<arg_key>" + key + "</arg_key><arg_value>" +
+              (value.is_string() ? value.get<std::string>() : value_text(value)) + "</arg_value>";
+    }
+    text += "</tool_call>";
+  }
+  return text;
+}
+
+std::string render_glm(const std::vector<Message>& messages) {
+  const std::size_t answer = current_answer(messages);
+  std::string text(kGlmStart);
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const Message& message = messages[i];
+    if (message.role == "assistant") {
+      text += glm_assistant(message, i >= answer);
+    } else if (message.role == "tool") {
+      if (i == 0 || messages[i - 1].role != "tool") text += "<|observation|>";
+      text += "<tool_response>" + message.content + "</tool_response>";
+    } else {
+      text += "<|" + message.role + "|>" + message.content;
+    }
+  }
+  return text;
+}
+
+template <std::size_t n>
+std::vector<std::string_view> missing(const std::array<std::string_view, n>& markers,
+                                      const Tokenizer& tokenizer) {
+  std::vector<std::string_view> list;
+  for (const std::string_view marker : markers) {
+    if (!tokenizer.added_token(marker)) list.push_back(marker);
+  }
+  return list;
+}
+
+}  // namespace
+
+std::vector<TokenId> family_start(const Tokenizer& tokenizer) {
+  if (const auto bos = tokenizer.added_token(kDeepSeekStart)) return {*bos};
+  const auto mask = tokenizer.added_token("[gMASK]");
+  const auto sop = tokenizer.added_token("<sop>");
+  if (mask && sop) return {*mask, *sop};
+  return {};
+}
+
+ChatFormat ChatFormat::named(std::string_view name) {
+  if (name == "deepseek-v3.2") return ChatFormat(Family::deepseek_v32);
+  if (name == "glm-5") return ChatFormat(Family::glm5);
+  throw UsageError({fmt::format("the chat format \"{}\" is not known", name), "--chat-format", "",
+                    "deepseek-v3.2 or glm-5; conversations of other models are to be rendered "
+                    "beforehand to \"text\""});
+}
+
+std::optional<ChatFormat> ChatFormat::of(const Tokenizer& tokenizer) {
+  if (missing(kDeepSeekMarkers, tokenizer).empty()) return ChatFormat(Family::deepseek_v32);
+  if (missing(kGlmMarkers, tokenizer).empty()) return ChatFormat(Family::glm5);
+  return std::nullopt;
+}
+
+const char* ChatFormat::name() const {
+  return family_ == Family::deepseek_v32 ? "deepseek-v3.2" : "glm-5";
+}
+
+void ChatFormat::check(const Tokenizer& tokenizer) const {
+  const auto absent = family_ == Family::deepseek_v32 ? missing(kDeepSeekMarkers, tokenizer)
+                                                      : missing(kGlmMarkers, tokenizer);
+  if (absent.empty()) return;
+  throw InputError({fmt::format("the tokenizer does not fit the chat format {}", name()),
+                    "--chat-format",
+                    fmt::format("\"{}\" is not one of its added tokens", absent[0]), kRemedy});
+}
+
+std::string ChatFormat::render(const Json& messages, const std::string& where) const {
+  const std::vector<Message> list = MessageReader(where).read(messages);
+  if (family_ == Family::glm5) return render_glm(list);
+  return DeepSeekRenderer(list, where).run();
+}
+
+}  // namespace indexcache
