@@ -36,26 +36,14 @@ std::optional<ModelConfig> config_beside(const std::string& tokenizer) {
 }
 
 // What the model would say to these sequences, from their lengths alone.
-void check_lengths(const PreparedSet& set, const ModelConfig& config, Progress& progress) {
-  const std::int64_t length = set.options().packing.seq_len;
-  if (length > config.max_positions) {
-    throw InputError(
-        {"the sequences are too long for the model", "--seq-len",
-         fmt::format("{} tokens; max_position_embeddings is {}", length, config.max_positions),
-         fmt::format("--seq-len {}", config.max_positions)});
-  }
-  std::size_t telling = 0;
+void check_against(const PreparedSet& set, const ModelConfig& config, Progress& progress) {
   for (const bool held_out : {false, true}) {
-    for (std::size_t s = 0; s < set.size(held_out); ++s) {
-      telling += set.sequence(held_out, s).length() >= 4 * config.index_topk ? 1 : 0;
+    if (set.size(held_out) == 0) continue;
+    const char* side = held_out ? "held-out sequences" : "search sequences";
+    for (const auto& warning : check_lengths(set.lengths(held_out), side, token_limits(config))) {
+      progress.note(fmt::format("warning: {}: {}", side, warning));
     }
   }
-  const std::size_t all = set.size(false) + set.size(true);
-  if (telling == all) return;
-  progress.note(fmt::format(
-      "warning: {} of {} sequences are shorter than 4 x index_topk ({} tokens): they drop little "
-      "or nothing, and tell patterns apart badly",
-      all - telling, all, 4 * config.index_topk));
 }
 
 // The beginning of the first sequence, as ids and as text.
@@ -138,7 +126,7 @@ int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
       prepare(options, used, vocabulary, [&](std::int64_t documents, std::int64_t) {
         progress.update("reading documents", static_cast<std::size_t>(documents), 0);
       });
-  if (config) check_lengths(set, *config, progress);
+  if (config) check_against(set, *config, progress);
   if (set.report().double_start > 0) {
     progress.note(fmt::format("warning: {} documents begin with two starts of a text (double BOS)",
                               set.report().double_start));

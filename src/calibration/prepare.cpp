@@ -235,9 +235,7 @@ class Preparation {
       deck.took(options().weights.empty() ? 0 : candidate->source,
                 packer.add(candidate->document, candidate->length));
     }
-    if (const auto source = deck.exhausted(); source && wanted > 0) {
-      report().exhausted = options().inputs[*source];
-    }
+    if (const auto source = deck.exhausted()) report().exhausted = options().inputs[*source];
     report().wanted[held_out] = wanted;
     set_.sides_[held_out] = packer.finish();
     report().built[held_out] = set_.sides_[held_out].size();
@@ -302,6 +300,18 @@ std::vector<TokenId> PreparedSet::tokens(const PackedSequence& sequence) const {
     spool_->read(documents_[piece.document].first + piece.begin, piece.length, ids);
   }
   return ids;
+}
+
+std::vector<std::int64_t> PreparedSet::lengths(bool held_out) const {
+  std::vector<std::int64_t> lengths;
+  for (const PackedSequence& sequence : sides_[held_out]) {
+    if (options_.packing.packing != Packing::documents) {
+      lengths.push_back(sequence.length());
+      continue;
+    }
+    for (const Piece& piece : sequence.pieces) lengths.push_back(piece.length);
+  }
+  return lengths;
 }
 
 TokenSet PreparedSet::token_set(bool held_out) const {

@@ -97,7 +97,10 @@ class PreparedSet {
   // Ids of a sequence, pieces after one another.
   std::vector<TokenId> tokens(const PackedSequence& sequence) const;
 
-  // Everything in memory, as `run` uses it; with boundaries every piece is a sequence of its own.
+  // Lengths as a model sees them: with boundaries every piece is a sequence of its own.
+  std::vector<std::int64_t> lengths(bool held_out) const;
+
+  // Everything in memory, as `run` uses it, of the same lengths.
   TokenSet token_set(bool held_out) const;
 
   const std::vector<Document>& documents() const { return documents_; }

@@ -69,8 +69,8 @@ std::string shortfall_text(const PrepareReport& report) {
           : fmt::format("{} sequences for the search, {} held out", report.built[0],
                         report.built[1]);
   if (!report.exhausted.empty()) {
-    text +=
-        fmt::format(" ({} ran out, and its weight would not hold without it)", report.exhausted);
+    text += fmt::format(" (then {} ran out, and the weights would not hold without it)",
+                        report.exhausted);
   }
   return text;
 }
@@ -96,7 +96,7 @@ std::string to_text(const PrepareReport& report) {
                         report.had_start);
   }
   if (report.passed_over > 0) {
-    text += fmt::format("passed over  {} files of other kinds\n", report.passed_over);
+    text += fmt::format("passed over  files of other kinds: {}\n", report.passed_over);
   }
   if (!report.first_invalid.empty()) text += "the first invalid one: " + report.first_invalid;
   text += fmt::format("sequences    {}{}", shortfall_text(report),

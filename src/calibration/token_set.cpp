@@ -45,34 +45,44 @@ std::string TokenSet::fingerprint() const {
 }
 
 std::vector<std::string> check_tokens(const TokenSet& set, const TokenLimits& limits) {
-  std::size_t at_most_topk = 0;
-  std::size_t below_four_times = 0;
+  std::vector<std::int64_t> lengths;
   for (std::size_t s = 0; s < set.sequences.size(); ++s) {
     const auto& sequence = set.sequences[s];
-    const std::string where = fmt::format("{}: sequence {}", set.source, s);
-    const auto length = static_cast<std::int64_t>(sequence.size());
-    if (length < 2) fail(where, fmt::format("{} tokens: at least 2 are needed for a loss", length));
-    if (length > limits.max_positions) {
-      fail(where, fmt::format("{} tokens are more than the model's max_position_embeddings {}",
-                              length, limits.max_positions));
-    }
+    lengths.push_back(std::ssize(sequence));
     const auto bad =
         std::ranges::find_if(sequence, [&](std::int32_t id) { return id >= limits.vocabulary; });
-    if (bad != sequence.end()) {
-      throw InputError({"a token id is outside the vocabulary", where,
-                        fmt::format("token {} is {}, the model knows ids below {}",
-                                    bad - sequence.begin(), *bad, limits.vocabulary),
-                        "tokenize with the tokenizer that belongs to this model"});
-    }
-    if (length <= limits.index_topk) ++at_most_topk;
-    if (length < 4 * limits.index_topk) ++below_four_times;
+    if (bad == sequence.end()) continue;
+    throw InputError({"a token id is outside the vocabulary",
+                      fmt::format("{}: sequence {}", set.source, s),
+                      fmt::format("token {} is {}, the model knows ids below {}",
+                                  bad - sequence.begin(), *bad, limits.vocabulary),
+                      "tokenize with the tokenizer that belongs to this model"});
   }
-  if (at_most_topk == set.sequences.size()) {
+  return check_lengths(lengths, set.source, limits);
+}
+
+std::vector<std::string> check_lengths(const std::vector<std::int64_t>& lengths,
+                                       const std::string& source, const TokenLimits& limits) {
+  std::size_t at_most_topk = 0;
+  std::size_t below_four_times = 0;
+  for (std::size_t s = 0; s < lengths.size(); ++s) {
+    const std::string where = fmt::format("{}: sequence {}", source, s);
+    if (lengths[s] < 2) {
+      fail(where, fmt::format("{} tokens: at least 2 are needed for a loss", lengths[s]));
+    }
+    if (lengths[s] > limits.max_positions) {
+      fail(where, fmt::format("{} tokens are more than the model's max_position_embeddings {}",
+                              lengths[s], limits.max_positions));
+    }
+    if (lengths[s] <= limits.index_topk) ++at_most_topk;
+    if (lengths[s] < 4 * limits.index_topk) ++below_four_times;
+  }
+  if (at_most_topk == lengths.size()) {
     throw InputError(
-        {"every sequence is too short to tell patterns apart", set.source,
+        {"every sequence is too short to tell patterns apart", source,
          fmt::format("the longest has {} tokens and the indexer keeps {}: nothing is ever dropped, "
                      "so every pattern has the same loss",
-                     set.longest(), limits.index_topk),
+                     lengths.empty() ? 0 : std::ranges::max(lengths), limits.index_topk),
          fmt::format("use sequences of at least {} tokens", 4 * limits.index_topk)});
   }
   std::vector<std::string> warnings;
@@ -80,13 +90,13 @@ std::vector<std::string> check_tokens(const TokenSet& set, const TokenLimits& li
     warnings.push_back(fmt::format(
         "{} of {} sequences are not longer than index_topk ({}): their loss is the same under "
         "every pattern",
-        at_most_topk, set.sequences.size(), limits.index_topk));
+        at_most_topk, lengths.size(), limits.index_topk));
   }
   if (below_four_times > at_most_topk) {
     warnings.push_back(fmt::format(
         "{} of {} sequences are shorter than 4 x index_topk ({} tokens): they drop little, so "
         "differences between patterns are understated",
-        below_four_times, set.sequences.size(), 4 * limits.index_topk));
+        below_four_times, lengths.size(), 4 * limits.index_topk));
   }
   return warnings;
 }

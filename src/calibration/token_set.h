@@ -47,6 +47,10 @@ struct TokenLimits {
 // pattern would have the same loss). Returns warnings about sequences that tell little.
 std::vector<std::string> check_tokens(const TokenSet& set, const TokenLimits& limits);
 
+// The part of it that lengths decide; `source` names them in errors.
+std::vector<std::string> check_lengths(const std::vector<std::int64_t>& lengths,
+                                       const std::string& source, const TokenLimits& limits);
+
 // The sequences of which `chosen` is `value`.
 TokenSet subset(const TokenSet& set, const std::vector<bool>& chosen, bool value);
 

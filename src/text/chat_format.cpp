@@ -2,6 +2,7 @@
 #include "text/chat_format.h"
 
 #include "core/error.h"
+#include "text/utf8.h"
 
 #include <fmt/format.h>
 
@@ -19,7 +20,7 @@ constexpr const char* kRemedy =
 struct Message {
   std::string role;
   std::string content;
-  std::string reasoning;
+  std::optional<std::string> reasoning;
   Json tool_calls = Json::array();
 };
 
@@ -54,8 +55,10 @@ class MessageReader {
       }
       fail(fmt::format("the field \"{}\" is not known", key));
     }
-    Message message{text_of(json, "role"), text_of(json, "content"),
-                    text_of(json, "reasoning_content")};
+    Message message{text_of(json, "role"), text_of(json, "content"), std::nullopt};
+    if (!json.value("reasoning_content", Json()).is_null()) {
+      message.reasoning = text_of(json, "reasoning_content");
+    }
     static constexpr std::array<std::string_view, 4> kRoles{"system", "user", "assistant", "tool"};
     if (!std::ranges::count(kRoles, message.role)) {
       fail(fmt::format("the role \"{}\" is not known", message.role));
@@ -133,11 +136,22 @@ std::string value_text(const Json& value) {
   return value.dump();
 }
 
+// What Python's str.strip() takes away.
+bool is_space(char32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+         c == 0x205F || c == 0x3000;
+}
+
 std::string stripped(const std::string& text) {
-  constexpr const char* kSpace = " \t\n\r\f\v";
-  const std::size_t first = text.find_first_not_of(kSpace);
-  if (first == std::string::npos) return "";
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+  std::size_t first = text.size();
+  std::size_t end = 0;
+  for (std::size_t at = 0; at < text.size(); at += utf8_length(text, at)) {
+    if (is_space(utf8_character(text, at))) continue;
+    first = std::min(first, at);
+    end = at + utf8_length(text, at);
+  }
+  return end == 0 ? "" : text.substr(first, end - first);
 }
 
 // --- DeepSeek-V3.2 -------------------------------------------------------------------------------
@@ -170,10 +184,11 @@ class DeepSeekRenderer {
   // reasoning is dropped in either mode.
   bool thinks() const {
     const bool any = std::ranges::any_of(
-        messages_, [](const Message& message) { return !message.reasoning.empty(); });
+        messages_, [](const Message& message) { return !message.reasoning.value_or("").empty(); });
     for (std::size_t i = answer_; i < messages_.size(); ++i) {
       const Message& message = messages_[i];
-      if (message.role == "assistant" && message.reasoning.empty() && message.tool_calls.empty()) {
+      if (message.role == "assistant" && message.reasoning.value_or("").empty() &&
+          message.tool_calls.empty()) {
         return false;
       }
     }
@@ -187,7 +202,7 @@ class DeepSeekRenderer {
   std::string assistant(std::size_t i) const {
     const Message& message = messages_[i];
     std::string text;
-    if (thinks_ && i >= answer_) text += message.reasoning + "</think>";
+    if (thinks_ && i >= answer_) text += message.reasoning.value_or("") + "</think>";
     text += message.content;
     if (!message.tool_calls.empty()) text += "\n\n" + calls(message.tool_calls);
     return text + "<｜end▁of▁sentence｜>";
@@ -238,11 +253,11 @@ constexpr std::array<std::string_view, 6> kGlmMarkers{
     "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"};
 
 std::string glm_assistant(const Message& message, bool current) {
-  std::string reasoning = message.reasoning;
+  std::string reasoning = message.reasoning.value_or("");
   std::string content = message.content;
   // Reasoning may stand in the content, between its marks.
   const std::size_t end = content.find("</think>");
-  if (reasoning.empty() && end != std::string::npos) {
+  if (!message.reasoning && end != std::string::npos) {
     reasoning = content.substr(0, end);
     const std::size_t begin = reasoning.rfind("<think>");
     if (begin != std::string::npos) reasoning = reasoning.substr(begin + 7);
