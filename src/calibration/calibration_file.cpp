@@ -233,6 +233,7 @@ StoredTokens read_stored(const std::filesystem::path& path) {
   ParserOptions options;
   options.vocabulary = std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1;
   options.chat_reason = "it holds conversations, which need a tokenizer and --seq-len";
+  options.no_tokenizer = "--seq-len N, which has text tokenized and cut into sequences";
   const DocumentParser parser(nullptr, options);
   StoredTokens stored;
   stored.tokens.source = path.string();

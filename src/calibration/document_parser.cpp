@@ -127,8 +127,7 @@ ParsedDocument DocumentParser::parse_prompt(const Json& json, const std::string&
 ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const std::string& where,
                                        Tokenizer::Scratch& scratch) const {
   if (tokenizer_ == nullptr) {
-    throw InputError({"text needs a tokenizer", where, "",
-                      "--tokenizer FILE: the tokenizer.json that belongs to the model"});
+    throw InputError({"text needs a tokenizer", where, "", options_.no_tokenizer});
   }
   ParsedDocument document;
   document.form = form;

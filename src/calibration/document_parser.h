@@ -27,6 +27,8 @@ struct ParserOptions {
   // Absent: conversations are refused, with `chat_reason`.
   std::optional<ChatFormat> chat;
   std::string chat_reason;
+  // What helps where text is found and no tokenizer is there.
+  std::string no_tokenizer = "--tokenizer FILE: the tokenizer.json that belongs to the model";
   // What stands before and behind every text. A conversation has its format's own start.
   std::vector<TokenId> start;
   std::vector<TokenId> end;

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// prepare, inspect of what it writes, and the measuring commands on text.
+#include "io/files.h"
+#include "io/json.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+Json json_of(const ProcessResult& result) {
+  INFO(result.err);
+  REQUIRE(result.code == 0);
+  return parse_json(result.out, "stdout");
+}
+
+const std::string kText = data("dsa-mini/calibration.jsonl");
+const std::string kModel = data("dsa-mini");
+const Arguments kShape = {"--seq-len", "600", "--min-length", "600", "--sequences", "4"};
+
+Arguments with(Arguments first, const Arguments& more) {
+  first.insert(first.end(), more.begin(), more.end());
+  return first;
+}
+
+void check_refused(const Arguments& arguments, int code, const std::string& what) {
+  const ProcessResult result = run_tool(arguments);
+  INFO(result.err);
+  CHECK(result.code == code);
+  CHECK_THAT(result.err, Contains("error: ") && Contains(what));
+  CHECK(result.out.empty());
+}
+
+}  // namespace
+
+TEST_CASE("run on text and on the prepared file: the same tokens, losses and pattern") {
+  const TempFolder folder;
+  const Arguments prepare = {"prepare", "-i", kText, "-t", kModel, "-o", folder / "c.h5", "--json"};
+  const Json prepared = json_of(run_tool(with(prepare, kShape)));
+  CHECK(prepared["sequences"] == Json({{"search", 3}, {"held_out", 1}}));
+  const Arguments run = {"run", kModel, "--remove", "1", "--json", "-c"};
+  const Json from_text = json_of(run_tool(with(with(run, {kText, "-o", folder / "a"}), kShape)));
+  const Json from_file = json_of(run_tool(with(run, {folder / "c.h5", "-o", folder / "b"})));
+  CHECK(from_text["fingerprint"] == from_file["fingerprint"]);
+  CHECK(from_text["calibration"]["prepared"] == from_file["calibration"]["prepared"]);
+  CHECK(from_text["baseline"] == from_file["baseline"]);
+  CHECK(from_text["holdout"]["sha256"] == from_file["holdout"]["sha256"]);
+  CHECK(from_text["targets"][0]["pattern"] == from_file["targets"][0]["pattern"]);
+  CHECK_THAT(read_file(folder / "a/pattern.yaml"), Contains("dropped_too_short: "));
+  CHECK(from_text["calibration"]["sequences"] == 3);
+}
+
+TEST_CASE("prepare prints what became of the documents, and inspect what a file holds") {
+  const TempFolder folder;
+  const Arguments prepare = {"prepare", "-i", kText, "-t", kModel, "-o", folder / "c.h5"};
+  const ProcessResult result = run_tool(with(prepare, kShape));
+  CHECK_THAT(result.out, Contains("4 of") || Contains("3 of 3 sequences for the search"));
+  CHECK_THAT(result.out, Contains("tokens used") && Contains("<｜begin▁of▁sentence｜>") &&
+                             Contains("next: indexcache-search run"));
+  const Json file = json_of(run_tool({"inspect", folder / "c.h5", "--sequence", "3", "--json"}));
+  CHECK(file["sequence"]["held_out"] == true);
+  CHECK(file["sequence"]["length"] == 600);
+  CHECK_THAT(file["sequence"]["text"].get<std::string>(), Contains("<｜begin▁of▁sentence｜>"));
+  CHECK_THAT(file["sequence"]["documents"][0].get<std::string>(), Contains("calibration.jsonl:"));
+  CHECK(file["settings"]["seq_len"] == 600);
+  CHECK(file["files"][0]["sha256"] == sha256(read_file(kText)));
+  const ProcessResult text = run_tool({"inspect", folder / "c.h5"});
+  CHECK_THAT(text.out, Contains("3 for the search, 1 held out") && Contains("seed 0"));
+  check_refused({"inspect", folder / "c.h5", "--sequence", "4"}, 2, "no sequence 4");
+  check_refused({"inspect", folder / "c.h5", "-t", golden("tokenizers/glm_tokenizer.json")}, 2,
+                "-t");
+  check_refused(
+      {"inspect", folder / "c.h5", "--tokenizer", golden("tokenizers/glm_tokenizer.json")}, 3,
+      "another tokenizer");
+}
+
+TEST_CASE("ids of other programs are prepared without a tokenizer") {
+  const TempFolder folder;
+  std::string ids;
+  for (int t = 0; t < 400; ++t) ids += (t > 0 ? "," : "") + std::to_string(t * 7 % 300);
+  write_text(folder / "ids.jsonl", "{\"input_ids\":[" + ids + "]}\n");
+  const Json prepared =
+      json_of(run_tool({"prepare", "-i", folder / "ids.jsonl", "-o", folder / "c.h5", "--seq-len",
+                        "100", "--long", "split", "--holdout", "0", "--json"}));
+  CHECK(prepared["sequences"]["search"] == 4);
+  CHECK(prepared["begins"]["ids"] == Json({0, 7, 14, 21, 28, 35, 42, 49}));
+  CHECK(prepared["begins"]["text"].is_null());
+  // Four parts of one document cannot be told apart from one another.
+  check_refused({"run", golden("deepseek_v32_tiny"), "-c", folder / "c.h5", "--keep", "1/2", "-o",
+                 folder / "run", "--holdout", "0.5"},
+                3, "share documents");
+  check_refused({"prepare", "-i", kText, "-o", folder / "c.h5", "--seq-len", "100"}, 3,
+                "needs a tokenizer");
+}
+
+TEST_CASE("calibration data that has to be cut, or was cut for another model, is refused") {
+  const TempFolder folder;
+  write_text(folder / "a.txt", "text");
+  const Arguments run = {"run", kModel, "--keep", "1/4", "-o", folder / "run", "-c"};
+  check_refused(with(run, {folder / "a.txt"}), 2, "--seq-len 512");
+  check_refused(with(run, {kText}), 3, "--seq-len N");
+  check_refused(with(run, {data("dsa-mini/calibration.h5"), "--pack", "concat"}), 2,
+                "--pack is given without --seq-len");
+  check_refused(with(run, {kText, "-c", kText}), 2, "it is 2 files");
+  check_refused(with(run, {kText, "--seq-len", "200000", "--pack", "concat"}), 3, "do not fill");
+  check_refused(with(run, {kText, "--seq-len", "100"}), 3, "too short to tell patterns apart");
+  const Arguments prepare = {"prepare", "-i", kText, "-o", folder / "c.h5", "--seq-len", "600"};
+  run_tool(with(prepare, {"-t", kModel + "/tokenizer.json"}));
+  copy_folder(kModel, folder / "other");
+  Json changed = Json::parse(read_file(folder / "other/tokenizer.json"));
+  write_text(folder / "other/tokenizer.json", changed.dump());
+  check_refused(
+      {"run", folder / "other", "-c", folder / "c.h5", "--keep", "1/4", "-o", folder / "r"}, 3,
+      "prepared with another tokenizer");
+  check_refused({"eval", golden("deepseek_v32_tiny"), "full", "-c", kText, "--seq-len", "100",
+                 "--tokenizer", kModel},
+                3, "does not belong to the model");
+  check_refused({"inspect", data("dsa-mini/calibration.h5")}, 3, "not written by prepare");
+}
+
+TEST_CASE("prepare refuses what it cannot write or does not know") {
+  const TempFolder folder;
+  const Arguments prepare = {"prepare", "-i", kText, "-t", kModel};
+  check_refused(with(prepare, {"-o", folder / "c.h5"}), 2, "seq-len");
+  check_refused(with(prepare, {"-o", folder / "c.txt", "--seq-len", "600"}), 2, ".h5");
+  check_refused(with(prepare, {"-o", folder / "no/c.h5", "--seq-len", "600"}), 3, "does not exist");
+  check_refused(with(prepare, {"-o", folder / "c.h5", "--seq-len", "9000", "--pack", "concat"}), 3,
+                "max_position_embeddings");
+  check_refused(with(prepare, {"-o", folder / "c.h5", "--seq-len", "600", "--pack", "tight"}), 2,
+                "--pack");
+  check_refused(with(prepare, {"-o", folder / "c.h5", "--seq-len", "600", "--sequences", "999"}), 3,
+                "--allow-shortfall");
+  CHECK(!std::filesystem::exists(folder / "c.h5"));
+}
