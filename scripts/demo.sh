@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Install what is missing, build a release, and search the small trained model in data/dsa-mini.
-# Run again, it repeats the result at once.
+# Install what is missing, build a release, turn documents into calibration sequences, and search the
+# small trained model in data/dsa-mini. Run again, it repeats the result at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -11,8 +11,10 @@ configure_and_build release
 
 tool=build/release/indexcache-search
 echo
-"$tool" run data/dsa-mini --calibration data/dsa-mini/calibration.h5 \
-  --holdout data/dsa-mini/heldout.h5 --keep 1/4 --output run
+"$tool" prepare --input data/dsa-mini/calibration.jsonl --tokenizer data/dsa-mini \
+  --seq-len 1024 --min-length 1024 --sequences 16 --holdout 0.5 --output build/calibration.h5
+echo
+"$tool" run data/dsa-mini --calibration build/calibration.h5 --keep 1/4 --output run
 cat <<END
 
 Try next, for example the paper's uniform pattern beside the one just found:

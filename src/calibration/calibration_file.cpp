@@ -4,7 +4,6 @@
 #include "core/error.h"
 #include "io/files.h"
 #include "io/hdf5.h"
-#include "io/mapped_file.h"
 #include "version.h"
 
 #include <fmt/format.h>
@@ -62,7 +61,7 @@ Json files_json(const PreparedSet& set) {
     files.push_back({{"path", file.path.string()},
                      {"kind", name_of(file.kind)},
                      {"source", file.source},
-                     {"sha256", sha256(MappedFile(file.path).bytes())}});
+                     {"sha256", sha256_of_file(file.path)}});
   }
   return files;
 }

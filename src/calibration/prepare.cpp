@@ -16,7 +16,7 @@ namespace indexcache {
 namespace {
 
 constexpr std::size_t kBatchDocuments = 4096;
-constexpr std::size_t kBatchBytes = std::size_t{64} << 20;
+constexpr std::size_t kBatchBytes = std::size_t{16} << 20;
 constexpr std::int64_t kLongestSequence = std::int64_t{1} << 24;
 
 [[noreturn]] void refuse(const std::string& what, const char* option, const std::string& why,

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <map>
 
 namespace indexcache {
@@ -34,7 +33,10 @@ std::int64_t TokenSet::longest() const {
 
 void TokenHasher::add(const std::vector<std::int32_t>& sequence) {
   std::string text = fmt::format("{}:", sequence.size());
-  for (std::int32_t id : sequence) fmt::format_to(std::back_inserter(text), "{},", id);
+  for (std::int32_t id : sequence) {
+    const fmt::format_int digits(id);  // a set may hold a billion ids
+    text.append(digits.data(), digits.size()) += ',';
+  }
   hash_.update(text);
 }
 

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <unistd.h>
+#include <vector>
 
 namespace indexcache {
 namespace {
@@ -100,6 +101,20 @@ std::string sha256(std::span<const std::byte> bytes) {
 
 std::string sha256(std::string_view text) {
   return sha256(std::as_bytes(std::span(text)));
+}
+
+std::string sha256_of_file(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  Sha256 hash;
+  std::vector<char> buffer(1 << 18);
+  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) ||
+         file.gcount() > 0) {
+    hash.update({buffer.data(), static_cast<std::size_t>(file.gcount())});
+  }
+  if (!file.eof()) {
+    throw InputError({"cannot read a file", path.string(), "", "check the path and permissions"});
+  }
+  return hash.hex();
 }
 
 }  // namespace indexcache

@@ -40,6 +40,9 @@ class Sha256 {
 std::string sha256(std::span<const std::byte> bytes);
 std::string sha256(std::string_view text);
 
+// Of a whole file, read in pieces. Throws InputError when it cannot be read.
+std::string sha256_of_file(const std::filesystem::path& path);
+
 // Implementation of replace_file.
 std::filesystem::path temporary_beside(const std::filesystem::path& path);
 void commit_temporary(const std::filesystem::path& temporary, const std::filesystem::path& path);

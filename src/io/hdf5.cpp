@@ -223,7 +223,7 @@ void Hdf5Writer::create_rows(const std::string& name, std::int64_t rows, std::in
   const auto chunk = extents({1, std::min(width, kChunk)});
   H5Pset_chunk(properties.get(), 2, chunk.data());
   H5Pset_shuffle(properties.get());
-  H5Pset_deflate(properties.get(), 4);
+  H5Pset_deflate(properties.get(), 1);
   const Dataspace space(H5Screate_simple(2, dims.data(), nullptr));
   const Dataset dataset(H5Dcreate2(file_, name.c_str(), H5T_STD_I32LE, space.get(), H5P_DEFAULT,
                                    properties.get(), H5P_DEFAULT));
