@@ -11,11 +11,29 @@ find_package(PNG REQUIRED)
 set(HDF5_PREFER_PARALLEL OFF)
 find_package(HDF5 REQUIRED COMPONENTS C)
 
-find_package(PkgConfig REQUIRED)
-pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.40)
-pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
-pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 find_package(ZLIB REQUIRED)
+
+# Libraries whose packages bring no file for find_package.
+function(indexcache_find_library name header library)
+  find_path(${name}_INCLUDE_DIR ${header})
+  find_library(${name}_LIBRARY ${library})
+  mark_as_advanced(${name}_INCLUDE_DIR ${name}_LIBRARY)
+  if(NOT ${name}_INCLUDE_DIR OR NOT ${name}_LIBRARY)
+    message(FATAL_ERROR "${name} is missing (${header}, lib${library}); "
+                        "scripts/packages.sh names every package that is needed")
+  endif()
+  add_library(indexcache::${name} UNKNOWN IMPORTED)
+  set_target_properties(indexcache::${name} PROPERTIES IMPORTED_LOCATION ${${name}_LIBRARY}
+    INTERFACE_INCLUDE_DIRECTORIES ${${name}_INCLUDE_DIR})
+endfunction()
+indexcache_find_library(pcre2 pcre2.h pcre2-8)
+indexcache_find_library(utf8proc utf8proc.h utf8proc)
+indexcache_find_library(zstd zstd.h zstd)
+file(STRINGS ${pcre2_INCLUDE_DIR}/pcre2.h pcre2_minor REGEX "define PCRE2_MINOR")
+if(pcre2_minor MATCHES "MINOR +([0-9]+)" AND CMAKE_MATCH_1 LESS 40)
+  message(FATAL_ERROR "PCRE2 10.40 is needed, the first with \\p{White_Space}; "
+                      "${pcre2_INCLUDE_DIR}/pcre2.h is of 10.${CMAKE_MATCH_1}")
+endif()
 
 # yaml-cpp 0.7 exports "yaml-cpp", 0.8 "yaml-cpp::yaml-cpp".
 if(NOT TARGET yaml-cpp::yaml-cpp)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Sourced by the other scripts: Debian 12 and Ubuntu 24.04 packages, installed only where missing.
 
-build_packages=(cmake g++ ninja-build pkg-config libcli11-dev libeigen3-dev libfmt-dev libhdf5-dev
-  libpcre2-dev libpng-dev libssl-dev libutf8proc-dev libyaml-cpp-dev libzstd-dev nlohmann-json3-dev
-  zlib1g-dev)
+build_packages=(cmake g++ ninja-build libcli11-dev libeigen3-dev libfmt-dev libhdf5-dev libpcre2-dev
+  libpng-dev libssl-dev libutf8proc-dev libyaml-cpp-dev libzstd-dev nlohmann-json3-dev zlib1g-dev)
 test_packages=(catch2 python3)
 
 install_packages() {

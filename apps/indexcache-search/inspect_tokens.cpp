@@ -3,12 +3,12 @@
 #include "calibration/calibration_file.h"
 #include "commands.h"
 #include "core/error.h"
-#include "io/hdf5.h"
 #include "text/utf8.h"
 
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <numeric>
 
 namespace indexcache {
 namespace {
@@ -17,7 +17,7 @@ constexpr std::int64_t kShownIds = 64;
 constexpr std::size_t kShownDocuments = 5;
 
 // The tokenizer that is named, or the recorded one while it is still what it was.
-std::optional<Tokenizer> tokenizer_of(const StoredTokens& stored, const std::string& named) {
+std::optional<Tokenizer> tokenizer_of(const CalibrationSummary& stored, const std::string& named) {
   if (!named.empty()) {
     Tokenizer tokenizer = Tokenizer::open(named);
     if (!stored.tokenizer_sha256.empty() && tokenizer.sha256() != stored.tokenizer_sha256) {
@@ -36,32 +36,33 @@ std::optional<Tokenizer> tokenizer_of(const StoredTokens& stored, const std::str
   return tokenizer;
 }
 
-Json describe(const std::string& path, const StoredTokens& stored, std::int64_t index,
+Json describe(const std::string& path, const CalibrationSummary& stored, std::int64_t index,
               const std::string& tokenizer_name) {
-  const Hdf5Reader file(path);
-  const std::int64_t rows = file.shape("/lengths")[0];
+  const auto rows = std::ssize(stored.lengths);
   if (index >= rows) {
     throw UsageError({fmt::format("there is no sequence {}", index), "--sequence",
                       fmt::format("the file has {}, counted from 0", rows), ""});
   }
-  const StoredSequence sequence = read_sequence(path, index, kShownIds);
+  const auto row = static_cast<std::size_t>(index);
+  const StoredSequence sequence = read_sequence(path, stored, row, kShownIds);
   const auto tokenizer = tokenizer_of(stored, tokenizer_name);
   Json shown{{"index", index},
-             {"length", sequence.length},
-             {"held_out", sequence.held_out},
+             {"length", stored.lengths[row]},
+             {"held_out", bool(stored.held_out[row])},
              {"documents", sequence.documents},
              {"ids", sequence.start},
              {"text", nullptr}};
   if (tokenizer) shown["text"] = printable_utf8(tokenizer->decode(sequence.start));
-  return Json{{"file", path},
-              {"fingerprint", file.attribute("fingerprint").value_or("")},
-              {"tokenizer_sha256", stored.tokenizer_sha256},
-              {"sequences", rows},
-              {"tokens", stored.tokens.tokens()},
-              {"settings", stored.description["settings"]},
-              {"files", stored.description["files"]},
-              {"report", stored.description["report"]},
-              {"sequence", shown}};
+  return Json{
+      {"file", path},
+      {"fingerprint", stored.fingerprint},
+      {"tokenizer_sha256", stored.tokenizer_sha256},
+      {"sequences", rows},
+      {"tokens", std::accumulate(stored.lengths.begin(), stored.lengths.end(), std::int64_t{0})},
+      {"settings", stored.description["settings"]},
+      {"files", stored.description["files"]},
+      {"report", stored.description["report"]},
+      {"sequence", shown}};
 }
 
 void print_line(const char* label, const std::string& text) {
@@ -120,13 +121,7 @@ void print_text(const Json& d) {
 
 int inspect_tokens(const std::string& path, std::int64_t sequence, const std::string& tokenizer,
                    const CommonOptions& common) {
-  const StoredTokens stored = read_stored(path);
-  if (!stored.description.is_object()) {
-    throw InputError({"the file was not written by prepare", path,
-                      fmt::format("it holds {} ready-made sequences, {} tokens",
-                                  stored.tokens.sequences.size(), stored.tokens.tokens()),
-                      "indexcache-search inspect MODEL, or a file of `prepare`"});
-  }
+  const CalibrationSummary stored = read_summary(path);
   const Json description = describe(path, stored, sequence, tokenizer);
   if (common.json) {
     fmt::print("{}\n", description.dump(1));

@@ -43,8 +43,10 @@ int run_command(CLI::App& app, const std::vector<Command>& commands) {
   return static_cast<int>(ExitCode::usage);
 }
 
-int interrupted(const Interrupted& interruption) {
-  fmt::print(stderr, "interrupted: finished steps are kept; the same command continues\n");
+int interrupted(const Interrupted& interruption, bool keeps_steps) {
+  fmt::print(
+      stderr, "interrupted: {}\n",
+      keeps_steps ? "finished steps are kept; the same command continues" : "nothing was written");
   return 128 + interruption.signal();
 }
 
@@ -73,7 +75,7 @@ int run_main(int argc, char** argv) {
     }
     return report_usage(error.what(), at);
   } catch (const Interrupted& interruption) {
-    return interrupted(interruption);
+    return interrupted(interruption, app.got_subcommand("run"));
   } catch (const Error& error) {
     return report(error);
   } catch (const std::bad_alloc&) {

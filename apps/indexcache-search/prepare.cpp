@@ -90,6 +90,7 @@ void print_text(const Json& document, const PreparedSet& set) {
       document["file"].get<std::string>(), document["file"].get<std::string>());
 }
 
+// An output that is there is replaced only where it is one of prepare's own.
 void check_output(const std::string& output) {
   if (std::filesystem::path(output).extension() != ".h5") {
     throw UsageError({"the output is not named as an HDF5 file", "--output " + output, "",
@@ -100,6 +101,13 @@ void check_output(const std::string& output) {
     throw InputError({"the output cannot be written", output,
                       "the folder " + folder.string() + " does not exist",
                       "make it, or choose another --output"});
+  }
+  if (!std::filesystem::exists(output)) return;
+  try {
+    read_summary(output);
+  } catch (const InputError&) {
+    throw InputError({"the output would replace a file that prepare did not write", output, "",
+                      "choose another --output, or remove the file"});
   }
 }
 

@@ -2,6 +2,7 @@
 #include "calibration/calibration_file.h"
 
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "io/files.h"
 #include "io/hdf5.h"
 #include "version.h"
@@ -108,6 +109,7 @@ class Writer {
 
  private:
   void write_sequence(const PackedSequence& sequence, bool held_out) {
+    check_interrupt();
     const std::vector<TokenId> ids = set_.tokens(sequence);
     hasher_.add(ids);
     const auto row = static_cast<std::int64_t>(lengths_.size());
@@ -203,23 +205,14 @@ void separate(StoredTokens& stored, std::vector<Span5>& spans) {
 }
 
 // What a prepared file says beyond its tokens.
-void read_description(const std::filesystem::path& path, StoredTokens& stored) {
+void add_description(const std::filesystem::path& path, StoredTokens& stored) {
   const Hdf5Reader file(path);
-  const auto schema = file.attribute("schema");
-  if (!schema) return;
-  if (*schema != kSchema) {
-    fail(path.string(), fmt::format("its schema is {}; this version reads {}", *schema, kSchema));
-  }
-  stored.tokenizer_sha256 = file.attribute("tokenizer_sha256").value_or("");
-  stored.description = parse_json(file.text("/description").value_or("null"), path.string());
-  const IntegerDataset held_out = file.integers("/holdout");
-  if (held_out.values.size() != stored.tokens.sequences.size()) {
-    fail(path.string() + ": /holdout", "it does not have a value for every sequence");
-  }
-  stored.held_out.assign(held_out.values.begin(), held_out.values.end());
-  std::vector<std::int64_t> lengths;
-  for (const auto& sequence : stored.tokens.sequences) lengths.push_back(std::ssize(sequence));
-  std::vector<Span5> spans = read_spans(file, path.string(), lengths);
+  if (!file.attribute("schema")) return;
+  CalibrationSummary summary = read_summary(path);
+  stored.tokenizer_sha256 = std::move(summary.tokenizer_sha256);
+  stored.description = std::move(summary.description);
+  stored.held_out = std::move(summary.held_out);
+  std::vector<Span5> spans = read_spans(file, path.string(), summary.lengths);
   if (file.attribute("pack") == name_of(Packing::documents)) separate(stored, spans);
   stored.tokens.groups = groups_of(spans, stored.tokens.sequences.size());
 }
@@ -244,7 +237,7 @@ StoredTokens read_stored(const std::filesystem::path& path) {
     throw InputError({"the calibration file cannot be used", path.string(), "it holds no sequence",
                       "docs/formats.md describes the calibration files that are read"});
   }
-  if (files[0].kind == FileKind::hdf5) read_description(path, stored);
+  if (files[0].kind == FileKind::hdf5) add_description(path, stored);
   return stored;
 }
 
@@ -270,27 +263,47 @@ std::string write_calibration(const std::filesystem::path& path, const PreparedS
   return fingerprint;
 }
 
-StoredSequence read_sequence(const std::filesystem::path& path, std::int64_t index,
-                             std::int64_t ids) {
+CalibrationSummary read_summary(const std::filesystem::path& path) {
   const Hdf5Reader file(path);
-  const auto row = static_cast<std::size_t>(index);
-  const IntegerDataset lengths = file.integers("/lengths");
+  const auto schema = file.attribute("schema");
+  if (!schema || *schema != kSchema) {
+    throw InputError({"the file was not written by prepare", path.string(),
+                      schema
+                          ? fmt::format("its schema is {}; this version reads {}", *schema, kSchema)
+                          : "it has no schema",
+                      "prepare it again: `indexcache-search prepare --help`"});
+  }
+  CalibrationSummary summary{file.attribute("fingerprint").value_or(""),
+                             file.attribute("tokenizer_sha256").value_or(""),
+                             parse_json(file.text("/description").value_or(""), path.string()),
+                             file.integers("/lengths").values,
+                             {}};
+  const IntegerDataset held_out = file.integers("/holdout");
+  if (held_out.values.size() != summary.lengths.size()) {
+    fail(path.string() + ": /holdout", "it does not have a value for every sequence");
+  }
+  summary.held_out.assign(held_out.values.begin(), held_out.values.end());
+  if (!summary.description.is_object())
+    fail(path.string() + ": /description", "it is not an object");
+  return summary;
+}
+
+StoredSequence read_sequence(const std::filesystem::path& path, const CalibrationSummary& summary,
+                             std::size_t index, std::int64_t ids) {
+  const Hdf5Reader file(path);
   StoredSequence sequence;
-  sequence.length = lengths.values.at(row);
-  sequence.held_out = file.integers("/holdout").values.at(row) != 0;
-  for (std::int64_t id : file.row("/tokens", index, 0, std::min(ids, sequence.length))) {
+  const std::int64_t count = std::min(ids, summary.lengths.at(index));
+  for (std::int64_t id : file.row("/tokens", static_cast<std::int64_t>(index), 0, count)) {
     sequence.start.push_back(static_cast<TokenId>(id));
   }
-  const Json description = parse_json(file.text("/description").value_or("null"), path.string());
   const IntegerDataset documents = file.integers("/documents");
-  for (const Span5& span : read_spans(file, path.string(), lengths.values)) {
-    if (span.sequence != index) continue;
+  for (const Span5& span : read_spans(file, path.string(), summary.lengths)) {
+    if (span.sequence != static_cast<std::int64_t>(index)) continue;
     const auto at = static_cast<std::size_t>(span.document * kDocumentFields);
-    const Json& from =
-        description.at("files").at(static_cast<std::size_t>(documents.values.at(at)));
-    const auto kind = kind_of(from.at("path").get<std::string>());
-    std::string place =
-        place_of(kind, from.at("path").get<std::string>(), documents.values.at(at + 1));
+    if (at + 1 >= documents.values.size()) fail(path.string() + ": /documents", "a row is missing");
+    const Json& from = summary.description["files"][static_cast<std::size_t>(documents.values[at])];
+    const auto name = from.value("path", std::string());
+    std::string place = place_of(kind_of(name), name, documents.values[at + 1]);
     if (span.offset > 0) place += fmt::format(", from token {}", span.offset);
     sequence.documents.push_back(place);
   }

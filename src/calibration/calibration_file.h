@@ -35,16 +35,26 @@ TokenSet read_tokens(const std::filesystem::path& path);
 std::string write_calibration(const std::filesystem::path& path, const PreparedSet& set,
                               const Tokenizer* tokenizer, const std::string& tokenizer_name);
 
-// One sequence of a prepared file and where its parts come from, without the others.
-struct StoredSequence {
-  std::int64_t length = 0;
-  bool held_out = false;
-  std::vector<TokenId> start;          // the first ids
-  std::vector<std::string> documents;  // "file:12", "file:13 from token 2048"
+// What a prepared file holds, without its tokens.
+struct CalibrationSummary {
+  std::string fingerprint;
+  std::string tokenizer_sha256;  // empty for ids that were given
+  Json description;
+  std::vector<std::int64_t> lengths;  // [S]
+  std::vector<bool> held_out;         // [S]
 };
 
-// The first `ids` ids of a sequence. `index` must be below the number of sequences.
-StoredSequence read_sequence(const std::filesystem::path& path, std::int64_t index,
-                             std::int64_t ids);
+// Throws InputError when the file was not written by `prepare` or is damaged.
+CalibrationSummary read_summary(const std::filesystem::path& path);
+
+// One sequence of a prepared file and where its parts come from.
+struct StoredSequence {
+  std::vector<TokenId> start;          // the first ids
+  std::vector<std::string> documents;  // "file:12", "file:13, from token 2048"
+};
+
+// The first `ids` ids of sequence `index`, which must be one of the summary's.
+StoredSequence read_sequence(const std::filesystem::path& path, const CalibrationSummary& summary,
+                             std::size_t index, std::int64_t ids);
 
 }  // namespace indexcache

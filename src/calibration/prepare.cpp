@@ -2,6 +2,7 @@
 #include "calibration/prepare.h"
 
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "io/files.h"
 
 #include <fmt/format.h>
@@ -133,6 +134,7 @@ class Preparation {
     const int threads = options().threads > 0 ? options().threads : omp_get_max_threads();
     std::vector<Tokenizer::Scratch> scratch(static_cast<std::size_t>(threads));
     while (true) {
+      check_interrupt();
       const std::vector<RawDocument> batch = read_batch(reader);
       if (batch.empty()) break;
       std::vector<Parsed> parsed(batch.size());

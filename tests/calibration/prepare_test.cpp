@@ -212,7 +212,8 @@ TEST_CASE("a prepared file gives back the same sequences, sides and origins") {
       groups[stored.held_out[s]].insert(stored.tokens.groups[s]);
     }
     for (const std::size_t group : groups[0]) CHECK(groups[1].count(group) == 0);
-    const StoredSequence sequence = read_sequence(folder / "c.h5", 0, 10);
+    const StoredSequence sequence =
+        read_sequence(folder / "c.h5", read_summary(folder / "c.h5"), 0, 10);
     CHECK(sequence.start.size() == 10);
     CHECK_THAT(sequence.documents.at(0), Contains("calibration.jsonl:"));
     // Equal calls write equal bytes.

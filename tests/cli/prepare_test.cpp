@@ -136,4 +136,8 @@ TEST_CASE("prepare refuses what it cannot write or does not know") {
   check_refused(with(prepare, {"-o", folder / "c.h5", "--seq-len", "600", "--sequences", "999"}), 3,
                 "--allow-shortfall");
   CHECK(!std::filesystem::exists(folder / "c.h5"));
+  write_text(folder / "c.h5", "something else");
+  check_refused(with(prepare, {"-o", folder / "c.h5", "--seq-len", "600"}), 3,
+                "would replace a file");
+  CHECK(read_file(folder / "c.h5") == "something else");
 }
