@@ -218,6 +218,11 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
     tokenizer_.emplace(
         open_tokenizer(own ? folder_ : options_.tokenizer, model_.config.vocabulary));
   }
+  const std::string& own_sha = model_.tokenizer_sha256;
+  if (tokenizer_ && !own_sha.empty() && tokenizer_->sha256() != own_sha) {
+    warn(fmt::format("the tokenizer is not the model's own: sha256 {} …, the model's has {} …",
+                     tokenizer_->sha256().substr(0, 12), own_sha.substr(0, 12)));
+  }
   PrepareOptions options = prepare_options(options_, holdout, threads_);
   if (inputs != options_.inputs) {  // a file of its own: all of it
     options.inputs = inputs;
@@ -232,17 +237,21 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
               });
   progress_.note(to_text(set.report()));
   if (set.report().double_start > 0) {
-    warnings_.push_back(fmt::format("{} documents begin with two starts of a text (double BOS)",
-                                    set.report().double_start));
-    progress_.note("warning: " + warnings_.back());
+    warn(fmt::format("{} documents begin with two starts of a text (double BOS)",
+                     set.report().double_start));
   }
   return set;
 }
 
-void CalibrationLoader::warn(const TokenSet& tokens) {
+void CalibrationLoader::warn(const std::string& warning) {
+  warnings_.push_back(warning);
+  progress_.note("warning: " + warning);
+}
+
+void CalibrationLoader::check(const TokenSet& tokens) {
+  const std::string name = std::filesystem::path(tokens.source).filename().string();
   for (const std::string& warning : check_tokens(tokens, token_limits(model_.config))) {
-    progress_.note("warning: " + tokens.source + ": " + warning);
-    warnings_.push_back(std::filesystem::path(tokens.source).filename().string() + ": " + warning);
+    warn(name + ": " + warning);
   }
 }
 
@@ -253,14 +262,14 @@ CalibrationData CalibrationLoader::split(std::optional<double> holdout) {
     const PreparedSet set = prepared(options_.inputs, share);
     CalibrationData data{set.token_set(false), std::nullopt, to_json(set.report())};
     if (share > 0) data.holdout = set.token_set(true);
-    warn(data.search);
+    check(data.search);
     if (data.holdout) check_tokens(*data.holdout, token_limits(model_.config));
     return data;
   }
   const StoredTokens file = stored(options_.inputs);
   CalibrationData data{{}, std::nullopt, {}};
   if (file.description.is_object()) data.prepared = file.description.value("report", Json());
-  warn(file.tokens);
+  check(file.tokens);
   const bool splits = std::ranges::count(file.held_out, true) > 0;
   if (!holdout && splits) {
     data.search = subset(file.tokens, file.held_out, false);
@@ -281,7 +290,7 @@ CalibrationData CalibrationLoader::split(std::optional<double> holdout) {
 TokenSet CalibrationLoader::whole(const std::vector<std::string>& inputs) {
   TokenSet tokens =
       cuts_sequences(options_) ? prepared(inputs, 0).token_set(false) : stored(inputs).tokens;
-  warn(tokens);
+  check(tokens);
   return tokens;
 }
 

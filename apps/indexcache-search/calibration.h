@@ -79,7 +79,8 @@ class CalibrationLoader {
  private:
   StoredTokens stored(const std::vector<std::string>& inputs) const;
   PreparedSet prepared(const std::vector<std::string>& inputs, double holdout);
-  void warn(const TokenSet& tokens);
+  void warn(const std::string& warning);
+  void check(const TokenSet& tokens);
 
   const CalibrationOptions& options_;
   const Model& model_;

@@ -234,8 +234,7 @@ class Preparation {
     while (!packer.full()) {
       const auto candidate = deck.next();
       if (!candidate) break;
-      deck.took(options().weights.empty() ? 0 : candidate->source,
-                packer.add(candidate->document, candidate->length));
+      deck.took(candidate->source, packer.add(candidate->document, candidate->length));
     }
     if (const auto source = deck.exhausted()) report().exhausted = options().inputs[*source];
     report().wanted[held_out] = wanted;

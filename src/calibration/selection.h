@@ -37,8 +37,8 @@ class Deck {
   // going on would change the mixture.
   std::optional<EligibleDocument> next();
 
-  // What a dealt document of `source` really contributes.
-  void took(std::size_t source, std::int64_t tokens) { taken_[source] += tokens; }
+  // What a dealt document of `source` really contributes; without weights it does not matter.
+  void took(std::size_t source, std::int64_t tokens) { taken_[weighted_ ? source : 0] += tokens; }
 
   // The source whose documents ran out, where that ended the dealing.
   std::optional<std::size_t> exhausted() const { return exhausted_; }

@@ -58,7 +58,9 @@ FileKind kind_of(const fs::path& path) {
   fail(path.string(), fmt::format("the file type \"{}\" is not known", path.extension().string()));
 }
 
-SourceFiles find_source_files(const std::vector<std::string>& inputs) {
+namespace {
+
+SourceFiles find_all(const std::vector<std::string>& inputs) {
   SourceFiles result;
   for (std::size_t source = 0; source < inputs.size(); ++source) {
     const std::string& input = inputs[source];
@@ -84,6 +86,16 @@ SourceFiles find_source_files(const std::vector<std::string>& inputs) {
                        : "it does not exist");
   }
   return result;
+}
+
+}  // namespace
+
+SourceFiles find_source_files(const std::vector<std::string>& inputs) {
+  try {
+    return find_all(inputs);
+  } catch (const fs::filesystem_error& error) {
+    fail(error.path1().string(), error.code().message());
+  }
 }
 
 }  // namespace indexcache

@@ -184,7 +184,7 @@ class DefinitionReader {
           flag(entry, "single_word", where),
           flag(entry, "lstrip", where),
           flag(entry, "rstrip", where),
-          flag(entry, "normalized", where, true)};
+          flag(entry, "normalized", where, !flag(entry, "special", where))};
       if (!seen.emplace(token.content, token.id).second) {
         fail(where, fmt::format("\"{}\" is listed twice", token.content));
       }

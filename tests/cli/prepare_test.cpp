@@ -123,6 +123,38 @@ TEST_CASE("calibration data that has to be cut, or was cut for another model, is
   check_refused({"inspect", data("dsa-mini/calibration.h5")}, 3, "not written by prepare");
 }
 
+TEST_CASE("conversations of a natively shared GLM have no built-in format") {
+  const TempFolder folder;
+  Json tokenizer = Json::parse(read_file(golden("tokenizers/glm_tokenizer.json")));
+  for (const char* content :
+       {"[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"}) {
+    const std::size_t id = 521 + tokenizer["added_tokens"].size();
+    tokenizer["added_tokens"].push_back({{"id", id}, {"content", content}, {"special", true}});
+  }
+  write_text(folder / "tokenizer.json", tokenizer.dump());
+  std::string question;
+  for (int i = 0; i < 40; ++i) question += "why ";
+  write_text(folder / "chat.jsonl", R"({"messages": [{"role": "user", "content": ")" + question +
+                                        R"("}, {"role": "assistant", "content": "so"}]})");
+  const Arguments prepare = {
+      "prepare",   "-i", folder / "chat.jsonl", "-t", folder.path(), "-o", folder / "c.h5",
+      "--seq-len", "64", "--holdout",           "0"};
+  const ProcessResult bare = run_tool(prepare);
+  INFO(bare.err);
+  CHECK_THAT(bare.out, Contains("chats as glm-5") && Contains("[gMASK]<sop><|user|>"));
+  for (const char* family : {"glm_moe_dsa_tiny", "glm_moe_dsa_shared_tiny"}) {
+    Json config = Json::parse(read_file(golden(family) / "config.json"));
+    config["vocab_size"] = 600;
+    write_text(folder / "config.json", config.dump());
+    const ProcessResult result = run_tool(prepare);
+    INFO(family << result.err);
+    const bool shared = std::string(family).find("shared") != std::string::npos;
+    CHECK(result.code == (shared ? 3 : 0));
+    if (shared) CHECK_THAT(result.err, Contains("natively shared"));
+  }
+  CHECK(run_tool(with(prepare, {"--chat-format", "glm-5"})).code == 0);
+}
+
 TEST_CASE("prepare refuses what it cannot write or does not know") {
   const TempFolder folder;
   const Arguments prepare = {"prepare", "-i", kText, "-t", kModel};
