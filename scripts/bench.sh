@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Print how fast the search is on this machine's CPU: the whole job on data/dsa-mini down to 1/8,
-# and the first step's sweep against evaluating its candidates one by one. Nothing is asserted.
+# the first step's sweep against evaluating its candidates one by one, and the tokenizer. Nothing is
+# asserted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -15,3 +16,5 @@ echo "run to 1/8 on 8 x 1,024 tokens of dsa-mini, $(nproc) cores:"
   --calibration data/dsa-mini/calibration.h5 --holdout 0 --keep 1/8 --output "$output/run" >/dev/null
 OMP_WAIT_POLICY=passive build/dev/bench_sweep data/dsa-mini data/dsa-mini/calibration.h5
 OMP_WAIT_POLICY=passive build/dev/bench_attention
+echo "tokenizer of dsa-mini over its calibration text, one core:"
+build/dev/bench_tokenizer data/dsa-mini data/dsa-mini/calibration.jsonl

@@ -161,7 +161,7 @@ Command add_prepare(CLI::App& app, CommonOptions& common) {
   command
       ->add_option("-i,--input", options->calibration.inputs,
                    "Text, chats or token ids: .txt, .jsonl, .h5, .npy (.gz, .zst), folders, globs")
-      ->type_name("FILE…");
+      ->type_name("FILE");
   command
       ->add_option("-t,--tokenizer", options->calibration.tokenizer,
                    "tokenizer.json, or the model's folder, whose config is then checked too; not "

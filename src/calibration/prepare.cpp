@@ -171,6 +171,8 @@ class Preparation {
       parsed.hash = sha256(std::as_bytes(std::span(parsed.document.ids))).substr(0, 32);
     } catch (const Error& error) {
       parsed.error = error;
+    } catch (const std::exception& error) {  // must not leave a parallel loop
+      parsed.error = InternalError({"a document could not be read", "", error.what(), ""});
     }
     return parsed;
   }
