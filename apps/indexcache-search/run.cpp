@@ -13,6 +13,7 @@
 #include "run_search.h"
 #include "search/greedy.h"
 #include "search/journal.h"
+#include "search/pipeline_stages.h"
 #include "summary.h"
 #include "version.h"
 
@@ -33,22 +34,36 @@ struct RunOptions {
   std::vector<std::string> keep;
   std::vector<std::size_t> remove;
   std::vector<std::size_t> pin_full;
+  std::size_t pp_size = 0;
+  std::vector<std::size_t> pp_partition;
   std::string holdout = "auto";
   std::string output;
   bool restart = false;
 };
 
+// Layers that must stay F: those named and the first of every pipeline stage.
 std::vector<bool> pinned_layers(const RunOptions& options, const Model& model) {
-  std::vector<bool> pinned(model.has_indexer.size(), false);
-  for (std::size_t layer : options.pin_full) {
-    if (layer >= pinned.size() || !model.has_indexer[layer]) {
-      throw UsageError({fmt::format("layer {} cannot be pinned full", layer), "--pin-full",
-                        layer >= pinned.size()
-                            ? fmt::format("the model has layers 0 to {}", pinned.size() - 1)
-                            : "the checkpoint has no indexer there",
+  const std::size_t layers = model.has_indexer.size();
+  std::vector<bool> pinned(layers, false);
+  const auto pin = [&](std::size_t layer, const char* option) {
+    if (layer >= layers || !model.has_indexer[layer]) {
+      throw UsageError({fmt::format("layer {} cannot be pinned full", layer), option,
+                        layer >= layers ? fmt::format("the model has layers 0 to {}", layers - 1)
+                                        : "the checkpoint has no indexer there",
                         "indexcache-search inspect MODEL shows which layers own an indexer"});
     }
     pinned[layer] = true;
+  };
+  for (const std::size_t layer : options.pin_full) pin(layer, "--pin-full");
+  if (options.pp_size > 0) {
+    for (const std::size_t layer : even_stage_starts(options.pp_size, layers)) {
+      pin(layer, "--pp-size");
+    }
+  }
+  if (!options.pp_partition.empty()) {
+    for (const std::size_t layer : stage_starts(options.pp_partition, layers)) {
+      pin(layer, "--pp-partition");
+    }
   }
   return pinned;
 }
@@ -239,6 +254,19 @@ Command add_run(CLI::App& app, CommonOptions& common) {
   command->add_option("--pin-full", options->pin_full, "Layers that must stay F")
       ->delimiter(',')
       ->type_name("LAYER");
+  CLI::Option* pp_size =
+      command
+          ->add_option("--pp-size", options->pp_size,
+                       "Pipeline stages that vLLM or SGLang cuts evenly: the first layer of each "
+                       "stays F")
+          ->type_name("P");
+  command
+      ->add_option("--pp-partition", options->pp_partition,
+                   "Layers of each pipeline stage, such as 20,20,21, where they are given to the "
+                   "engine")
+      ->delimiter(',')
+      ->type_name("N")
+      ->excludes(pp_size);
   command
       ->add_option(
           "--holdout", options->holdout,
