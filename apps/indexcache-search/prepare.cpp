@@ -91,7 +91,7 @@ void print_text(const Json& document, const PreparedSet& set) {
 }
 
 // An output that is there is replaced only where it is one of prepare's own.
-void check_output(const std::string& output) {
+void check_output(const std::string& output, const std::vector<std::string>& inputs) {
   if (std::filesystem::path(output).extension() != ".h5") {
     throw UsageError({"the output is not named as an HDF5 file", "--output " + output, "",
                       "a name that ends in .h5"});
@@ -103,6 +103,12 @@ void check_output(const std::string& output) {
                       "make it, or choose another --output"});
   }
   if (!std::filesystem::exists(output)) return;
+  for (const SourceFile& file : find_source_files(inputs).files) {
+    if (!std::filesystem::equivalent(file.path, output)) continue;
+    throw InputError({"the output is one of the inputs", output,
+                      "what an earlier call wrote would be read as documents",
+                      "an --output outside the folders that are read"});
+  }
   try {
     read_summary(output);
   } catch (const InputError&) {
@@ -112,7 +118,7 @@ void check_output(const std::string& output) {
 }
 
 int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
-  check_output(command.output);
+  check_output(command.output, command.calibration.inputs);
   EngineOptions style;
   style.progress = command.progress;
   Progress progress(progress_style(style, common));

@@ -172,4 +172,12 @@ TEST_CASE("prepare refuses what it cannot write or does not know") {
   check_refused(with(prepare, {"-o", folder / "c.h5", "--seq-len", "600"}), 3,
                 "would replace a file");
   CHECK(read_file(folder / "c.h5") == "something else");
+  std::filesystem::remove(folder / "c.h5");
+  write_text(folder / "a.txt", read_file(kText));
+  const Arguments whole = {
+      "prepare",   "-i",  folder.path(), "-t",     kModel,   "-o",    folder / "c.h5",
+      "--seq-len", "600", "--pack",      "concat", "--long", "split", "--holdout",
+      "0"};
+  CHECK(run_tool(whole).code == 0);
+  check_refused(whole, 3, "one of the inputs");
 }
