@@ -36,8 +36,10 @@ using Datatype = Handle<H5Tclose>;
 using Attribute = Handle<H5Aclose>;
 using Properties = Handle<H5Pclose>;
 
-// HDF5 prints its error stack to stderr unless told not to; messages here are our own.
-void silence_library() {
+// HDF5 prints its error stack to stderr unless told not to; messages here are our own. At exit it
+// would try once more to write what a full disk refused, and crash: every file is closed here.
+void prepare_library() {
+  H5dont_atexit();
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
@@ -64,7 +66,7 @@ std::vector<hsize_t> extents(const std::vector<std::int64_t>& shape) {
 }  // namespace
 
 Hdf5Reader::Hdf5Reader(const std::filesystem::path& path) : path_(path) {
-  silence_library();
+  prepare_library();
   if (!std::filesystem::exists(path)) fail_reading(path, "", "the file does not exist");
   file_ = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
   if (file_ < 0) fail_reading(path, "", "it is not a complete HDF5 file");
@@ -181,7 +183,7 @@ std::optional<std::string> Hdf5Reader::text(const std::string& name) const {
 }
 
 Hdf5Writer::Hdf5Writer(const std::filesystem::path& path) : path_(path) {
-  silence_library();
+  prepare_library();
   file_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
   if (file_ < 0) fail_writing(path);
 }

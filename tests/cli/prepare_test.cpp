@@ -6,6 +6,11 @@
 #include "support/files.h"
 #include "support/process.h"
 
+#include <cstdlib>
+#include <iterator>
+#include <sys/wait.h>
+#include <utility>
+
 using namespace indexcache;
 using namespace indexcache::test;
 
@@ -121,6 +126,30 @@ TEST_CASE("calibration data that has to be cut, or was cut for another model, is
                  "--tokenizer", kModel},
                 3, "does not belong to the model");
   check_refused({"inspect", data("dsa-mini/calibration.h5")}, 3, "not written by prepare");
+}
+
+TEST_CASE("a disk that is full exits 4 and leaves nothing") {
+  const TempFolder folder;
+  std::string lines;
+  for (int i = 0; i < 20000; ++i) {
+    lines +=
+        "{\"input_ids\":[" + std::to_string(i % 200) + "," + std::to_string(i / 200) + ",7]}\n";
+  }
+  write_text(folder / "ids.jsonl", lines);
+  // A limit on the size of files, of which the output needs more than the temporary file does.
+  const auto limited = [&](const std::string& blocks) {
+    const std::string command =
+        "trap '' XFSZ; ulimit -f " + blocks + "; cd " + folder.path().string() +
+        "; " INDEXCACHE_TOOL " prepare -i ids.jsonl -o c.h5 --seq-len 8 --quiet >out 2>err";
+    return WEXITSTATUS(std::system(command.c_str()));
+  };
+  for (const auto& [blocks, what] :
+       {std::pair("100", "temporary file"), {"1000", "cannot write"}}) {
+    CHECK(limited(blocks) == 4);
+    CHECK_THAT(read_file(folder / "err"), Contains(what));
+    CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 3);
+  }
+  CHECK(limited("unlimited") == 0);
 }
 
 TEST_CASE("conversations of a natively shared GLM have no built-in format") {
