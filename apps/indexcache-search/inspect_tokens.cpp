@@ -29,7 +29,7 @@ std::optional<Tokenizer> tokenizer_of(const CalibrationSummary& stored, const st
     }
     return tokenizer;
   }
-  const Json& recorded = stored.description["tokenizer"]["path"];
+  const Json& recorded = stored.description.at("tokenizer").at("path");
   if (!recorded.is_string() || !std::filesystem::exists(recorded.get<std::string>())) return {};
   Tokenizer tokenizer = Tokenizer::open(recorded.get<std::string>());
   if (tokenizer.sha256() != stored.tokenizer_sha256) return {};
@@ -52,16 +52,16 @@ Json describe(const std::string& path, const CalibrationSummary& stored, std::in
              {"documents", sequence.documents},
              {"ids", sequence.start},
              {"text", nullptr}};
-  if (tokenizer) shown["text"] = printable_utf8(tokenizer->decode(sequence.start));
+  if (tokenizer) shown.at("text") = printable_utf8(tokenizer->decode(sequence.start));
   return Json{
       {"file", path},
       {"fingerprint", stored.fingerprint},
       {"tokenizer_sha256", stored.tokenizer_sha256},
       {"sequences", rows},
       {"tokens", std::accumulate(stored.lengths.begin(), stored.lengths.end(), std::int64_t{0})},
-      {"settings", stored.description["settings"]},
-      {"files", stored.description["files"]},
-      {"report", stored.description["report"]},
+      {"settings", stored.description.at("settings")},
+      {"files", stored.description.at("files")},
+      {"report", stored.description.at("report")},
       {"sequence", shown}};
 }
 
@@ -70,51 +70,53 @@ void print_line(const char* label, const std::string& text) {
 }
 
 void print_sequence(const Json& shown) {
-  print_line("sequence", fmt::format("{}: {} tokens, {}", shown["index"].get<std::int64_t>(),
-                                     shown["length"].get<std::int64_t>(),
-                                     shown["held_out"].get<bool>() ? "held out" : "search"));
-  const Json& documents = shown["documents"];
+  print_line("sequence", fmt::format("{}: {} tokens, {}", shown.at("index").get<std::int64_t>(),
+                                     shown.at("length").get<std::int64_t>(),
+                                     shown.at("held_out").get<bool>() ? "held out" : "search"));
+  const Json& documents = shown.at("documents");
   for (std::size_t d = 0; d < documents.size() && d < kShownDocuments; ++d) {
     print_line(d == 0 ? "  from" : "", documents[d].get<std::string>());
   }
   if (documents.size() > kShownDocuments) {
     print_line("", fmt::format("and {} more documents", documents.size() - kShownDocuments));
   }
-  print_line("  ids", shown["ids"].dump());
-  print_line("  text", shown["text"].is_null()
+  print_line("  ids", shown.at("ids").dump());
+  print_line("  text", shown.at("text").is_null()
                            ? "--tokenizer FILE decodes it: the recorded one is not there"
-                           : shown["text"].dump());
+                           : shown.at("text").dump());
 }
 
 void print_text(const Json& d) {
-  const Json& report = d["report"];
-  const Json& settings = d["settings"];
-  const Json& total = report["total"];
-  print_line("file", d["file"].get<std::string>());
-  print_line("sequences", fmt::format("{}: {} for the search, {} held out; {} tokens",
-                                      d["sequences"].get<std::int64_t>(),
-                                      report["search_sequences"]["built"].get<std::int64_t>(),
-                                      report["held_out_sequences"]["built"].get<std::int64_t>(),
-                                      d["tokens"].get<std::int64_t>()));
+  const Json& report = d.at("report");
+  const Json& settings = d.at("settings");
+  const Json& total = report.at("total");
+  print_line("file", d.at("file").get<std::string>());
+  print_line("sequences",
+             fmt::format("{}: {} for the search, {} held out; {} tokens",
+                         d.at("sequences").get<std::int64_t>(),
+                         report.at("search_sequences").at("built").get<std::int64_t>(),
+                         report.at("held_out_sequences").at("built").get<std::int64_t>(),
+                         d.at("tokens").get<std::int64_t>()));
   print_line(
       "settings",
       fmt::format("seq-len {}, pack {}, long {}, min-length {}, seed {}, holdout {}",
-                  settings["seq_len"].get<std::int64_t>(), settings["pack"].get<std::string>(),
-                  settings["long"].get<std::string>(), settings["min_length"].get<std::int64_t>(),
-                  settings["seed"].get<std::uint64_t>(), settings["holdout"].get<double>()));
+                  settings.at("seq_len").get<std::int64_t>(),
+                  settings.at("pack").get<std::string>(), settings.at("long").get<std::string>(),
+                  settings.at("min_length").get<std::int64_t>(),
+                  settings.at("seed").get<std::uint64_t>(), settings.at("holdout").get<double>()));
   print_line("documents", fmt::format("{} of {} used, {} truncated",
-                                      total["documents"]["used"].get<std::int64_t>(),
-                                      total["documents"]["read"].get<std::int64_t>(),
-                                      total["documents"]["truncated"].get<std::int64_t>()));
-  for (const Json& file : d["files"]) {
-    print_line("", fmt::format("{}  sha256 {} …", file["path"].get<std::string>(),
-                               file["sha256"].get<std::string>().substr(0, 12)));
+                                      total.at("documents").at("used").get<std::int64_t>(),
+                                      total.at("documents").at("read").get<std::int64_t>(),
+                                      total.at("documents").at("truncated").get<std::int64_t>()));
+  for (const Json& file : d.at("files")) {
+    print_line("", fmt::format("{}  sha256 {} …", file.at("path").get<std::string>(),
+                               file.at("sha256").get<std::string>().substr(0, 12)));
   }
-  print_line("made from", report["made_from"].dump());
-  const auto sha = d["tokenizer_sha256"].get<std::string>();
+  print_line("made from", report.at("made_from").dump());
+  const auto sha = d.at("tokenizer_sha256").get<std::string>();
   print_line("tokenizer", sha.empty() ? "none: token ids were given" : "sha256 " + sha);
-  print_line("fingerprint", d["fingerprint"].get<std::string>());
-  print_sequence(d["sequence"]);
+  print_line("fingerprint", d.at("fingerprint").get<std::string>());
+  print_sequence(d.at("sequence"));
 }
 
 }  // namespace
@@ -122,11 +124,16 @@ void print_text(const Json& d) {
 int inspect_tokens(const std::string& path, std::int64_t sequence, const std::string& tokenizer,
                    const CommonOptions& common) {
   const CalibrationSummary stored = read_summary(path);
-  const Json description = describe(path, stored, sequence, tokenizer);
-  if (common.json) {
-    fmt::print("{}\n", description.dump(1));
-  } else {
-    print_text(description);
+  try {
+    const Json description = describe(path, stored, sequence, tokenizer);
+    if (common.json) {
+      fmt::print("{}\n", description.dump(1));
+    } else {
+      print_text(description);
+    }
+  } catch (const Json::exception& error) {
+    throw InputError({"the file does not describe itself as prepare does", path, error.what(),
+                      "prepare it again: `indexcache-search prepare --help`"});
   }
   return 0;
 }

@@ -301,7 +301,8 @@ StoredSequence read_sequence(const std::filesystem::path& path, const Calibratio
     if (span.sequence != static_cast<std::int64_t>(index)) continue;
     const auto at = static_cast<std::size_t>(span.document * kDocumentFields);
     if (at + 1 >= documents.values.size()) fail(path.string() + ": /documents", "a row is missing");
-    const Json& from = summary.description["files"][static_cast<std::size_t>(documents.values[at])];
+    const Json& from =
+        summary.description.at("files").at(static_cast<std::size_t>(documents.values[at]));
     const auto name = from.value("path", std::string());
     std::string place = place_of(kind_of(name), name, documents.values[at + 1]);
     if (span.offset > 0) place += fmt::format(", from token {}", span.offset);

@@ -25,15 +25,23 @@ class DefinitionReader {
     json_ = parse_large_json(text, path_, "give the tokenizer.json that belongs to the model");
     definition_.sha256 = indexcache::sha256(text);
     if (!json_.is_object() || !json_.contains("model")) fail("model", "the key is missing");
+    try {
+      read_parts();
+    } catch (const LargeJson::exception& error) {
+      fail("structure", error.what());
+    }
+    return std::move(definition_);
+  }
+
+ private:
+  void read_parts() {
     read_model(json_["model"]);
     read_added_tokens(key(json_, "added_tokens"));
     read_normalizer(key(json_, "normalizer"), "normalizer");
     read_pre_tokenizers(key(json_, "pre_tokenizer"));
     read_post_processor(key(json_, "post_processor"), "post_processor");
-    return std::move(definition_);
   }
 
- private:
   [[noreturn]] void fail(const std::string& where, const std::string& why) const {
     throw InputError({"the tokenizer cannot be read", path_ + ": " + where, why, kRemedy});
   }

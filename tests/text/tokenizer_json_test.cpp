@@ -88,6 +88,12 @@ TEST_CASE("a tokenizer that contradicts itself is refused") {
   CHECK_THAT(refused("/added_tokens/0/id", 900), Contains("reads as 521"));
   CHECK_THAT(refused("/added_tokens/1/content", "<|special|>"), Contains("listed twice"));
   CHECK_THAT(refused("/model", nullptr), Contains("model"));
+  CHECK_THAT(refused("/model", 5), Contains("model"));
+  CHECK_THAT(refused("/added_tokens", {1, 2}), Contains("added_tokens[0]"));
+  CHECK_THAT(
+      refused("/post_processor", {{"type", "TemplateProcessing"}, {"single", {{{"Sequence", 3}}}}}),
+      Contains("tokenizer.json"));
+  CHECK_THAT(refused("/normalizer", 7), Contains("normalizer"));
   const TempFolder folder;
   write_text(folder / "tokenizer.json", "{\"model\": ");
   CHECK_THROWS_AS(Tokenizer::open(folder.path()), InputError);
