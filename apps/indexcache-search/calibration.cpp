@@ -10,8 +10,6 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kRemedy = "tokenize with the tokenizer that belongs to this model";
-
 Packing parse_packing(const std::string& text) {
   if (text == "concat") return Packing::concat;
   return text == "documents" ? Packing::documents : Packing::none;
@@ -256,9 +254,8 @@ void CalibrationLoader::check(const TokenSet& tokens) {
 }
 
 CalibrationData CalibrationLoader::split(std::optional<double> holdout) {
-  constexpr double kDefaultShare = 0.25;
   if (cuts_sequences(options_)) {
-    const double share = holdout.value_or(kDefaultShare);
+    const double share = holdout.value_or(kDefaultHoldout);
     const PreparedSet set = prepared(options_.inputs, share);
     CalibrationData data{set.token_set(false), std::nullopt, to_json(set.report())};
     if (share > 0) data.holdout = set.token_set(true);
@@ -279,7 +276,7 @@ CalibrationData CalibrationLoader::split(std::optional<double> holdout) {
     return data;
   } else {
     std::tie(data.search, data.holdout) =
-        split_holdout(file.tokens, holdout.value_or(kDefaultShare));
+        split_holdout(file.tokens, holdout.value_or(kDefaultHoldout));
   }
   // Either half alone must be able to tell patterns apart.
   check_tokens(data.search, token_limits(model_.config));

@@ -37,6 +37,15 @@ void add_common_options(CLI::App& command, CommonOptions& common) {
   add_settings_options(command);
 }
 
+void add_machine_options(CLI::App& command, int& threads, std::string& progress) {
+  command.add_option("--threads", threads, "CPU threads, 0 for all; results do not depend on it")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command.add_option("--progress", progress, "auto, terminal, lines or none")
+      ->check(CLI::IsMember({"auto", "terminal", "lines", "none"}))
+      ->capture_default_str();
+}
+
 void add_engine_options(CLI::App& command, EngineOptions& options) {
   command.add_option("model", options.model, "Hugging Face folder of the checkpoint")
       ->type_name("MODEL");
@@ -52,25 +61,18 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
                   "Queries and keys of the indexer: fp32 or, on a GPU, bf16 or fp8 as deployed; "
                   "default: as --precision")
       ->check(CLI::IsMember({"fp32", "bf16", "fp8"}));
-  command
-      .add_option("--threads", options.threads,
-                  "CPU threads, 0 for all; results do not depend on it")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
+  add_machine_options(command, options.threads, options.progress);
   command
       .add_option("--mla-norm-eps", options.mla_norm_eps,
                   "Epsilon of the q and kv latent norms; default from config.json: mla_norm_eps, "
                   "else rms_norm_eps")
       ->check(CLI::Range(1e-30, 1.0));
-  command.add_option("--progress", options.progress, "auto, terminal, lines or none")
-      ->check(CLI::IsMember({"auto", "terminal", "lines", "none"}))
-      ->capture_default_str();
 }
 
-Progress::Style progress_style(const EngineOptions& options, const CommonOptions& common) {
-  if (common.quiet || options.progress == "none") return Progress::Style::silent;
-  if (options.progress == "terminal") return Progress::Style::terminal;
-  if (options.progress == "lines") return Progress::Style::lines;
+Progress::Style progress_style(const std::string& progress, const CommonOptions& common) {
+  if (common.quiet || progress == "none") return Progress::Style::silent;
+  if (progress == "terminal") return Progress::Style::terminal;
+  if (progress == "lines") return Progress::Style::lines;
   return Progress::detect();
 }
 

@@ -32,10 +32,14 @@ struct EngineOptions {
 // "model", --device, --threads, --mla-norm-eps, --progress.
 void add_engine_options(CLI::App& command, EngineOptions& options);
 
+// --threads and --progress.
+void add_machine_options(CLI::App& command, int& threads, std::string& progress);
+
 // Only --json, --quiet and the settings options.
 void add_common_options(CLI::App& command, CommonOptions& common);
 
-Progress::Style progress_style(const EngineOptions& options, const CommonOptions& common);
+// `progress` is the value of --progress.
+Progress::Style progress_style(const std::string& progress, const CommonOptions& common);
 
 // A device that --device and the precisions name, before anything else is read. Throws UsageError
 // for what no device can do, ResourceError where there is no GPU to use.

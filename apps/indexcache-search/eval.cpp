@@ -39,7 +39,7 @@ void print_row(const std::string& name, const Json& row) {
 
 int run_eval(const EvalOptions& options, const CommonOptions& common) {
   std::unique_ptr<Backend> backend = make_backend(options.engine);
-  Progress progress(progress_style(options.engine, common));
+  Progress progress(progress_style(options.engine.progress, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   std::vector<Pattern> patterns = {model.baseline()};
   for (const std::string& spec : options.patterns) {

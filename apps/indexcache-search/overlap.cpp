@@ -83,7 +83,7 @@ void print_text(const Json& document, const Overlap& overlap) {
 
 int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   std::unique_ptr<Backend> backend = make_backend(options.engine);
-  Progress progress(progress_style(options.engine, common));
+  Progress progress(progress_style(options.engine.progress, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   std::vector<std::string> warnings;
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.engine.model,

@@ -22,7 +22,7 @@ constexpr std::int64_t kShownIds = 8;
 
 struct PrepareCommand {
   CalibrationOptions calibration;
-  double holdout = 0.25;
+  double holdout = kDefaultHoldout;
   std::string output;
   int threads = 0;
   std::string progress = "auto";
@@ -119,9 +119,7 @@ void check_output(const std::string& output, const std::vector<std::string>& inp
 
 int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
   check_output(command.output, command.calibration.inputs);
-  EngineOptions style;
-  style.progress = command.progress;
-  Progress progress(progress_style(style, common));
+  Progress progress(progress_style(command.progress, common));
   const CalibrationOptions& calibration = command.calibration;
   const auto config = config_beside(calibration.tokenizer);
   std::optional<Tokenizer> tokenizer;
@@ -181,14 +179,7 @@ Command add_prepare(CLI::App& app, CommonOptions& common) {
                    "Share of the documents that a search must not see; 0 for none")
       ->check(CLI::Range(0.0, 0.99))
       ->capture_default_str();
-  command
-      ->add_option("--threads", options->threads,
-                   "CPU threads, 0 for all; results do not depend on it")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
-  command->add_option("--progress", options->progress, "auto, terminal, lines or none")
-      ->check(CLI::IsMember({"auto", "terminal", "lines", "none"}))
-      ->capture_default_str();
+  add_machine_options(*command, options->threads, options->progress);
   add_common_options(*command, common);
   return {command, {"input", "output", "seq-len"}, [options, &common] {
             return run_prepare(*options, common);

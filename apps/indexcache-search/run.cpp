@@ -209,7 +209,7 @@ void print_result(const Json& run, const RunOptions& options, const CommonOption
 
 int run_run(const RunOptions& options, const CommonOptions& common) {
   std::unique_ptr<Backend> backend = make_backend(options.engine);
-  Progress progress(progress_style(options.engine, common));
+  Progress progress(progress_style(options.engine.progress, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
   const std::vector<bool> pinned = pinned_layers(options, model);
   const std::vector<Request> targets = requests(options, model, pinned);

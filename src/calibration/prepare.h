@@ -23,6 +23,9 @@
 
 namespace indexcache {
 
+// Share that is held out unless another is asked for.
+constexpr double kDefaultHoldout = 0.25;
+
 struct PrepareOptions {
   std::vector<std::string> inputs;
   std::vector<double> weights;  // one an input, or none
@@ -34,7 +37,7 @@ struct PrepareOptions {
   std::string eos = "auto";
   PackingOptions packing;  // packing.sequences: both sides together
   std::uint64_t seed = 0;
-  double holdout = 0.25;
+  double holdout = kDefaultHoldout;
   std::vector<std::int64_t> strata;
   bool allow_shortfall = false;
   bool skip_invalid = false;

@@ -99,8 +99,15 @@ Integers open_integers(std::int64_t file, const std::filesystem::path& path,
   if (rank < 1) fail_reading(path, name, "it is not an array");
   opened.extents.resize(static_cast<std::size_t>(rank));
   H5Sget_simple_extent_dims(space.get(), opened.extents.data(), nullptr);
-  // A claimed size is not trusted for an allocation: deflate, the tightest filter HDF5 has, turns
-  // at most 1,032 bytes into one, and an element is at least one byte.
+  return opened;
+}
+
+// A claimed size is not trusted for an allocation: deflate, the tightest filter HDF5 has, turns at
+// most 1,032 bytes into one, and an element is at least one byte. Takes time in proportion to the
+// chunks, so it is not for every row.
+Integers open_checked(std::int64_t file, const std::filesystem::path& path,
+                      const std::string& name) {
+  Integers opened = open_integers(file, path, name);
   const hsize_t limit = (H5Dget_storage_size(opened.dataset.get()) + 1) * 1032;
   hsize_t count = 1;
   for (hsize_t extent : opened.extents) {
@@ -129,7 +136,7 @@ std::optional<std::string> read_string(const Datatype& type, Read read) {
 }  // namespace
 
 IntegerDataset Hdf5Reader::integers(const std::string& name) const {
-  const Integers opened = open_integers(file_, path_, name);
+  const Integers opened = open_checked(file_, path_, name);
   std::size_t count = 1;
   for (hsize_t extent : opened.extents) count *= extent;
   IntegerDataset result{{opened.extents.begin(), opened.extents.end()},
@@ -142,7 +149,7 @@ IntegerDataset Hdf5Reader::integers(const std::string& name) const {
 }
 
 std::vector<std::int64_t> Hdf5Reader::shape(const std::string& name) const {
-  const Integers opened = open_integers(file_, path_, name);
+  const Integers opened = open_checked(file_, path_, name);
   return {opened.extents.begin(), opened.extents.end()};
 }
 
@@ -182,6 +189,25 @@ std::optional<std::string> Hdf5Reader::text(const std::string& name) const {
   });
 }
 
+namespace {
+
+// Of a dataset: with times, equal content would not give equal bytes.
+Properties without_times() {
+  Properties properties(H5Pcreate(H5P_DATASET_CREATE));
+  H5Pset_obj_track_times(properties.get(), false);
+  return properties;
+}
+
+// UTF-8 with a zero behind it.
+Datatype string_type(const std::string& text) {
+  Datatype type(H5Tcopy(H5T_C_S1));
+  H5Tset_size(type.get(), text.size() + 1);
+  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  return type;
+}
+
+}  // namespace
+
 Hdf5Writer::Hdf5Writer(const std::filesystem::path& path) : path_(path) {
   prepare_library();
   file_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
@@ -194,8 +220,7 @@ Hdf5Writer::~Hdf5Writer() {
 
 void Hdf5Writer::write_array(const std::string& name, const std::vector<std::int64_t>& shape,
                              std::int64_t file_type, std::int64_t memory_type, const void* values) {
-  const Properties properties(H5Pcreate(H5P_DATASET_CREATE));
-  H5Pset_obj_track_times(properties.get(), false);
+  const Properties properties = without_times();
   const auto dims = extents(shape);
   const Dataspace space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr));
   const Properties links(H5Pcreate(H5P_LINK_CREATE));
@@ -219,8 +244,7 @@ void Hdf5Writer::write(const std::string& dataset, const std::vector<std::int64_
 }
 
 void Hdf5Writer::create_rows(const std::string& name, std::int64_t rows, std::int64_t width) {
-  const Properties properties(H5Pcreate(H5P_DATASET_CREATE));
-  H5Pset_obj_track_times(properties.get(), false);
+  const Properties properties = without_times();
   const auto dims = extents({rows, width});
   const auto chunk = extents({1, std::min(width, kChunk)});
   H5Pset_chunk(properties.get(), 2, chunk.data());
@@ -247,11 +271,8 @@ void Hdf5Writer::write_row(const std::string& name, std::int64_t row,
 }
 
 void Hdf5Writer::write_text(const std::string& name, const std::string& text) {
-  const Datatype type(H5Tcopy(H5T_C_S1));
-  H5Tset_size(type.get(), text.size() + 1);
-  H5Tset_cset(type.get(), H5T_CSET_UTF8);
-  const Properties properties(H5Pcreate(H5P_DATASET_CREATE));
-  H5Pset_obj_track_times(properties.get(), false);
+  const Datatype type = string_type(text);
+  const Properties properties = without_times();
   const Dataspace space(H5Screate(H5S_SCALAR));
   const Dataset dataset(H5Dcreate2(file_, name.c_str(), type.get(), space.get(), H5P_DEFAULT,
                                    properties.get(), H5P_DEFAULT));
@@ -262,9 +283,7 @@ void Hdf5Writer::write_text(const std::string& name, const std::string& text) {
 }
 
 void Hdf5Writer::attribute(const std::string& name, const std::string& text) {
-  const Datatype type(H5Tcopy(H5T_C_S1));
-  H5Tset_size(type.get(), text.size() + 1);
-  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  const Datatype type = string_type(text);
   const Dataspace space(H5Screate(H5S_SCALAR));
   const Attribute attribute(
       H5Acreate2(file_, name.c_str(), type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT));

@@ -33,7 +33,8 @@ class Hdf5Reader {
   std::vector<std::int64_t> shape(const std::string& dataset) const;
 
   // `count` elements of the last dimension from `first` on, of row `row` (ignored where there is
-  // one dimension alone): a part of a dataset that may be larger than memory.
+  // one dimension alone): a part of a dataset that may be larger than memory. The
+  // caller bounds `count`, by shape() where it comes from a file.
   std::vector<std::int64_t> row(const std::string& dataset, std::int64_t row, std::int64_t first,
                                 std::int64_t count) const;
 

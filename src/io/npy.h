@@ -16,9 +16,6 @@ class NpyReader {
   // little-endian array of integers with one or two dimensions; one dimension is one row.
   NpyReader(ByteStream& stream, std::string where);
 
-  std::int64_t rows() const { return rows_; }
-  std::int64_t width() const { return width_; }
-
   // The next row; false after the last. Throws InputError when the file ends before it.
   bool next(std::vector<std::int64_t>& row);
 
