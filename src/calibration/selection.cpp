@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibration/selection.h"
 
+#include "core/mix.h"
+
 #include <algorithm>
 #include <utility>
 
@@ -13,10 +15,7 @@ using Piles = std::vector<std::vector<std::vector<EligibleDocument>>>;
 std::uint64_t shuffle_key(std::uint64_t seed, std::size_t document) {
   std::uint64_t x = seed * 0x9E3779B97F4A7C15U + document + 1;
   for (int round = 0; round < 2; ++round) {
-    x += 0x9E3779B97F4A7C15U;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
-    x ^= x >> 31;
+    x = mix(x + 0x9E3779B97F4A7C15U);
   }
   return x;
 }

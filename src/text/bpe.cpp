@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/bpe.h"
 
+#include "core/mix.h"
+
 #include <algorithm>
 #include <bit>
 #include <limits>
@@ -19,13 +21,6 @@ std::uint64_t key_of(TokenId left, TokenId right) {
          static_cast<std::uint32_t>(right);
 }
 
-// The finaliser of SplitMix64.
-std::size_t slot_of(std::uint64_t pair) {
-  pair = (pair ^ (pair >> 30)) * 0xBF58476D1CE4E5B9U;
-  pair = (pair ^ (pair >> 27)) * 0x94D049BB133111EBU;
-  return pair ^ (pair >> 31);
-}
-
 }  // namespace
 
 Bpe::Bpe(TokenMap vocabulary, const std::vector<Merge>& merges, bool ignore_merges)
@@ -38,7 +33,7 @@ Bpe::Bpe(TokenMap vocabulary, const std::vector<Merge>& merges, bool ignore_merg
   mask_ = slots_.size() - 1;
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const std::uint64_t pair = key_of(merges[rank].left, merges[rank].right);
-    std::size_t slot = slot_of(pair) & mask_;
+    std::size_t slot = mix(pair) & mask_;
     while (slots_[slot].pair != kFree && slots_[slot].pair != pair) slot = (slot + 1) & mask_;
     slots_[slot] = {pair, {static_cast<std::int32_t>(rank), merges[rank].merged}};
   }
@@ -46,7 +41,7 @@ Bpe::Bpe(TokenMap vocabulary, const std::vector<Merge>& merges, bool ignore_merg
 
 const Bpe::Merged* Bpe::merged(TokenId left, TokenId right) const {
   const std::uint64_t pair = key_of(left, right);
-  for (std::size_t slot = slot_of(pair) & mask_;; slot = (slot + 1) & mask_) {
+  for (std::size_t slot = mix(pair) & mask_;; slot = (slot + 1) & mask_) {
     if (slots_[slot].pair == pair) return &slots_[slot].merged;
     if (slots_[slot].pair == kFree) return nullptr;
   }
