@@ -33,7 +33,7 @@ double median(std::array<double, kRounds> values) {
 
 void compare(Evaluator& evaluator, const Pattern& base) {
   std::vector<Pattern> candidates;
-  for (std::size_t layer : removable_layers(base, std::vector<bool>(base.layers(), false))) {
+  for (std::size_t layer : next_candidates(base, Constraints::none(base.layers()), 1)) {
     candidates.push_back(base.with_shared(layer));
   }
   evaluator.losses(std::span(&base, 1));  // warm

@@ -54,9 +54,9 @@ Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
                             last = Clock::now();
                             candidates += step.candidates.size();
                           }};
-  const std::vector<bool> pinned(baseline.layers(), false);
+  const Constraints constraints = Constraints::none(baseline.layers());
   const auto taken =
-      greedy_search(evaluator, baseline, pinned, baseline.full_count() - timed, hooks);
+      greedy_search(evaluator, baseline, constraints, baseline.full_count() - timed, hooks);
   double total = 0;
   for (const double seconds : step_seconds) total += seconds;
   // A step has one candidate fewer than the one before it.

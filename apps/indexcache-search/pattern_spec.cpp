@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "report/pattern_file.h"
+#include "serving/pattern_forms.h"
 
 #include <fmt/format.h>
 
@@ -16,9 +17,6 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kForms =
-    "full, uniform:4, freq:4,offset:3, a string of F and S, or a pattern file";
-
 // The whole of `text` as a number of at least `low`.
 std::optional<std::size_t> whole_number(std::string_view text, std::size_t low) {
   std::size_t value = 0;
@@ -27,38 +25,17 @@ std::optional<std::size_t> whole_number(std::string_view text, std::size_t low) 
   return value;
 }
 
-// Value of "key:NUMBER" in a comma-separated spec.
-std::optional<std::size_t> field(std::string_view spec, std::string_view key) {
-  while (!spec.empty()) {
-    const auto comma = std::min(spec.find(','), spec.size());
-    const std::string_view part = spec.substr(0, comma);
-    spec.remove_prefix(std::min(comma + 1, spec.size()));
-    if (part.starts_with(key) && part.size() > key.size() && part[key.size()] == ':') {
-      return whole_number(part.substr(key.size() + 1), 1);
-    }
-  }
-  return std::nullopt;
-}
-
-[[noreturn]] void fail(const std::string& spec) {
-  throw InputError({"not a pattern", spec, "", kForms});
-}
-
-Pattern generated(const std::string& spec, std::size_t layers) {
-  if (spec.starts_with("uniform:")) {
-    const auto period = field(spec, "uniform");
-    if (!period) fail(spec);
-    return Pattern::uniform(layers, *period);
-  }
-  const auto freq = field(spec, "freq");
-  const bool has_offset = spec.find(',') != std::string::npos;
-  const auto offset = has_offset ? field(spec, "offset") : std::optional<std::size_t>(2);
-  if (!freq || !offset) fail(spec);
-  return Pattern::frequency(layers, *freq, *offset);
-}
-
-bool is_word(const std::string& spec) {
-  return std::ranges::all_of(spec, [](unsigned char c) { return std::isalnum(c) != 0; });
+// "vllm:FILE" or "vllm:{JSON}", as one engine reads it.
+std::optional<Pattern> as_engine(const std::string& spec, std::size_t layers) {
+  const auto colon = spec.find(':');
+  if (colon == std::string::npos) return std::nullopt;
+  const std::vector<std::string> names = engine_names();
+  if (std::ranges::find(names, spec.substr(0, colon)) == names.end()) return std::nullopt;
+  const EngineProfile& profile = *choose_profile(spec.substr(0, colon), "").profile;
+  const std::string source = spec.substr(colon + 1);
+  const bool file = std::filesystem::is_regular_file(source);
+  const Json json = file ? read_document(source) : parse_json(source, spec);
+  return pattern_from_json(json, layers, spec, &profile);
 }
 
 }  // namespace
@@ -66,16 +43,11 @@ bool is_word(const std::string& spec) {
 Pattern parse_pattern_spec(const std::string& spec, const std::vector<bool>& has_indexer) {
   const std::size_t layers = has_indexer.size();
   if (spec == "full") return Pattern::from_full_layers(has_indexer);
-  if (spec.starts_with("uniform:") || spec.starts_with("freq:")) {
-    Pattern pattern = generated(spec, layers);
-    check_fits(pattern, has_indexer, spec);
-    return pattern;
-  }
-  const bool file = std::filesystem::is_regular_file(spec);
-  if (!file && !is_word(spec)) fail(spec);
-  Pattern pattern = file ? read_pattern_file(spec) : Pattern::parse(spec, "pattern");
-  check_fits(pattern, has_indexer, file ? spec : "pattern " + spec);
-  return pattern;
+  std::optional<Pattern> pattern = as_engine(spec, layers);
+  if (!pattern && std::filesystem::exists(spec)) pattern = read_pattern_file(spec, layers);
+  if (!pattern) pattern = parse_pattern_form(spec, layers, "pattern " + spec);
+  check_fits(*pattern, has_indexer, spec);
+  return *pattern;
 }
 
 std::size_t parse_keep(const std::string& text, std::size_t layers) {

@@ -10,8 +10,9 @@
 
 namespace indexcache {
 
-// "full", "uniform:4", "freq:4,offset:3", a string of F and S, or a file that read_pattern_file
-// takes, for a model whose layers own an indexer or not. The result fits it. Throws InputError.
+// "full", a form of serving/pattern_forms.h, a file or folder that read_pattern_file takes, or
+// "ENGINE:" before a file or JSON that this engine is to read, for a model whose layers own an
+// indexer or not. The result fits it. Throws InputError.
 Pattern parse_pattern_spec(const std::string& spec, const std::vector<bool>& has_indexer);
 
 // Number of F layers that "1/4", "0.25" or "12" asks for; a ratio of all layers is rounded up, as

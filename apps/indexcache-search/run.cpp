@@ -6,14 +6,12 @@
 #include "engine.h"
 #include "io/files.h"
 #include "io/png.h"
-#include "pattern_spec.h"
 #include "report/heatmap.h"
 #include "report/overlap_file.h"
+#include "run_constraints.h"
 #include "run_folder.h"
 #include "run_search.h"
-#include "search/greedy.h"
 #include "search/journal.h"
-#include "search/pipeline_stages.h"
 #include "summary.h"
 #include "version.h"
 
@@ -31,74 +29,11 @@ namespace {
 struct RunOptions {
   EngineOptions engine;
   CalibrationOptions calibration;
-  std::vector<std::string> keep;
-  std::vector<std::size_t> remove;
-  std::vector<std::size_t> pin_full;
-  std::size_t pp_size = 0;
-  std::vector<std::size_t> pp_partition;
+  ConstraintOptions constraints;
   std::string holdout = "auto";
   std::string output;
   bool restart = false;
 };
-
-// Layers that must stay F: those named and the first of every pipeline stage.
-std::vector<bool> pinned_layers(const RunOptions& options, const Model& model) {
-  const std::size_t layers = model.has_indexer.size();
-  std::vector<bool> pinned(layers, false);
-  const auto pin = [&](std::size_t layer, const char* option) {
-    if (layer >= layers || !model.has_indexer[layer]) {
-      throw UsageError({fmt::format("layer {} cannot be pinned full", layer), option,
-                        layer >= layers ? fmt::format("the model has layers 0 to {}", layers - 1)
-                                        : "the checkpoint has no indexer there",
-                        "indexcache-search inspect MODEL shows which layers own an indexer"});
-    }
-    pinned[layer] = true;
-  };
-  for (const std::size_t layer : options.pin_full) pin(layer, "--pin-full");
-  if (options.pp_size > 0) {
-    for (const std::size_t layer : even_stage_starts(options.pp_size, layers)) {
-      pin(layer, "--pp-size");
-    }
-  }
-  if (!options.pp_partition.empty()) {
-    for (const std::size_t layer : stage_starts(options.pp_partition, layers)) {
-      pin(layer, "--pp-partition");
-    }
-  }
-  return pinned;
-}
-
-// By falling number of F layers, without duplicates.
-std::vector<Request> requests(const RunOptions& options, const Model& model,
-                              const std::vector<bool>& pinned) {
-  const Pattern baseline = model.baseline();
-  const std::size_t owners = baseline.full_count();
-  std::vector<Request> list;
-  for (const std::string& text : options.keep) {
-    list.push_back({text, parse_keep(text, baseline.layers())});
-  }
-  for (std::size_t count : options.remove) {
-    list.push_back({fmt::format("remove {}", count), count < owners ? owners - count : 0});
-  }
-  if (list.empty()) {
-    throw UsageError({"no target is given", "command line", "",
-                      "--keep 1/4 (a ratio), --keep 12 (a number of F layers) or --remove 35"});
-  }
-  const std::size_t fixed = owners - removable_layers(baseline, pinned).size();
-  for (const Request& request : list) {
-    if (request.full >= fixed && request.full <= owners) continue;
-    throw UsageError({fmt::format("the target \"{}\" cannot be reached", request.text),
-                      "--keep / --remove",
-                      fmt::format("it asks for {} F layers; {} layers own an indexer and {} must "
-                                  "stay F (layer 0 and those pinned)",
-                                  request.full, owners, fixed),
-                      fmt::format("between {} and {} F layers", fixed, owners)});
-  }
-  std::ranges::stable_sort(list, std::greater<>(), &Request::full);
-  const auto repeated = std::ranges::unique(list, {}, &Request::full);
-  list.erase(repeated.begin(), repeated.end());
-  return list;
-}
 
 // Held-out sequences that the search sees as well prove nothing.
 void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
@@ -137,15 +72,19 @@ CalibrationData load_data(const RunOptions& options, const Model& model, Progres
 }
 
 std::string joined(const std::vector<bool>& layers) {
-  std::vector<std::size_t> list;
-  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
-    if (layers[layer]) list.push_back(layer);
-  }
-  return fmt::format("{}", fmt::join(list, ","));
+  return fmt::format("{}", fmt::join(true_positions(layers), ","));
 }
 
-Fingerprint fingerprint(const Model& model, const CalibrationData& data,
-                        const std::vector<bool>& pinned, const std::string& device) {
+// With bounded runs the target decides which layers a step may share, so another target is another
+// search.
+std::string run_bound(const Constraints& constraints, const std::vector<Request>& targets) {
+  if (constraints.max_run == 0) return "none";
+  return fmt::format("{} towards {} F layers", constraints.max_run, targets.back().full);
+}
+
+Fingerprint fingerprint(const Model& model, const CalibrationData& data, const Pattern& baseline,
+                        const Constraints& constraints, const std::vector<Request>& targets,
+                        const std::string& device) {
   return {{"numerics version", fmt::format("{}", kNumericsVersion)},
           {"device", device},
           {"model config sha256", model.config_sha256},
@@ -153,7 +92,10 @@ Fingerprint fingerprint(const Model& model, const CalibrationData& data,
           {"mla-norm-eps", fmt::format("{}", model.config.mla_norm_eps)},
           {"calibration tokens sha256", data.search.fingerprint()},
           {"holdout tokens sha256", data.holdout ? data.holdout->fingerprint() : "none"},
-          {"pin-full", joined(pinned)}};
+          {"baseline pattern", baseline.text()},
+          {"pin-full", joined(constraints.pinned_full)},
+          {"pin-shared", joined(constraints.pinned_shared)},
+          {"max-run", run_bound(constraints, targets)}};
 }
 
 constexpr const char* kOutputs[] = {"run.json", "overlap.h5", "heatmap.png", "pattern.yaml"};
@@ -194,7 +136,7 @@ Json write_outputs(const std::filesystem::path& folder, const RunResult& result)
   for (std::size_t t = 0; t < record.targets.size(); ++t) {
     const std::size_t kept = record.targets[t].calibration.pattern.full_count();
     write_file(folder / pattern_file_name(t, record.targets.size(), kept),
-               to_pattern_yaml(record, t));
+               to_pattern_yaml(record, result.overlap, t));
   }
   Json run = to_json(record, result.overlap);
   write_file(folder / "run.json", run.dump(1) + "\n");
@@ -211,11 +153,13 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   std::unique_ptr<Backend> backend = make_backend(options.engine);
   Progress progress(progress_style(options.engine.progress, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
-  const std::vector<bool> pinned = pinned_layers(options, model);
-  const std::vector<Request> targets = requests(options, model, pinned);
+  const Pattern baseline = search_baseline(options.constraints, model);
+  const Constraints constraints = make_constraints(options.constraints, baseline);
+  const std::vector<Request> targets = make_requests(options.constraints, baseline, constraints);
   std::vector<std::string> warnings;
   const CalibrationData data = load_data(options, model, progress, warnings);
-  const Fingerprint print = fingerprint(model, data, pinned, backend->name());
+  const Fingerprint print =
+      fingerprint(model, data, baseline, constraints, targets, backend->name());
 
   const std::filesystem::path folder = options.output;
   prepare_folder(folder, {"journal.jsonl"});
@@ -229,7 +173,7 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
     print_result(*run, options, common, progress);
     return 0;
   }
-  const RunInputs inputs{model, pinned, targets, data, print, warnings};
+  const RunInputs inputs{model, baseline, constraints, targets, data, print, warnings};
   const RunResult result = run_search(inputs, std::move(backend), journal, progress);
   print_result(write_outputs(folder, result), options, common, progress);
   return 0;
@@ -243,30 +187,7 @@ Command add_run(CLI::App& app, CommonOptions& common) {
       "run", "Overlap, greedy search, verification on held-out data, and all files");
   add_engine_options(*command, options->engine);
   add_calibration_options(*command, options->calibration);
-  command
-      ->add_option("-k,--keep", options->keep,
-                   "Indexers to keep: a ratio (1/4) or a number of layers (12); several are nested")
-      ->delimiter(',')
-      ->type_name("N|A/B");
-  command->add_option("--remove", options->remove, "Indexers to remove instead")
-      ->delimiter(',')
-      ->type_name("K");
-  command->add_option("--pin-full", options->pin_full, "Layers that must stay F")
-      ->delimiter(',')
-      ->type_name("LAYER");
-  CLI::Option* pp_size =
-      command
-          ->add_option("--pp-size", options->pp_size,
-                       "Pipeline stages that vLLM or SGLang cuts evenly: the first layer of each "
-                       "stays F")
-          ->type_name("P");
-  command
-      ->add_option("--pp-partition", options->pp_partition,
-                   "Layers of each pipeline stage, such as 20,20,21, where they are given to the "
-                   "engine")
-      ->delimiter(',')
-      ->type_name("N")
-      ->excludes(pp_size);
+  add_constraint_options(*command, options->constraints);
   command
       ->add_option(
           "--holdout", options->holdout,

@@ -17,12 +17,12 @@ namespace {
 // Time that the rest of a search takes, at the rate of the candidates evaluated so far.
 class TimeLeft {
  public:
-  // `ahead`: steps still to come, each with one candidate fewer than the one before it.
-  std::string after(const Step& step, std::size_t ahead) {
+  // `next`: candidates of the next step; `ahead`: steps still to come, each with one fewer.
+  std::string after(const Step& step, std::size_t next, std::size_t ahead) {
     candidates_ += step.candidates.size();
     seconds_ += step.seconds;
     std::size_t remaining = 0;
-    for (std::size_t i = 1; i <= ahead; ++i) remaining += step.candidates.size() - i;
+    for (std::size_t i = 0; i < ahead; ++i) remaining += next > i ? next - i : 1;
     if (remaining == 0) return "";
     const double rate = seconds_ / static_cast<double>(candidates_);
     return fmt::format("about {} left", format_duration(rate * static_cast<double>(remaining)));
@@ -38,7 +38,8 @@ class Run {
   Run(const RunInputs& inputs, std::unique_ptr<Backend> backend, Journal& journal,
       Progress& progress)
       : model_(inputs.model),
-        pinned_(inputs.pinned),
+        baseline_(inputs.baseline),
+        constraints_(inputs.constraints),
         targets_(inputs.targets),
         data_(inputs.data),
         journal_(journal),
@@ -50,16 +51,13 @@ class Run {
                      .model = summarise(model_),
                      .calibration = summarise(data_.search),
                      .holdout = std::nullopt,
-                     .pinned = {},
+                     .constraints = constraints_,
                      .fingerprint = fingerprint,
-                     .baseline = model_.baseline(),
+                     .baseline = baseline_,
                      .baseline_losses = {},
                      .steps = {},
                      .targets = {},
                      .warnings = warnings};
-    for (std::size_t layer = 0; layer < pinned_.size(); ++layer) {
-      if (pinned_[layer]) record.pinned.push_back(layer);
-    }
     record.calibration.prepared = data_.prepared;
     measure_baseline(record);
     search(record);
@@ -120,16 +118,20 @@ class Run {
                             .record =
                                 [&](std::size_t index, const Step& step) {
                                   journal_.record(index, step);
-                                  tell(index, step, time_left.after(step, steps - index - 1));
+                                  const std::size_t next =
+                                      next_candidates(step.pattern, constraints_, target).size();
+                                  tell(index, step, time_left.after(step, next, steps - index - 1));
                                 }};
-    if (engine_.backend().is_gpu()) tell_plan(evaluator, record.baseline);
-    record.steps = greedy_search(evaluator, record.baseline, pinned_, target, hooks);
+    if (engine_.backend().is_gpu()) tell_plan(evaluator, target);
+    record.steps = greedy_search(evaluator, baseline_, constraints_, target, hooks);
     count_memory(evaluator);
   }
 
-  // What the largest sweep, that of the first step, will take.
-  void tell_plan(const Evaluator& evaluator, const Pattern& baseline) {
-    const SweepPlan plan = evaluator.plan(removable_layers(baseline, pinned_).size());
+  // What the largest sweep, that of the first step without pinned layers, will take.
+  void tell_plan(const Evaluator& evaluator, std::size_t target) {
+    Constraints free = constraints_;
+    free.pinned_shared.assign(free.pinned_shared.size(), false);
+    const SweepPlan plan = evaluator.plan(next_candidates(baseline_, free, target).size());
     progress_.note(fmt::format(
         "GPU memory: {:.2f} GiB of weights, {:.2f} GiB for a sweep of {} patterns in {} wave{}",
         gib(engine_.weight_bytes()), gib(plan.total()), plan.patterns, plan.waves.size(),
@@ -163,8 +165,7 @@ class Run {
     std::vector<Pattern> patterns = {record.baseline};
     for (const Target& target : record.targets) {
       patterns.push_back(target.calibration.pattern);
-      patterns.push_back(
-          uniform_of_size(model_.has_indexer, target.calibration.pattern.full_count()));
+      patterns.push_back(uniform_of_size(baseline_, target.calibration.pattern.full_count()));
     }
     const auto losses = evaluator.losses(patterns);
     count_memory(evaluator);
@@ -184,7 +185,8 @@ class Run {
   }
 
   const Model& model_;
-  const std::vector<bool>& pinned_;
+  const Pattern& baseline_;
+  const Constraints& constraints_;
   const std::vector<Request>& targets_;
   const CalibrationData& data_;
   Journal& journal_;

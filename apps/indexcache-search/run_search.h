@@ -4,6 +4,7 @@
 
 #include "calibration.h"
 #include "engine.h"
+#include "run_constraints.h"
 #include "search/journal.h"
 
 #include <memory>
@@ -13,15 +14,10 @@
 
 namespace indexcache {
 
-// A retention that was asked for, as a number of F layers.
-struct Request {
-  std::string text;
-  std::size_t full;
-};
-
 struct RunInputs {
   const Model& model;
-  const std::vector<bool>& pinned;      // [L] layers that must stay F
+  const Pattern& baseline;  // what the search begins with
+  const Constraints& constraints;
   const std::vector<Request>& targets;  // by falling number of F layers, without duplicates
   const CalibrationData& data;
   const Fingerprint& fingerprint;

@@ -88,6 +88,14 @@ Pattern Pattern::with_shared(std::size_t layer) const {
   return parse(text);
 }
 
+std::vector<std::size_t> true_positions(const std::vector<bool>& mask) {
+  std::vector<std::size_t> found;
+  for (std::size_t at = 0; at < mask.size(); ++at) {
+    if (mask[at]) found.push_back(at);
+  }
+  return found;
+}
+
 void check_fits(const Pattern& pattern, const std::vector<bool>& has_indexer,
                 std::string_view origin) {
   if (pattern.layers() != has_indexer.size()) {

@@ -52,6 +52,9 @@ class Pattern {
   std::string text_;
 };
 
+// Positions that are true, ascending: layers of a mask.
+std::vector<std::size_t> true_positions(const std::vector<bool>& mask);
+
 // Throws InputError unless `pattern` has one character for each of `has_indexer.size()` layers and
 // is F only where the checkpoint holds an indexer.
 void check_fits(const Pattern& pattern, const std::vector<bool>& has_indexer,

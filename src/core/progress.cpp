@@ -42,8 +42,8 @@ void Progress::update(const std::string& stage, std::size_t done, std::size_t to
   }
   if (now - last_print_ < (style_ == Style::terminal ? 100ms : 30'000ms)) return;
   last_print_ = now;
-  std::string text = total > 0 ? fmt::format("{}  {}/{}", stage, done, total)
-                               : fmt::format("{}  {}", stage, done);
+  std::string text =
+      total > 0 ? fmt::format("{}  {}/{}", stage, done, total) : fmt::format("{}  {}", stage, done);
   if (total > 0 && done > 0 && done * 20 >= total) {
     const double elapsed = std::chrono::duration<double>(now - stage_start_).count();
     const double left = elapsed / static_cast<double>(done) * static_cast<double>(total - done);

@@ -4,12 +4,16 @@
 #include "core/created.h"
 #include "core/error.h"
 #include "io/files.h"
+#include "io/yaml.h"
 #include "report/run_record.h"
+#include "serving/engine_export.h"
+#include "serving/pattern_forms.h"
 
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
 #include <cmath>
+#include <cstdlib>
 
 namespace indexcache {
 namespace {
@@ -65,7 +69,7 @@ Json calibration_json(const TokenSummary& tokens) {
   return json;
 }
 
-void emit_layers(YAML::Emitter& out, const Pattern& pattern) {
+void emit_layers(YAML::Emitter& out, const Pattern& pattern, const Overlap& overlap) {
   out << YAML::Key << "layers" << YAML::Value << YAML::BeginMap;
   out << YAML::Key << "full" << YAML::Value;
   emit_list(out, pattern.full_layers());
@@ -76,10 +80,20 @@ void emit_layers(YAML::Emitter& out, const Pattern& pattern) {
     out << YAML::Key << layer << YAML::Value << pattern.donor(layer);
   }
   out << YAML::EndMap;
+  out << YAML::Key << "donor_overlap" << YAML::Value << YAML::Flow << YAML::BeginMap;
+  for (const Json& entry : donor_overlap_json(pattern, overlap)) {
+    out << YAML::Key << entry["layer"].get<std::size_t>() << YAML::Value
+        << number(entry["overlap"].get<double>());
+  }
+  out << YAML::EndMap;
   out << YAML::Key << "kept" << YAML::Value << pattern.full_count();
   out << YAML::Key << "kept_ratio" << YAML::Value
       << number(static_cast<double>(pattern.full_count()) / static_cast<double>(pattern.layers()));
   out << YAML::EndMap;
+}
+
+ServedModel served_model(const ModelSummary& model) {
+  return {.architecture = model.architecture, .has_indexer = model.has_indexer, .config = {}};
 }
 
 void emit_search(YAML::Emitter& out, const RunRecord& record, const Target& target) {
@@ -87,13 +101,8 @@ void emit_search(YAML::Emitter& out, const RunRecord& record, const Target& targ
   out << YAML::Key << "method" << YAML::Value << "greedy";
   out << YAML::Key << "objective" << YAML::Value << "mean next-token loss (nats)";
   out << YAML::Key << "target" << YAML::Value << YAML::DoubleQuoted << target.request;
-  out << YAML::Key << "constraints" << YAML::Value << YAML::BeginMap;
-  out << YAML::Key << "first_full" << YAML::Value << true;
-  out << YAML::Key << "pinned_full" << YAML::Value;
-  emit_list(out, record.pinned);
-  out << YAML::Key << "no_indexer_weights" << YAML::Value;
-  emit_list(out, record.baseline.shared_layers());
-  out << YAML::EndMap;
+  out << YAML::Key << "constraints" << YAML::Value;
+  emit(out, constraints_json(record));
   out << YAML::Key << "tie_break" << YAML::Value << "lowest layer";
   std::size_t evaluations = 0;
   const std::size_t steps = record.baseline.full_count() - target.calibration.pattern.full_count();
@@ -120,6 +129,8 @@ void emit_measured(YAML::Emitter& out, double baseline, const Measured& measured
   out << YAML::Key << "delta" << YAML::Value << number(measured.delta.mean);
   out << YAML::Key << "delta_ci95" << YAML::Value << interval(measured.delta);
   out << YAML::Key << "ppl_ratio" << YAML::Value << number(std::exp(measured.delta.mean));
+  out << YAML::Key << "worst_sequence" << YAML::Value;
+  emit(out, worst_sequence_json(measured.delta));
 }
 
 void emit_result(YAML::Emitter& out, const RunRecord& record, const Target& target) {
@@ -140,41 +151,54 @@ void emit_result(YAML::Emitter& out, const RunRecord& record, const Target& targ
 
 [[noreturn]] void fail(const std::string& where, const std::string& why) {
   throw InputError({"the pattern file cannot be used", where, why,
-                    "a pattern.yaml written by this tool, or one line of F and S"});
+                    "a run folder, a pattern.yaml or run.json of this tool, or a pattern as " +
+                        std::string(kPatternForms)});
 }
 
-void check_donors(const YAML::Node& donors, const Pattern& pattern, const std::string& where) {
-  if (!donors.IsMap()) fail(where, "layers.donor is not a map");
-  for (const auto& entry : donors) {
-    const auto layer = entry.first.as<std::size_t>();
-    const auto donor = entry.second.as<std::size_t>();
-    if (layer < pattern.layers() && !pattern.is_full(layer) && pattern.donor(layer) == donor) {
+void check_donors(const Json& donors, const Pattern& pattern, const std::string& where) {
+  if (!donors.is_object()) fail(where, "layers.donor is not a map");
+  for (const auto& [text, donor] : donors.items()) {
+    char* end = nullptr;
+    const auto layer = std::strtoul(text.c_str(), &end, 10);
+    if (*end == '\0' && layer < pattern.layers() && !pattern.is_full(layer) &&
+        donor == pattern.donor(layer)) {
       continue;
     }
     fail(where,
-         fmt::format("layers.donor says that layer {} uses layer {}, the pattern {} does not",
-                     layer, donor, pattern.text()));
+         fmt::format("layers.donor says that layer {} uses layer {}, the pattern {} does not", text,
+                     donor.dump(), pattern.text()));
   }
 }
 
-Pattern parse_document(const YAML::Node& document, const std::string& where) {
-  if (document.IsScalar()) return Pattern::parse(document.as<std::string>(), where);
-  if (!document.IsMap() || !document["pattern"] || !document["pattern"].IsScalar()) {
-    fail(where, "it has no key \"pattern\"");
+void check_schema(const Json& document, const char* schema, const std::string& where) {
+  if (!document.contains("schema") || document["schema"] == schema) return;
+  fail(where,
+       fmt::format("its schema is {}, this program reads {}", document["schema"].dump(), schema));
+}
+
+// The smallest target is the last.
+Pattern pattern_of_run(const Json& run, std::optional<std::size_t> layers,
+                       const std::string& where) {
+  check_schema(run, "indexcache-run/1", where);
+  const Json& targets = run["targets"];
+  if (!targets.is_array() || targets.empty() || !targets.back().is_object() ||
+      !targets.back().contains("pattern")) {
+    fail(where, "it has no target with a pattern");
   }
-  if (const auto schema = document["schema"]; schema && schema.as<std::string>() != kSchema) {
-    fail(where,
-         fmt::format("its schema is {}, this program reads {}", schema.as<std::string>(), kSchema));
+  return pattern_from_json(targets.back()["pattern"], layers, where);
+}
+
+std::filesystem::path file_of(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) return path;
+  for (const char* name : {"pattern.yaml", "run.json", "config.json"}) {
+    if (std::filesystem::exists(path / name)) return path / name;
   }
-  Pattern pattern = Pattern::parse(document["pattern"].as<std::string>(), where);
-  const YAML::Node layers = document["layers"];
-  if (layers && layers.IsMap() && layers["donor"]) check_donors(layers["donor"], pattern, where);
-  return pattern;
+  fail(path.string(), "the folder holds no finished run and no config.json");
 }
 
 }  // namespace
 
-std::string to_pattern_yaml(const RunRecord& record, std::size_t index) {
+std::string to_pattern_yaml(const RunRecord& record, const Overlap& overlap, std::size_t index) {
   const Target& target = record.targets[index];
   YAML::Emitter out;
   out << YAML::BeginMap;
@@ -187,23 +211,41 @@ std::string to_pattern_yaml(const RunRecord& record, std::size_t index) {
   emit(out, model_json(record.model));
   out << YAML::Key << "pattern" << YAML::Value << YAML::DoubleQuoted
       << target.calibration.pattern.text();
-  emit_layers(out, target.calibration.pattern);
+  emit_layers(out, target.calibration.pattern, overlap);
   emit_search(out, record, target);
   out << YAML::Key << "calibration" << YAML::Value;
   emit(out, calibration_json(record.calibration));
   emit_result(out, record, target);
+  out << YAML::Key << "engines" << YAML::Value;
+  emit(out, engines_json(target.calibration.pattern, served_model(record.model)));
+  out << YAML::Key << "fingerprint" << YAML::Value;
+  emit(out, fingerprint_json(record.fingerprint));
   out << YAML::Key << "created" << YAML::Value << YAML::DoubleQuoted << created_time();
   out << YAML::EndMap;
   return std::string(out.c_str()) + "\n";
 }
 
-Pattern read_pattern_file(const std::filesystem::path& path) {
+Pattern pattern_of_document(const Json& document, std::optional<std::size_t> layers,
+                            const std::string& where) {
+  if (!document.is_object()) return pattern_from_json(document, layers, where);
+  if (document.contains("targets")) return pattern_of_run(document, layers, where);
+  if (!document.contains("pattern")) return pattern_from_json(document, layers, where);
+  check_schema(document, kSchema, where);
+  Pattern pattern = pattern_from_json(document["pattern"], layers, where);
+  const Json shape = document.value("layers", Json());
+  if (shape.is_object() && shape.contains("donor")) check_donors(shape["donor"], pattern, where);
+  return pattern;
+}
+
+Json read_document(const std::filesystem::path& path) {
   const std::string text = read_file(path);
-  try {
-    return parse_document(YAML::Load(text), path.string());
-  } catch (const YAML::Exception& error) {
-    fail(fmt::format("{}:{}", path.string(), error.mark.line + 1), error.msg);
-  }
+  if (path.extension() == ".json") return parse_json(text, path.string());
+  return parse_yaml(text, path.string());
+}
+
+Pattern read_pattern_file(const std::filesystem::path& path, std::optional<std::size_t> layers) {
+  const std::filesystem::path file = file_of(path);
+  return pattern_of_document(read_document(file), layers, file.string());
 }
 
 }  // namespace indexcache

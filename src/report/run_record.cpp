@@ -4,6 +4,9 @@
 #include "core/created.h"
 #include "version.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace indexcache {
 namespace {
 
@@ -11,12 +14,14 @@ Json measured_json(const Measured& measured) {
   Json json = interval_json(measured.delta);
   json["pattern"] = measured.pattern.text();
   json["loss"] = measured.loss;
+  json["ppl_ratio"] = std::exp(measured.delta.mean);
+  json["worst_sequence"] = worst_sequence_json(measured.delta);
   json["sequence_losses"] = measured.losses;
   json["sequence_deltas"] = measured.delta.per_sequence;
   return json;
 }
 
-Json target_json(const Target& target) {
+Json target_json(const Target& target, const Overlap& overlap) {
   const Pattern& pattern = target.calibration.pattern;
   Json json{{"request", target.request},
             {"pattern", pattern.text()},
@@ -24,6 +29,7 @@ Json target_json(const Target& target) {
             {"kept", pattern.full_count()},
             {"kept_ratio",
              static_cast<double>(pattern.full_count()) / static_cast<double>(pattern.layers())},
+            {"donor_overlap", donor_overlap_json(pattern, overlap)},
             {"verified_from_scratch", true},
             {"calibration", measured_json(target.calibration)}};
   if (target.holdout) json["holdout"] = measured_json(*target.holdout);
@@ -96,10 +102,6 @@ Json token_json(const TokenSummary& tokens) {
 
 Json model_json(const ModelSummary& model) {
   const auto or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
-  Json owners = Json::array();
-  for (std::size_t layer = 0; layer < model.has_indexer.size(); ++layer) {
-    if (model.has_indexer[layer]) owners.push_back(layer);
-  }
   return Json{{"name", model.name},
               {"architecture", model.architecture},
               {"layers", model.layers},
@@ -107,7 +109,7 @@ Json model_json(const ModelSummary& model) {
               {"index_topk", model.index_topk},
               {"index_heads", model.index_heads},
               {"index_head_dim", model.index_head_dim},
-              {"indexer_layers", owners},
+              {"indexer_layers", true_positions(model.has_indexer)},
               {"existing_indexer_types", model.native_schedule},
               {"quantization", model.quantization},
               {"mla_norm_eps", model.mla_norm_eps},
@@ -124,9 +126,40 @@ Json interval_json(const PairedDifference& difference) {
   return json;
 }
 
+Json fingerprint_json(const Fingerprint& fingerprint) {
+  Json json = Json::object();
+  for (const auto& [field, value] : fingerprint) json[field] = value;
+  return json;
+}
+
+Json constraints_json(const RunRecord& record) {
+  const Constraints& constraints = record.constraints;
+  Json json{{"first_full", true},
+            {"pinned_full", true_positions(constraints.pinned_full)},
+            {"pinned_shared", true_positions(constraints.pinned_shared)},
+            {"max_run", nullptr},
+            {"natively_shared", record.baseline.shared_layers()}};
+  if (constraints.max_run > 0) json["max_run"] = constraints.max_run;
+  return json;
+}
+
+Json worst_sequence_json(const PairedDifference& difference) {
+  const auto worst = std::ranges::max_element(difference.per_sequence);
+  if (worst == difference.per_sequence.end()) return nullptr;
+  return Json{{"sequence", worst - difference.per_sequence.begin()}, {"delta", *worst}};
+}
+
+Json donor_overlap_json(const Pattern& pattern, const Overlap& overlap) {
+  Json list = Json::array();
+  for (const std::size_t layer : pattern.shared_layers()) {
+    const std::size_t donor = pattern.donor(layer);
+    list.push_back(
+        Json{{"layer", layer}, {"donor", donor}, {"overlap", overlap.mean(layer, donor)}});
+  }
+  return list;
+}
+
 Json to_json(const RunRecord& record, const Overlap& overlap) {
-  Json fingerprint = Json::object();
-  for (const auto& [field, value] : record.fingerprint) fingerprint[field] = value;
   Json json{{"schema", "indexcache-run/1"},
             {"tool", tool_json()},
             {"device", record.device},
@@ -136,8 +169,8 @@ Json to_json(const RunRecord& record, const Overlap& overlap) {
             {"settings", Json{{"method", "greedy"},
                               {"objective", "mean next-token loss, nats"},
                               {"tie_break", "lowest layer"},
-                              {"pinned_full", record.pinned}}},
-            {"fingerprint", fingerprint},
+                              {"constraints", constraints_json(record)}}},
+            {"fingerprint", fingerprint_json(record.fingerprint)},
             {"baseline", Json{{"pattern", record.baseline.text()},
                               {"loss", record.baseline_loss},
                               {"sequence_losses", record.baseline_losses}}},
@@ -150,7 +183,8 @@ Json to_json(const RunRecord& record, const Overlap& overlap) {
     json["holdout"]["baseline_loss"] = record.holdout->baseline_loss;
     json["holdout"]["baseline_sequence_losses"] = record.holdout->baseline_losses;
   }
-  for (const Target& target : record.targets) json["targets"].push_back(target_json(target));
+  for (const Target& target : record.targets)
+    json["targets"].push_back(target_json(target, overlap));
   for (const Step& step : record.steps) {
     json["steps"].push_back(step_json(step, record.baseline_loss));
   }

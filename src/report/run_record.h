@@ -5,6 +5,7 @@
 #include "core/pattern.h"
 #include "io/json.h"
 #include "overlap/overlap.h"
+#include "search/constraints.h"
 #include "search/greedy.h"
 #include "search/journal.h"
 #include "search/paired.h"
@@ -71,7 +72,7 @@ struct RunRecord {
   ModelSummary model;
   TokenSummary calibration;
   std::optional<Holdout> holdout;
-  std::vector<std::size_t> pinned;
+  Constraints constraints;
   Fingerprint fingerprint;
   Pattern baseline;
   double baseline_loss = 0;
@@ -85,7 +86,7 @@ struct RunRecord {
 };
 
 // pattern.yaml describes the target at `index`; run.json the whole.
-std::string to_pattern_yaml(const RunRecord& record, std::size_t index);
+std::string to_pattern_yaml(const RunRecord& record, const Overlap& overlap, std::size_t index);
 Json to_json(const RunRecord& record, const Overlap& overlap);
 
 // Pieces that both files share.
@@ -93,7 +94,17 @@ Json tool_json();
 Json model_json(const ModelSummary& model);
 Json token_json(const TokenSummary& tokens);
 
+Json fingerprint_json(const Fingerprint& fingerprint);
+Json constraints_json(const RunRecord& record);
+
 // {"delta", "delta_ci95"}, as in `eval --json`.
 Json interval_json(const PairedDifference& difference);
+
+// {"sequence", "delta"}: where the loss rises most.
+Json worst_sequence_json(const PairedDifference& difference);
+
+// [{"layer", "donor", "overlap"}] of every S layer: how much of the set that it takes over its own
+// indexer would have chosen, or the one it inherits natively (overlap/overlap.h).
+Json donor_overlap_json(const Pattern& pattern, const Overlap& overlap);
 
 }  // namespace indexcache

@@ -8,8 +8,7 @@ namespace indexcache {
 namespace {
 
 std::vector<Candidate> evaluate_candidates(Evaluator& evaluator, const Pattern& pattern,
-                                           const std::vector<bool>& pinned) {
-  const std::vector<std::size_t> layers = removable_layers(pattern, pinned);
+                                           const std::vector<std::size_t>& layers) {
   std::vector<Pattern> patterns;
   for (std::size_t layer : layers) patterns.push_back(pattern.with_shared(layer));
   std::vector<SequenceLosses> losses = evaluator.losses(patterns);
@@ -22,14 +21,6 @@ std::vector<Candidate> evaluate_candidates(Evaluator& evaluator, const Pattern& 
 }
 
 }  // namespace
-
-std::vector<std::size_t> removable_layers(const Pattern& pattern, const std::vector<bool>& pinned) {
-  std::vector<std::size_t> layers;
-  for (std::size_t layer = 1; layer < pattern.layers(); ++layer) {
-    if (pattern.is_full(layer) && !pinned[layer]) layers.push_back(layer);
-  }
-  return layers;
-}
 
 Step choose(const Pattern& before, std::vector<Candidate> candidates) {
   // Strict comparison in ascending order: the first, lowest layer wins a tie.
@@ -56,7 +47,7 @@ Step choose(const Pattern& before, std::vector<Candidate> candidates) {
 }
 
 std::vector<Step> greedy_search(Evaluator& evaluator, const Pattern& start,
-                                const std::vector<bool>& pinned, std::size_t target_full,
+                                const Constraints& constraints, std::size_t target_full,
                                 const GreedyHooks& hooks) {
   using Clock = std::chrono::steady_clock;
   std::vector<Step> steps;
@@ -65,7 +56,8 @@ std::vector<Step> greedy_search(Evaluator& evaluator, const Pattern& start,
     std::optional<Step> step = hooks.replay(steps.size(), pattern);
     if (!step) {
       const auto begin = Clock::now();
-      step = choose(pattern, evaluate_candidates(evaluator, pattern, pinned));
+      const auto layers = next_candidates(pattern, constraints, target_full);
+      step = choose(pattern, evaluate_candidates(evaluator, pattern, layers));
       step->seconds = std::chrono::duration<double>(Clock::now() - begin).count();
       hooks.record(steps.size(), *step);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/pattern.h"
+#include "search/constraints.h"
 #include "search/evaluator.h"
 
 #include <cstddef>
@@ -29,10 +30,6 @@ struct Step {
   double seconds = 0;                    // time the step took when it was computed
 };
 
-// Layers that may become shared: F, not layer 0, not pinned. Layers without an indexer are S
-// already and so never among them.
-std::vector<std::size_t> removable_layers(const Pattern& pattern, const std::vector<bool>& pinned);
-
 // The step that follows from the losses of every candidate: the smallest mean loss, the lowest
 // layer among equals.
 Step choose(const Pattern& before, std::vector<Candidate> candidates);
@@ -44,10 +41,11 @@ struct GreedyHooks {
   std::function<void(std::size_t index, const Step&)> record;
 };
 
-// Shares one layer after another, from `start` until `target_full` layers are full. Requires that
-// many layers to be removable.
+// Shares one layer after another, from `start` until `target_full` layers are full: first those
+// that are pinned to S, each a step with one candidate, then the best of next_candidates. Layers
+// without an indexer are S in `start`. Requires fewest_full(start) <= target_full.
 std::vector<Step> greedy_search(Evaluator& evaluator, const Pattern& start,
-                                const std::vector<bool>& pinned, std::size_t target_full,
+                                const Constraints& constraints, std::size_t target_full,
                                 const GreedyHooks& hooks);
 
 }  // namespace indexcache

@@ -25,7 +25,7 @@ RunRecord example() {
                              .tokenizer_sha256 = ""},
                    .calibration = {.source = "x.h5", .sha256 = "00"},
                    .holdout = std::nullopt,
-                   .pinned = {},
+                   .constraints = Constraints::none(3),
                    .fingerprint = {},
                    .baseline = full,
                    .baseline_loss = 1.5,
@@ -36,6 +36,15 @@ RunRecord example() {
   record.targets.push_back(
       {"2", {Pattern::parse("FFS"), 1.55, {1.55}, {0.05, {}, {0.05}}}, {}, {}});
   return record;
+}
+
+Overlap three_layers() {
+  return {.layers = 3,
+          .index_topk = 2,
+          .bucket_ends = {4},
+          .queries = {1},
+          .counts = {2, 1, 1, 1, 2, 1, 1, 1, 2},
+          .query_step = 1};
 }
 
 std::string refusal(const std::string& text) {
@@ -53,7 +62,7 @@ std::string refusal(const std::string& text) {
 
 TEST_CASE("a written pattern file is read back, whatever the model is called") {
   const TempFolder folder;
-  const std::string text = to_pattern_yaml(example(), 0);
+  const std::string text = to_pattern_yaml(example(), three_layers(), 0);
   write_text(folder / "pattern.yaml", text);
   CHECK(read_pattern_file(folder / "pattern.yaml").text() == "FFS");
   CHECK_THAT(text, Contains("schema: indexcache-pattern/1"));

@@ -36,11 +36,6 @@ TEST_CASE("the smallest loss wins, and the lowest layer among equals") {
   CHECK_FALSE(choose(full, {candidate(4, 1.0)}).runner_up.has_value());
 }
 
-TEST_CASE("layer 0, pinned and shared layers are no candidates") {
-  CHECK(removable_layers(Pattern::parse("FFSFF"), {false, false, false, true, false}) ==
-        std::vector<std::size_t>{1, 4});
-}
-
 TEST_CASE("the search repeats exhaustive comparison step by step, and replays what it is given") {
   Session<> session(golden("deepseek_v32_tiny"));
   TokenSet tokens{"x", {}};
@@ -49,21 +44,22 @@ TEST_CASE("the search repeats exhaustive comparison step by step, and replays wh
     for (std::int32_t t = 0; t < 70; ++t) tokens.sequences.back().push_back((t * t + 31 * s) % 320);
   }
   Evaluator evaluator = session.evaluator(tokens);
-  const std::vector<bool> pinned = {false, false, true, false, false, false};
+  Constraints constraints = Constraints::none(6);
+  constraints.pinned_full[2] = true;
   std::vector<Step> recorded;
   GreedyHooks hooks = no_hooks();
   hooks.record = [&](std::size_t index, const Step& step) {
     CHECK(index == recorded.size());
     recorded.push_back(step);
   };
-  const auto steps = greedy_search(evaluator, Pattern::all_full(6), pinned, 2, hooks);
+  const auto steps = greedy_search(evaluator, Pattern::all_full(6), constraints, 2, hooks);
   REQUIRE(steps.size() == 4);
   CHECK(steps.back().pattern.full_layers() == std::vector<std::size_t>{0, 2});
   Pattern pattern = Pattern::all_full(6);
   for (const Step& step : steps) {
     double best = 1e9;
     std::size_t layer = 0;
-    for (std::size_t other : removable_layers(pattern, pinned)) {
+    for (std::size_t other : next_candidates(pattern, constraints, 2)) {
       const Pattern tried = pattern.with_shared(other);
       const double loss = evaluator.mean(evaluator.losses(std::span(&tried, 1)).front());
       if (loss < best) best = loss, layer = other;
@@ -79,7 +75,25 @@ TEST_CASE("the search repeats exhaustive comparison step by step, and replays wh
   };
   std::size_t computed = 0;
   hooks.record = [&](std::size_t, const Step&) { ++computed; };
-  const auto resumed = greedy_search(evaluator, Pattern::all_full(6), pinned, 2, hooks);
+  const auto resumed = greedy_search(evaluator, Pattern::all_full(6), constraints, 2, hooks);
   CHECK(computed == 1);
   CHECK(resumed.back().loss == steps.back().loss);
+}
+
+TEST_CASE("layers pinned to S go first, one a step, and count like any other") {
+  Session<> session(golden("deepseek_v32_tiny"));
+  TokenSet tokens{"x", {{}}};
+  for (std::int32_t t = 0; t < 70; ++t) tokens.sequences[0].push_back((t * 7) % 320);
+  Evaluator evaluator = session.evaluator(tokens);
+  Constraints constraints = Constraints::none(6);
+  constraints.pinned_shared[4] = constraints.pinned_shared[2] = true;
+  GreedyHooks hooks = no_hooks();
+  hooks.record = [](std::size_t, const Step&) {};
+  const auto steps = greedy_search(evaluator, Pattern::all_full(6), constraints, 3, hooks);
+  REQUIRE(steps.size() == 3);
+  CHECK(steps[0].removed == 2);
+  CHECK(steps[0].candidates.size() == 1);
+  CHECK(steps[1].removed == 4);
+  CHECK(steps[1].pattern.text() == "FFSFSF");
+  CHECK(steps[2].candidates.size() == 3);
 }

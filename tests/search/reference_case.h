@@ -77,8 +77,8 @@ void check_reference_search() {
                             taken.emplace(before.text(), step);
                             before = step.pattern;
                           }};
-  const std::vector<bool> pinned(16, false);
-  const auto steps = greedy_search(evaluator, before, pinned, 2, hooks);
+  const Constraints constraints = Constraints::none(16);
+  const auto steps = greedy_search(evaluator, before, constraints, 2, hooks);
   CHECK(steps[11].pattern.text() == "FSFSSSSSSFFSSSSS");
   CHECK(steps.back().pattern.text() == "FSFSSSSSSSSSSSSS");
 
@@ -92,7 +92,7 @@ void check_reference_search() {
       ++visited;
       continue;
     }
-    const auto once = greedy_search(evaluator, Pattern::parse(start), pinned,
+    const auto once = greedy_search(evaluator, Pattern::parse(start), constraints,
                                     Pattern::parse(start).full_count() - 1,
                                     {hooks.replay, [](std::size_t, const Step&) {}});
     check_step(once.front(), step);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage starts as get_pp_indices of vLLM 0.33.0 and SGLang 0.5.23 gives them.
-#include "search/pipeline_stages.h"
+#include "core/pipeline_stages.h"
 
 #include "core/error.h"
 #include "support/catch.h"
@@ -33,4 +33,18 @@ TEST_CASE("stages that engines cut themselves: the starts of each where they dif
   CHECK(even_stage_starts(4, 4) == Starts{1, 2, 3});
   CHECK_THROWS_AS(even_stage_starts(0, 61), UsageError);
   CHECK_THROWS_AS(even_stage_starts(62, 61), UsageError);
+}
+
+TEST_CASE("stages that begin on F layers, as even as the pattern allows") {
+  using Sizes = std::vector<std::size_t>;
+  CHECK(stages_on_full_layers(Pattern::parse("FSSFSF"), 1) == Sizes{6});
+  CHECK(stages_on_full_layers(Pattern::parse("FSSFSF"), 2) == Sizes{3, 3});
+  CHECK(stages_on_full_layers(Pattern::parse("FSSFSF"), 3) == Sizes{3, 2, 1});
+  CHECK(stages_on_full_layers(Pattern::parse("FSSFSF"), 4) == std::nullopt);
+  // The paper's 30B pattern on two: 24 is S; 23 and 28 are F, and 24 + 23 is the smaller maximum.
+  const Pattern paper = Pattern::parse("FSFSFSSSSFSSSFSSFFSSFSSFSSSSFSSSFSSSSFSSSSSSSSS");
+  CHECK(stages_on_full_layers(paper, 2) == Sizes{23, 24});
+  const auto four = stages_on_full_layers(paper, 4);
+  REQUIRE(four);
+  for (const std::size_t start : stage_starts(*four, 47)) CHECK(paper.is_full(start));
 }

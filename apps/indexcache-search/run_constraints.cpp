@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run_constraints.h"
+
+#include "core/error.h"
+#include "core/pipeline_stages.h"
+#include "pattern_spec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace indexcache {
+namespace {
+
+void add_stage_options(CLI::App& command, ConstraintOptions& options) {
+  CLI::Option* pp_size =
+      command
+          .add_option("--pp-size", options.pp_size,
+                      "Pipeline stages that vLLM or SGLang cuts evenly: the first layer of each "
+                      "stays F")
+          ->type_name("P");
+  command
+      .add_option("--pp-partition", options.pp_partition,
+                  "Layers of each pipeline stage, such as 20,20,21, where they are given to the "
+                  "engine")
+      ->delimiter(',')
+      ->type_name("N")
+      ->excludes(pp_size);
+}
+
+void pin_full(Constraints& constraints, const Pattern& baseline, std::size_t layer,
+              const char* option) {
+  const std::size_t layers = baseline.layers();
+  if (layer >= layers || !baseline.is_full(layer)) {
+    throw UsageError({fmt::format("layer {} cannot be pinned full", layer), option,
+                      layer >= layers ? fmt::format("the model has layers 0 to {}", layers - 1)
+                                      : "it has no indexer of its own to keep",
+                      "indexcache-search inspect MODEL shows which layers own an indexer"});
+  }
+  constraints.pinned_full[layer] = true;
+}
+
+void pin_shared(Constraints& constraints, const Pattern& baseline, std::size_t layer) {
+  const std::size_t layers = baseline.layers();
+  const auto fail = [&](const std::string& why) {
+    throw UsageError({fmt::format("layer {} cannot be pinned shared", layer), "--pin-shared", why,
+                      "leave it out"});
+  };
+  if (layer >= layers) fail(fmt::format("the model has layers 0 to {}", layers - 1));
+  if (layer == 0) fail("it has no earlier layer whose index set it could reuse");
+  if (constraints.pinned_full[layer]) {
+    fail("--pin-full or a pipeline stage keeps it full");
+  }
+  constraints.pinned_shared[layer] = true;
+}
+
+std::string bound_text(const ConstraintOptions& options) {
+  std::string text = "layer 0 and those pinned stay F";
+  if (options.max_run > 0) {
+    text += fmt::format(", no more than {} S layers stand together", options.max_run);
+  }
+  return text;
+}
+
+}  // namespace
+
+void add_constraint_options(CLI::App& command, ConstraintOptions& options) {
+  command
+      .add_option("-k,--keep", options.keep,
+                  "Indexers to keep: a ratio (1/4) or a number of layers (12); several are nested")
+      ->delimiter(',')
+      ->type_name("N|A/B");
+  command.add_option("--remove", options.remove, "Indexers to remove instead")
+      ->delimiter(',')
+      ->type_name("K");
+  command.add_option("--pin-full", options.pin_full, "Layers that must stay F")
+      ->delimiter(',')
+      ->type_name("LAYER");
+  command.add_option("--pin-shared", options.pin_shared, "Layers that must become S")
+      ->delimiter(',')
+      ->type_name("LAYER");
+  command.add_option("--max-run", options.max_run, "Most S layers that may stand together; 0: any")
+      ->type_name("N");
+  add_stage_options(command, options);
+  command.add_flag("--native-sharing", options.native_sharing,
+                   "Begin with the schedule that config.json states, though shared layers hold "
+                   "indexers too");
+}
+
+Pattern search_baseline(const ConstraintOptions& options, const Model& model) {
+  if (!options.native_sharing) return model.baseline();
+  const Pattern native = Pattern::from_full_layers(model.config.native_full);
+  if (native.full_count() == native.layers()) {
+    throw UsageError({"config.json states no native sharing", "--native-sharing",
+                      "every layer is full in it", "leave --native-sharing out"});
+  }
+  return native;
+}
+
+Constraints make_constraints(const ConstraintOptions& options, const Pattern& baseline) {
+  Constraints constraints = Constraints::none(baseline.layers());
+  constraints.max_run = options.max_run;
+  for (const std::size_t layer : options.pin_full) {
+    pin_full(constraints, baseline, layer, "--pin-full");
+  }
+  if (options.pp_size > 0) {
+    for (const std::size_t layer : even_stage_starts(options.pp_size, baseline.layers())) {
+      pin_full(constraints, baseline, layer, "--pp-size");
+    }
+  }
+  if (!options.pp_partition.empty()) {
+    for (const std::size_t layer : stage_starts(options.pp_partition, baseline.layers())) {
+      pin_full(constraints, baseline, layer, "--pp-partition");
+    }
+  }
+  for (const std::size_t layer : options.pin_shared) pin_shared(constraints, baseline, layer);
+  if (fewest_full(baseline, constraints)) return constraints;
+  throw UsageError({"no pattern meets all constraints", "--max-run",
+                    fmt::format("layers that are pinned or natively shared make a run of more than "
+                                "{} S layers",
+                                options.max_run),
+                    "a larger --max-run, or fewer layers in --pin-shared"});
+}
+
+std::vector<Request> make_requests(const ConstraintOptions& options, const Pattern& baseline,
+                                   const Constraints& constraints) {
+  const std::size_t owners = baseline.full_count();
+  std::vector<Request> list;
+  for (const std::string& text : options.keep) {
+    list.push_back({text, parse_keep(text, baseline.layers())});
+  }
+  for (const std::size_t count : options.remove) {
+    list.push_back({fmt::format("remove {}", count), count < owners ? owners - count : 0});
+  }
+  if (list.empty()) {
+    throw UsageError({"no target is given", "command line", "",
+                      "--keep 1/4 (a ratio), --keep 12 (a number of F layers) or --remove 35"});
+  }
+  std::size_t most = owners;
+  for (std::size_t layer = 0; layer < baseline.layers(); ++layer) {
+    if (constraints.pinned_shared[layer] && baseline.is_full(layer)) --most;
+  }
+  const std::size_t fewest = *fewest_full(baseline, constraints);
+  for (const Request& request : list) {
+    if (request.full >= fewest && request.full <= most) continue;
+    throw UsageError(
+        {fmt::format("the target \"{}\" cannot be reached", request.text), "--keep / --remove",
+         fmt::format("it asks for {} F layers; {} layers own an indexer, {} must become S, and at "
+                     "least {} must stay F ({})",
+                     request.full, owners, owners - most, fewest, bound_text(options)),
+         fmt::format("between {} and {} F layers", fewest, most)});
+  }
+  std::ranges::stable_sort(list, std::greater<>(), &Request::full);
+  const auto repeated = std::ranges::unique(list, {}, &Request::full);
+  list.erase(repeated.begin(), repeated.end());
+  return list;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The options of `run` that bind the pattern, and whether they can be met together.
+#pragma once
+
+#include "model/model.h"
+#include "search/constraints.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+// A retention that was asked for, as a number of F layers.
+struct Request {
+  std::string text;
+  std::size_t full;
+};
+
+struct ConstraintOptions {
+  std::vector<std::string> keep;
+  std::vector<std::size_t> remove;
+  std::vector<std::size_t> pin_full;
+  std::vector<std::size_t> pin_shared;
+  std::size_t max_run = 0;
+  std::size_t pp_size = 0;
+  std::vector<std::size_t> pp_partition;
+  bool native_sharing = false;
+};
+
+// --keep, --remove, --pin-full, --pin-shared, --max-run, --pp-size, --pp-partition and
+// --native-sharing.
+void add_constraint_options(CLI::App& command, ConstraintOptions& options);
+
+// The pattern that the search begins with, "all-Full" in its reports: every indexer that exists, or
+// with --native-sharing the schedule of config.json.
+Pattern search_baseline(const ConstraintOptions& options, const Model& model);
+
+// Throws UsageError for a layer that cannot be pinned so, or for runs that no pattern can keep.
+Constraints make_constraints(const ConstraintOptions& options, const Pattern& baseline);
+
+// By falling number of F layers, without duplicates. Throws UsageError for a target that the
+// constraints leave no pattern for.
+std::vector<Request> make_requests(const ConstraintOptions& options, const Pattern& baseline,
+                                   const Constraints& constraints);
+
+}  // namespace indexcache

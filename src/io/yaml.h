@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// YAML read as JSON values, so that one reader serves run.json and pattern.yaml.
+#pragma once
+
+#include "io/json.h"
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace indexcache {
+
+// Line (from 1) of every key and list entry, by its JSON pointer: "/guards/max_ppl_ratio".
+using YamlLines = std::map<std::string, std::size_t>;
+
+// Plain scalars become null, booleans and numbers as in YAML 1.2's core schema; quoted ones stay
+// text. Throws InputError naming `where` and the line for anything that is not YAML, for a key that
+// is no scalar or stands twice, and for documents that expand beyond a million values or 64 levels.
+Json parse_yaml(std::string_view text, const std::string& where, YamlLines* lines = nullptr);
+
+}  // namespace indexcache

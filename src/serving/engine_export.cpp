@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serving/engine_export.h"
+
+#include "core/error.h"
+#include "core/pipeline_stages.h"
+#include "serving/config_reading.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace indexcache {
+namespace {
+
+constexpr const char* kSharingKeys[] = {"use_index_cache", "index_topk_pattern", "indexer_types",
+                                        "index_topk_freq", "index_skip_topk_offset"};
+
+std::string titled(const EngineProfile& profile) {
+  return profile.since.empty() ? std::string(profile.name)
+                               : fmt::format("{} {}", profile.name, profile.since);
+}
+
+[[noreturn]] void refuse(const EngineProfile& profile, const std::string& why,
+                         const std::string& remedy) {
+  throw InputError({fmt::format("{} cannot run this pattern", titled(profile)), "", why, remedy});
+}
+
+// Keys that carry the pattern to the engine.
+Json sharing_keys(const EngineProfile& profile, const Pattern& pattern) {
+  Json keys = Json::object();
+  if (profile.sends_flag) keys["use_index_cache"] = true;
+  for (const ScheduleKey key : profile.sends) {
+    if (key == ScheduleKey::pattern) keys["index_topk_pattern"] = pattern.text();
+    if (key == ScheduleKey::indexer_types) keys["indexer_types"] = indexer_types(pattern);
+  }
+  return keys;
+}
+
+// The smallest configuration in which the keys can be read back.
+Json bare_config(const Pattern& pattern, const ServedModel& model) {
+  Json config{{"num_hidden_layers", pattern.layers()}};
+  if (!model.architecture.empty()) config["architectures"] = Json::array({model.architecture});
+  return config;
+}
+
+void check_reading(const EngineProfile& profile, const Pattern& pattern, const Json& config,
+                   const Json& overrides) {
+  const ConfigReading reading = read_schedule(profile, config, overrides, "the export");
+  if (reading.schedule == pattern.text() && reading.failure.empty()) return;
+  if (!reading.failure.empty()) {
+    refuse(profile, reading.failure, "--write-config DIR writes a config.json without that key");
+  }
+  throw InternalError({"an export does not read back as its pattern", std::string(profile.name),
+                       fmt::format("{} instead of {}", reading.schedule, pattern.text()),
+                       "report it with the pattern"});
+}
+
+void check_expressible(const EngineProfile& profile, const Pattern& pattern,
+                       const ServedModel& model) {
+  if (!profile.unsupported.empty()) {
+    refuse(profile, std::string(profile.unsupported), "a newer version of the engine");
+  }
+  if (profile.glm_only && !model.architecture.empty() &&
+      model.architecture != "GlmMoeDsaForCausalLM") {
+    refuse(profile, fmt::format("it shares in GLM-5 models alone, this is {}", model.architecture),
+           "another engine");
+  }
+  if (model.has_indexer.empty()) return;
+  check_fits(pattern, model.has_indexer, "pattern");
+  for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
+    if (profile.loads_surplus || pattern.is_full(layer) || !model.has_indexer[layer]) continue;
+    refuse(profile,
+           fmt::format("it stops at the indexer weights of layer {}, which it does not expect on a "
+                       "shared layer",
+                       layer),
+           "version 0.25 or later");
+  }
+}
+
+StageCut cut_of(const EngineProfile& profile) {
+  return profile.engine == ServingEngine::sglang ? StageCut::sglang : StageCut::vllm;
+}
+
+std::vector<std::size_t> shared_starts(const Pattern& pattern,
+                                       const std::vector<std::size_t>& sizes) {
+  std::vector<std::size_t> shared;
+  for (const std::size_t start : stage_starts(sizes, pattern.layers())) {
+    if (!pattern.is_full(start)) shared.push_back(start);
+  }
+  return shared;
+}
+
+// "VLLM_PP_LAYER_PARTITION=39,39" where the engine takes one, else the sizes alone.
+std::string partition_text(const EngineProfile& profile, const std::vector<std::size_t>& sizes) {
+  const std::string list = fmt::format("{}", fmt::join(sizes, ","));
+  switch (profile.engine) {
+    case ServingEngine::vllm:
+    case ServingEngine::vllm_ascend:
+      return "VLLM_PP_LAYER_PARTITION=" + list;
+    case ServingEngine::sglang:
+      return "SGLANG_PP_LAYER_PARTITION=" + list;
+    default:
+      return "stages of " + list + " layers";
+  }
+}
+
+std::string advice(const EngineProfile& profile, const Pattern& pattern, std::size_t stages) {
+  const auto sizes = stages_on_full_layers(pattern, stages);
+  if (!sizes) return "fewer stages, or a search with --pp-size";
+  return fmt::format("{}, or a search with --pp-size {}", partition_text(profile, *sizes), stages);
+}
+
+std::string_view lost_text(StageStart start) {
+  switch (start) {
+    case StageStart::refused:
+      return "the engine refuses to start";
+    case StageStart::lost:
+      return "index sets do not pass between stages, and it would read what nobody wrote";
+    default:
+      return "nothing is known of index sets that pass between its stages";
+  }
+}
+
+void check_stages(const EngineProfile& profile, const Pattern& pattern,
+                  const ServedStages& stages) {
+  const bool stated = !stages.partition.empty();
+  if ((!stated && stages.count < 2) || profile.stage_start == StageStart::handed_over) return;
+  const auto sizes =
+      stated ? stages.partition : even_stages(cut_of(profile), stages.count, pattern.layers());
+  const auto shared = shared_starts(pattern, sizes);
+  if (shared.empty()) return;
+  refuse(profile,
+         fmt::format("a pipeline stage begins with the shared layer {}: {}", shared.front(),
+                     lost_text(profile.stage_start)),
+         advice(profile, pattern, sizes.size()));
+}
+
+// What an operator who adds pipeline stages later has to know.
+void warn_of_stages(const EngineProfile& profile, const Pattern& pattern,
+                    const ServedStages& stages, std::vector<std::string>& caveats) {
+  if (stages.count > 0 || !stages.partition.empty()) return;
+  if (profile.stage_start == StageStart::handed_over) return;
+  std::vector<std::string> unsafe;
+  for (const std::size_t count : {2, 4, 8}) {
+    if (count > pattern.layers()) continue;
+    const auto sizes = even_stages(cut_of(profile), count, pattern.layers());
+    const auto shared = shared_starts(pattern, sizes);
+    if (!shared.empty()) unsafe.push_back(fmt::format("{} ({})", count, fmt::join(shared, " ")));
+  }
+  if (unsafe.empty()) return;
+  caveats.push_back(fmt::format(
+      "pipeline parallelism: even stages begin on shared layers for sizes {}; {}. --pp-size P "
+      "finds a cut",
+      fmt::join(unsafe, ", "), lost_text(profile.stage_start)));
+}
+
+std::string paste_text(const EngineProfile& profile, const Json& keys) {
+  switch (profile.hand_over) {
+    case HandOver::hf_overrides:
+      return fmt::format("--hf-overrides '{}'\n", keys.dump());
+    case HandOver::json_model_override_args:
+      return fmt::format("--json-model-override-args '{}'\n", keys.dump());
+    case HandOver::model_kwargs: {
+      std::string text = "model_kwargs:\n";
+      for (const auto& [key, value] : keys.items()) {
+        text += fmt::format("  {}: {}\n", key, value.dump());
+      }
+      return text;
+    }
+    case HandOver::config_json:
+      break;
+  }
+  std::string text;
+  for (const auto& [key, value] : keys.items()) {
+    text += fmt::format("{}\"{}\": {}", text.empty() ? "" : ",\n", key, value.dump());
+  }
+  return text + "\n";
+}
+
+std::string_view hand_over_name(HandOver way) {
+  switch (way) {
+    case HandOver::hf_overrides:
+      return "hf_overrides";
+    case HandOver::json_model_override_args:
+      return "json_model_override_args";
+    case HandOver::model_kwargs:
+      return "model_kwargs";
+    case HandOver::config_json:
+      break;
+  }
+  return "config_json";
+}
+
+}  // namespace
+
+Json indexer_types(const Pattern& pattern) {
+  Json types = Json::array();
+  for (const char letter : pattern.text()) types.push_back(letter == 'F' ? "full" : "shared");
+  return types;
+}
+
+EngineExport export_pattern(const EngineProfile& profile, const Pattern& pattern,
+                            const ServedModel& model, const ServedStages& stages) {
+  check_expressible(profile, pattern, model);
+  check_stages(profile, pattern, stages);
+  EngineExport result{.keys = sharing_keys(profile, pattern), .text = "", .caveats = {}};
+  result.text = paste_text(profile, result.keys);
+  const Json config = model.config.is_object() ? model.config : bare_config(pattern, model);
+  if (profile.hand_over == HandOver::config_json) {
+    patched_config(profile, pattern, config, model.has_indexer, "config.json");
+  } else {
+    check_reading(profile, pattern, config, result.keys);
+  }
+  for (const std::string_view caveat : profile.caveats) result.caveats.emplace_back(caveat);
+  if (profile.glm_only && model.architecture.empty()) {
+    result.caveats.emplace_back("for GLM-5 models alone; the model of this pattern is not known");
+  }
+  if (stages.count > 1) {
+    result.caveats.push_back(fmt::format("checked for {} even pipeline stages", stages.count));
+  }
+  if (!stages.partition.empty()) {
+    result.caveats.push_back("serve with " + partition_text(profile, stages.partition));
+  }
+  warn_of_stages(profile, pattern, stages, result.caveats);
+  return result;
+}
+
+Json patched_config(const EngineProfile& profile, const Pattern& pattern, const Json& config,
+                    const std::vector<bool>& has_indexer, const std::string& where) {
+  if (config_layers(config, where) != pattern.layers()) {
+    throw InputError({"the pattern has the wrong length", where,
+                      fmt::format("it has {} characters, the configuration {} layers",
+                                  pattern.layers(), config_layers(config, where)),
+                      "the config.json of the model that was searched"});
+  }
+  Json patched = config;
+  for (const char* key : kSharingKeys) patched.erase(key);
+  patched.update(sharing_keys(profile, pattern));
+  // transformers would derive indexer_types from the pattern, and vllm-ascend takes a shared type
+  // for weights that do not exist.
+  if (profile.engine == ServingEngine::vllm_ascend && is_glm_config(config)) {
+    const auto owners = has_indexer.empty() ? Pattern::all_full(pattern.layers())
+                                            : Pattern::from_full_layers(has_indexer);
+    patched["indexer_types"] = indexer_types(owners);
+  }
+  check_reading(profile, pattern, patched, Json::object());
+  return patched;
+}
+
+Json engines_json(const Pattern& pattern, const ServedModel& model) {
+  Json engines = Json::object();
+  for (const std::string& name : engine_names()) {
+    const EngineProfile& profile = *choose_profile(name, "").profile;
+    try {
+      const EngineExport result = export_pattern(profile, pattern, model, {});
+      engines[name] = Json{{hand_over_name(profile.hand_over), result.keys}};
+    } catch (const InputError&) {
+      continue;  // not expressible: `export` says why
+    }
+  }
+  return engines;
+}
+
+}  // namespace indexcache

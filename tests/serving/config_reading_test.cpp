@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every engine's rules, a row each: what a config.json means to it.
+#include "serving/config_reading.h"
+
+#include "core/error.h"
+#include "support/catch.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+const EngineProfile& profile(const std::string& engine, const std::string& version = "") {
+  return *choose_profile(engine, version).profile;
+}
+
+Json config(bool glm, std::size_t layers, const std::string& keys) {
+  Json json = Json::parse(keys);
+  json["num_hidden_layers"] = layers;
+  json["model_type"] = glm ? "glm_moe_dsa" : "deepseek_v32";
+  return json;
+}
+
+struct Row {
+  std::string engine;
+  std::string version;
+  bool glm;
+  std::string keys;       // of a model of six layers
+  std::string overrides;  // what the command line puts over them
+  std::string schedule;   // empty: the engine stops
+  std::string says;       // part of the failure or of a remark; empty: it has none
+};
+
+void check(const Row& row) {
+  INFO(row.engine << " " << row.version << (row.glm ? " GLM " : " V3.2 ") << row.keys << " over "
+                  << row.overrides);
+  const ConfigReading reading =
+      read_schedule(profile(row.engine, row.version), config(row.glm, 6, row.keys),
+                    Json::parse(row.overrides), "test");
+  CHECK(reading.schedule == row.schedule);
+  std::string said = reading.failure;
+  for (const std::string& remark : reading.remarks) said += "|" + remark;
+  if (row.says.empty()) {
+    CHECK(said.empty());
+  } else {
+    CHECK_THAT(said, Contains(row.says));
+  }
+}
+
+const std::string kPattern = R"({"index_topk_pattern": "FSFSSS"})";
+const std::string kEnabled = R"({"use_index_cache": true, "index_topk_pattern": "FSFSSS"})";
+const std::string kTypes =
+    R"({"indexer_types": ["full", "full", "shared", "full", "shared", "full"]})";
+const std::string kBoth = R"({"index_topk_pattern": "FSFSSS",
+    "indexer_types": ["full", "full", "shared", "full", "shared", "full"]})";
+
+}  // namespace
+
+TEST_CASE("engines: which key decides") {
+  const std::vector<Row> rows = {
+      {"vllm", "", false, kPattern, "{}", "FSFSSS", ""},
+      {"vllm", "", true, kBoth, "{}", "FSFSSS", "indexer_types says something else"},
+      {"vllm", "", true, kTypes, "{}", "FFFFFF", "indexer_types says something else"},
+      {"vllm", "0.20.2", false, kEnabled, "{}", "FFFFFF", "no index cache"},
+      {"vllm", "0.22.1", false, kPattern, "{}", "FFFFFF", "use_index_cache is not true"},
+      {"vllm", "0.22.1", false, kEnabled, "{}", "FSFSSS", ""},
+      {"sglang", "0.5.19", true, kBoth, "{}", "FSFSSS", "indexer_types says something else"},
+      {"sglang", "", true, kBoth, "{}", "FFSFSF", "index_topk_pattern says something else"},
+      {"sglang", "", false, kPattern, "{}", "FSFSSS", ""},
+      {"sglang", "", false, R"({"cli_factor": 2, "index_topk_pattern": "FSFSSS"})", "{}", "FSFSFS",
+       "cli_factor decides"},
+      {"sglang", "0.5.17", false, R"({"cli_factor": 2, "index_topk_pattern": "FSFSSS"})", "{}",
+       "FSFSSS", ""},
+      {"transformers", "", true, kBoth, "{}", "FFSFSF", "index_topk_pattern says something else"},
+      {"transformers", "", true, kPattern, "{}", "FSFSSS", ""},
+      {"transformers", "", false, kPattern, "{}", "FFFFFF", "GLM-5 models alone"},
+      {"tensorrt-llm", "", true, kBoth, "{}", "FSFSSS", "indexer_types says something else"},
+      {"vllm-ascend", "", false, kEnabled, "{}", "FSFSSS", ""},
+      {"xllm", "", true, kBoth, "{}", "FSFSSS", "indexer_types says something else"},
+      {"xllm", "", false, R"({"index_topk_pattern": ""})", "{}", "FFFFFF", ""},
+      {"lmdeploy", "", true, kBoth, "{}", "FFSFSF", "index_topk_pattern says something else"},
+      {"lmdeploy", "", false, kTypes, "{}", "FFFFFF", "GLM-5 models alone"},
+      {"atom", "", true, kBoth, "{}", "FFFFFF", "use_index_cache is not true"},
+      {"atom", "", false, kEnabled, "{}", "FSFSSS", ""},
+      {"atom", "", false, R"({"index_topk_freq": 2})", "{}", "FFSFSF", ""},
+  };
+  for (const Row& row : rows) check(row);
+}
+
+TEST_CASE("engines: an override of GLM's pattern meets the indexer_types that transformers made") {
+  const std::vector<Row> rows = {
+      {"vllm", "", true, "{}", kEnabled, "FSFSSS", "indexer_types says something else"},
+      {"vllm-ascend", "", true, "{}", kEnabled, "FSFSSS", "indexer_types"},
+      {"sglang", "0.5.19", true, "{}", kPattern, "FSFSSS", "indexer_types"},
+      {"sglang", "", true, "{}", kPattern, "FFFFFF", "index_topk_pattern says something else"},
+      {"sglang", "", true, "{}", kBoth, "FFSFSF", "index_topk_pattern says something else"},
+      {"lmdeploy", "", true, "{}", kPattern, "FFFFFF", "index_topk_pattern says something else"},
+      {"lmdeploy", "", true, "{}", kTypes, "FFSFSF", ""},
+      {"transformers", "", true, "{}", kPattern, "FFFFFF", "index_topk_pattern"},
+      {"sglang", "", false, "{}", kPattern, "FSFSSS", ""},
+  };
+  for (const Row& row : rows) check(row);
+}
+
+TEST_CASE("engines: patterns of the wrong length") {
+  const std::string shorter = R"({"use_index_cache": true, "index_topk_pattern": "FSF"})";
+  const std::string longer = R"({"use_index_cache": true, "index_topk_pattern": "FSFSSSFF"})";
+  const std::vector<Row> rows = {
+      {"vllm", "", false, shorter, "{}", "FSFFFF", "layers 3 to 5 count as F"},
+      {"vllm", "", false, longer, "{}", "FSFSSS", "last 2 entries"},
+      {"sglang", "0.5.12", false, shorter, "{}", "", "3 characters for 6 layers"},
+      {"sglang", "", false, shorter, "{}", "FSFFFF", "layers 3 to 5 count as F"},
+      {"sglang", "", false, longer, "{}", "FSFSSS", "last 2 entries"},
+      {"transformers", "", true, shorter, "{}", "", "3 entries for 6 layers"},
+      {"transformers", "", true, longer, "{}", "FSFSSS", "last 2 entries"},
+      {"tensorrt-llm", "", false, shorter, "{}", "FSFFFF", "count as F"},
+      {"tensorrt-llm", "", false, longer, "{}", "FSFSSS", "last 2 entries"},
+      {"vllm-ascend", "", false, shorter, "{}", "FSFFFF", "count as F"},
+      {"vllm-ascend", "", false, longer, "{}", "FSFSSS", "last 2 entries"},
+      {"xllm", "", false, shorter, "{}", "", "3 characters for 6 layers"},
+      {"xllm", "", false, longer, "{}", "", "8 characters for 6 layers"},
+      {"lmdeploy", "", true, R"({"indexer_types": ["full", "shared"]})", "{}", "FSFFFF",
+       "layers 2 to 5 count as F"},
+      {"atom", "", false, shorter, "{}", "FSFFFF", "count as F"},
+      {"atom", "", false, longer, "{}", "FSFSSS", "last 2 entries"},
+  };
+  for (const Row& row : rows) check(row);
+}
+
+TEST_CASE("engines: lower case and unknown letters") {
+  const std::string lower = R"({"use_index_cache": true, "index_topk_pattern": "FsFfSS"})";
+  const std::string other = R"({"use_index_cache": true, "index_topk_pattern": "FRFSSS"})";
+  const std::vector<Row> rows = {
+      {"vllm", "", false, lower, "{}", "FFFFSS", "\"s\" at layer 1, which counts as F"},
+      {"vllm", "", false, other, "{}", "FFFSSS", "\"R\" at layer 1"},
+      {"sglang", "", false, lower, "{}", "FFFFSS", "\"s\" at layer 1"},
+      {"sglang", "", true, other, "{}", "", "knows no \"R\""},
+      {"transformers", "", true, lower, "{}", "", "knows no \"s\""},
+      {"tensorrt-llm", "", false, lower, "{}", "FSFFSS", ""},
+      {"tensorrt-llm", "", false, other, "{}", "FFFSSS", "\"R\" at layer 1"},
+      {"vllm-ascend", "", false, lower, "{}", "FFFFSS", "\"s\" at layer 1"},
+      {"xllm", "", false, lower, "{}", "FSFFSS", ""},
+      {"xllm", "", false, other, "{}", "", "\"R\" at layer 1"},
+      {"lmdeploy", "", true,
+       R"({"indexer_types": ["full", "Shared", "full", "shared", "full", "full"]})", "{}", "FFFSFF",
+       "\"Shared\", which counts as full"},
+      {"atom", "", false, lower, "{}", "FFFFSS", "\"s\" at layer 1"},
+  };
+  for (const Row& row : rows) {
+    // A remark that the pattern says something else comes with every letter that is not read.
+    check(row);
+  }
+}
+
+TEST_CASE("engines: layer 0 shared") {
+  const std::string first = R"({"use_index_cache": true, "index_topk_pattern": "SFFSSS"})";
+  const std::vector<Row> rows = {
+      {"vllm", "", false, first, "{}", "SFFSSS", "nobody has written"},
+      {"sglang", "", false, first, "{}", "SFFSSS", "first forward pass stops"},
+      {"transformers", "", true, first, "{}", "SFFSSS", "forward pass stops"},
+      {"tensorrt-llm", "", false, first, "{}", "SFFSSS", "nobody has written"},
+      {"vllm-ascend", "", false, first, "{}", "SFFSSS", "nobody has written"},
+      {"xllm", "", false, first, "{}", "SFFSSS", "check stops the engine"},
+      {"lmdeploy", "", true, first, "{}", "SFFSSS", "stale indices"},
+      {"atom", "", false, first, "{}", "SFFSSS", "nobody has written"},
+  };
+  for (const Row& row : rows) check(row);
+}
+
+TEST_CASE("engines: frequency and offset") {
+  const std::string freq = R"({"use_index_cache": true, "index_topk_freq": 2})";
+  const std::string offset =
+      R"({"use_index_cache": true, "index_topk_freq": 2, "index_skip_topk_offset": 3})";
+  const std::string null_freq = R"({"use_index_cache": true, "index_topk_freq": null})";
+  const std::vector<Row> rows = {
+      {"vllm", "", false, freq, "{}", "FFSFSF", ""},
+      {"vllm", "", false, offset, "{}", "FFFSFS", ""},
+      {"vllm", "0.21.0", false, offset, "{}", "FFSFSF", "index_skip_topk_offset is ignored"},
+      {"vllm", "", false, null_freq, "{}", "", "is null"},
+      {"sglang", "", false, freq, "{}", "FFSFSF", ""},
+      {"sglang", "", false, offset, "{}", "FFFSFS", ""},
+      {"sglang", "", false, null_freq, "{}", "FFFFFF", ""},
+      {"sglang", "0.5.13", false, null_freq, "{}", "", "is null"},
+      {"sglang", "", false, R"({"index_topk_freq": 2, "index_skip_topk_offset": 0})", "{}", "",
+       "must be positive"},
+      {"transformers", "", true, offset, "{}", "FFFSFS", ""},
+      {"transformers", "", true, null_freq, "{}", "", "stops at index_topk_freq: null"},
+      {"tensorrt-llm", "", false, offset, "{}", "FFFSFS", ""},
+      {"vllm-ascend", "", false, offset, "{}", "FFFSFS", ""},
+      {"xllm", "", false, freq, "{}", "FFSFSF", ""},
+      {"xllm", "", false, offset, "{}", "FFFSFS", ""},
+      {"atom", "", false, freq, "{}", "FFSFSF", ""},
+      {"atom", "", false, offset, "{}", "FFFFSF", ""},
+  };
+  for (const Row& row : rows) check(row);
+}
+
+TEST_CASE("the four rules of frequency, on the counts of released models") {
+  const auto count = [](FrequencyRule rule, std::size_t layers, std::int64_t offset) {
+    return std::ranges::count(frequency_schedule(rule, layers, 4, offset), 'F');
+  };
+  CHECK(frequency_schedule(FrequencyRule::a, 14, 4, 0) == "FFSSSFSSSFSSSF");
+  CHECK(frequency_schedule(FrequencyRule::b, 11, 4, 3) == "FFFSSSFSSSF");
+  CHECK(frequency_schedule(FrequencyRule::c, 9, 4, 0) == "FSSSFSSSF");
+  CHECK(frequency_schedule(FrequencyRule::d, 12, 4, 3) == "FFFFSSSFSSSF");
+  const std::vector<std::size_t> layers = {61, 78, 47};
+  const std::vector<std::vector<std::int64_t>> expected = {
+      {16, 21, 13}, {17, 21, 14}, {16, 20, 12}, {18, 22, 14}};
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    CHECK(count(FrequencyRule::a, layers[i], 0) == expected[0][i]);
+    CHECK(count(FrequencyRule::b, layers[i], 3) == expected[1][i]);
+    CHECK(count(FrequencyRule::c, layers[i], 0) == expected[2][i]);
+    CHECK(count(FrequencyRule::d, layers[i], 3) == expected[3][i]);
+  }
+}
+
+TEST_CASE("sharing keys of another type are refused with their place") {
+  const auto refusal = [](const std::string& keys) {
+    try {
+      read_schedule(profile("vllm"), config(true, 6, keys), Json::object(), "model/config.json");
+      return std::string("accepted");
+    } catch (const InputError& error) {
+      return error.describe();
+    }
+  };
+  CHECK_THAT(refusal(R"({"index_topk_pattern": 4})"),
+             Contains("model/config.json: index_topk_pattern"));
+  CHECK_THAT(refusal(R"({"indexer_types": "FSS"})"), Contains("a list"));
+  CHECK_THAT(refusal(R"({"index_topk_freq": "4"})"), Contains("an integer"));
+  CHECK_THAT(refusal(R"({"index_skip_topk_offset": -10000000000})"), Contains("nine digits"));
+  CHECK_THROWS_AS(read_schedule(profile("vllm"), Json::object(), {}, "x"), InputError);
+}
+
+TEST_CASE("profiles are chosen by version") {
+  CHECK(profile("vllm", "0.33.0").since == "0.25");
+  CHECK(profile("vllm", "0.24.0").since == "0.24");
+  CHECK(profile("sglang", "0.5.13.post1").since == "0.5.10");
+  CHECK(profile("sglang", "0.5.20").since == "0.5.20");
+  CHECK(profile("vllm-ascend", "0.27.1rc1").since == "0.27");
+  CHECK(choose_profile("vllm", "0.33.0").warning.empty());
+  CHECK_THAT(choose_profile("vllm", "0.40").warning, Contains("newer than 0.33.0"));
+  CHECK_THAT(choose_profile("sglang", "0.4.1").warning, Contains("older than any"));
+  CHECK_THAT(choose_profile("vllm", "nightly").warning, Contains("was not read"));
+  CHECK_THAT(choose_profile("xllm", "1.0").warning, Contains("was not read"));
+  CHECK(choose_profile("vllm", "").profile->since == "0.25");
+  CHECK_THROWS_WITH(choose_profile("vlm", ""), Contains("no profile of the engine"));
+}

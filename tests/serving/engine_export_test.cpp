@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serving/engine_export.h"
+
+#include "core/error.h"
+#include "serving/config_reading.h"
+#include "serving/pattern_forms.h"
+#include "serving/published.h"
+#include "support/catch.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+const EngineProfile& profile(const std::string& engine, const std::string& version = "") {
+  return *choose_profile(engine, version).profile;
+}
+
+std::string refusal(const EngineProfile& engine, const Pattern& pattern, const ServedModel& model,
+                    const ServedStages& stages = {}) {
+  try {
+    export_pattern(engine, pattern, model, stages);
+    return "accepted";
+  } catch (const InputError& error) {
+    return error.describe();
+  }
+}
+
+ServedModel glm(std::size_t layers, const std::string& keys = "{}") {
+  Json config = Json::parse(keys);
+  config["num_hidden_layers"] = layers;
+  config["model_type"] = "glm_moe_dsa";
+  config["architectures"] = Json::array({"GlmMoeDsaForCausalLM"});
+  return {"GlmMoeDsaForCausalLM", std::vector<bool>(layers, true), config};
+}
+
+ServedModel deepseek(std::size_t layers) {
+  return {"DeepseekV32ForCausalLM", std::vector<bool>(layers, true),
+          Json{{"num_hidden_layers", layers}, {"model_type", "deepseek_v32"}}};
+}
+
+bool glm_only(const std::string& engine) {
+  return profile(engine).glm_only;
+}
+
+}  // namespace
+
+TEST_CASE("what is pasted, engine by engine") {
+  const Pattern pattern = Pattern::parse("FSFS");
+  const auto text = [&](const char* engine, const char* version = "") {
+    return export_pattern(profile(engine, version), pattern, glm(4), {}).text;
+  };
+  const std::string pasted = R"('{"use_index_cache":true,"index_topk_pattern":"FSFS"}')"
+                             "\n";
+  CHECK(text("vllm") == "--hf-overrides " + pasted);
+  CHECK(text("vllm-ascend") == "--hf-overrides " + pasted);
+  CHECK(text("sglang", "0.5.19") ==
+        "--json-model-override-args '{\"index_topk_pattern\":\"FSFS\"}'\n");
+  CHECK(text("sglang") == R"(--json-model-override-args '{"index_topk_pattern":"FSFS",)"
+                          R"("indexer_types":["full","shared","full","shared"]}')"
+                          "\n");
+  CHECK(text("transformers") == "\"indexer_types\": [\"full\",\"shared\",\"full\",\"shared\"]\n");
+  CHECK(text("lmdeploy") ==
+        "--hf-overrides '{\"indexer_types\":[\"full\",\"shared\",\"full\",\"shared\"]}'\n");
+  CHECK(text("tensorrt-llm") ==
+        "model_kwargs:\n  use_index_cache: true\n  index_topk_pattern: \"FSFS\"\n");
+  CHECK(text("xllm") ==
+        "\"use_index_cache\": true,\n\"index_topk_pattern\": \"FSFS\",\n"
+        "\"indexer_types\": [\"full\",\"shared\",\"full\",\"shared\"]\n");
+}
+
+TEST_CASE("published patterns come back from every form and through every engine") {
+  for (const Published& published : published_patterns()) {
+    INFO(published.name);
+    const Pattern pattern = Pattern::parse(published.text);
+    CHECK(pattern.full_layers() == published.full);
+    const std::size_t layers = pattern.layers();
+    const Json ids = published.full;
+    const Json types = indexer_types(pattern);
+    std::string listed;
+    for (const std::size_t id : published.full) {
+      listed += (listed.empty() ? "" : ",") + std::to_string(id);
+    }
+    std::string words;
+    for (const auto& type : types) words += (words.empty() ? "" : ",") + type.get<std::string>();
+    for (const std::string& form :
+         {published.text, listed, words, ids.dump(), types.dump(), Json(published.text).dump()}) {
+      if (form.front() == '"') continue;
+      CHECK(parse_pattern_form(form, layers, "test") == pattern);
+    }
+    for (const std::string& engine : engine_names()) {
+      for (const ServedModel& model : {glm(layers), deepseek(layers)}) {
+        if (glm_only(engine) && model.architecture != "GlmMoeDsaForCausalLM") continue;
+        INFO(engine << " " << model.architecture);
+        const EngineProfile& newest = profile(engine);
+        const EngineExport result = export_pattern(newest, pattern, model, {});
+        CHECK(pattern_from_json(result.keys, layers, "test", &newest) == pattern);
+        const Json patched =
+            patched_config(newest, pattern, model.config, model.has_indexer, "config.json");
+        CHECK(pattern_from_json(patched, std::nullopt, "test", &newest) == pattern);
+      }
+    }
+  }
+  CHECK(parse_pattern_form("freq:4,offset:3", 78, "test").text() == published_patterns()[3].text);
+  CHECK(parse_pattern_form("freq:4,offset:2,rule:D", 78, "test").text() ==
+        published_patterns()[3].text);
+}
+
+TEST_CASE(
+    "GLM-5.2's own keys give way to the searched pattern, and layers without indexer stay S") {
+  const Pattern native = Pattern::parse(published_patterns()[3].text);
+  ServedModel model = glm(78, R"({"index_topk_freq": 4, "index_skip_topk_offset": 3,
+                                  "index_topk_pattern": null, "rms_norm_eps": 1e-5})");
+  model.config["indexer_types"] = indexer_types(native);
+  for (std::size_t layer = 0; layer < 78; ++layer) model.has_indexer[layer] = native.is_full(layer);
+  const Pattern searched = native.with_shared(6).with_shared(50);
+  for (const std::string& engine : engine_names()) {
+    INFO(engine);
+    CHECK_NOTHROW(export_pattern(profile(engine), searched, model, {}));
+    const Json patched =
+        patched_config(profile(engine), searched, model.config, model.has_indexer, "config.json");
+    CHECK_FALSE(patched.contains("index_topk_freq"));
+    CHECK_FALSE(patched.contains("index_skip_topk_offset"));
+    CHECK(patched["rms_norm_eps"] == 1e-5);
+  }
+  CHECK_THAT(refusal(profile("vllm"), Pattern::all_full(78), model),
+             Contains("layer 3 has no indexer tensors"));
+  // A shared type would tell vllm-ascend that the weights of layers 6 and 50 do not exist.
+  const Json ascend =
+      patched_config(profile("vllm-ascend"), searched, model.config, model.has_indexer, "x");
+  CHECK(ascend["indexer_types"] == indexer_types(native));
+}
+
+TEST_CASE("what an engine cannot run is refused with the reason") {
+  const Pattern pattern = Pattern::parse("FSFS");
+  CHECK_THAT(refusal(profile("vllm", "0.20.0"), pattern, deepseek(4)), Contains("no index cache"));
+  CHECK_THAT(refusal(profile("vllm", "0.24.0"), pattern, deepseek(4)),
+             Contains("indexer weights of layer 1"));
+  ServedModel shared = glm(4);
+  shared.has_indexer = {true, false, true, false};
+  CHECK(refusal(profile("vllm", "0.24.0"), pattern, shared) == "accepted");
+  CHECK_THAT(refusal(profile("transformers"), pattern, deepseek(4)),
+             Contains("GLM-5 models alone"));
+  CHECK_THAT(refusal(profile("lmdeploy"), pattern, deepseek(4)), Contains("GLM-5 models alone"));
+  CHECK_THAT(refusal(profile("vllm"), pattern, deepseek(5)), Contains("wrong length"));
+  // A null that the engine's configuration class cannot take.
+  CHECK_THAT(refusal(profile("lmdeploy"), pattern, glm(4, R"({"index_topk_freq": null})")),
+             Contains("null"));
+  CHECK_THROWS_AS(patched_config(profile("vllm"), pattern, deepseek(5).config, {}, "c"),
+                  InputError);
+}
+
+TEST_CASE("pipeline stages that begin with S are refused where nothing is handed over") {
+  const Pattern half = Pattern::parse(published_patterns()[1].text);
+  const ServedModel model = glm(78);
+  CHECK(refusal(profile("vllm"), half, model, {.count = 2, .partition = {}}) == "accepted");
+  const std::string four = refusal(profile("vllm"), half, model, {.count = 4, .partition = {}});
+  CHECK_THAT(four, Contains("shared layer 19") && Contains("VLLM_PP_LAYER_PARTITION="));
+  CHECK(refusal(profile("sglang"), half, model, {.count = 4, .partition = {}}) == "accepted");
+  CHECK_THAT(refusal(profile("sglang", "0.5.13"), half, model, {.count = 4, .partition = {}}),
+             Contains("SGLANG_PP_LAYER_PARTITION="));
+  CHECK_THAT(refusal(profile("vllm-ascend", "0.27.1"), half, model, {.count = 4, .partition = {}}),
+             Contains("refuses to start"));
+  CHECK(refusal(profile("vllm-ascend"), half, model, {.count = 4, .partition = {}}) == "accepted");
+  CHECK_THAT(refusal(profile("tensorrt-llm"), half, model, {.count = 4, .partition = {}}),
+             Contains("nothing is known"));
+  CHECK(refusal(profile("vllm"), half, model, {.count = 0, .partition = {18, 20, 20, 20}}) ==
+        "accepted");
+  CHECK_THAT(refusal(profile("vllm"), half, model, {.count = 0, .partition = {19, 20, 20, 19}}),
+             Contains("shared layer 19"));
+  const auto caveats = export_pattern(profile("vllm"), half, model, {}).caveats;
+  CHECK_THAT(caveats.back(), Contains("4 (19 59)") && Contains("8 (9 19 29 49 59 69)"));
+}
+
+TEST_CASE("stage starts of the published patterns") {
+  // Where even stages of vLLM begin on S (specification of the engines, section 6).
+  const auto hazards = [](std::size_t pattern) {
+    const Pattern text = Pattern::parse(published_patterns()[pattern].text);
+    return export_pattern(profile("vllm"), text, glm(text.layers()), {}).caveats.back();
+  };
+  CHECK_THAT(hazards(0), Contains("2 (24), 4 (12 24 36), 8 ("));
+  CHECK_THAT(hazards(2), Contains("4 (19 59), 8 (9 19 29 49 59 69)"));
+  CHECK_THAT(hazards(3), Contains("2 (39), 4 (19 39 59), 8 (9 19 29 39 49 59 69)"));
+}
+
+TEST_CASE("the engines of a pattern file") {
+  const Json all = engines_json(Pattern::parse("FSFS"), glm(4));
+  CHECK(all.size() == 8);
+  CHECK(all["vllm"]["hf_overrides"]["index_topk_pattern"] == "FSFS");
+  const Json some = engines_json(Pattern::parse("FSFS"), deepseek(4));
+  CHECK_FALSE(some.contains("transformers"));
+  CHECK(some["sglang"]["json_model_override_args"]["indexer_types"].size() == 4);
+}
