@@ -2,6 +2,8 @@
 // inspect: what a checkpoint is, from its headers alone.
 #include "commands.h"
 #include "engine.h"
+#include "inspect_engines.h"
+#include "io/files.h"
 
 #include <fmt/format.h>
 
@@ -16,6 +18,7 @@ struct InspectOptions {
   std::string model;  // or a prepared calibration file
   std::int64_t sequence = 0;
   std::string tokenizer;
+  std::string overrides;
   std::optional<double> mla_norm_eps;
 };
 
@@ -95,17 +98,25 @@ void print_text(const Json& d, const Pattern& baseline) {
   }
   print_line("stored", fmt::format("{:.1f} MiB in {} tensors, {} files ({})", mebibytes(d["bytes"]),
                                    d["tensors"].get<int>(), d["shards"].get<int>(), dtypes));
+  print_readings(d["engines"]);
   fmt::print(
-      "\nEvery F above may become S: `indexcache-search run MODEL --calibration FILE "
+      "\nEvery F of \"own indexer\" may become S: `indexcache-search run MODEL --calibration FILE "
       "--keep 1/4 --output DIR` finds out which.\n");
 }
 
 int run_inspect(const InspectOptions& options, const CommonOptions& common) {
+  if (std::filesystem::path(options.model).extension() == ".json") {
+    return inspect_config(options.model, options.overrides, common.json);
+  }
   if (std::filesystem::is_regular_file(options.model)) {
     return inspect_tokens(options.model, options.sequence, options.tokenizer, common);
   }
   const Model model = open_model(options.model, options.mla_norm_eps);
-  const Json description = describe(model);
+  Json description = describe(model);
+  const std::string config = options.model + "/config.json";
+  description["engines"] =
+      engine_readings(parse_json(read_file(config), config), parse_overrides(options.overrides),
+                      model.has_indexer, config);
   if (common.json) {
     fmt::print("{}\n", description.dump(1));
   } else {
@@ -118,13 +129,14 @@ int run_inspect(const InspectOptions& options, const CommonOptions& common) {
 
 Command add_inspect(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App* command =
-      app.add_subcommand("inspect",
-                         "A model: architecture, layers, which own an indexer, bytes; or what a "
-                         "prepared calibration file holds");
+  CLI::App* command = app.add_subcommand(
+      "inspect",
+      "A model: architecture, layers, which own an indexer, what serving engines "
+      "make of its config.json; or what a prepared calibration file holds");
   command
       ->add_option("model", options->model,
-                   "Hugging Face folder of the checkpoint, or a .h5 file that prepare wrote")
+                   "Hugging Face folder of the checkpoint, its config.json alone, or a .h5 file "
+                   "that prepare wrote")
       ->type_name("MODEL|FILE");
   command->add_option("--sequence", options->sequence, "Of a file: which sequence to show")
       ->check(CLI::NonNegativeNumber)
@@ -134,6 +146,10 @@ Command add_inspect(CLI::App& app, CommonOptions& common) {
           "--tokenizer", options->tokenizer,
           "Of a file: the tokenizer.json to decode with; default: the one it was made with")
       ->type_name("FILE");
+  command
+      ->add_option("--override", options->overrides,
+                   "Keys that an engine is given on its command line, over those of config.json")
+      ->type_name("JSON");
   command->add_option("--mla-norm-eps", options->mla_norm_eps,
                       "Epsilon of the q and kv latent norms");
   add_common_options(*command, common);

@@ -63,7 +63,8 @@ int run_main(int argc, char** argv) {
   CommonOptions common;
   const std::vector<Command> commands = {add_inspect(app, common), add_prepare(app, common),
                                          add_run(app, common),     add_overlap(app, common),
-                                         add_eval(app, common),    add_bench(app, common)};
+                                         add_eval(app, common),    add_export(app, common),
+                                         add_bench(app, common)};
   std::string at;
   try {
     app.parse(argc, argv);

@@ -31,7 +31,10 @@ Json plain_scalar(const std::string& text) {
   if (text == "false" || text == "False" || text == "FALSE") return false;
   std::int64_t integer = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), integer);
-  if (error == std::errc() && end == text.data() + text.size()) return integer;
+  if (error == std::errc() && end == text.data() + text.size()) {
+    // As the JSON parser has it: what is not negative is unsigned.
+    return integer < 0 ? Json(integer) : Json(static_cast<std::uint64_t>(integer));
+  }
   if (const auto number = decimal(text)) return *number;
   return text;
 }

@@ -139,6 +139,8 @@ void emit_result(YAML::Emitter& out, const RunRecord& record, const Target& targ
   out << YAML::Key << "verified_from_scratch" << YAML::Value << true;
   if (target.holdout) {
     out << YAML::Key << "holdout" << YAML::Value << YAML::BeginMap;
+    out << YAML::Key << "tokens" << YAML::Value;
+    emit(out, token_json(record.holdout->tokens));
     emit_measured(out, record.holdout->baseline_loss, *target.holdout);
     out << YAML::Key << "uniform" << YAML::Value << YAML::BeginMap;
     out << YAML::Key << "pattern" << YAML::Value << YAML::DoubleQuoted

@@ -38,9 +38,11 @@ Json sharing_keys(const EngineProfile& profile, const Pattern& pattern) {
 }
 
 // The smallest configuration in which the keys can be read back.
-Json bare_config(const Pattern& pattern, const ServedModel& model) {
+Json bare_config(const EngineProfile& profile, const Pattern& pattern, const ServedModel& model) {
   Json config{{"num_hidden_layers", pattern.layers()}};
-  if (!model.architecture.empty()) config["architectures"] = Json::array({model.architecture});
+  std::string architecture = model.architecture;
+  if (architecture.empty() && profile.glm_only) architecture = "GlmMoeDsaForCausalLM";
+  if (!architecture.empty()) config["architectures"] = Json::array({architecture});
   return config;
 }
 
@@ -206,7 +208,8 @@ EngineExport export_pattern(const EngineProfile& profile, const Pattern& pattern
   check_stages(profile, pattern, stages);
   EngineExport result{.keys = sharing_keys(profile, pattern), .text = "", .caveats = {}};
   result.text = paste_text(profile, result.keys);
-  const Json config = model.config.is_object() ? model.config : bare_config(pattern, model);
+  const Json config =
+      model.config.is_object() ? model.config : bare_config(profile, pattern, model);
   if (profile.hand_over == HandOver::config_json) {
     patched_config(profile, pattern, config, model.has_indexer, "config.json");
   } else {

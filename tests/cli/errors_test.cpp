@@ -98,7 +98,15 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(b.run({"--pp-size", "7"}), 2, "7 pipeline stages");
   check_refused(b.run({"--pp-partition", "3,2"}), 2, "5 layers together");
   check_refused(b.run({"--pp-partition", "3,3", "--pp-size", "2"}), 2, "--pp-size");
-  check_refused(b.run({"--keep", "1/3", "--pp-size", "3"}), 2, "3 must stay F");
+  check_refused(b.run({"--keep", "1/3", "--pp-size", "3"}), 2, "at least 3 must stay F");
+  check_refused(b.run({"--pin-shared", "0"}), 2, "layer 0 cannot be pinned shared");
+  check_refused(b.run({"--pin-shared", "6"}), 2, "layers 0 to 5");
+  check_refused(b.run({"--pin-shared", "3", "--pp-size", "2"}), 2, "a pipeline stage keeps it");
+  check_refused(b.run({"--pin-shared", "2", "--pin-full", "2"}), 2, "--pin-full");
+  check_refused(b.run({"--pin-shared", "1,2,3,4"}), 2, "4 must become S");
+  check_refused(b.run({"--pin-shared", "1,2,3", "--max-run", "2"}), 2, "no pattern meets all");
+  check_refused(b.run({"--keep", "1", "--max-run", "2"}), 2, "at least 2 must stay F");
+  check_refused(b.run({"--native-sharing"}), 2, "states no native sharing");
   check_refused(b.run({"--pin-full", "1,2,3,4"}), 2, "cannot be reached");
   check_refused(b.run({"--holdout", "1.5"}), 2, "not a share");
   check_refused(b.run({"--device", "quantum"}), 2, "unknown device");

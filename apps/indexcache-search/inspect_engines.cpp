@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect_engines.h"
+
+#include "core/error.h"
+#include "io/files.h"
+#include "serving/config_reading.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+namespace indexcache {
+namespace {
+
+// Indexers that the engine would run and the checkpoint does not hold.
+void add_missing(const ConfigReading& reading, const std::vector<bool>& has_indexer,
+                 Json& remarks) {
+  std::vector<std::size_t> missing;
+  for (std::size_t layer = 0; layer < std::min(reading.schedule.size(), has_indexer.size());
+       ++layer) {
+    if (reading.schedule[layer] == 'F' && !has_indexer[layer]) missing.push_back(layer);
+  }
+  if (missing.empty()) return;
+  remarks.push_back(
+      fmt::format("it would run indexers that the checkpoint does not hold: layers {}",
+                  fmt::join(missing, ", ")));
+}
+
+std::string summary(const Json& reading) {
+  const std::string schedule = reading["schedule"];
+  if (schedule.empty()) return "does not start";
+  return fmt::format("{}  {}F", schedule, std::ranges::count(schedule, 'F'));
+}
+
+}  // namespace
+
+Json engine_readings(const Json& config, const Json& overrides,
+                     const std::vector<bool>& has_indexer, const std::string& where) {
+  Json readings = Json::array();
+  for (const std::string& name : engine_names()) {
+    const EngineProfile& profile = *choose_profile(name, "").profile;
+    const ConfigReading reading = read_schedule(profile, config, overrides, where);
+    Json remarks = reading.remarks;
+    add_missing(reading, has_indexer, remarks);
+    readings.push_back(Json{{"engine", name},
+                            {"read_in", profile.read},
+                            {"schedule", reading.schedule},
+                            {"decided_by", reading.decided_by},
+                            {"failure", reading.failure.empty() ? Json() : Json(reading.failure)},
+                            {"remarks", remarks}});
+  }
+  return readings;
+}
+
+void print_readings(const Json& readings) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> groups;
+  for (const Json& reading : readings) {
+    const std::string text = summary(reading);
+    const auto same =
+        std::ranges::find(groups, text, [](const auto& group) { return group.first; });
+    auto& names = same == groups.end()
+                      ? groups.emplace_back(text, std::vector<std::string>()).second
+                      : same->second;
+    names.push_back(reading["engine"]);
+  }
+  bool first = true;
+  for (const auto& [text, names] : groups) {
+    fmt::print("{:<13}{}\n{:<13}  {}\n", first ? "engines read" : "", text, "",
+               fmt::join(names, ", "));
+    first = false;
+  }
+  for (const Json& reading : readings) {
+    const std::string name = reading["engine"];
+    if (!reading["failure"].is_null()) {
+      fmt::print("warning: {}: {}\n", name, reading["failure"].get<std::string>());
+    }
+    for (const Json& remark : reading["remarks"]) {
+      fmt::print("note: {}: {}\n", name, remark.get<std::string>());
+    }
+  }
+  if (groups.size() > 1) fmt::print("warning: engines read this configuration differently\n");
+}
+
+Json parse_overrides(const std::string& text) {
+  if (text.empty()) return Json::object();
+  Json overrides = parse_json(text, "--override", "an object, as the engine takes it");
+  if (overrides.is_object()) return overrides;
+  throw UsageError({"--override is not a JSON object", "--override", "found " + overrides.dump(),
+                    R"(--override '{"index_topk_pattern": "FSFF…"}')"});
+}
+
+int inspect_config(const std::string& path, const std::string& overrides, bool json) {
+  const Json config = parse_json(read_file(path), path);
+  const Json readings = engine_readings(config, parse_overrides(overrides), {}, path);
+  if (json) {
+    fmt::print(
+        "{}\n",
+        Json{{"config", path}, {"layers", config_layers(config, path)}, {"engines", readings}}.dump(
+            1));
+  } else {
+    print_readings(readings);
+  }
+  return 0;
+}
+
+}  // namespace indexcache

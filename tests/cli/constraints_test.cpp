@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// `run` under constraints: the pattern keeps them, the files say so, other constraints are another
+// run.
+#include "io/files.h"
+#include "io/json.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+struct Search {
+  explicit Search(const std::string& model_name) : model(golden(model_name)) {
+    std::string text;
+    for (int s = 0; s < 4; ++s) {
+      text += "{\"input_ids\":[";
+      for (int t = 0; t < 70; ++t) {
+        text += (t > 0 ? "," : "") + std::to_string((t * 37 + s * 11) % 319);
+      }
+      text += "]}\n";
+    }
+    write_text(folder / "tokens.jsonl", text);
+  }
+
+  ProcessResult run(const Arguments& more) const {
+    Arguments all = {"run", model, "-c", folder / "tokens.jsonl", "-o", folder / "run", "-q"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_tool(all);
+  }
+  Json result(const Arguments& more) const {
+    const ProcessResult process = run(more);
+    INFO(process.err);
+    REQUIRE(process.code == 0);
+    return parse_json(read_file(folder / "run/run.json"), "run.json");
+  }
+
+  std::filesystem::path model;
+  TempFolder folder;
+};
+
+}  // namespace
+
+TEST_CASE("run keeps pinned layers and bounded runs, and says so in its files") {
+  const Search search("deepseek_v32_tiny");
+  const Json run = search.result({"--keep", "3", "--pin-shared", "4", "--max-run", "2"});
+  const std::string pattern = run["targets"][0]["pattern"];
+  CHECK(pattern[4] == 'S');
+  CHECK(pattern.find("SSS") == std::string::npos);
+  CHECK(run["steps"][0]["removed"] == 4);
+  CHECK(run["steps"][0]["candidates"].size() == 1);
+  CHECK(run["settings"]["constraints"]["pinned_shared"] == Json({4}));
+  CHECK(run["settings"]["constraints"]["max_run"] == 2);
+  CHECK_THAT(read_file(search.folder / "run/pattern.yaml"),
+             Contains("max_run: 2") && Contains("pinned_shared: [4]"));
+  const ProcessResult other = search.run({"--keep", "2", "--pin-shared", "4", "--max-run", "2"});
+  CHECK(other.code == 5);
+  CHECK_THAT(other.err, Contains("max-run"));
+  CHECK(search.run({"--keep", "3", "--pin-shared", "3", "--max-run", "2"}).code == 5);
+}
+
+TEST_CASE("run --native-sharing begins with the schedule that config.json states") {
+  // A checkpoint that holds every indexer, and a configuration that shares three of them.
+  const Search search("glm_moe_dsa_tiny");
+  const auto model = search.folder / "model";
+  copy_folder(search.model, model);
+  Json config = parse_json(read_file(model / "config.json"), "config.json");
+  config["indexer_types"] = {"full", "full", "full", "shared", "full", "shared"};
+  write_text(model / "config.json", config.dump());
+  const ProcessResult process =
+      run_tool({"run", model, "-c", search.folder / "tokens.jsonl", "-o", search.folder / "run",
+                "-q", "--native-sharing", "--keep", "2"});
+  INFO(process.err);
+  REQUIRE(process.code == 0);
+  const Json run = parse_json(read_file(search.folder / "run/run.json"), "run.json");
+  CHECK(run["baseline"]["pattern"] == "FFFSFS");
+  CHECK(run["steps"].size() == 2);
+  for (const Json& candidate : run["steps"][0]["candidates"]) {
+    CHECK((candidate["layer"] == 1 || candidate["layer"] == 2 || candidate["layer"] == 4));
+  }
+  CHECK(run["settings"]["constraints"]["natively_shared"] == Json({3, 5}));
+  const ProcessResult pinned =
+      run_tool({"run", model, "-c", search.folder / "tokens.jsonl", "-o", search.folder / "other",
+                "--native-sharing", "--keep", "2", "--pin-full", "3"});
+  CHECK(pinned.code == 2);
+  CHECK_THAT(pinned.err, Contains("layer 3 cannot be pinned full"));
+}
+
+TEST_CASE("a finished run is exported, for the model that it was searched with") {
+  const Search search("glm_moe_dsa_shared_tiny");
+  search.result({"--keep", "2"});
+  const std::string folder = search.folder / "run";
+  const ProcessResult vllm = run_tool({"export", folder, "-e", "vllm", "-m", search.model});
+  INFO(vllm.err);
+  CHECK(vllm.code == 0);
+  CHECK_THAT(vllm.err, !Contains("not the one that the pattern was searched with"));
+  CHECK_THAT(
+      run_tool({"export", folder, "-e", "vllm", "-m", golden("glm_moe_dsa_shared_tiny")}).out,
+      Contains("index_topk_pattern"));
+  const std::string yaml = read_file(search.folder / "run/pattern.yaml");
+  CHECK_THAT(yaml, Contains("json_model_override_args") && Contains("donor_overlap") &&
+                       Contains("worst_sequence"));
+}
