@@ -27,6 +27,7 @@ Command add_prepare(CLI::App& app, CommonOptions& common);
 Command add_run(CLI::App& app, CommonOptions& common);
 Command add_overlap(CLI::App& app, CommonOptions& common);
 Command add_eval(CLI::App& app, CommonOptions& common);
+Command add_check(CLI::App& app, CommonOptions& common);
 Command add_export(CLI::App& app, CommonOptions& common);
 Command add_inspect(CLI::App& app, CommonOptions& common);
 Command add_bench(CLI::App& app, CommonOptions& common);

@@ -64,6 +64,7 @@ int run_main(int argc, char** argv) {
   const std::vector<Command> commands = {add_inspect(app, common), add_prepare(app, common),
                                          add_run(app, common),     add_overlap(app, common),
                                          add_eval(app, common),    add_export(app, common),
+                                         add_check(app, common),
                                          add_bench(app, common)};
   std::string at;
   try {

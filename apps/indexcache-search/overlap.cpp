@@ -4,9 +4,13 @@
 #include "commands.h"
 #include "core/error.h"
 #include "engine.h"
+#include "io/files.h"
 #include "io/png.h"
+#include "report/drift.h"
 #include "report/heatmap.h"
 #include "report/overlap_file.h"
+#include "report/pattern_file.h"
+#include "report/stored_result.h"
 #include "run_folder.h"
 #include "search/overlap_pass.h"
 
@@ -24,7 +28,50 @@ struct OverlapOptions {
   EngineOptions engine;
   CalibrationOptions calibration;
   std::string output;
+  std::string against;
 };
+
+// The run that the new overlap is compared with.
+struct StoredRun {
+  std::filesystem::path folder;
+  Pattern pattern;
+  Pattern baseline;  // what its overlap was measured with
+  StoredOverlap overlap;
+};
+
+// Throws InputError for a folder without a finished run, or one of another model.
+StoredRun read_run(const std::filesystem::path& folder, const Model& model) {
+  const auto fail = [&](const std::string& why) {
+    throw InputError({"the stored run cannot be compared with", folder.string(), why,
+                      "--against with the folder of a finished run of this model"});
+  };
+  if (!std::filesystem::exists(folder / "run.json")) fail("it holds no finished run");
+  const Json run = read_document(folder / "run.json");
+  const StoredResult result = read_result(folder);
+  StoredOverlap overlap = read_overlap(folder / "overlap.h5");
+  if (overlap.model_config_sha256 != model.config_sha256) fail("it is of another model");
+  const Json baseline = run.value("baseline", Json());
+  if (!baseline.is_object() || !baseline.value("pattern", Json()).is_string()) {
+    fail("it has no baseline");
+  }
+  StoredRun stored{folder, Pattern::parse(result.pattern, folder.string()),
+                   Pattern::parse(baseline["pattern"].get<std::string>(), folder.string()),
+                   std::move(overlap)};
+  check_fits(stored.pattern, model.has_indexer, folder.string());
+  check_fits(stored.baseline, model.has_indexer, folder.string());
+  if (stored.overlap.overlap.layers != model.has_indexer.size()) fail("its overlap.h5 is another");
+  return stored;
+}
+
+Json drift_document(const StoredRun& stored, const Overlap& now, const TokenSet& tokens) {
+  Json drift{{"schema", "indexcache-drift/1"},
+             {"tool", tool_json()},
+             {"run", stored.folder.string()},
+             {"stored_tokens_sha256", stored.overlap.tokens_sha256},
+             {"tokens", token_json(summarise(tokens))}};
+  drift.update(compare_overlap(stored.pattern, stored.overlap.overlap, now));
+  return drift;
+}
 
 Json overlap_document(const Overlap& overlap, double loss, const std::string& output) {
   Json document{{"layers", overlap.layers},
@@ -78,6 +125,7 @@ void print_text(const Json& document, const Overlap& overlap) {
     fmt::print("below {:>6}  neighbours {:.3f} on average, {} queries\n", bucket["end"].get<int>(),
                average(bucket["adjacent"]), bucket["queries"].get<std::int64_t>());
   }
+  if (document.contains("drift")) fmt::print("\n{}\n", drift_table(document["drift"]));
   for (const Json& file : document["files"]) fmt::print("{}\n", file.get<std::string>());
 }
 
@@ -94,15 +142,23 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
                       "it holds a run, whose overlap.h5 would be overwritten",
                       "choose another --output"});
   }
+  std::optional<StoredRun> stored;
+  if (!options.against.empty()) stored = read_run(options.against, model);
   prepare_folder(options.output, {"overlap.h5"});
   Engine engine(model, std::move(backend));
   Evaluator evaluator = engine.evaluator(tokens, progress, "measuring overlap");
-  const OverlapPass pass = measure_overlap(evaluator, engine.backend(), model.baseline(),
-                                           model.config.index_topk, tokens.longest());
+  const OverlapPass pass =
+      measure_overlap(evaluator, engine.backend(), stored ? stored->baseline : model.baseline(),
+                      model.config.index_topk, tokens.longest());
   const std::filesystem::path folder = options.output;
   write_overlap(folder / "overlap.h5", pass.overlap, summarise(model), summarise(tokens));
   write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
-  const Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
+  Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
+  if (stored) {
+    document["drift"] = drift_document(*stored, pass.overlap, tokens);
+    document["files"].push_back(options.output + "/drift.json");
+    write_file(folder / "drift.json", document["drift"].dump(1) + "\n");
+  }
   progress.clear();
   if (common.json) {
     fmt::print("{}\n", document.dump(1));
@@ -120,6 +176,11 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
       app.add_subcommand("overlap", "Overlap of the layers' top-k sets: overlap.h5, heatmap.png");
   add_engine_options(*command, options->engine);
   add_calibration_options(*command, options->calibration);
+  command
+      ->add_option("--against", options->against,
+                   "A finished run: how much its shared layers still agree with their donors, "
+                   "drift.json")
+      ->type_name("RUN");
   command->add_option("-o,--output", options->output, "Folder to write into")->type_name("DIR");
   add_common_options(*command, common);
   return {command, {"model", "calibration", "output"}, [options, &common] {

@@ -6,6 +6,7 @@
 #include "report/run_record.h"
 
 #include <filesystem>
+#include <string>
 
 namespace indexcache {
 
@@ -13,5 +14,15 @@ namespace indexcache {
 // /by_position/queries [B], /counts [B, L, L], /blocks [n, 2], /adjacent [L - 1].
 void write_overlap(const std::filesystem::path& path, const Overlap& overlap,
                    const ModelSummary& model, const TokenSummary& tokens);
+
+struct StoredOverlap {
+  Overlap overlap;
+  std::string model_config_sha256;
+  std::string tokens_sha256;
+};
+
+// What write_overlap wrote. Throws InputError for another schema, shapes that contradict each
+// other, or counts that no measurement gives.
+StoredOverlap read_overlap(const std::filesystem::path& path);
 
 }  // namespace indexcache

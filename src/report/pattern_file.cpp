@@ -20,8 +20,14 @@ namespace {
 
 constexpr const char* kSchema = "indexcache-pattern/1";
 
+// With a point before an exponent: readers of YAML 1.1, Python's among them, take 1e-05 for text.
 std::string number(double value) {
-  return fmt::format("{}", value);
+  std::string text = fmt::format("{}", value);
+  const auto exponent = text.find('e');
+  if (exponent != std::string::npos && text.find('.') == std::string::npos) {
+    text.insert(exponent, ".0");
+  }
+  return text;
 }
 
 std::string interval(const PairedDifference& difference) {

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// check: the gate of a CI job. Needs neither model nor GPU.
+#include "commands.h"
+#include "core/error.h"
+#include "engine.h"
+#include "gate/verdict.h"
+#include "gate/verdict_output.h"
+#include "io/files.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace indexcache {
+namespace {
+
+struct CheckOptions {
+  std::string source;
+  std::string target;
+  std::string gate;
+  std::string baseline;
+  std::string drift;
+  std::string output;
+};
+
+void write_files(const std::filesystem::path& folder, const Verdict& verdict) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw InputError({"the output folder cannot be used", folder.string(), error.message(),
+                      "choose another --output"});
+  }
+  write_file(folder / "verdict.json", verdict_json(verdict).dump(1) + "\n");
+  write_file(folder / "junit.xml", verdict_junit(verdict));
+}
+
+// The summary is an extra: a runner that does not take it does not change the verdict.
+void append_step_summary(const char* path, const Verdict& verdict) {
+  std::ofstream file(path, std::ios::app | std::ios::binary);
+  file << verdict_markdown(verdict);
+  file.close();
+  if (!file) fmt::print(stderr, "warning: the step summary {} cannot be written\n", path);
+}
+
+void tell_github(const Verdict& verdict) {
+  const char* actions = std::getenv("GITHUB_ACTIONS");
+  if (actions == nullptr || std::string(actions) != "true") return;
+  fmt::print(stderr, "{}", verdict_annotations(verdict));
+  if (const char* summary = std::getenv("GITHUB_STEP_SUMMARY"); summary != nullptr && *summary) {
+    append_step_summary(summary, verdict);
+  }
+}
+
+int run_check(const CheckOptions& options, const CommonOptions& common) {
+  const Gate gate = read_gate(options.gate);
+  const StoredResult result = read_result(options.source, options.target);
+  std::optional<StoredResult> baseline;
+  if (!options.baseline.empty()) baseline = read_result(options.baseline);
+  std::optional<Drift> drift;
+  if (!options.drift.empty()) drift = read_drift(options.drift);
+  const Verdict verdict = apply_gate(gate, result, baseline, drift);
+  if (!options.output.empty()) write_files(options.output, verdict);
+  if (common.json) {
+    fmt::print("{}\n", verdict_json(verdict).dump(1));
+  } else {
+    fmt::print("{}", verdict_table(verdict));
+  }
+  std::fflush(stdout);
+  tell_github(verdict);
+  return static_cast<int>(verdict.passed() ? ExitCode::success : ExitCode::gate_failed);
+}
+
+}  // namespace
+
+Command add_check(CLI::App& app, CommonOptions& common) {
+  auto options = std::make_shared<CheckOptions>();
+  CLI::App* command =
+      app.add_subcommand("check", "A gate for CI: exit 0 where a result keeps every limit, else 1");
+  command->add_option("source", options->source, "A run folder, its run.json, or a pattern.yaml")
+      ->type_name("RUN|PATTERN");
+  command->add_option("-g,--gate", options->gate, "The limits (configs/ci-gate.yaml)")
+      ->type_name("FILE");
+  command
+      ->add_option("--baseline", options->baseline,
+                   "The result to compare with: a run.json or pattern.yaml kept in the repository")
+      ->type_name("FILE");
+  command->add_option("--drift", options->drift, "The drift.json that `overlap --against` measured")
+      ->type_name("FILE");
+  command->add_option("--target", options->target, "Of a run with several: 1/4, or F layers")
+      ->type_name("N|A/B");
+  command->add_option("-o,--output", options->output, "Folder for verdict.json and junit.xml")
+      ->type_name("DIR");
+  add_common_options(*command, common);
+  return {command, {"source", "gate"}, [options, &common] { return run_check(*options, common); }};
+}
+
+}  // namespace indexcache

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gate/gate_file.h"
+
+#include "core/error.h"
+#include "core/nearest_name.h"
+#include "io/files.h"
+#include "io/yaml.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace indexcache {
+namespace {
+
+constexpr const char* kSchema = "indexcache-gate/1";
+constexpr const char* kHelp = "docs/ci.md has every guard and a gate to start from";
+
+class GateReader {
+ public:
+  explicit GateReader(const std::filesystem::path& path) : path_(path) {}
+
+  Gate read() {
+    if (!std::filesystem::is_regular_file(path_)) {
+      throw UsageError(
+          {"the gate file does not exist", path_.string(), "", "--gate configs/ci-gate.yaml"});
+    }
+    const std::string text = read_file(path_);
+    const Json document = parse(text);
+    if (!document.is_object()) fail(1, "it is not a map with the key \"guards\"");
+    check_keys(document, "", {"schema", "guards"});
+    if (!document.contains("schema") || document["schema"] != kSchema) {
+      fail(line_of("/schema"), fmt::format("its schema is {}, this program reads {}",
+                                           document.value("schema", Json()).dump(), kSchema));
+    }
+    if (!document.contains("guards") || !document["guards"].is_object() ||
+        document["guards"].empty()) {
+      fail(line_of("/guards"), "it has no guard, and would pass everything");
+    }
+    std::vector<std::string> names;
+    for (const GuardKind& kind : guard_kinds()) names.emplace_back(kind.name);
+    const Json& guards = document["guards"];
+    check_keys(guards, "/guards", names);
+    Gate gate{path_, sha256(text), {}};
+    for (const GuardKind& kind : guard_kinds()) {
+      if (!guards.contains(kind.name)) continue;
+      const std::size_t line = line_of(fmt::format("/guards/{}", kind.name));
+      check_limit(kind, guards[kind.name], line);
+      gate.guards.push_back({kind.name, guards[kind.name], line});
+    }
+    return gate;
+  }
+
+ private:
+  // A gate is configuration: whatever is wrong with it is a usage error.
+  Json parse(const std::string& text) {
+    try {
+      return parse_yaml(text, path_.string(), &lines_);
+    } catch (const InputError& error) {
+      throw UsageError(error.problem());
+    }
+  }
+
+  void check_keys(const Json& map, const std::string& pointer,
+                  const std::vector<std::string>& known) const {
+    for (const auto& [key, value] : map.items()) {
+      if (std::ranges::find(known, key) != known.end()) continue;
+      const std::string near = nearest_name(key, known);
+      throw UsageError({fmt::format("the gate has an unknown key \"{}\"", key),
+                        fmt::format("{}:{}", path_.string(), line_of(pointer + "/" + key)),
+                        "a guard that is not known would never be checked",
+                        near.empty() ? std::string(kHelp) : fmt::format("did you mean {}?", near)});
+    }
+  }
+
+  void check_limit(const GuardKind& kind, const Json& limit, std::size_t line) const {
+    const auto need = [&](bool holds, const char* what) {
+      if (!holds) {
+        fail(line, fmt::format("{} is {}: {} is needed", kind.name, limit.dump(), what));
+      }
+    };
+    const auto positive = [](const Json& value) {
+      return value.is_number_unsigned() && value > 0 && value <= 4096;
+    };
+    switch (kind.limit) {
+      case LimitKind::number:
+        return need(limit.is_number() && std::isfinite(limit.get<double>()), "a number");
+      case LimitKind::ratio:
+        return need(limit.is_number() && limit >= 0 && limit <= 1, "a number from 0 to 1");
+      case LimitKind::flag:
+        return need(limit == true, "true (leave the guard out to turn it off)");
+      case LimitKind::stages:
+        return need(positive(limit), "a number of pipeline stages");
+      case LimitKind::partition:
+        return need(limit.is_array() && !limit.empty() && std::ranges::all_of(limit, positive),
+                    "a list such as [20, 20, 21]");
+      case LimitKind::fields:
+        return need(limit == true || (limit.is_array() && !limit.empty() &&
+                                      std::ranges::all_of(limit, &Json::is_string)),
+                    "true, or a list of fields of the fingerprint");
+    }
+  }
+
+  std::size_t line_of(const std::string& pointer) const {
+    const auto found = lines_.find(pointer);
+    return found == lines_.end() ? 1 : found->second;
+  }
+
+  [[noreturn]] void fail(std::size_t line, const std::string& why) const {
+    throw UsageError(
+        {"the gate cannot be used", fmt::format("{}:{}", path_.string(), line), why, kHelp});
+  }
+
+  const std::filesystem::path& path_;
+  YamlLines lines_;
+};
+
+}  // namespace
+
+const std::vector<GuardKind>& guard_kinds() {
+  static const std::vector<GuardKind> kinds = {
+      {"max_holdout_delta", LimitKind::number,
+       "upper end of the 95 % interval of the held-out loss increase, nats a token"},
+      {"max_sequence_delta", LimitKind::number,
+       "loss increase of the held-out sequence that suffers most, nats a token"},
+      {"max_ppl_ratio", LimitKind::number, "held-out perplexity over that of all-Full"},
+      {"max_kept_ratio", LimitKind::ratio, "share of layers that run their indexer"},
+      {"min_mean_donor_overlap", LimitKind::ratio,
+       "overlap of shared layers with their donors, on average"},
+      {"min_donor_overlap", LimitKind::ratio, "overlap of every shared layer with its donor"},
+      {"first_layer_full", LimitKind::flag, "layer 0 runs its indexer"},
+      {"pp_size", LimitKind::stages,
+       "the first layer of every pipeline stage runs its indexer, stages cut evenly by vLLM or "
+       "SGLang"},
+      {"pp_partition", LimitKind::partition,
+       "the first layer of every pipeline stage of these sizes runs its indexer"},
+      {"same_pattern", LimitKind::flag, "the pattern is the baseline's"},
+      {"same_fingerprint", LimitKind::fields, "fields of the fingerprint are the baseline's"},
+      {"max_delta_over_baseline", LimitKind::number,
+       "held-out loss increase above the baseline's, nats a token"},
+      {"max_mean_overlap_drop", LimitKind::ratio,
+       "fall of the mean donor overlap on new data (--drift)"},
+      {"max_overlap_drop", LimitKind::ratio,
+       "fall of any layer's donor overlap on new data (--drift)"},
+  };
+  return kinds;
+}
+
+Gate read_gate(const std::filesystem::path& path) {
+  return GateReader(path).read();
+}
+
+}  // namespace indexcache
