@@ -3,7 +3,7 @@
 
 build_packages=(cmake g++ ninja-build libcli11-dev libeigen3-dev libfmt-dev libhdf5-dev libpcre2-dev
   libpng-dev libssl-dev libutf8proc-dev libyaml-cpp-dev libzstd-dev nlohmann-json3-dev zlib1g-dev)
-test_packages=(catch2 python3)
+test_packages=(catch2 python3 python3-jsonschema python3-yaml)
 
 install_packages() {
   local missing=() package

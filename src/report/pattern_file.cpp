@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -30,20 +31,16 @@ std::string number(double value) {
   return text;
 }
 
-std::string interval(const PairedDifference& difference) {
-  if (!difference.ci95) return "null";
-  return fmt::format("[{}, {}]", difference.ci95->first, difference.ci95->second);
+bool is_layer_map(const Json& json) {
+  return !json.empty() && std::ranges::all_of(json.items(), [](const auto& entry) {
+    return entry.key().find_first_not_of("0123456789") == std::string::npos;
+  });
 }
 
-void emit_list(YAML::Emitter& out, const std::vector<std::size_t>& values) {
-  out << YAML::Flow << YAML::BeginSeq;
-  for (std::size_t value : values) out << value;
-  out << YAML::EndSeq;
-}
-
-// JSON is YAML: the provenance objects are shared with run.json.
+// Lists and maps of layers on one line, lists of objects an object a line.
 void emit(YAML::Emitter& out, const Json& json) {
   if (json.is_object()) {
+    if (is_layer_map(json)) out << YAML::Flow;
     out << YAML::BeginMap;
     for (const auto& [key, value] : json.items()) {
       out << YAML::Key << key << YAML::Value;
@@ -51,8 +48,13 @@ void emit(YAML::Emitter& out, const Json& json) {
     }
     out << YAML::EndMap;
   } else if (json.is_array()) {
-    out << YAML::Flow << YAML::BeginSeq;
-    for (const Json& value : json) emit(out, value);
+    const bool objects = !json.empty() && json[0].is_object();
+    if (!objects) out << YAML::Flow;
+    out << YAML::BeginSeq;
+    for (const Json& value : json) {
+      if (objects) out << YAML::Flow;
+      emit(out, value);
+    }
     out << YAML::EndSeq;
   } else if (json.is_null()) {
     out << YAML::Null;
@@ -75,86 +77,64 @@ Json calibration_json(const TokenSummary& tokens) {
   return json;
 }
 
-void emit_layers(YAML::Emitter& out, const Pattern& pattern, const Overlap& overlap) {
-  out << YAML::Key << "layers" << YAML::Value << YAML::BeginMap;
-  out << YAML::Key << "full" << YAML::Value;
-  emit_list(out, pattern.full_layers());
-  out << YAML::Key << "shared" << YAML::Value;
-  emit_list(out, pattern.shared_layers());
-  out << YAML::Key << "donor" << YAML::Value << YAML::Flow << YAML::BeginMap;
-  for (std::size_t layer : pattern.shared_layers()) {
-    out << YAML::Key << layer << YAML::Value << pattern.donor(layer);
-  }
-  out << YAML::EndMap;
-  out << YAML::Key << "donor_overlap" << YAML::Value << YAML::Flow << YAML::BeginMap;
+Json layers_json(const Pattern& pattern, const Overlap& overlap) {
+  Json donors = Json::object();
+  Json overlaps = Json::object();
   for (const Json& entry : donor_overlap_json(pattern, overlap)) {
-    out << YAML::Key << entry["layer"].get<std::size_t>() << YAML::Value
-        << number(entry["overlap"].get<double>());
+    const std::string layer = entry["layer"].dump();
+    donors[layer] = entry["donor"];
+    overlaps[layer] = entry["overlap"];
   }
-  out << YAML::EndMap;
-  out << YAML::Key << "kept" << YAML::Value << pattern.full_count();
-  out << YAML::Key << "kept_ratio" << YAML::Value
-      << number(static_cast<double>(pattern.full_count()) / static_cast<double>(pattern.layers()));
-  out << YAML::EndMap;
+  return Json{{"full", pattern.full_layers()},
+              {"shared", pattern.shared_layers()},
+              {"donor", donors},
+              {"donor_overlap", overlaps},
+              {"kept", pattern.full_count()},
+              {"kept_ratio",
+               static_cast<double>(pattern.full_count()) / static_cast<double>(pattern.layers())}};
 }
 
-ServedModel served_model(const ModelSummary& model) {
-  return {.architecture = model.architecture, .has_indexer = model.has_indexer, .config = {}};
-}
-
-void emit_search(YAML::Emitter& out, const RunRecord& record, const Target& target) {
-  out << YAML::Key << "search" << YAML::Value << YAML::BeginMap;
-  out << YAML::Key << "method" << YAML::Value << "greedy";
-  out << YAML::Key << "objective" << YAML::Value << "mean next-token loss (nats)";
-  out << YAML::Key << "target" << YAML::Value << YAML::DoubleQuoted << target.request;
-  out << YAML::Key << "constraints" << YAML::Value;
-  emit(out, constraints_json(record));
-  out << YAML::Key << "tie_break" << YAML::Value << "lowest layer";
+Json search_json(const RunRecord& record, const Target& target) {
+  const std::size_t count = record.baseline.full_count() - target.calibration.pattern.full_count();
   std::size_t evaluations = 0;
-  const std::size_t steps = record.baseline.full_count() - target.calibration.pattern.full_count();
-  for (std::size_t i = 0; i < steps; ++i) evaluations += record.steps[i].candidates.size();
-  out << YAML::Key << "evaluations" << YAML::Value << evaluations;
-  out << YAML::Key << "steps" << YAML::Value << YAML::BeginSeq;
-  for (std::size_t i = 0; i < steps; ++i) {
+  Json steps = Json::array();
+  for (std::size_t i = 0; i < count; ++i) {
     const Step& step = record.steps[i];
-    out << YAML::Flow << YAML::BeginMap;
-    out << YAML::Key << "removed" << YAML::Value << step.removed;
-    out << YAML::Key << "loss" << YAML::Value << number(step.loss);
-    out << YAML::Key << "delta" << YAML::Value << number(step.loss - record.baseline_loss);
-    out << YAML::Key << "runner_up" << YAML::Value
-        << (step.runner_up ? fmt::format("{}", *step.runner_up) : "null");
-    out << YAML::Key << "margin" << YAML::Value << (step.runner_up ? number(step.margin) : "null");
-    out << YAML::EndMap;
+    evaluations += step.candidates.size();
+    steps.push_back(Json{{"removed", step.removed},
+                         {"loss", step.loss},
+                         {"delta", step.loss - record.baseline_loss},
+                         {"runner_up", step.runner_up ? Json(*step.runner_up) : Json()},
+                         {"margin", step.runner_up ? Json(step.margin) : Json()}});
   }
-  out << YAML::EndSeq << YAML::EndMap;
+  return Json{{"method", "greedy"},
+              {"objective", "mean next-token loss (nats)"},
+              {"target", target.request},
+              {"constraints", constraints_json(record)},
+              {"tie_break", "lowest layer"},
+              {"evaluations", evaluations},
+              {"steps", steps}};
 }
 
-void emit_measured(YAML::Emitter& out, double baseline, const Measured& measured) {
-  out << YAML::Key << "baseline_loss" << YAML::Value << number(baseline);
-  out << YAML::Key << "loss" << YAML::Value << number(measured.loss);
-  out << YAML::Key << "delta" << YAML::Value << number(measured.delta.mean);
-  out << YAML::Key << "delta_ci95" << YAML::Value << interval(measured.delta);
-  out << YAML::Key << "ppl_ratio" << YAML::Value << number(std::exp(measured.delta.mean));
-  out << YAML::Key << "worst_sequence" << YAML::Value;
-  emit(out, worst_sequence_json(measured.delta));
+Json measured_json(double baseline, const Measured& measured) {
+  Json json{{"baseline_loss", baseline}, {"loss", measured.loss}};
+  json.update(interval_json(measured.delta));
+  json["ppl_ratio"] = std::exp(measured.delta.mean);
+  json["worst_sequence"] = worst_sequence_json(measured.delta);
+  return json;
 }
 
-void emit_result(YAML::Emitter& out, const RunRecord& record, const Target& target) {
-  out << YAML::Key << "result" << YAML::Value << YAML::BeginMap;
-  emit_measured(out, record.baseline_loss, target.calibration);
-  out << YAML::Key << "verified_from_scratch" << YAML::Value << true;
-  if (target.holdout) {
-    out << YAML::Key << "holdout" << YAML::Value << YAML::BeginMap;
-    out << YAML::Key << "tokens" << YAML::Value;
-    emit(out, token_json(record.holdout->tokens));
-    emit_measured(out, record.holdout->baseline_loss, *target.holdout);
-    out << YAML::Key << "uniform" << YAML::Value << YAML::BeginMap;
-    out << YAML::Key << "pattern" << YAML::Value << YAML::DoubleQuoted
-        << target.uniform_holdout->pattern.text();
-    emit_measured(out, record.holdout->baseline_loss, *target.uniform_holdout);
-    out << YAML::EndMap << YAML::EndMap;
-  }
-  out << YAML::EndMap;
+Json result_json(const RunRecord& record, const Target& target) {
+  Json json = measured_json(record.baseline_loss, target.calibration);
+  json["verified_from_scratch"] = true;
+  if (!target.holdout) return json;
+  const double baseline = record.holdout->baseline_loss;
+  Json holdout{{"tokens", token_json(record.holdout->tokens)}};
+  holdout.update(measured_json(baseline, *target.holdout));
+  holdout["uniform"] = Json{{"pattern", target.uniform_holdout->pattern.text()}};
+  holdout["uniform"].update(measured_json(baseline, *target.uniform_holdout));
+  json["holdout"] = holdout;
+  return json;
 }
 
 [[noreturn]] void fail(const std::string& where, const std::string& why) {
@@ -208,28 +188,23 @@ std::filesystem::path file_of(const std::filesystem::path& path) {
 
 std::string to_pattern_yaml(const RunRecord& record, const Overlap& overlap, std::size_t index) {
   const Target& target = record.targets[index];
-  YAML::Emitter out;
-  out << YAML::BeginMap;
-  out << YAML::Key << "schema" << YAML::Value << kSchema;
+  const Pattern& pattern = target.calibration.pattern;
   Json tool = tool_json();
   tool["device"] = record.device;
-  out << YAML::Key << "tool" << YAML::Value;
-  emit(out, tool);
-  out << YAML::Key << "model" << YAML::Value;
-  emit(out, model_json(record.model));
-  out << YAML::Key << "pattern" << YAML::Value << YAML::DoubleQuoted
-      << target.calibration.pattern.text();
-  emit_layers(out, target.calibration.pattern, overlap);
-  emit_search(out, record, target);
-  out << YAML::Key << "calibration" << YAML::Value;
-  emit(out, calibration_json(record.calibration));
-  emit_result(out, record, target);
-  out << YAML::Key << "engines" << YAML::Value;
-  emit(out, engines_json(target.calibration.pattern, served_model(record.model)));
-  out << YAML::Key << "fingerprint" << YAML::Value;
-  emit(out, fingerprint_json(record.fingerprint));
-  out << YAML::Key << "created" << YAML::Value << YAML::DoubleQuoted << created_time();
-  out << YAML::EndMap;
+  const ServedModel model{record.model.architecture, record.model.has_indexer, {}};
+  const Json document{{"schema", kSchema},
+                      {"tool", tool},
+                      {"model", model_json(record.model)},
+                      {"pattern", pattern.text()},
+                      {"layers", layers_json(pattern, overlap)},
+                      {"search", search_json(record, target)},
+                      {"calibration", calibration_json(record.calibration)},
+                      {"result", result_json(record, target)},
+                      {"engines", engines_json(pattern, model)},
+                      {"fingerprint", fingerprint_json(record.fingerprint)},
+                      {"created", created_time()}};
+  YAML::Emitter out;
+  emit(out, document);
   return std::string(out.c_str()) + "\n";
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/process.h"
 
+#include "io/files.h"
 #include "support/files.h"
 
 #include <algorithm>
@@ -49,6 +50,28 @@ std::size_t lines_of(const std::filesystem::path& path) {
   return static_cast<std::size_t>(std::ranges::count(text, '\n'));
 }
 
+// Keeps the files with a schema that the program left in its --output folder:
+// tests/schema/validate.py looks at them when all tests have run.
+void keep_produced(const std::vector<std::string>& arguments) {
+  auto option = std::ranges::find_if(
+      arguments, [](const std::string& text) { return text == "-o" || text == "--output"; });
+  if (option == arguments.end() || ++option == arguments.end()) return;
+  const std::filesystem::path folder = *option;
+  if (!std::filesystem::is_directory(folder)) return;
+  const std::filesystem::path keep = INDEXCACHE_PRODUCED;
+  std::filesystem::create_directories(keep);
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    const bool pattern = name.starts_with("pattern") && name.ends_with(".yaml");
+    if (!pattern && name != "run.json" && name != "verdict.json" && name != "drift.json" &&
+        name != "junit.xml") {
+      continue;
+    }
+    const std::string text = content(entry.path());
+    std::ofstream(keep / (sha256(text).substr(0, 16) + "." + name), std::ios::binary) << text;
+  }
+}
+
 }  // namespace
 
 ProcessResult run_tool(const std::vector<std::string>& arguments,
@@ -57,6 +80,7 @@ ProcessResult run_tool(const std::vector<std::string>& arguments,
   const pid_t child = start(arguments, environment, folder / "out", folder / "err");
   int status = 0;
   waitpid(child, &status, 0);
+  if (code_of(status) <= 1) keep_produced(arguments);
   return {code_of(status), content(folder / "out"), content(folder / "err")};
 }
 
