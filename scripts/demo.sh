@@ -4,11 +4,8 @@
 # small trained model in data/dsa-mini. Run again, it repeats the result at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/packages.sh
 
-install_packages "${build_packages[@]}"
-configure_and_build release
-
+scripts/build.sh
 tool=build/release/indexcache-search
 echo
 "$tool" prepare --input data/dsa-mini/calibration.jsonl --tokenizer data/dsa-mini \

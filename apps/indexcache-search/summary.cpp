@@ -59,7 +59,9 @@ std::string summary_text(const Json& run, const std::string& folder) {
   }
   text += fmt::format("\n{0}/run.json  {0}/overlap.h5  {0}/heatmap.png\n", folder);
   text += fmt::format(
-      "next: indexcache-search eval MODEL {}/pattern.yaml --calibration OTHER_DATA\n", folder);
+      "next: indexcache-search export {0} --engine vllm   (sglang, transformers, …; or --all)\n"
+      "      indexcache-search eval MODEL {0}/pattern.yaml --calibration OTHER_DATA\n",
+      folder);
   return text;
 }
 

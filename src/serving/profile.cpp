@@ -20,6 +20,10 @@ constexpr std::string_view kMtp =
     "MTP layers are not part of the pattern and keep their indexer: measure the acceptance rate of "
     "speculative decoding again";
 
+constexpr std::string_view kVllmKeys =
+    "the pattern decides before index_topk_freq, and indexer_types is not read; use_index_cache is "
+    "what the engine's documentation asks for";
+
 std::vector<EngineProfile> vllm() {
   EngineProfile base{
       .engine = ServingEngine::vllm,
@@ -43,20 +47,22 @@ std::vector<EngineProfile> vllm() {
   flag.unsupported = "";
   flag.needs_flag = true;
   flag.without_offset = flag.with_offset = FrequencyRule::a;
-  flag.caveats = {"S layers keep their index-K cache: time is saved, memory is not", kMtp};
+  flag.caveats = {"without use_index_cache: true the pattern is not looked at",
+                  "S layers keep their index-K cache: time is saved, memory is not", kMtp};
   EngineProfile offset = flag;
   offset.since = offset.read = "0.23";
   offset.needs_flag = false;
+  offset.caveats.front() = kVllmKeys;
   offset.without_offset = offset.with_offset = FrequencyRule::b;
   EngineProfile stops = offset;
   stops.since = stops.read = "0.24";
   stops.loads_surplus = false;
-  stops.caveats = {kMtp};
+  stops.caveats = {kVllmKeys, kMtp};
   EngineProfile current = stops;
   current.since = "0.25";
   current.read = "0.33.0";
   current.loads_surplus = true;
-  current.caveats = {"S layers have no index-K cache", kMtp};
+  current.caveats = {kVllmKeys, "S layers have no index-K cache", kMtp};
   return {base, flag, offset, stops, current};
 }
 

@@ -2,6 +2,7 @@
 #include "gate/gate_file.h"
 
 #include "core/error.h"
+#include "io/files.h"
 #include "support/catch.h"
 #include "support/files.h"
 
@@ -34,6 +35,15 @@ TEST_CASE("the gate that is shipped is a gate") {
   CHECK(gate.guards[0].name == "max_holdout_delta");
   CHECK(gate.guards[0].line == 5);
   CHECK(gate.sha256.size() == 64);
+}
+
+TEST_CASE("the gate's schema knows the guards that the program knows") {
+  const auto path =
+      std::filesystem::path(INDEXCACHE_SOURCE_DIR) / "configs/schema/gate-1.schema.json";
+  const Json schema = parse_json(read_file(path), path.string());
+  const Json& known = schema["properties"]["guards"]["properties"];
+  CHECK(known.size() == guard_kinds().size());
+  for (const GuardKind& kind : guard_kinds()) CHECK(known.contains(kind.name));
 }
 
 TEST_CASE("a gate with an unknown key or without a guard is refused with its line") {

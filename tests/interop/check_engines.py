@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Asks the engines' own packages what they make of a configuration, and compares layer by layer.
+
+    tests/interop/engines.sh build/dev/indexcache-search     # installs what this needs, then runs it
+
+For every published pattern: the exported override goes through the engine's own parsing of the model's
+configuration, the written config.json likewise, and the engine's own rule says which layers skip. Then
+odd configurations (wrong length, lower case, nulls, overrides that meet derived indexer_types) are given to
+both, and `inspect` must foresee the engine. Where a rule is a function of a module that only imports beside
+a GPU, or stands inside a constructor, its statements are taken from the installed source and run as they are.
+Exit code 1 when anything differs.
+"""
+import ast
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+os.environ["VLLM_PLUGINS"] = "none"  # vllm-ascend would want its device
+import yaml  # noqa: E402
+from transformers import AutoConfig  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+GLM_HALF = "FFSFSSSFSSFFFSSSFFFSFSSSSSSFFSFFSFFSSFFFFFFSFFFFFSFFSSSSSSFSFFFSFSSSFSFFSFFSSS"
+GLM_QUARTER = "FFSFSSSFSSFSFSSSSSSSFSSSSSSFSSSFSFSSSSFFFFFSSSFFSSSFSSSSSSSSFSSSFSSSSSSFSFSSSS"
+GLM_52 = "FFF" + "SSSF" * 18 + "SSS"
+PAPER_30B = "FSFSFSSSSFSSSFSSFFSSFSSFSSSSFSSSFSSSSFSSSSSSSSS"
+# configuration of configs/, pattern
+EXPORTED = [
+    ("glm-5", GLM_HALF),
+    ("glm-5", GLM_QUARTER),
+    ("glm-5.2", GLM_52),
+    ("glm-5.2", GLM_52[:6] + "S" + GLM_52[7:]),
+    ("dsa-30b", PAPER_30B),
+    ("deepseek-v3.2", GLM_HALF[:61]),
+    ("deepseek-v3.2", "F" + "FSSS" * 15),
+]
+# configuration, keys of config.json besides, override
+ODD = [
+    ("deepseek-v3.2", {}, {}),
+    ("deepseek-v3.2", {}, {"index_topk_pattern": "FSSS"}),
+    ("deepseek-v3.2", {}, {"index_topk_pattern": "FSSS" * 20}),
+    ("deepseek-v3.2", {}, {"index_topk_pattern": ("fsSF" * 16)[:61]}),
+    ("deepseek-v3.2", {}, {"index_topk_pattern": ("FRSF" * 16)[:61]}),
+    ("deepseek-v3.2", {}, {"index_topk_pattern": "S" * 61}),
+    ("deepseek-v3.2", {}, {"index_topk_freq": 4}),
+    ("deepseek-v3.2", {}, {"index_topk_freq": 4, "index_skip_topk_offset": 3}),
+    ("deepseek-v3.2", {}, {"index_topk_freq": None}),
+    ("deepseek-v3.2", {"index_topk_freq": 4, "index_skip_topk_offset": 1}, {}),
+    ("glm-5", {}, {}),
+    ("glm-5", {}, {"index_topk_pattern": GLM_HALF}),
+    ("glm-5", {}, {"index_topk_pattern": GLM_HALF, "use_index_cache": True}),
+    ("glm-5", {}, {"indexer_types": ["full", "shared"] * 39}),
+    ("glm-5", {}, {"indexer_types": ["full", "shared"] * 10}),
+    ("glm-5", {"index_topk_pattern": GLM_HALF}, {}),
+    ("glm-5", {"index_topk_pattern": "FSSS"}, {}),
+    ("glm-5", {"index_topk_pattern": GLM_HALF.lower()}, {}),
+    ("glm-5", {"index_topk_freq": None}, {}),
+    ("glm-5", {"index_topk_freq": 4}, {"index_topk_freq": 2}),
+    ("glm-5", {"index_topk_pattern": GLM_HALF, "indexer_types": ["full"] * 78}, {}),
+    ("glm-5.2", {}, {}),
+    ("glm-5.2", {}, {"index_topk_pattern": GLM_QUARTER}),
+]
+
+
+def source(package, path):
+    return ast.parse(pathlib.Path(importlib.util.find_spec(package).submodule_search_locations[0], path).read_text())
+
+
+def function(tree, name):
+    """A function of a module that is not imported, with nothing but builtins around it."""
+    node = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == name)
+    for argument in node.args.args:
+        argument.annotation = None
+    node.returns = None
+    scope = {}
+    exec(compile(ast.Module([node], []), name, "exec"), scope)
+    return scope[name]
+
+
+def vllm_rule():
+    """Statements of DeepseekV32Attention.__init__ from the reading of the keys to skip_topk."""
+    tree = source("vllm", "models/deepseek_v32/attention.py")
+    owner = next(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == "DeepseekV32Attention")
+    init = next(n for n in owner.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    wanted = {"index_topk_freq", "index_topk_pattern", "index_skip_topk_offset"}
+
+    def belongs(node):
+        if isinstance(node, ast.Assign):
+            return any(isinstance(t, ast.Name) and t.id in wanted for t in node.targets)
+        return isinstance(node, ast.If) and "skip_topk" in {n.id for n in ast.walk(node) if isinstance(n, ast.Name)
+                                                            and isinstance(n.ctx, ast.Store)}
+    body = [node for node in init.body if belongs(node)]
+    assert len(body) == 4, "vLLM's rule has another form"
+    code = compile(ast.Module(body, []), "vllm", "exec")
+
+    def skips(config, layer):
+        scope = {"config": config, "layer_id": layer}
+        exec(code, scope)
+        return scope["skip_topk"]
+    return skips
+
+
+class Vllm:
+    name, package = "vllm", "vllm"
+
+    def __init__(self):
+        self.skips = vllm_rule()
+
+    def config(self, folder, overrides):
+        from vllm.transformers_utils.config import get_config
+        return get_config(str(folder), False, hf_overrides_kw=overrides or None)
+
+
+class VllmAscend(Vllm):
+    name, package = "vllm-ascend", "vllm_ascend"
+
+    def __init__(self):
+        self.skips = function(source("vllm_ascend", "utils.py"), "should_reuse_topk")
+
+
+class Sglang:
+    name, package = "sglang", "sglang"
+
+    def __init__(self):
+        from sglang.srt.configs.model_config import dsa_layer_skips_topk
+        self.skips = dsa_layer_skips_topk
+
+    def config(self, folder, overrides):
+        from sglang.srt.utils.hf_transformers.config import get_config
+        frozen = json.loads(json.dumps(overrides))
+        return getattr(get_config, "__wrapped__", get_config)(str(folder), False, model_override_args=frozen)
+
+
+class Transformers:
+    name, package = "transformers", "transformers"
+
+    def config(self, folder, overrides):
+        config = AutoConfig.from_pretrained(folder)
+        config.update(overrides)
+        return config
+
+    @staticmethod
+    def skips(config, layer):
+        # GlmMoeDsaAttention.__init__; DeepSeek-V3.2's class reads none of the keys.
+        return config.model_type == "glm_moe_dsa" and config.indexer_types[layer] == "shared"
+
+
+class Lmdeploy(Transformers):
+    name, package = "lmdeploy", "lmdeploy"
+
+    def __init__(self):
+        rule = function(source("lmdeploy", "pytorch/models/glm_moe_dsa.py"), "_get_layer_indexer_type")
+        self.skips = lambda config, layer: config.model_type == "glm_moe_dsa" and rule(config, layer) == "shared"
+
+
+def schedule(engine, folder, overrides):
+    """F and S as the engine runs it; empty where it stops."""
+    try:
+        config = engine.config(folder, overrides)
+        return "".join("S" if engine.skips(config, i) else "F" for i in range(config.num_hidden_layers))
+    except (TypeError, KeyError, IndexError, ValueError, AssertionError):
+        return ""
+
+
+def config_folder(name, keys, folder):
+    config = yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text())["config"]
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**config, **keys}))
+    return folder
+
+
+def run(*arguments):
+    return subprocess.run(arguments, capture_output=True, text=True)
+
+
+class Check:
+    def __init__(self, tool, folder):
+        self.tool, self.folder, self.bad, self.done = tool, folder, 0, 0
+
+    def same(self, engine, what, actual, expected):
+        self.done += 1
+        if actual != expected:
+            self.bad += 1
+            print(f"FAIL {engine.name}: {what}\n  engine {actual or 'stops'}\n  ours   {expected or 'stops'}")
+
+    def fresh(self):
+        return self.folder / str(len(list(self.folder.iterdir())))
+
+    def exported(self, engine, name, pattern):
+        model = config_folder(name, {}, self.fresh())
+        result = run(self.tool, "export", pattern, "-e", engine.name, "-m", model, "--json")
+        if result.returncode == 3 and "GLM-5 models alone" in result.stderr:
+            return
+        keys = json.loads(result.stdout)["keys"]
+        self.same(engine, f"override of {name}", schedule(engine, model, keys), pattern)
+        written = self.fresh()
+        run(self.tool, "export", pattern, "-e", engine.name, "-m", model, "--write-config", written)
+        self.same(engine, f"config.json of {name}", schedule(engine, written, {}), pattern)
+
+    def odd(self, engine, name, keys, overrides):
+        model = config_folder(name, keys, self.fresh())
+        result = run(self.tool, "inspect", model / "config.json", "--override", json.dumps(overrides), "--json")
+        reading = next(r for r in json.loads(result.stdout)["engines"] if r["engine"] == engine.name)
+        self.same(engine, f"{name} with {keys} and {overrides}", schedule(engine, model, overrides),
+                  reading["schedule"])
+
+
+def main():
+    logging.disable(logging.CRITICAL)
+    bad = 0
+    for kind in (Vllm, Sglang, Transformers, VllmAscend, Lmdeploy):
+        try:
+            version = importlib.metadata.version(kind.package)
+            engine = kind()
+        except (ImportError, StopIteration) as missing:
+            print(f"----  {kind.name}: cannot be asked here ({missing})")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            check = Check(sys.argv[1], pathlib.Path(folder))
+            for name, pattern in EXPORTED:
+                check.exported(engine, name, pattern)
+            for name, keys, overrides in ODD:
+                check.odd(engine, name, keys, overrides)
+        bad += check.bad
+        print(f"{'FAIL' if check.bad else 'ok  '}  {kind.name} {version}: {check.done} schedules, {check.bad} differ")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
