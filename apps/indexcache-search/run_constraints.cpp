@@ -40,6 +40,13 @@ void pin_full(Constraints& constraints, const Pattern& baseline, std::size_t lay
   constraints.pinned_full[layer] = true;
 }
 
+// First layers of the pipeline stages behind the first; CLI11 lets one option of the two through.
+std::vector<std::size_t> stage_firsts(const ConstraintOptions& options, std::size_t layers) {
+  if (options.pp_size > 0) return even_stage_starts(options.pp_size, layers);
+  if (options.pp_partition.empty()) return {};
+  return stage_starts(options.pp_partition, layers);
+}
+
 void pin_shared(Constraints& constraints, const Pattern& baseline, std::size_t layer) {
   const std::size_t layers = baseline.layers();
   const auto fail = [&](const std::string& why) {
@@ -103,15 +110,9 @@ Constraints make_constraints(const ConstraintOptions& options, const Pattern& ba
   for (const std::size_t layer : options.pin_full) {
     pin_full(constraints, baseline, layer, "--pin-full");
   }
-  if (options.pp_size > 0) {
-    for (const std::size_t layer : even_stage_starts(options.pp_size, baseline.layers())) {
-      pin_full(constraints, baseline, layer, "--pp-size");
-    }
-  }
-  if (!options.pp_partition.empty()) {
-    for (const std::size_t layer : stage_starts(options.pp_partition, baseline.layers())) {
-      pin_full(constraints, baseline, layer, "--pp-partition");
-    }
+  const bool even = options.pp_size > 0;
+  for (const std::size_t layer : stage_firsts(options, baseline.layers())) {
+    pin_full(constraints, baseline, layer, even ? "--pp-size" : "--pp-partition");
   }
   for (const std::size_t layer : options.pin_shared) pin_shared(constraints, baseline, layer);
   if (fewest_full(baseline, constraints)) return constraints;

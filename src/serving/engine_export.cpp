@@ -18,7 +18,7 @@ constexpr const char* kSharingKeys[] = {"use_index_cache", "index_topk_pattern",
 
 std::string titled(const EngineProfile& profile) {
   return profile.since.empty() ? std::string(profile.name)
-                               : fmt::format("{} {}", profile.name, profile.since);
+                               : fmt::format("{} since {}", profile.name, profile.since);
 }
 
 [[noreturn]] void refuse(const EngineProfile& profile, const std::string& why,
