@@ -30,6 +30,7 @@ Command add_eval(CLI::App& app, CommonOptions& common);
 Command add_check(CLI::App& app, CommonOptions& common);
 Command add_export(CLI::App& app, CommonOptions& common);
 Command add_inspect(CLI::App& app, CommonOptions& common);
+Command add_report(CLI::App& app, CommonOptions& common);
 Command add_bench(CLI::App& app, CommonOptions& common);
 
 // `inspect` of a prepared file; `sequence` is decoded with the tokenizer that is named or recorded.

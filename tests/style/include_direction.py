@@ -15,6 +15,7 @@ MAY_INCLUDE = {
     "search": {"core", "io", "backend", "model", "calibration", "overlap", "search"},
     "serving": {"core", "io", "serving"},
     "report": {"core", "io", "overlap", "search", "serving", "report"},
+    "page": {"core", "io", "text", "overlap", "serving", "report", "page"},
     "gate": {"core", "io", "text", "report", "gate"},
 }
 # Third-party headers that one layer keeps to itself, and implementations nobody includes.

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// report: what people look at, made from the files of a run.
+#include "commands.h"
+#include "core/error.h"
+#include "engine.h"
+#include "io/files.h"
+#include "io/png.h"
+#include "page/page.h"
+#include "report/heatmap.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+namespace indexcache {
+namespace {
+
+struct ReportOptions {
+  std::vector<std::string> runs;
+  bool compare = false;
+  std::vector<std::string> formats = {"html"};
+  std::string output;
+};
+
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw InputError({"the output folder cannot be used", folder.string(), error.message(),
+                      "choose another --output"});
+  }
+}
+
+std::vector<std::filesystem::path> write_report(const RunView& view, const ReportOptions& options,
+                                                const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> written;
+  const auto write = [&](const std::string& name, const std::string& content) {
+    write_file(folder / name, content);
+    written.push_back(folder / name);
+  };
+  for (const std::string& format : options.formats) {
+    if (format == "html") write("report.html", report_html(view));
+    if (format == "md") write("report.md", report_markdown(view));
+    if (format == "json") write("report.json", report_json(view).dump(1) + "\n");
+    if (format == "svg") {
+      for (const auto& [name, chart] : report_charts(view)) write(name + ".svg", chart.document());
+    }
+    if (format == "png") {
+      write_png(folder / "heatmap.png", draw_heatmap(view.overlap, view.name));
+      written.push_back(folder / "heatmap.png");
+    }
+  }
+  return written;
+}
+
+int run_report(const ReportOptions& options, const CommonOptions& common) {
+  if (!options.compare && options.runs.size() > 1) {
+    throw UsageError({"a report is of one run", "command line",
+                      fmt::format("{} are given", options.runs.size()),
+                      "--compare puts several side by side"});
+  }
+  if (options.compare && options.runs.size() < 2) {
+    throw UsageError({"--compare wants two runs or more", "--compare", "",
+                      "indexcache-search report --compare RUN RUN"});
+  }
+  if (options.compare && (options.formats != std::vector<std::string>{"html"})) {
+    throw UsageError({"a comparison is a page", "--format", "", "--format html"});
+  }
+  if (options.compare && options.output.empty()) {
+    throw UsageError({"the comparison needs a place", "--output", "", "--output DIR"});
+  }
+  std::vector<RunView> views;
+  for (const std::string& run : options.runs) {
+    views.push_back(read_run_view(std::filesystem::canonical(
+        std::filesystem::is_directory(run)
+            ? std::filesystem::path(run)
+            : throw InputError({"there is no such run", run, "", "the folder that `run` wrote"}))));
+  }
+  const std::filesystem::path folder = options.output.empty() ? options.runs[0] : options.output;
+  make_folder(folder);
+  std::vector<std::filesystem::path> written;
+  if (options.compare) {
+    write_file(folder / "compare.html", compare_html(views));
+    written.push_back(folder / "compare.html");
+  } else {
+    written = write_report(views[0], options, folder);
+  }
+  if (common.json) {
+    Json files = Json::array();
+    for (const auto& path : written) files.push_back(path.string());
+    fmt::print("{}\n", Json{{"files", files}}.dump(1));
+  } else {
+    for (const auto& path : written) fmt::print("{}\n", path.string());
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command add_report(CLI::App& app, CommonOptions& common) {
+  auto options = std::make_shared<ReportOptions>();
+  CLI::App* command = app.add_subcommand("report", "A page, charts and summaries of a run");
+  command->add_option("runs", options->runs, "Folders of finished runs")->type_name("RUN");
+  command->add_flag("--compare", options->compare, "Several runs on one page, compare.html");
+  command
+      ->add_option("-f,--format", options->formats,
+                   "html, svg (a file a chart), png (the heatmap), md (for a pull request), json")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"html", "svg", "png", "md", "json"}))
+      ->capture_default_str();
+  command->add_option("-o,--output", options->output, "Where to write; default: the run folder")
+      ->type_name("DIR");
+  add_common_options(*command, common);
+  return {command, {"runs"}, [options, &common] { return run_report(*options, common); }};
+}
+
+}  // namespace indexcache
