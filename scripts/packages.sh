@@ -5,6 +5,9 @@ build_packages=(cmake g++ ninja-build libcli11-dev libeigen3-dev libfmt-dev libh
   libpng-dev libssl-dev libutf8proc-dev libyaml-cpp-dev libzstd-dev nlohmann-json3-dev zlib1g-dev)
 test_packages=(catch2 python3 python3-jsonschema python3-yaml)
 
+# What the test of the report's page needs; Ubuntu has Chromium as a snap alone.
+browser_packages=(chromium chromium-driver python3-selenium fonts-dejavu-core)
+
 install_packages() {
   local missing=() package
   for package in "$@"; do

@@ -6,6 +6,7 @@
 #include "engine.h"
 #include "io/files.h"
 #include "io/png.h"
+#include "page/page.h"
 #include "report/heatmap.h"
 #include "report/overlap_file.h"
 #include "run_constraints.h"
@@ -98,6 +99,7 @@ Fingerprint fingerprint(const Model& model, const CalibrationData& data, const P
           {"max-run", run_bound(constraints, targets)}};
 }
 
+constexpr const char* kReport = "report.html";
 constexpr const char* kOutputs[] = {"run.json", "overlap.h5", "heatmap.png", "pattern.yaml"};
 
 // The stored record, when the folder holds exactly this run, finished.
@@ -124,6 +126,7 @@ std::optional<Json> finished_run(const std::filesystem::path& folder, const Fing
 // What a run wrote, patterns of every size included.
 void discard_outputs(const std::filesystem::path& folder, std::size_t layers) {
   for (const char* name : kOutputs) std::filesystem::remove(folder / name);
+  std::filesystem::remove(folder / kReport);
   for (std::size_t kept = 1; kept <= layers; ++kept) {
     std::filesystem::remove(folder / pattern_file_name(0, 2, kept));
   }
@@ -140,6 +143,7 @@ Json write_outputs(const std::filesystem::path& folder, const RunResult& result)
   }
   Json run = to_json(record, result.overlap);
   write_file(folder / "run.json", run.dump(1) + "\n");
+  write_file(folder / kReport, report_html(make_run_view(run, result.overlap, {}, folder)));
   return run;
 }
 
@@ -170,6 +174,9 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   }
   if (const auto run = finished_run(folder, print, targets)) {
     progress.note("this run is finished already");
+    if (!std::filesystem::exists(folder / kReport)) {
+      write_file(folder / kReport, report_html(read_run_view(folder)));
+    }
     print_result(*run, options, common, progress);
     return 0;
   }

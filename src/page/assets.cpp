@@ -9,7 +9,8 @@ const char* const kColours = R"(
 --held:#b34700;--uniform:#7a3d8f;--good:#00664a;--bad:#a3260f}
 @media (prefers-color-scheme:dark){:root{--paper:#14161a;--panel:#1d2025;--ink:#e9ebee;
 --muted:#a9b0b9;--grid:#30353c;--edge:#79818c;--full:#6cc0f5;--on-full:#0d1116;--shared:#2b3037;
---on-shared:#e9ebee;--greedy:#6cc0f5;--held:#ffab6b;--uniform:#d9a3ee;--good:#5fd8ad;--bad:#ff9c87}}
+--on-shared:#e9ebee;--greedy:#6cc0f5;--held:#ffab6b;--uniform:#d9a3ee;--good:#5fd8ad;
+--bad:#ff9c87}}
 @media print{:root{--paper:#fff;--panel:#fff;--ink:#000;--muted:#333;--grid:#ddd;--edge:#666;
 --full:#00507d;--on-full:#fff;--shared:#e8eaed;--on-shared:#000;--greedy:#00507d;--held:#b34700;
 --uniform:#7a3d8f;--good:#00664a;--bad:#a3260f}}
@@ -51,7 +52,8 @@ svg .chosen{fill:none;stroke:var(--ink);stroke-width:1.5}
 
 const char* const kPageStyle = R"(
 *{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,"DejaVu Sans",sans-serif}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,"DejaVu Sans",
+sans-serif}
 main{max-width:1280px;margin:0 auto;padding:16px}
 h1{font-size:1.4rem;margin:0 0 4px;overflow-wrap:anywhere}
 h2{font-size:1.1rem;margin:0 0 4px}
@@ -59,11 +61,14 @@ p{margin:4px 0;overflow-wrap:anywhere}
 .muted,figcaption,caption{color:var(--muted)}
 figcaption,caption{font-size:.9rem;text-align:left}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,420px),1fr));gap:16px}
-section,.card{background:var(--panel);border:1px solid var(--grid);border-radius:8px;padding:14px;min-width:0}
+section,.card{background:var(--panel);border:1px solid var(--grid);border-radius:8px;
+padding:14px;min-width:0}
 .card{margin-bottom:16px}
+.across{grid-column:1/-1}
 figure{margin:0}
 svg{width:100%;height:auto;display:block;max-width:640px;margin:0 auto}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,190px),1fr));gap:12px;margin:12px 0}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,190px),1fr));gap:12px;
+margin:12px 0}
 .facts div{border-left:4px solid var(--full);padding-left:10px}
 .facts b{display:block;font-size:1.5rem;line-height:1.2}
 .pattern,code,pre{font-family:ui-monospace,"DejaVu Sans Mono",monospace}
@@ -72,23 +77,28 @@ svg{width:100%;height:auto;display:block;max-width:640px;margin:0 auto}
 .verdict.good{color:var(--good)}
 .verdict.bad{color:var(--bad)}
 .warning{border-left:4px solid var(--bad);padding-left:10px}
-.copy{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:8px;align-items:start;margin:6px 0}
-.copy pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.82rem;background:var(--paper);
+.copy{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:8px;align-items:start;
+margin:6px 0}
+.copy pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.82rem;
+background:var(--paper);
 border:1px solid var(--grid);border-radius:4px;padding:6px}
-button{font:inherit;color:var(--on-full);background:var(--full);border:0;border-radius:4px;padding:4px 10px;cursor:pointer}
+button{font:inherit;color:var(--on-full);background:var(--full);border:0;border-radius:4px;
+padding:4px 10px;cursor:pointer}
 fieldset{border:0;padding:0;margin:8px 0}
 label{margin-right:14px;white-space:nowrap}
 table{border-collapse:collapse;font-size:.85rem;margin-top:8px;width:100%}
-th,td{padding:2px 6px;text-align:right;border-bottom:1px solid var(--grid);overflow-wrap:anywhere}
+th,td{padding:2px 6px;text-align:right;border-bottom:1px solid var(--grid);vertical-align:top}
 th:first-child,td:first-child{text-align:left}
 .wide{overflow:auto;max-height:420px}
-.wide table{width:auto}
+.wide table{width:auto;min-width:100%}
 details{margin-top:6px}
 summary{cursor:pointer;color:var(--muted);font-size:.9rem}
-dl{display:grid;grid-template-columns:minmax(110px,auto) minmax(0,1fr);gap:2px 12px;font-size:.85rem;margin:6px 0}
+dl{display:grid;grid-template-columns:minmax(110px,auto) minmax(0,1fr);gap:2px 12px;
+font-size:.85rem;margin:6px 0}
 dt{color:var(--muted)}
 dd{margin:0;overflow-wrap:anywhere}
-@media print{.copy button,fieldset{display:none}section,.card{break-inside:avoid}details{display:none}}
+@media print{.copy button,fieldset{display:none}section,.card{break-inside:avoid}details{
+display:none}}
 )";
 
 const char* const kScript = R"(
@@ -100,16 +110,22 @@ all('.target').forEach(function(node){
 node.classList.toggle('on',node.getAttribute('data-target')===input.value)})})});
 all('.copy button').forEach(function(button){on(button,'click',function(){
 var pre=button.parentNode.querySelector('pre'),told=button.textContent;
-var done=function(){button.textContent='copied';setTimeout(function(){button.textContent=told},1500)};
-var old=function(){var range=document.createRange(),now=getSelection();range.selectNodeContents(pre);
-now.removeAllRanges();now.addRange(range);document.execCommand('copy');now.removeAllRanges();done()};
-if(navigator.clipboard&&isSecureContext)navigator.clipboard.writeText(pre.textContent).then(done,old);
+var done=function(){button.textContent='copied';setTimeout(function(){button.textContent=told},
+1500)};
+var old=function(){var range=document.createRange(),now=getSelection();
+range.selectNodeContents(pre);
+now.removeAllRanges();now.addRange(range);document.execCommand('copy');now.removeAllRanges();
+done()};
+if(navigator.clipboard&&isSecureContext)navigator.clipboard.writeText(pre.textContent).then(done,
+old);
 else old()})});
 var map=document.querySelector('#heatmap svg'),told=document.querySelector('#heatmap-value');
 if(map&&told){var rows=all('#heatmap-table tbody tr'),frame=map.querySelector('.cells');
 on(map,'mousemove',function(event){var box=frame.getBoundingClientRect(),n=rows.length;
-var i=Math.floor((event.clientY-box.top)/box.height*n),j=Math.floor((event.clientX-box.left)/box.width*n);
-if(i>=0&&i<n&&j>=0&&j<n)told.textContent='layers '+i+' and '+j+': '+rows[i].cells[j+1].textContent})}
+var i=Math.floor((event.clientY-box.top)/box.height*n),
+j=Math.floor((event.clientX-box.left)/box.width*n);
+if(i>=0&&i<n&&j>=0&&j<n)
+told.textContent='layers '+i+' and '+j+': '+rows[i].cells[j+1].textContent})}
 })();
 )";
 

@@ -31,15 +31,14 @@ void draw_count_axis(Svg& svg, const Plot& plot, const Scale& x, std::size_t mos
   draw_category_axis(svg, plot, positions, labels, name);
 }
 
-// Where a value beyond the plot is shown at its edge, with the value in words.
+// A value beyond the plot is an arrow at its edge.
 void draw_point(Svg& svg, const Plot& plot, double x, double y, const std::string& css,
-                const std::string& hint, const std::string& words) {
+                const std::string& hint) {
   if (y >= plot.top) {
     svg.circle(x, y, 4, css, hint);
-    return;
+  } else {
+    svg.polygon({{x - 5, plot.top + 8}, {x + 5, plot.top + 8}, {x, plot.top}}, css);
   }
-  svg.polygon({{x - 5, plot.top + 8}, {x + 5, plot.top + 8}, {x, plot.top}}, css);
-  svg.text(x - 8, plot.top + 9, words, "note uniform-text", Anchor::end);
 }
 
 void draw_targets(Svg& svg, const RunView& view, const Plot& plot, const Scale& x, const Scale& y) {
@@ -50,12 +49,15 @@ void draw_targets(Svg& svg, const RunView& view, const Plot& plot, const Scale& 
     svg.begin_group(t + 1 == view.targets.size() ? "target on" : "target",
                     fmt::format("data-target=\"{}\"", t));
     svg.line(at, plot.top, at, plot.bottom, "mark");
+    if (target.uniform && y.at(target.uniform->mean) < plot.top) {
+      svg.text(at - 9, plot.top + 9, fmt::format("uniform {:+.2f}", target.uniform->mean),
+               "note uniform-text", Anchor::end);
+    }
     svg.end_group();
     if (target.uniform) {
       draw_point(svg, plot, at, y.at(target.uniform->mean), "uniform-dot",
                  fmt::format("uniform, {} F, held out: {}", target.pattern.full_count(),
-                             signed_text(target.uniform->mean)),
-                 fmt::format("uniform {:+.2f}", target.uniform->mean));
+                             signed_text(target.uniform->mean)));
     }
     if (!target.holdout) continue;
     if (target.holdout->low) {
@@ -282,7 +284,9 @@ Svg compared_curves(const std::vector<RunView>& runs) {
              number, "note");
     const double row = plot.bottom + 56 + 18 * static_cast<double>(r);
     svg.line(12, row - 4, 34, row - 4, kLines[r % 3]);
-    svg.text(40, row, fmt::format("{}  {}", number, runs[r].folder.substr(0, 60)), "note");
+    svg.text(40, row,
+             fmt::format("{}  {}", number, runs[r].folder.size() > 48 ? "…" : runs[r].folder),
+             "note");
   }
   return svg;
 }

@@ -15,8 +15,16 @@ namespace {
 
 using Rows = std::vector<std::vector<std::string>>;
 
+// Long names are cut in tables; whole characters are kept.
+std::string shortened(const std::string& text, std::size_t most = 32) {
+  if (text.size() <= most) return text;
+  std::size_t end = most;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end) + "…";
+}
+
 std::string label(std::size_t r, const RunView& run) {
-  return fmt::format("{} {}", r + 1, run.folder);
+  return fmt::format("{} {}", r + 1, shortened(run.folder));
 }
 
 // The rank of each layer in the order of removal; layers that were never removed share the last.
@@ -30,6 +38,7 @@ std::map<std::size_t, double> removal_ranks(const RunView& run) {
 
 // Spearman's correlation over the layers that both runs removed.
 std::string agreement(const RunView& a, const RunView& b) {
+  if (a.layers != b.layers) return "other number of layers";
   const auto left = removal_ranks(a);
   const auto right = removal_ranks(b);
   std::vector<double> x;
@@ -81,7 +90,7 @@ std::string results_html(const std::vector<RunView>& runs) {
   Rows rows = {{"run", "model", "target", "F", "calibration rise", "held-out rise", "uniform"}};
   for (std::size_t r = 0; r < runs.size(); ++r) {
     for (const TargetView& target : runs[r].targets) {
-      rows.push_back({label(r, runs[r]), runs[r].name, target.request,
+      rows.push_back({label(r, runs[r]), shortened(runs[r].name), target.request,
                       fmt::format("{}", target.pattern.full_count()), rise_text(target.calibration),
                       target.holdout ? rise_text(*target.holdout) : "not measured",
                       target.uniform ? rise_text(*target.uniform) : "not measured"});
@@ -124,7 +133,7 @@ std::string differences_html(const std::vector<RunView>& runs) {
 std::string compare_html(const std::vector<RunView>& runs) {
   std::string body = fmt::format("<h1>{} runs compared</h1>\n<div class=\"grid\">\n", runs.size());
   body += html_section("What did they find?", "Loss against every indexer, nats a token.",
-                       "<div class=\"wide\">" + results_html(runs) + "</div>\n");
+                       results_html(runs), "class=\"across\"");
   body += html_section("What does each removed indexer cost?",
                        "Greedy search on each run's calibration data.",
                        compared_curves(runs).inline_text());
@@ -134,7 +143,7 @@ std::string compare_html(const std::vector<RunView>& runs) {
   body += html_section("Do the orders of removal agree?", "Over the layers that both removed.",
                        agreement_html(runs));
   body += html_section("What was different about the runs?", "Fields of the fingerprint.",
-                       "<div class=\"wide\">" + differences_html(runs) + "</div>\n");
+                       differences_html(runs));
   return html_document("IndexCache: runs compared", body + "</div>\n");
 }
 

@@ -20,7 +20,8 @@ std::string html_document(const std::string& title, const std::string& body_html
 
 std::string html_table(const std::vector<std::vector<std::string>>& rows, const std::string& id) {
   std::string text =
-      id.empty() ? "<table>\n" : fmt::format("<table id=\"{}\">\n", escape_markup(id));
+      "<div class=\"wide\">" + (id.empty() ? std::string("<table>\n")
+                                           : fmt::format("<table id=\"{}\">\n", escape_markup(id)));
   for (std::size_t r = 0; r < rows.size(); ++r) {
     text += r == 0 ? "<thead><tr>" : r == 1 ? "<tbody><tr>" : "<tr>";
     for (const std::string& cell : rows[r]) {
@@ -29,12 +30,12 @@ std::string html_table(const std::vector<std::vector<std::string>>& rows, const 
     }
     text += r == 0 ? "</tr></thead>\n" : "</tr>\n";
   }
-  return text + (rows.size() > 1 ? "</tbody></table>\n" : "</table>\n");
+  return text + (rows.size() > 1 ? "</tbody></table></div>\n" : "</table></div>\n");
 }
 
 std::string html_details(const std::string& summary, const std::string& content_html) {
-  return fmt::format("<details><summary>{}</summary><div class=\"wide\">{}</div></details>\n",
-                     escape_markup(summary), content_html);
+  return fmt::format("<details><summary>{}</summary>{}</details>\n", escape_markup(summary),
+                     content_html);
 }
 
 std::string html_section(const std::string& title, const std::string& caption,

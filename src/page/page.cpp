@@ -289,7 +289,8 @@ std::string bench_html(const RunView& view) {
     for (const auto& [stage, milliseconds] : row.stages) {
       stages.push_back(fmt::format("{} {:.1f}", stage, milliseconds));
     }
-    rows.push_back({fmt::format("{}", row.context), row.pattern,
+    rows.push_back({fmt::format("{}", row.context),
+                    fmt::format("{} F", std::ranges::count(row.pattern, 'F')),
                     fmt::format("{:.1f}", row.milliseconds),
                     row.speed_up ? fmt::format("{:.2f}x", *row.speed_up) : "",
                     fmt::format("{}", fmt::join(stages, ", "))});
