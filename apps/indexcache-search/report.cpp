@@ -56,29 +56,36 @@ std::vector<std::filesystem::path> write_report(const RunView& view, const Repor
   return written;
 }
 
-int run_report(const ReportOptions& options, const CommonOptions& common) {
+void check_options(const ReportOptions& options) {
   if (!options.compare && options.runs.size() > 1) {
     throw UsageError({"a report is of one run", "command line",
                       fmt::format("{} are given", options.runs.size()),
                       "--compare puts several side by side"});
   }
-  if (options.compare && options.runs.size() < 2) {
+  if (!options.compare) return;
+  if (options.runs.size() < 2) {
     throw UsageError({"--compare wants two runs or more", "--compare", "",
                       "indexcache-search report --compare RUN RUN"});
   }
-  if (options.compare && (options.formats != std::vector<std::string>{"html"})) {
+  if (options.formats != std::vector<std::string>{"html"}) {
     throw UsageError({"a comparison is a page", "--format", "", "--format html"});
   }
-  if (options.compare && options.output.empty()) {
+  if (options.output.empty()) {
     throw UsageError({"the comparison needs a place", "--output", "", "--output DIR"});
   }
-  std::vector<RunView> views;
-  for (const std::string& run : options.runs) {
-    views.push_back(read_run_view(std::filesystem::canonical(
-        std::filesystem::is_directory(run)
-            ? std::filesystem::path(run)
-            : throw InputError({"there is no such run", run, "", "the folder that `run` wrote"}))));
+}
+
+RunView open_run(const std::string& run) {
+  if (!std::filesystem::is_directory(run)) {
+    throw InputError({"there is no such run", run, "", "the folder that `run` wrote"});
   }
+  return read_run_view(std::filesystem::canonical(run));  // its own name, whatever the path's end
+}
+
+int run_report(const ReportOptions& options, const CommonOptions& common) {
+  check_options(options);
+  std::vector<RunView> views;
+  for (const std::string& run : options.runs) views.push_back(open_run(run));
   const std::filesystem::path folder = options.output.empty() ? options.runs[0] : options.output;
   make_folder(folder);
   std::vector<std::filesystem::path> written;

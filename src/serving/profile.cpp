@@ -258,6 +258,7 @@ std::vector<EngineProfile> all_profiles() {
 // Leading numbers: {0, 5, 13} of "0.5.13.post1"; empty where there are none.
 std::vector<int> version_numbers(std::string_view text) {
   std::vector<int> numbers;
+  if (text.starts_with('v')) text.remove_prefix(1);
   while (!text.empty()) {
     int number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

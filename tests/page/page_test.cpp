@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "io/files.h"
+#include "io/yaml.h"
 #include "page/charts.h"
 #include "page/scale.h"
 #include "page/summary_text.h"
@@ -171,4 +172,25 @@ TEST_CASE("the predicted cost is that of the layers that run") {
   CHECK(costs[0].teraflop_after / costs[0].teraflop_before == Approx(6.0 / 16));
   CHECK(costs[0].kept_megabytes_before == Approx(16 * 132 * 32768 / 1e6));
   CHECK(saved_percent(view, view.targets.back()) == Approx(62.5));
+}
+
+TEST_CASE("the verdict is green within the limit of the shipped gate, and better than uniform") {
+  const auto path = std::filesystem::path(INDEXCACHE_SOURCE_DIR) / "configs/ci-gate.yaml";
+  const double limit =
+      parse_yaml(read_file(path), path.string())["guards"]["max_holdout_delta"].get<double>();
+  const RunView view = example();
+  TargetView target = view.targets.back();
+  target.holdout->mean = limit - 0.01;
+  target.holdout->low = limit - 0.02;
+  target.holdout->high = limit;
+  target.uniform->mean = limit;
+  CHECK(verdict_of(view, target).good);
+  target.holdout->high = limit + 0.001;
+  CHECK_FALSE(verdict_of(view, target).good);
+  target.holdout->high = limit;
+  target.uniform->mean = limit - 0.02;
+  CHECK_FALSE(verdict_of(view, target).good);
+  CHECK_THAT(verdict_of(view, target).text, Contains("no worse than this pattern"));
+  target.holdout->low = -0.01;
+  CHECK_THAT(verdict_of(view, target).text, Contains("no rise can be told from noise"));
 }

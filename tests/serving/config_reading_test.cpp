@@ -238,6 +238,7 @@ TEST_CASE("profiles are chosen by version") {
   CHECK(profile("sglang", "0.5.20").since == "0.5.20");
   CHECK(profile("vllm-ascend", "0.27.1rc1").since == "0.27");
   CHECK(choose_profile("vllm", "0.33.0").warning.empty());
+  CHECK(profile("vllm", "v0.22.1").since == "0.21");
   CHECK_THAT(choose_profile("vllm", "0.40").warning, Contains("newer than 0.33.0"));
   CHECK_THAT(choose_profile("sglang", "0.4.1").warning, Contains("older than any"));
   CHECK_THAT(choose_profile("vllm", "nightly").warning, Contains("was not read"));
