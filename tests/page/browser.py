@@ -147,6 +147,13 @@ class Reader:
         told = self.js("return document.querySelector('#heatmap-value').textContent")
         last = self.js("return document.querySelectorAll('#heatmap-table tbody tr').length-1")
         self.want(told.startswith(f"layers 0 and {last}: 0."), f"the heatmap tells {told!r}")
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+            "media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+        printed = self.js("return [getComputedStyle(document.body).backgroundColor,"
+                          "getComputedStyle(document.querySelector('.copy button')).display,"
+                          "getComputedStyle(document.querySelector('svg text')).fill]")
+        self.want(printed == ["rgb(255, 255, 255)", "none", "rgb(51, 51, 51)"], f"on paper: {printed}")
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def main():
