@@ -137,7 +137,7 @@ Svg overlap_scatter(const RunView& view) {
     high = std::max(high, cost.rise);
   }
   const Scale x(0, 1, plot.left, plot.right, 5);
-  const Scale y(low, high, plot.bottom, plot.top, 5);
+  const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
   draw_value_axis(svg, plot, y, "loss rise, nats a token");
   std::vector<double> positions;
   std::vector<std::string> labels;

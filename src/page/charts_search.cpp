@@ -142,7 +142,7 @@ Svg loss_curve(const RunView& view) {
   const auto points = view.curve();
   const std::size_t most = std::max<std::size_t>(points.back().first, 1);
   const Scale x(0, static_cast<double>(most), plot.left, plot.right, 8);
-  const Scale y(lowest(view), highest(view), plot.bottom, plot.top, 5);
+  const Scale y(axis_low(lowest(view), highest(view)), highest(view), plot.bottom, plot.top, 5);
   draw_legend(svg, 18, !view.holdout.is_null());
   draw_value_axis(svg, plot, y, kNats);
   svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
@@ -176,7 +176,7 @@ Svg sensitivity_bars(const RunView& view) {
     low = std::min(low, candidate.rise);
     high = std::max(high, candidate.rise);
   }
-  const Scale y(low, high, plot.bottom, plot.top, 5);
+  const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
   draw_value_axis(svg, plot, y, kNats);
   const LayerSlots slots(plot, view.layers);
   for (const CandidateView& candidate : candidates) {
@@ -237,7 +237,7 @@ Svg sequence_bars(const Rise& rise, const std::string& title) {
   std::ranges::sort(order);
   const double low = std::min(0.0, order.empty() ? 0.0 : order.front().first);
   const double high = std::max(1e-6, order.empty() ? 0.0 : order.back().first);
-  const Scale y(low, high, plot.bottom, plot.top, 5);
+  const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
   draw_value_axis(svg, plot, y, kNats);
   const double width =
       (plot.right - plot.left) / static_cast<double>(std::max<std::size_t>(order.size(), 1));
@@ -267,7 +267,7 @@ Svg compared_curves(const std::vector<RunView>& runs) {
     most = std::max(most, run.curve().back().first);
   }
   const Scale x(0, static_cast<double>(most), plot.left, plot.right, 8);
-  const Scale y(low, high, plot.bottom, plot.top, 5);
+  const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
   draw_value_axis(svg, plot, y, kNats);
   svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
   draw_count_axis(svg, plot, x, most, "indexers removed");

@@ -39,6 +39,10 @@ std::string tick_text(double tick, const std::vector<double>& ticks) {
   return fmt::format("{:.{}f}", shown, decimals);
 }
 
+double axis_low(double low, double high) {
+  return low > -high / 30 ? 0 : low;
+}
+
 Scale::Scale(double low, double high, double from, double to, std::size_t ticks)
     : from_(from), to_(to), ticks_(round_ticks(low, high, ticks)) {
   low_ = ticks_.front();

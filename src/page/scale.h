@@ -15,6 +15,10 @@ std::vector<double> round_ticks(double low, double high, std::size_t count);
 // As many decimals as the distance of the ticks needs: "0.02".
 std::string tick_text(double tick, const std::vector<double>& ticks);
 
+// Where an axis begins: at zero, though values dip below it by less than a thirtieth of the height,
+// which would otherwise cost a tick's room.
+double axis_low(double low, double high);
+
 // A range of data on a range of the drawing; widened to round ticks.
 class Scale {
  public:

@@ -109,13 +109,14 @@ void Svg::text_upwards(double x, double y, std::string_view text, std::string_vi
 }
 
 void CellGrid::add(std::size_t row, std::size_t column, const std::string& colour) {
-  // A hair wider than a cell, so that no gap shows between two.
-  paths_[colour] += fmt::format("M{} {}h1.03v1.03h-1.03z", column, row);
+  paths_[colour] += fmt::format("M{} {}h1v1h-1z", column, row);
 }
 
 void Svg::grid(double x, double y, double width, double height, const CellGrid& cells) {
-  body_ += fmt::format("<g class=\"cells\" transform=\"translate({} {}) scale({:.5g} {:.5g})\">\n",
-                       coordinate(x), coordinate(y), width, height);
+  body_ += fmt::format(
+      "<g class=\"cells\" shape-rendering=\"crispEdges\" transform=\"translate({} {}) scale({:.5g} "
+      "{:.5g})\">\n",
+      coordinate(x), coordinate(y), width, height);
   for (const auto& [colour, path] : cells.paths_) {
     body_ += fmt::format("<path fill=\"{}\" d=\"{}\"/>\n", colour, path);
   }

@@ -143,6 +143,8 @@ TEST_CASE("ticks are round and hold the data") {
   CHECK(tick_text(-1e-17, {-0.05, 0}) == "0.00");
   CHECK(tick_text(1500, {0, 500}) == "1500");
   CHECK(round_ticks(3, 3, 5).size() > 1);
+  CHECK(axis_low(-0.01, 1) == 0);
+  CHECK(axis_low(-0.1, 1) == -0.1);
 }
 
 TEST_CASE("knee, rank correlation and worst sequences") {
