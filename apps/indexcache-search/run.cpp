@@ -20,6 +20,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <set>
@@ -32,9 +34,33 @@ struct RunOptions {
   CalibrationOptions calibration;
   ConstraintOptions constraints;
   std::string holdout = "auto";
+  std::string budget;
   std::string output;
   bool restart = false;
 };
+
+// Seconds of "4h", "1h30m" or "2.5s"; 0 for an empty text.
+double parse_duration(const std::string& text) {
+  double seconds = 0;
+  const char* at = text.c_str();
+  while (*at != '\0') {
+    char* end = nullptr;
+    const double number =
+        std::isdigit(static_cast<unsigned char>(*at)) ? std::strtod(at, &end) : -1;
+    const double unit = number < 0    ? 0
+                        : *end == 'h' ? 3600
+                        : *end == 'm' ? 60
+                        : *end == 's' ? 1
+                                      : 0;
+    if (unit == 0 || !std::isfinite(number)) seconds = -1;
+    if (seconds < 0) break;
+    seconds += number * unit;
+    at = end + 1;
+  }
+  if (text.empty() || seconds > 0) return seconds;
+  throw UsageError({fmt::format("--budget {} is no time", text), "--budget", "",
+                    "hours, minutes, seconds: 4h, 1h30m or 45s"});
+}
 
 // Held-out sequences that the search sees as well prove nothing.
 void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
@@ -154,6 +180,7 @@ void print_result(const Json& run, const RunOptions& options, const CommonOption
 }
 
 int run_run(const RunOptions& options, const CommonOptions& common) {
+  parse_duration(options.budget);
   std::unique_ptr<Backend> backend = make_backend(options.engine);
   Progress progress(progress_style(options.engine.progress, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
@@ -180,7 +207,8 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
     print_result(*run, options, common, progress);
     return 0;
   }
-  const RunInputs inputs{model, baseline, constraints, targets, data, print, warnings};
+  const RunInputs inputs{model, baseline, constraints, targets,
+                         data,  print,    warnings,    parse_duration(options.budget)};
   const RunResult result = run_search(inputs, std::move(backend), journal, progress);
   print_result(write_outputs(folder, result), options, common, progress);
   return 0;
@@ -202,6 +230,11 @@ Command add_run(CLI::App& app, CommonOptions& common) {
           "the split of a prepared file, else 0.25")
       ->type_name("FILE|SHARE|auto")
       ->capture_default_str();
+  command
+      ->add_option(
+          "--budget", options->budget,
+          "Time after which the search ends with the steps it has done: 4h, 90m, 1h30m, 45s")
+      ->type_name("TIME");
   command->add_option("-o,--output", options->output, "Run folder; a run there is continued")
       ->type_name("DIR");
   command->add_flag("--restart", options->restart, "Discard what the run folder holds");

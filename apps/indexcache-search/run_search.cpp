@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <utility>
 
 namespace indexcache {
@@ -17,15 +18,23 @@ namespace {
 // Time that the rest of a search takes, at the rate of the candidates evaluated so far.
 class TimeLeft {
  public:
-  // `next`: candidates of the next step; `ahead`: steps still to come, each with one fewer.
-  std::string after(const Step& step, std::size_t next, std::size_t ahead) {
+  void count(const Step& step) {
     candidates_ += step.candidates.size();
     seconds_ += step.seconds;
+  }
+
+  // What a step of `candidates` takes; 0 as long as nothing is known.
+  double seconds_of(std::size_t candidates) const {
+    if (candidates_ == 0) return 0;
+    return seconds_ / static_cast<double>(candidates_) * static_cast<double>(candidates);
+  }
+
+  // `next`: candidates of the next step; `ahead`: steps still to come, each with one fewer.
+  std::string text(std::size_t next, std::size_t ahead) const {
     std::size_t remaining = 0;
     for (std::size_t i = 0; i < ahead; ++i) remaining += next > i ? next - i : 1;
     if (remaining == 0) return "";
-    const double rate = seconds_ / static_cast<double>(candidates_);
-    return fmt::format("about {} left", format_duration(rate * static_cast<double>(remaining)));
+    return fmt::format("about {} left", format_duration(seconds_of(remaining)));
   }
 
  private:
@@ -41,6 +50,7 @@ class Run {
         baseline_(inputs.baseline),
         constraints_(inputs.constraints),
         targets_(inputs.targets),
+        budget_seconds_(inputs.budget_seconds),
         data_(inputs.data),
         journal_(journal),
         progress_(progress),
@@ -98,6 +108,7 @@ class Run {
     const std::size_t target = targets_.back().full;
     const std::size_t steps = record.baseline.full_count() - target;
     std::size_t current = 0;
+    Pattern reached = baseline_;
     TimeLeft time_left;
     Evaluator evaluator = engine_.evaluator(data_.search, progress_, "searching");
     evaluator.set_progress([&](std::size_t done, std::size_t total) {
@@ -108,23 +119,48 @@ class Run {
                                  step.pattern.text(), step.removed,
                                  delta_text(step.loss - record.baseline_loss), remark));
       current = index + 1;
+      reached = step.pattern;
     };
-    const GreedyHooks hooks{.replay =
-                                [&](std::size_t index, const Pattern& before) {
-                                  auto step = journal_.replay(index, before, evaluator);
-                                  if (step) tell(index, *step, "(from the journal)");
-                                  return step;
-                                },
-                            .record =
-                                [&](std::size_t index, const Step& step) {
-                                  journal_.record(index, step);
-                                  const std::size_t next =
-                                      next_candidates(step.pattern, constraints_, target).size();
-                                  tell(index, step, time_left.after(step, next, steps - index - 1));
-                                }};
+    const GreedyHooks hooks{
+        .replay =
+            [&](std::size_t index, const Pattern& before) {
+              auto step = journal_.replay(index, before, evaluator);
+              if (step) tell(index, *step, "(from the journal)");
+              return step;
+            },
+        .record =
+            [&](std::size_t index, const Step& step) {
+              journal_.record(index, step);
+              const std::size_t next = next_candidates(step.pattern, constraints_, target).size();
+              time_left.count(step);
+              tell(index, step, time_left.text(next, steps - index - 1));
+            },
+        .stop =
+            [&](std::size_t) {
+              const std::size_t next = next_candidates(reached, constraints_, target).size();
+              return exceeds_budget(time_left.seconds_of(next));
+            }};
     if (engine_.backend().is_gpu()) tell_plan(evaluator, target);
     record.steps = greedy_search(evaluator, baseline_, constraints_, target, hooks);
     count_memory(evaluator);
+    if (record.steps.size() < steps) end_early(record, steps);
+  }
+
+  // Whether a step of that many candidates would end after the budget.
+  bool exceeds_budget(double expected_seconds) const {
+    const std::chrono::duration<double> used = std::chrono::steady_clock::now() - began_;
+    return budget_seconds_ > 0 && used.count() + expected_seconds > budget_seconds_;
+  }
+
+  void end_early(RunRecord& record, std::size_t steps) {
+    const std::size_t reached = baseline_.full_count() - record.steps.size();
+    std::erase_if(targets_, [&](const Request& request) { return request.full < reached; });
+    if (targets_.empty() || targets_.back().full != reached)
+      targets_.push_back({"budget", reached});
+    record.warnings.push_back(
+        fmt::format("--budget ended the search after {} of {} steps; the same command continues it",
+                    record.steps.size(), steps));
+    progress_.note("warning: " + record.warnings.back());
   }
 
   // What the largest sweep, that of the first step without pinned layers, will take.
@@ -187,7 +223,9 @@ class Run {
   const Model& model_;
   const Pattern& baseline_;
   const Constraints& constraints_;
-  const std::vector<Request>& targets_;
+  std::vector<Request> targets_;  // those that the search reached, once it has ended
+  double budget_seconds_;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   const CalibrationData& data_;
   Journal& journal_;
   Progress& progress_;

@@ -22,6 +22,7 @@ struct RunInputs {
   const CalibrationData& data;
   const Fingerprint& fingerprint;
   const std::vector<std::string>& warnings;
+  double budget_seconds;  // no step begins that would not end within it; 0: no bound
 };
 
 struct RunResult {
@@ -30,8 +31,9 @@ struct RunResult {
 };
 
 // Baseline and overlap, greedy search from where the journal stands, verification from scratch,
-// held-out losses. Throws ResumeMismatch when the journal's baseline has other bits than this
-// machine's.
+// held-out losses. Where the budget ends the search, the last step that was done takes the place of
+// the targets it did not reach. Throws ResumeMismatch when the journal's baseline has other bits
+// than this machine's.
 RunResult run_search(const RunInputs& inputs, std::unique_ptr<Backend> backend, Journal& journal,
                      Progress& progress);
 

@@ -54,6 +54,7 @@ std::vector<Step> greedy_search(Evaluator& evaluator, const Pattern& start,
   Pattern pattern = start;
   while (pattern.full_count() > target_full) {
     std::optional<Step> step = hooks.replay(steps.size(), pattern);
+    if (!step && hooks.stop && hooks.stop(steps.size())) break;
     if (!step) {
       const auto begin = Clock::now();
       const auto layers = next_candidates(pattern, constraints, target_full);

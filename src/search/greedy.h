@@ -39,6 +39,9 @@ struct GreedyHooks {
   std::function<std::optional<Step>(std::size_t index, const Pattern& before)> replay;
   // Called with every step that was computed, before the next one begins.
   std::function<void(std::size_t index, const Step&)> record;
+  // Asked before a step is computed; true ends the search with the steps that are done. May be
+  // empty.
+  std::function<bool(std::size_t index)> stop = {};
 };
 
 // Shares one layer after another, from `start` until `target_full` layers are full: first those

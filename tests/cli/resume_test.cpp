@@ -133,3 +133,20 @@ TEST_CASE("losses of another machine are not continued") {
   CHECK(result.code == 5);
   CHECK_THAT(result.err, Contains("another machine or build"));
 }
+
+TEST_CASE("a run that its budget ends writes what it has, and continues to the bytes of another") {
+  const TempFolder folder;
+  const auto tokens = short_tokens(folder, 200);
+  REQUIRE(run_tool(arguments(tokens, folder / "whole", "14"), kFixedTime).code == 0);
+  auto bounded = arguments(tokens, folder / "parts", "14");
+  bounded.insert(bounded.end(), {"--budget", "0.001s"});
+  const ProcessResult early = run_tool(bounded, kFixedTime);
+  INFO(early.err);
+  REQUIRE(early.code == 0);
+  CHECK_THAT(early.out, Contains("--budget ended the search after 0 of 2 steps"));
+  const Json run = parse_json(read_file(folder / "parts/run.json"), "run.json");
+  CHECK(run["targets"][0]["request"] == "budget");
+  CHECK(run["targets"][0]["pattern"] == std::string(16, 'F'));
+  REQUIRE(run_tool(arguments(tokens, folder / "parts", "14"), kFixedTime).code == 0);
+  CHECK(files_of(folder / "parts") == files_of(folder / "whole"));
+}

@@ -13,15 +13,19 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import sys
 
 try:
     from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.chrome.service import Service as ChromeService
 except ImportError:
     if sys.executable != "/usr/bin/python3" and os.path.exists("/usr/bin/python3"):
         os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv])
-    webdriver = None
+    webdriver, ChromeService = None, object
+for variable in ("http_proxy", "https_proxy", "all_proxy"):  # the driver is on this machine
+    os.environ.pop(variable, None)
+    os.environ.pop(variable.upper(), None)
 
 WIDTHS = (375, 768, 1440)
 # Pairs of labels of one drawing whose boxes meet.
@@ -65,13 +69,26 @@ def skip(why):
     sys.exit(1 if os.environ.get("CI") == "true" else 77)
 
 
+class Service(ChromeService):
+    """The driver by its address: a bare machine knows no name "localhost"."""
+
+    @property
+    def service_url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def is_connectable(self):
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
 def start():
     driver = shutil.which("chromedriver")
     if webdriver is None or driver is None or not (shutil.which("chromium") or shutil.which("chromium-browser")):
         skip("no browser")
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                     "--font-render-hinting=none"):
+                     "--font-render-hinting=none", "--remote-debugging-pipe"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     browser = webdriver.Chrome(service=Service(driver), options=options)

@@ -97,3 +97,18 @@ TEST_CASE("layers pinned to S go first, one a step, and count like any other") {
   CHECK(steps[1].pattern.text() == "FFSFSF");
   CHECK(steps[2].candidates.size() == 3);
 }
+
+TEST_CASE("a search that is told to stop ends with the steps it has done") {
+  Session<> session(golden("deepseek_v32_tiny"));
+  TokenSet tokens{"x", {{}}};
+  for (std::int32_t t = 0; t < 70; ++t) tokens.sequences[0].push_back((t * 7) % 320);
+  Evaluator evaluator = session.evaluator(tokens);
+  GreedyHooks hooks = no_hooks();
+  hooks.record = [](std::size_t, const Step&) {};
+  const Constraints none = Constraints::none(6);
+  const auto whole = greedy_search(evaluator, Pattern::all_full(6), none, 2, hooks);
+  hooks.stop = [](std::size_t index) { return index == 2; };
+  const auto steps = greedy_search(evaluator, Pattern::all_full(6), none, 2, hooks);
+  REQUIRE(steps.size() == 2);
+  CHECK(steps[1].pattern == whole[1].pattern);
+}
