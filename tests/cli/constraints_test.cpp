@@ -6,6 +6,7 @@
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
+#include "support/tokens.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -16,15 +17,7 @@ using Arguments = std::vector<std::string>;
 
 struct Search {
   explicit Search(const std::string& model_name) : model(golden(model_name)) {
-    std::string text;
-    for (int s = 0; s < 4; ++s) {
-      text += "{\"input_ids\":[";
-      for (int t = 0; t < 70; ++t) {
-        text += (t > 0 ? "," : "") + std::to_string((t * 37 + s * 11) % 319);
-      }
-      text += "]}\n";
-    }
-    write_text(folder / "tokens.jsonl", text);
+    tiny_tokens(folder);
   }
 
   ProcessResult run(const Arguments& more) const {

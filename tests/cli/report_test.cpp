@@ -5,6 +5,7 @@
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
+#include "support/tokens.h"
 
 #include <sstream>
 
@@ -15,15 +16,7 @@ namespace {
 
 // A finished run on a tiny model.
 void make_run(const TempFolder& folder, const std::string& name, const std::string& keep) {
-  std::string text;
-  for (int s = 0; s < 4; ++s) {
-    text += "{\"input_ids\":[";
-    for (int t = 0; t < 70; ++t) {
-      text += (t > 0 ? "," : "") + std::to_string((t * 37 + s * 11) % 319);
-    }
-    text += "]}\n";
-  }
-  write_text(folder / "tokens.jsonl", text);
+  tiny_tokens(folder);
   const ProcessResult result =
       run_tool({"run", golden("deepseek_v32_tiny"), "-c", folder / "tokens.jsonl", "--keep", keep,
                 "-o", folder / name, "-q"});

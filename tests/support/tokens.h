@@ -25,4 +25,16 @@ inline std::filesystem::path short_tokens(const TempFolder& folder, std::int64_t
   return folder / "tokens.jsonl";
 }
 
+// Four sequences of 70 ids below 319 for the tiny models of tests/golden, as JSONL in `folder`.
+inline std::filesystem::path tiny_tokens(const TempFolder& folder) {
+  std::string text;
+  for (int s = 0; s < 4; ++s) {
+    Json ids = Json::array();
+    for (int t = 0; t < 70; ++t) ids.push_back((t * 37 + s * 11) % 319);
+    text += Json{{"input_ids", ids}}.dump() + "\n";
+  }
+  write_text(folder / "tokens.jsonl", text);
+  return folder / "tokens.jsonl";
+}
+
 }  // namespace indexcache::test
