@@ -92,7 +92,7 @@ TEST_CASE("published patterns come back from every form and through every engine
       for (const ServedModel& model : {glm(layers), deepseek(layers)}) {
         if (glm_only(engine) && model.architecture != "GlmMoeDsaForCausalLM") continue;
         INFO(engine << " " << model.architecture);
-        const EngineProfile& newest = profile(engine);
+        const EngineProfile newest = profile(engine);
         const EngineExport result = export_pattern(newest, pattern, model, {});
         CHECK(pattern_from_json(result.keys, layers, "test", &newest) == pattern);
         const Json patched =
