@@ -6,6 +6,7 @@
 #include "gate/verdict.h"
 #include "gate/verdict_output.h"
 #include "io/files.h"
+#include "run_folder.h"
 
 #include <fmt/format.h>
 
@@ -27,12 +28,7 @@ struct CheckOptions {
 };
 
 void write_files(const std::filesystem::path& folder, const Verdict& verdict) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw InputError({"the output folder cannot be used", folder.string(), error.message(),
-                      "choose another --output"});
-  }
+  make_folder(folder);
   write_file(folder / "verdict.json", verdict_json(verdict).dump(1) + "\n");
   write_file(folder / "junit.xml", verdict_junit(verdict));
 }

@@ -6,6 +6,7 @@
 #include "io/files.h"
 #include "report/pattern_file.h"
 #include "report/stored_result.h"
+#include "run_folder.h"
 #include "serving/config_reading.h"
 #include "serving/engine_export.h"
 #include "serving/pattern_forms.h"
@@ -76,13 +77,8 @@ void fill_from_result(const StoredResult& result, ServedModel& model) {
                                   member("layers").dump(), layers),
                       "the file that `run` wrote"});
   }
-  const Json owners = member("indexer_layers");
-  if (!model.has_indexer.empty() || !owners.is_array()) return;
-  model.has_indexer.assign(layers, false);
-  for (const Json& owner : owners) {
-    if (owner.is_number_unsigned() && owner < layers) {
-      model.has_indexer[owner.get<std::size_t>()] = true;
-    }
+  if (model.has_indexer.empty() && member("indexer_layers").is_array()) {
+    model.has_indexer = indexer_mask(stored, layers);
   }
 }
 
@@ -112,8 +108,7 @@ Subject read_subject(const ExportOptions& options) {
 }
 
 std::string title(const EngineProfile& profile) {
-  return fmt::format("{}{}{} (read in {})", profile.name, profile.since.empty() ? "" : " since ",
-                     profile.since, profile.read);
+  return fmt::format("{} (read in {})", title_of(profile), profile.read);
 }
 
 // Writes FOLDER/config.json; a file with other content is nobody's to lose.
@@ -124,12 +119,7 @@ std::string write_config(const std::filesystem::path& folder, const Json& config
     throw InputError({"a config.json is there already", path.string(),
                       "it has other content and would be lost", "another --write-config folder"});
   }
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw InputError({"the folder cannot be made", folder.string(), error.message(),
-                      "another --write-config folder"});
-  }
+  make_folder(folder, "--write-config");
   write_file(path, text);
   return path.string();
 }

@@ -40,13 +40,12 @@ std::string summary(const Json& reading) {
 Json engine_readings(const Json& config, const Json& overrides,
                      const std::vector<bool>& has_indexer, const std::string& where) {
   Json readings = Json::array();
-  for (const std::string& name : engine_names()) {
-    const EngineProfile& profile = *choose_profile(name, "").profile;
-    const ConfigReading reading = read_schedule(profile, config, overrides, where);
+  for (const EngineProfile* profile : newest_profiles()) {
+    const ConfigReading reading = read_schedule(*profile, config, overrides, where);
     Json remarks = reading.remarks;
     add_missing(reading, has_indexer, remarks);
-    readings.push_back(Json{{"engine", name},
-                            {"read_in", profile.read},
+    readings.push_back(Json{{"engine", profile->name},
+                            {"read_in", profile->read},
                             {"schedule", reading.schedule},
                             {"decided_by", reading.decided_by},
                             {"failure", reading.failure.empty() ? Json() : Json(reading.failure)},

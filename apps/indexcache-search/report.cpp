@@ -7,6 +7,7 @@
 #include "io/png.h"
 #include "page/page.h"
 #include "report/heatmap.h"
+#include "run_folder.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -24,15 +25,6 @@ struct ReportOptions {
   std::vector<std::string> formats = {"html"};
   std::string output;
 };
-
-void make_folder(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw InputError({"the output folder cannot be used", folder.string(), error.message(),
-                      "choose another --output"});
-  }
-}
 
 std::vector<std::filesystem::path> write_report(const RunView& view, const ReportOptions& options,
                                                 const std::filesystem::path& folder) {

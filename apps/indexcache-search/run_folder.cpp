@@ -21,6 +21,15 @@ constexpr const char* kRemedy = "choose another --output";
 
 }  // namespace
 
+void make_folder(const std::filesystem::path& folder, const std::string& option) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw InputError({"the output folder cannot be used", folder.string(), error.message(),
+                      "choose another " + option});
+  }
+}
+
 void prepare_folder(const std::filesystem::path& folder,
                     const std::initializer_list<const char*>& own_files) {
   std::error_code error;

@@ -5,6 +5,7 @@
 #include "page/charts.h"
 #include "page/html.h"
 #include "page/summary_text.h"
+#include "report/stored_result.h"
 #include "serving/engine_export.h"
 
 #include <fmt/format.h>
@@ -41,15 +42,9 @@ std::string of_target(const RunView& view, std::size_t t, const std::string& css
 }
 
 ServedModel served(const RunView& view) {
-  ServedModel model{.architecture = plain(view.model.at("architecture")),
-                    .has_indexer = std::vector<bool>(view.layers, false),
-                    .config = {}};
-  for (const Json& layer : view.model.at("indexer_layers")) {
-    if (layer.is_number_unsigned() && layer < view.layers) {
-      model.has_indexer[layer.get<std::size_t>()] = true;
-    }
-  }
-  return model;
+  return {.architecture = plain(view.model.at("architecture")),
+          .has_indexer = indexer_mask(view.model, view.layers),
+          .config = {}};
 }
 
 // What to paste: the two engines most used first, the others behind a click.
@@ -57,14 +52,12 @@ std::string engines_html(const RunView& view, const TargetView& target) {
   const ServedModel model = served(view);
   std::string first;
   std::string others;
-  for (const std::string& name : engine_names()) {
-    const EngineProfile& profile = *choose_profile(name, "").profile;
+  for (const EngineProfile* profile : newest_profiles()) {
+    const std::string_view name = profile->name;
     std::string& place = name == "vllm" || name == "sglang" ? first : others;
-    const std::string label =
-        fmt::format("{}{}{}", name, profile.since.empty() ? "" : " since ", profile.since);
     try {
-      const EngineExport result = export_pattern(profile, target.pattern, model, {});
-      place += html_copy(label, result.text.substr(0, result.text.size() - 1));
+      const EngineExport result = export_pattern(*profile, target.pattern, model, {});
+      place += html_copy(title_of(*profile), result.text.substr(0, result.text.size() - 1));
     } catch (const InputError& error) {
       place += fmt::format("<p class=\"muted\">{}: {}</p>\n", escape_markup(name),
                            escape_markup(error.problem().why));
@@ -149,8 +142,7 @@ std::string heatmap_html(const RunView& view) {
   return html_section(
       "How alike are the layers' top-k sets?",
       "Red frames: blocks of layers that agree. Small frames: each shared layer (row) and its "
-      "donor "
-      "(column).",
+      "donor (column).",
       "<div id=\"heatmap\">" + overlap_heatmap(view).inline_text() +
           "</div>\n<p class=\"muted\" id=\"heatmap-value\">point at a cell to read it</p>\n" +
           html_details("as a table", html_table(rows, "heatmap-table")));

@@ -146,6 +146,14 @@ std::filesystem::path result_file(const std::filesystem::path& path) {
 
 }  // namespace
 
+std::vector<bool> indexer_mask(const Json& model, std::size_t layers) {
+  std::vector<bool> mask(layers, false);
+  for (const Json& layer : model.at("indexer_layers")) {
+    if (layer.is_number_unsigned() && layer < layers) mask[layer.get<std::size_t>()] = true;
+  }
+  return mask;
+}
+
 bool is_result(const std::filesystem::path& path) {
   return std::filesystem::is_directory(path) || std::filesystem::is_regular_file(path);
 }

@@ -42,6 +42,9 @@ struct StoredResult {
 // InputError naming the file for what is neither or lacks a pattern.
 StoredResult read_result(const std::filesystem::path& path, const std::string& target = "");
 
+// Layers that own an indexer, of a model as model_json writes it: [layers].
+std::vector<bool> indexer_mask(const Json& model, std::size_t layers);
+
 // Whether read_result would take `path` for a file of this tool rather than a bare pattern.
 bool is_result(const std::filesystem::path& path);
 

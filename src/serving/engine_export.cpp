@@ -16,14 +16,9 @@ namespace {
 constexpr const char* kSharingKeys[] = {"use_index_cache", "index_topk_pattern", "indexer_types",
                                         "index_topk_freq", "index_skip_topk_offset"};
 
-std::string titled(const EngineProfile& profile) {
-  return profile.since.empty() ? std::string(profile.name)
-                               : fmt::format("{} since {}", profile.name, profile.since);
-}
-
 [[noreturn]] void refuse(const EngineProfile& profile, const std::string& why,
                          const std::string& remedy) {
-  throw InputError({fmt::format("{} cannot run this pattern", titled(profile)), "", why, remedy});
+  throw InputError({fmt::format("{} cannot run this pattern", title_of(profile)), "", why, remedy});
 }
 
 // Keys that carry the pattern to the engine.
@@ -253,11 +248,10 @@ Json patched_config(const EngineProfile& profile, const Pattern& pattern, const 
 
 Json engines_json(const Pattern& pattern, const ServedModel& model) {
   Json engines = Json::object();
-  for (const std::string& name : engine_names()) {
-    const EngineProfile& profile = *choose_profile(name, "").profile;
+  for (const EngineProfile* profile : newest_profiles()) {
     try {
-      const EngineExport result = export_pattern(profile, pattern, model, {});
-      engines[name] = Json{{hand_over_name(profile.hand_over), result.keys}};
+      const EngineExport result = export_pattern(*profile, pattern, model, {});
+      engines[std::string(profile->name)] = Json{{hand_over_name(profile->hand_over), result.keys}};
     } catch (const InputError&) {
       continue;  // not expressible: `export` says why
     }

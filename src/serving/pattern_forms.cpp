@@ -165,15 +165,13 @@ Pattern from_keys(const Json& keys, std::optional<std::size_t> layers, const std
   const Json overrides = whole ? Json::object() : keys;
   std::map<std::string, std::vector<std::string>> seen;  // schedule -> engines
   std::string failure;
-  for (const std::string& name : engine_names()) {
-    const EngineProfile& profile = *choose_profile(name, "").profile;
-    if (engine != nullptr && profile.engine != engine->engine) continue;
-    const ConfigReading reading =
-        read_schedule(engine != nullptr ? *engine : profile, config, overrides, origin);
+  const auto asked = engine != nullptr ? std::vector{engine} : newest_profiles();
+  for (const EngineProfile* profile : asked) {
+    const ConfigReading reading = read_schedule(*profile, config, overrides, origin);
     if (!reading.failure.empty()) {
-      if (failure.empty()) failure = fmt::format("{}: {}", name, reading.failure);
+      if (failure.empty()) failure = fmt::format("{}: {}", profile->name, reading.failure);
     } else if (engine != nullptr || reading.decided_by != "no key") {
-      seen[reading.schedule].push_back(name);
+      seen[reading.schedule].emplace_back(profile->name);
     }
   }
   if (seen.empty() && !failure.empty()) fail(origin, failure);

@@ -271,7 +271,7 @@ std::vector<int> version_numbers(std::string_view text) {
   return numbers;
 }
 
-// `version` begins with all numbers that `read` states, or is older than them.
+// Whether `version` is later than `read`, in the numbers that `read` states.
 bool beyond(const std::vector<int>& version, const std::vector<int>& read) {
   const std::vector<int> part(version.begin(),
                               version.begin() + std::min(version.size(), read.size()));
@@ -285,20 +285,24 @@ std::span<const EngineProfile> engine_profiles() {
   return profiles;
 }
 
+std::vector<const EngineProfile*> newest_profiles() {
+  std::vector<const EngineProfile*> newest;
+  for (const EngineProfile& profile : engine_profiles()) {
+    if (newest.empty() || newest.back()->engine != profile.engine) newest.push_back(&profile);
+    newest.back() = &profile;
+  }
+  return newest;
+}
+
 std::vector<std::string> engine_names() {
   std::vector<std::string> names;
-  for (const EngineProfile& profile : engine_profiles()) {
-    if (names.empty() || names.back() != profile.name) names.emplace_back(profile.name);
-  }
+  for (const EngineProfile* profile : newest_profiles()) names.emplace_back(profile->name);
   return names;
 }
 
-const EngineProfile& newest_profile(ServingEngine engine) {
-  const EngineProfile* newest = nullptr;
-  for (const EngineProfile& profile : engine_profiles()) {
-    if (profile.engine == engine) newest = &profile;
-  }
-  return *newest;
+std::string title_of(const EngineProfile& profile) {
+  return profile.since.empty() ? std::string(profile.name)
+                               : fmt::format("{} since {}", profile.name, profile.since);
 }
 
 ChosenProfile choose_profile(const std::string& engine, const std::string& version) {

@@ -84,8 +84,11 @@ std::span<const EngineProfile> engine_profiles();
 // Names of the engines, in the order of engine_profiles().
 std::vector<std::string> engine_names();
 
-// The newest profile of an engine.
-const EngineProfile& newest_profile(ServingEngine engine);
+// The newest profile of every engine, in the same order.
+std::vector<const EngineProfile*> newest_profiles();
+
+// "vllm since 0.25"; the name alone where the first version is not known.
+std::string title_of(const EngineProfile& profile);
 
 struct ChosenProfile {
   const EngineProfile* profile;
