@@ -5,6 +5,7 @@
 #include "backend/cuda_device.h"
 #include "calibration/calibration_file.h"
 #include "model/model.h"
+#include "model/model_weights.h"
 #include "run_bench.h"
 #include "search/evaluator.h"
 
@@ -63,9 +64,9 @@ struct Result {
 Result run(const Model& model, const TokenSet& tokens, const CudaOptions& options) {
   const auto backend = make_cuda_backend(options);
   ModelWeights weights(model.config, model.checkpoint, model.has_indexer, *backend,
-                       backend->memory_bytes());
+                       Placement::resident);
   Evaluator evaluator(model.config, weights, *backend, tokens,
-                      {backend->memory_bytes() - weights.bytes(), true});
+                      {.memory_bytes = backend->memory_bytes() - weights.bytes(), .enforce = true});
   SetRecorder recorder(*backend);
   const Pattern baseline = model.baseline();
   const auto losses = evaluator.losses(std::span(&baseline, 1), &recorder);

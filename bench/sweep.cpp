@@ -4,6 +4,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "calibration/calibration_file.h"
 #include "model/model.h"
+#include "model/model_weights.h"
 #include "run_bench.h"
 #include "search/evaluator.h"
 #include "search/greedy.h"
@@ -57,7 +58,7 @@ int bench(const char* model_folder, const char* calibration) {
   const TokenSet tokens = read_tokens(calibration);
   CpuBackend backend;
   ModelWeights weights(model.config, model.checkpoint, model.has_indexer, backend,
-                       std::int64_t{1} << 40);
+                       Placement::resident);
   Evaluator evaluator(model.config, weights, backend, tokens);
   fmt::print("one greedy step on {} tokens:\n", tokens.tokens());
   compare(evaluator, model.baseline());

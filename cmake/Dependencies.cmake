@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything comes from Debian or Ubuntu packages; scripts/packages.sh names them.
 find_package(OpenMP REQUIRED)
+find_package(Threads REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(fmt 9 REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)

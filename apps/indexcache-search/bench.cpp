@@ -139,9 +139,13 @@ BenchModel::BenchModel(BenchShape shape, const BenchOptions& options)
     : shape_(std::move(shape)), backend_(make_backend(options.engine)) {
   check_shape(shape_.config, *backend_);
   if (shape_.model) {
-    auto weights =
-        std::make_unique<ModelWeights>(shape_.config, shape_.model->checkpoint, shape_.has_indexer,
-                                       *backend_, backend_->memory_bytes());
+    const Placement placement =
+        placement_for(options.engine,
+                      weight_sizes(shape_.config, shape_.model->checkpoint, shape_.has_indexer,
+                                   backend_->activation()),
+                      *backend_);
+    auto weights = std::make_unique<ModelWeights>(shape_.config, shape_.model->checkpoint,
+                                                  shape_.has_indexer, *backend_, placement);
     weight_bytes_ = weights->bytes();
     weights_ = std::move(weights);
     return;

@@ -51,8 +51,7 @@ class BenchModel {
   WeightSource& weights() { return *weights_; }
   Pattern baseline() const { return Pattern::from_full_layers(shape_.has_indexer); }
   Pattern pattern(const std::string& spec) const;
-  // Everything that the weights leave.
-  EvaluatorOptions memory() const { return {backend_->memory_bytes() - weight_bytes_, true}; }
+  EvaluatorOptions memory() const { return sweep_memory(*backend_, weight_bytes_); }
   // {"planned_bytes", "peak_bytes"} of the device so far, weights included, after sweeps that
   // planned `sweep_bytes`; printed as well unless `json`. Null on engines that do not count.
   Json memory_report(std::int64_t sweep_bytes, bool json) const;

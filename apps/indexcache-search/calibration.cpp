@@ -60,7 +60,8 @@ void add_shape_options(CLI::App& command, CalibrationOptions& options) {
 
 void add_choice_options(CLI::App& command, CalibrationOptions& options) {
   command
-      .add_option("--weights", options.weights, "Share of each input in the tokens, in their order")
+      .add_option("--input-weights", options.weights,
+                  "Share of each input in the tokens, in their order")
       ->delimiter(',')
       ->type_name("W");
   command
@@ -106,7 +107,7 @@ const char* idle_setting(const CalibrationOptions& options) {
   if (options.pack != defaults.pack) return "--pack";
   if (options.long_documents != defaults.long_documents) return "--long";
   if (options.min_length != defaults.min_length) return "--min-length";
-  if (!options.weights.empty()) return "--weights";
+  if (!options.weights.empty()) return "--input-weights";
   if (!options.strata.empty()) return "--strata";
   return nullptr;
 }

@@ -3,7 +3,9 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cuda_device.h"
+#include "core/bytes.h"
 #include "core/error.h"
+#include "core/host_memory.h"
 #include "settings.h"
 
 #include <fmt/format.h>
@@ -13,10 +15,8 @@
 namespace indexcache {
 namespace {
 
-// What weights may take to stay: on a GPU a quarter is left to the sweep.
-std::int64_t resident_bytes(const Backend& backend) {
-  return backend.is_gpu() ? backend.memory_bytes() / 4 * 3 : backend.memory_bytes();
-}
+// Larger waves make a CPU no faster: its products run tile by tile.
+constexpr std::int64_t kCpuWaveBytes = std::int64_t{512} << 20;
 
 Precision parse_precision(const std::string& text) {
   if (text == "bf16") return Precision::bf16;
@@ -61,6 +61,17 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
                   "Queries and keys of the indexer: fp32 or, on a GPU, bf16 or fp8 as deployed; "
                   "default: as --precision")
       ->check(CLI::IsMember({"fp32", "bf16", "fp8"}));
+  command
+      .add_option("--weights", options.weights,
+                  "Where weights wait: resident on the device, stream from host memory layer by "
+                  "layer, disk, or auto: the first that fits; results do not depend on it")
+      ->check(CLI::IsMember({"auto", "resident", "stream", "disk"}))
+      ->capture_default_str();
+  command
+      .add_option("--memory-limit", options.memory_limit,
+                  "Most memory to take of the device, such as 24GiB; work is cut to fit, results "
+                  "do not depend on it")
+      ->type_name("SIZE");
   add_machine_options(command, options.threads, options.progress);
   command
       .add_option("--mla-norm-eps", options.mla_norm_eps,
@@ -76,7 +87,9 @@ Progress::Style progress_style(const std::string& progress, const CommonOptions&
   return Progress::detect();
 }
 
-std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
+namespace {
+
+std::unique_ptr<Backend> make_unlimited(const EngineOptions& options) {
   const std::string& device = options.device;
   if (device != "cpu" && device != "auto" && device != "cuda") {
     throw UsageError(
@@ -94,6 +107,19 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
                       named ? "--device cuda, or fp32 for both" : "fp32 for both"});
   }
   return std::make_unique<CpuBackend>(options.threads);
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
+  const auto limit = parse_bytes(options.memory_limit);
+  if (!limit && !options.memory_limit.empty()) {
+    throw UsageError({fmt::format("--memory-limit {} is no size", options.memory_limit),
+                      "--memory-limit", "", "a number with a unit: 24GiB, 800MiB or 80GB"});
+  }
+  std::unique_ptr<Backend> backend = make_unlimited(options);
+  if (limit) backend->limit_memory(*limit);
+  return backend;
 }
 
 void check_shape(const ModelConfig& config, const Backend& backend) {
@@ -121,19 +147,52 @@ std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> ba
 
 }  // namespace
 
-Engine::Engine(const Model& model, std::unique_ptr<Backend> backend)
+Placement placement_for(const EngineOptions& options, const WeightSizes& sizes,
+                        const Backend& backend) {
+  const std::int64_t room = backend.memory_bytes() - backend.lane_bytes();
+  Placement placement = choose_placement(sizes, room, available_host_bytes());
+  if (options.weights == "resident") placement = Placement::resident;
+  if (options.weights == "stream") placement = Placement::stream;
+  if (options.weights == "disk") placement = Placement::disk;
+  const std::int64_t needed = sizes.device(placement);
+  if (needed < room) return placement;
+  const std::int64_t least = sizes.device(Placement::disk);
+  throw ResourceError({"the weights do not fit the device's memory",
+                       options.memory_limit.empty() ? "--weights " + options.weights
+                                                    : "--memory-limit " + options.memory_limit,
+                       fmt::format("{} need {}, {} are there", name_of(placement),
+                                   bytes_text(needed), bytes_text(room)),
+                       least < room
+                           ? "--weights stream, or auto"
+                           : fmt::format("more than {} of memory{}", bytes_text(least),
+                                         backend.is_gpu() && backend.activation() == DType::f32
+                                             ? ", or --precision bf16, which takes half"
+                                             : "")});
+}
+
+EvaluatorOptions sweep_memory(const Backend& backend, std::int64_t weight_bytes) {
+  EvaluatorOptions options;
+  options.memory_bytes = std::max<std::int64_t>(backend.memory_bytes() - weight_bytes, 0);
+  options.enforce = true;
+  if (!backend.is_gpu()) options.wave_bytes = kCpuWaveBytes;
+  return options;
+}
+
+Engine::Engine(const Model& model, std::unique_ptr<Backend> backend, const EngineOptions& options)
     : model_(model),
       backend_(checked(model, std::move(backend))),
       weights_(model.config, model.checkpoint, model.has_indexer, *backend_,
-               resident_bytes(*backend_)) {}
+               placement_for(options,
+                             weight_sizes(model.config, model.checkpoint, model.has_indexer,
+                                          backend_->activation()),
+                             *backend_)) {}
+
+EvaluatorOptions Engine::memory() const {
+  return sweep_memory(*backend_, weights_.bytes());
+}
 
 Evaluator Engine::evaluator(const TokenSet& tokens, Progress& progress, std::string stage) {
-  EvaluatorOptions options;
-  if (backend_->is_gpu()) {
-    const std::int64_t left = backend_->memory_bytes() - weights_.bytes();
-    options = {std::max<std::int64_t>(left, 0), true};
-  }
-  Evaluator evaluator(model_.config, weights_, *backend_, tokens, options);
+  Evaluator evaluator(model_.config, weights_, *backend_, tokens, memory());
   evaluator.set_progress(
       [&progress, stage = std::move(stage)](std::size_t done, std::size_t total) {
         progress.update(stage, done, total);

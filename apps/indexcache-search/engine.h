@@ -7,7 +7,7 @@
 #include "commands.h"
 #include "core/progress.h"
 #include "model/model.h"
-#include "model/weights.h"
+#include "model/model_weights.h"
 #include "report/run_record.h"
 #include "search/evaluator.h"
 
@@ -25,6 +25,8 @@ struct EngineOptions {
   std::string precision = "fp32";
   std::string indexer_precision;  // empty: as precision
   std::optional<double> mla_norm_eps;
+  std::string weights = "auto";
+  std::string memory_limit;  // "24GiB"; empty: what the device has
   int threads = 0;
   std::string progress = "auto";
 };
@@ -49,14 +51,27 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options);
 // config.json; the CPU takes every model.
 void check_shape(const ModelConfig& config, const Backend& backend);
 
+// Where weights wait: as --weights says, else what fits first. Throws ResourceError naming the
+// setting to change where the device cannot hold them that way.
+Placement placement_for(const EngineOptions& options, const WeightSizes& sizes,
+                        const Backend& backend);
+
+// What sweeps may hold beside weights of that size.
+EvaluatorOptions sweep_memory(const Backend& backend, std::int64_t weight_bytes);
+
 // A device with a model's weights; measures token sets.
 class Engine {
  public:
-  Engine(const Model& model, std::unique_ptr<Backend> backend);
+  // `options` says where weights wait; its other fields have served make_backend. Throws
+  // ResourceError where the device is too small for any layer.
+  Engine(const Model& model, std::unique_ptr<Backend> backend, const EngineOptions& options);
 
   Backend& backend() { return *backend_; }
 
+  WeightSource& weights() { return weights_; }
+  Placement placement() const { return weights_.placement(); }
   std::int64_t weight_bytes() const { return weights_.bytes(); }
+  EvaluatorOptions memory() const;
 
   // `stage` names what is being done, for the progress line.
   Evaluator evaluator(const TokenSet& tokens, Progress& progress, std::string stage);

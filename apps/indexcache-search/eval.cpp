@@ -49,7 +49,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.engine.model,
                                             options.engine.threads, progress, warnings)
                               .whole(options.calibration.inputs);
-  Engine engine(model, std::move(backend));
+  Engine engine(model, std::move(backend), options.engine);
   Evaluator evaluator = engine.evaluator(tokens, progress, "evaluating");
   const auto losses = evaluator.losses(patterns);
 

@@ -27,7 +27,7 @@ std::map<std::string, std::int64_t> bytes_by_dtype(const Checkpoint& checkpoint)
   std::map<std::string, std::int64_t> bytes;
   for (const auto& shard : checkpoint.shards()) {
     for (const auto& [name, tensor] : shard->tensors()) {
-      bytes[std::string(name_of(tensor.dtype))] += static_cast<std::int64_t>(tensor.bytes.size());
+      bytes[std::string(name_of(tensor.dtype))] += tensor.bytes;
     }
   }
   return bytes;
@@ -53,7 +53,7 @@ Json describe(const Model& model) {
   json["experts_used"] = c.router.experts_used;
   json["shared_experts"] = c.shared_experts;
   json["moe_layers"] = std::ranges::count(c.moe_layer, true);
-  json["parameters"] = parameter_count(c, model.checkpoint, model.has_indexer).total();
+  json["parameters"] = parameter_count(c, model.checkpoint, model.has_indexer);
   json["shards"] = model.checkpoint.shards().size();
   json["tensors"] = model.checkpoint.tensor_count();
   json["bytes"] = model.checkpoint.total_bytes();

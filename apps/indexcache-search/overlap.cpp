@@ -145,7 +145,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   std::optional<StoredRun> stored;
   if (!options.against.empty()) stored = read_run(options.against, model);
   prepare_folder(options.output, {"overlap.h5"});
-  Engine engine(model, std::move(backend));
+  Engine engine(model, std::move(backend), options.engine);
   Evaluator evaluator = engine.evaluator(tokens, progress, "measuring overlap");
   const OverlapPass pass =
       measure_overlap(evaluator, engine.backend(), stored ? stored->baseline : model.baseline(),

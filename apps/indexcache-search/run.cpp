@@ -207,8 +207,9 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
     print_result(*run, options, common, progress);
     return 0;
   }
-  const RunInputs inputs{model, baseline, constraints, targets,
-                         data,  print,    warnings,    parse_duration(options.budget)};
+  const RunInputs inputs{options.engine, model,    baseline,
+                         constraints,    targets,  data,
+                         print,          warnings, parse_duration(options.budget)};
   const RunResult result = run_search(inputs, std::move(backend), journal, progress);
   print_result(write_outputs(folder, result), options, common, progress);
   return 0;

@@ -54,7 +54,7 @@ class Run {
         data_(inputs.data),
         journal_(journal),
         progress_(progress),
-        engine_(inputs.model, std::move(backend)) {}
+        engine_(inputs.model, std::move(backend), inputs.engine) {}
 
   RunResult execute(const Fingerprint& fingerprint, const std::vector<std::string>& warnings) {
     RunRecord record{.device = engine_.backend().name(),

@@ -15,6 +15,7 @@
 namespace indexcache {
 
 struct RunInputs {
+  const EngineOptions& engine;
   const Model& model;
   const Pattern& baseline;  // what the search begins with
   const Constraints& constraints;

@@ -13,11 +13,13 @@
 #pragma once
 
 #include "backend/tensor.h"
+#include "backend/weight_lane.h"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -48,16 +50,6 @@ struct ExpertWeights {
 struct Routing {
   Tensor experts;  // i32 [rows, P], ascending in each row
   Tensor weights;  // f32 [rows, P]
-};
-
-// A matrix as a checkpoint stores it, row-major. FP8 (E4M3) has one scale a block:
-// scales [ceil(rows / block_rows), ceil(cols / block_cols)]; others have none.
-struct StoredMatrix {
-  std::span<const std::byte> bytes;  // need not be aligned
-  DType dtype;                       // f32, bf16, f16 or f8_e4m3
-  std::int64_t rows, cols;
-  std::vector<float> scales;
-  std::int64_t block_rows = 0, block_cols = 0;
 };
 
 // What device memory is for.
@@ -101,9 +93,14 @@ class Backend {
 
   // Bytes of device memory that this process may plan with, weights included.
   virtual std::int64_t memory_bytes() const = 0;
-  virtual MemoryUse memory_use() const { return {}; }
+  // Plans, and what the operations take for themselves, keep within `bytes` from here on, where
+  // that is less. Results do not depend on it.
+  virtual void limit_memory(std::int64_t bytes) = 0;
+  virtual MemoryUse memory_use() const = 0;
   // Bytes that index_topk, next_token_loss and the products take for themselves, at most.
-  virtual std::int64_t scratch_bytes() const { return 0; }
+  virtual std::int64_t scratch_bytes() const = 0;
+  // Device memory that a weight lane takes for itself.
+  virtual std::int64_t lane_bytes() const { return 0; }
 
   // Seconds that `body` keeps the device busy, from an idle device to an idle device.
   virtual double measure(const std::function<void()>& body) = 0;
@@ -119,14 +116,12 @@ class Backend {
   virtual Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) {
     return upload(std::move(values), rows, cols);
   }
-  // Whether the device converts stored matrices; where it does not, the host does.
-  virtual bool converts_stored() const { return false; }
-  // Writes a stored matrix to `out`: activation(), rows without gaps.
-  virtual void convert_stored(const StoredMatrix& stored, const Tensor& out) {
-    (void)stored, (void)out;
-  }
-  // Whether every number that convert_stored wrote since the last call is finite.
-  virtual bool stored_are_finite() { return true; }
+  // The way of stored weights to the device.
+  virtual std::unique_ptr<WeightLane> make_weight_lane() = 0;
+  // Host memory for the images of a lane, at most `bytes` of it used.
+  virtual std::shared_ptr<std::byte> allocate_host(std::int64_t bytes);
+  // The point that the device's queue of work has reached, for WeightLane::begin.
+  virtual std::shared_ptr<void> mark() { return nullptr; }
   // Uniform numbers in [offset - scale, offset + scale): synthetic weights.
   virtual void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) = 0;
   virtual Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,

@@ -52,6 +52,15 @@ class Tensor {
     return view;
   }
 
+  // Another matrix at the same address, without gaps; shares the storage.
+  Tensor as(std::int64_t rows, std::int64_t cols, DType dtype) const {
+    Tensor view = *this;
+    view.rows_ = rows;
+    view.cols_ = view.stride_ = cols;
+    view.dtype_ = dtype;
+    return view;
+  }
+
   // Rows 0, step, 2 * step, …; shares the storage.
   Tensor every(std::int64_t step) const {
     Tensor view = *this;

@@ -39,11 +39,11 @@ void check(const PrepareOptions& options) {
   if (!options.weights.empty() && options.weights.size() != options.inputs.size()) {
     refuse(fmt::format("{} weights are given for {} inputs", options.weights.size(),
                        options.inputs.size()),
-           "--weights", "", "one weight an input, in the same order");
+           "--input-weights", "", "one weight an input, in the same order");
   }
   for (const double weight : options.weights) {
     if (!(weight > 0) || !std::isfinite(weight)) {
-      refuse(fmt::format("the weight {} is not a positive number", weight), "--weights", "",
+      refuse(fmt::format("the weight {} is not a positive number", weight), "--input-weights", "",
              "leave out the inputs that are not wanted");
     }
   }

@@ -55,21 +55,29 @@ void Checkpoint::open_shard(const std::string& file) {
   }
 }
 
-void Checkpoint::open_indexed(const std::filesystem::path& index) {
-  const Json json = parse_json(read_file(index), index.string(), kRemedy);
+std::map<std::string, std::string> parse_shard_index(std::string_view text,
+                                                     const std::string& where) {
+  const LargeJson json = parse_strict_large_json(text, where, kRemedy);
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
   if (!json.is_object() || map == json.end() || !map->is_object()) {
-    throw InputError({"the shard index has no weight_map", index.string(), "", kRemedy});
+    throw InputError({"the shard index has no weight_map", where, "", kRemedy});
   }
-  std::set<std::string> files;
+  std::map<std::string, std::string> files;
   for (const auto& [name, file] : map->items()) {
-    const std::string where = index.string() + ": " + name;
+    const std::string place = where + ": " + name;
     if (!file.is_string()) {
-      throw InputError({"the shard index is malformed", where, "not a file name", kRemedy});
+      throw InputError({"the shard index is malformed", place, "not a file name", kRemedy});
     }
-    check_plain_name(file.get<std::string>(), where);
-    files.insert(file.get<std::string>());
+    check_plain_name(file.get<std::string>(), place);
+    files.emplace(name, file.get<std::string>());
   }
+  return files;
+}
+
+void Checkpoint::open_indexed(const std::filesystem::path& index) {
+  const auto map = parse_shard_index(read_file(index), index.string());
+  std::set<std::string> files;
+  for (const auto& [name, file] : map) files.insert(file);
   for (const std::string& file : files) {
     if (!std::filesystem::exists(folder_ / file)) {
       throw InputError({"a shard is missing", (folder_ / file).string(),
@@ -77,20 +85,38 @@ void Checkpoint::open_indexed(const std::filesystem::path& index) {
     }
     open_shard(file);
   }
-  for (const auto& [name, file] : map->items()) {
+  for (const auto& [name, file] : map) {
     const auto found = tensors_.find(name);
-    const std::string listed = file.get<std::string>();
-    if (found != tensors_.end() && found->second.file->path().filename() == listed) continue;
+    if (found != tensors_.end() && found->second.file->path().filename() == file) continue;
     throw InputError({"a shard lacks a tensor that the index places in it",
-                      (folder_ / listed).string() + ": " + name, "", kRemedy});
+                      (folder_ / file).string() + ": " + name, "", kRemedy});
   }
 }
 
-const RawTensor& Checkpoint::tensor(const std::string& name) const {
+const Checkpoint::Entry& Checkpoint::entry(const std::string& name) const {
   const auto found = tensors_.find(name);
-  if (found != tensors_.end()) return *found->second.tensor;
+  if (found != tensors_.end()) return found->second;
   throw InputError({"a tensor is missing from the checkpoint", folder_.string() + ": " + name,
                     "config.json implies it", kRemedy});
+}
+
+const RawTensor& Checkpoint::tensor(const std::string& name) const {
+  return *entry(name).tensor;
+}
+
+void Checkpoint::read(const std::string& name, std::int64_t first, std::span<std::byte> out) const {
+  const Entry& found = entry(name);
+  found.file->read(*found.tensor, first, out);
+}
+
+std::vector<std::byte> Checkpoint::read(const std::string& name) const {
+  const Entry& found = entry(name);
+  return found.file->read(*found.tensor);
+}
+
+void Checkpoint::forget(const std::string& name) const {
+  const Entry& found = entry(name);
+  found.file->forget(*found.tensor);
 }
 
 std::string Checkpoint::where(const std::string& name) const {
@@ -102,7 +128,7 @@ std::string Checkpoint::where(const std::string& name) const {
 std::int64_t Checkpoint::total_bytes() const {
   std::int64_t total = 0;
   for (const auto& [name, entry] : tensors_) {
-    total += static_cast<std::int64_t>(entry.tensor->bytes.size());
+    total += entry.tensor->bytes;
   }
   return total;
 }

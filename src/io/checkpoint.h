@@ -8,14 +8,21 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace indexcache {
 
+// The files that an index (model.safetensors.index.json) names, by tensor. Throws InputError naming
+// `where` for what is no index, and for names that lead out of the checkpoint's folder.
+std::map<std::string, std::string> parse_shard_index(std::string_view text,
+                                                     const std::string& where);
+
 class Checkpoint {
  public:
-  // Maps every shard and reads the headers; no tensor data is touched. Throws InputError when the
+  // Opens every shard and reads the headers; no tensor data is touched. Throws InputError when the
   // folder, the index or a shard is missing or contradicts itself.
   explicit Checkpoint(const std::filesystem::path& folder);
 
@@ -24,6 +31,11 @@ class Checkpoint {
 
   // Throws InputError naming the tensor when it is absent.
   const RawTensor& tensor(const std::string& name) const;
+
+  // Bytes of a tensor, as SafetensorsFile::read.
+  void read(const std::string& name, std::int64_t first, std::span<std::byte> out) const;
+  std::vector<std::byte> read(const std::string& name) const;
+  void forget(const std::string& name) const;
 
   // "file: tensor", for messages.
   std::string where(const std::string& name) const;
@@ -44,6 +56,7 @@ class Checkpoint {
     const SafetensorsFile* file;
     const RawTensor* tensor;
   };
+  const Entry& entry(const std::string& name) const;
 
   std::filesystem::path folder_;
   std::vector<std::unique_ptr<SafetensorsFile>> shards_;

@@ -2,7 +2,7 @@
 #include "io/files.h"
 
 #include "core/error.h"
-#include "io/mapped_file.h"
+#include "io/random_access_file.h"
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
@@ -36,9 +36,10 @@ void sync_path(const std::filesystem::path& path, int flags) {
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  const auto bytes = file.bytes();
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  const RandomAccessFile file(path);
+  std::string text(static_cast<std::size_t>(file.size()), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
 }
 
 std::filesystem::path temporary_beside(const std::filesystem::path& path) {

@@ -14,13 +14,16 @@ namespace indexcache {
 namespace {
 
 // The library keeps the last of two equal keys; a config that says a thing twice is refused.
+template <typename AnyJson>
 class DuplicateKeys {
  public:
-  bool operator()(int, Json::parse_event_t event, Json& value) {
-    if (event == Json::parse_event_t::object_start) keys_.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys_.pop_back();
-    if (event == Json::parse_event_t::key && duplicate_.empty()) {
-      const auto& key = value.get_ref<const std::string&>();
+  using Event = typename AnyJson::parse_event_t;
+
+  bool operator()(int, Event event, AnyJson& value) {
+    if (event == Event::object_start) keys_.emplace_back();
+    if (event == Event::object_end) keys_.pop_back();
+    if (event == Event::key && duplicate_.empty()) {
+      const auto& key = value.template get_ref<const std::string&>();
       if (!keys_.back().insert(key).second) duplicate_ = key;
     }
     return true;
@@ -32,19 +35,29 @@ class DuplicateKeys {
   std::string duplicate_;
 };
 
-}  // namespace
-
-Json parse_json(std::string_view text, const std::string& where, const std::string& remedy) {
-  DuplicateKeys duplicates;
+template <typename AnyJson>
+AnyJson parse_strictly(std::string_view text, const std::string& where, const std::string& remedy) {
+  DuplicateKeys<AnyJson> duplicates;
   try {
-    Json value = Json::parse(text, std::ref(duplicates));
+    AnyJson value = AnyJson::parse(text, std::ref(duplicates));
     if (duplicates.found().empty()) return value;
-  } catch (const Json::exception& error) {
+  } catch (const typename AnyJson::exception& error) {
     throw InputError({"invalid JSON", where, error.what(), remedy});
   }
   throw InputError({"invalid JSON", where,
                     fmt::format("the key \"{}\" stands twice in one object", duplicates.found()),
                     remedy});
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& where, const std::string& remedy) {
+  return parse_strictly<Json>(text, where, remedy);
+}
+
+LargeJson parse_strict_large_json(std::string_view text, const std::string& where,
+                                  const std::string& remedy) {
+  return parse_strictly<LargeJson>(text, where, remedy);
 }
 
 Json parse_json_line(std::string_view text, const std::string& where, const std::string& remedy) {

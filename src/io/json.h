@@ -26,6 +26,9 @@ Json parse_json_line(std::string_view text, const std::string& where, const std:
 using LargeJson = nlohmann::json;
 LargeJson parse_large_json(std::string_view text, const std::string& where,
                            const std::string& remedy);
+// The same, but of two equal keys one is an error, as for parse_json.
+LargeJson parse_strict_large_json(std::string_view text, const std::string& where,
+                                  const std::string& remedy);
 
 // A double that survives the way through text bit for bit: C99 hexadecimal notation.
 std::string hex_float(double value);

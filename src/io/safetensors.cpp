@@ -22,26 +22,30 @@ constexpr const char* kRemedy = "download or convert this file again";
   throw InputError({"invalid safetensors file", where, why, kRemedy});
 }
 
-std::span<const std::byte> header_of(std::span<const std::byte> file, const std::string& where) {
+std::string header_of(const RandomAccessFile& file) {
+  const std::string where = file.path().string();
+  const auto file_bytes = static_cast<std::uint64_t>(file.size());
   std::uint64_t length = 0;
-  if (file.size() < sizeof(length)) {
-    fail(where, fmt::format("{} bytes are too few for a header", file.size()));
+  if (file_bytes < sizeof(length)) {
+    fail(where, fmt::format("{} bytes are too few for a header", file_bytes));
   }
-  std::memcpy(&length, file.data(), sizeof(length));
+  file.read(0, std::as_writable_bytes(std::span(&length, 1)));
   if (length > kMaxHeaderBytes) {
     fail(where, fmt::format("the header claims {} bytes, more than the format's {}", length,
                             kMaxHeaderBytes));
   }
-  if (length > file.size() - sizeof(length)) {
+  if (length > file_bytes - sizeof(length)) {
     fail(where, fmt::format("the header claims {} bytes, the file has {} after the length: it "
                             "looks truncated",
-                            length, file.size() - sizeof(length)));
+                            length, file_bytes - sizeof(length)));
   }
-  return file.subspan(sizeof(length), length);
+  std::string header(length, '\0');
+  file.read(sizeof(length), std::as_writable_bytes(std::span(header)));
+  return header;
 }
 
 // Non-negative integer, or failure.
-std::int64_t count_of(const Json& value, const std::string& where) {
+std::int64_t count_of(const LargeJson& value, const std::string& where) {
   if (!value.is_number_unsigned() ||
       value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
     fail(where, "a shape or offset is not a whole number of at least 0");
@@ -64,12 +68,12 @@ struct Range {
   std::string name;
 };
 
-RawTensor parse_entry(const Json& entry, const std::string& where, Range& range) {
+RawTensor parse_entry(const LargeJson& entry, const std::string& where, Range& range) {
   if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
       !entry.contains("data_offsets")) {
     fail(where, "the header entry lacks dtype, shape or data_offsets");
   }
-  const Json& offsets = entry["data_offsets"];
+  const LargeJson& offsets = entry["data_offsets"];
   if (!entry["dtype"].is_string() || !entry["shape"].is_array() || !offsets.is_array() ||
       offsets.size() != 2) {
     fail(where, "the header entry's dtype, shape or data_offsets has the wrong type");
@@ -77,8 +81,8 @@ RawTensor parse_entry(const Json& entry, const std::string& where, Range& range)
   const auto& name = entry["dtype"].get_ref<const std::string&>();
   const auto dtype = dtype_named(name);
   if (!dtype) fail(where, fmt::format("dtype {} is not supported", name));
-  RawTensor tensor{.dtype = *dtype, .shape = {}, .bytes = {}};
-  for (const Json& extent : entry["shape"]) tensor.shape.push_back(count_of(extent, where));
+  RawTensor tensor{.dtype = *dtype, .shape = {}};
+  for (const LargeJson& extent : entry["shape"]) tensor.shape.push_back(count_of(extent, where));
   range.begin = count_of(offsets[0], where);
   range.end = count_of(offsets[1], where);
   const std::int64_t bytes = implied_bytes(tensor, where);
@@ -86,6 +90,7 @@ RawTensor parse_entry(const Json& entry, const std::string& where, Range& range)
     fail(where, fmt::format("data_offsets [{}, {}] do not span the {} bytes of {} {}", range.begin,
                             range.end, bytes, name, shape_text(tensor.shape)));
   }
+  tensor.bytes = bytes;
   return tensor;
 }
 
@@ -119,28 +124,36 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path), file_(path) {
-  const auto bytes = file_.bytes();
-  const auto header = header_of(bytes, path.string());
-  header_sha256_ = sha256(header);
-  const std::string_view text(reinterpret_cast<const char*>(header.data()), header.size());
-  const Json json = parse_json(text, path.string() + " (header)", kRemedy);
-  if (!json.is_object()) fail(path.string(), "the header is not a JSON object");
-  const auto data = bytes.subspan(sizeof(std::uint64_t) + header.size());
-  const auto data_bytes = static_cast<std::int64_t>(data.size());
+std::map<std::string, RawTensor> parse_safetensors_header(std::string_view header,
+                                                          std::int64_t file_bytes,
+                                                          const std::string& where) {
+  const LargeJson json = parse_strict_large_json(header, where + " (header)", kRemedy);
+  if (!json.is_object()) fail(where, "the header is not a JSON object");
+  const auto data = static_cast<std::int64_t>(sizeof(std::uint64_t) + header.size());
+  std::map<std::string, RawTensor> tensors;
   std::vector<Range> ranges;
   for (const auto& [name, entry] : json.items()) {
     if (name == "__metadata__") continue;
     Range range{0, 0, name};
-    RawTensor tensor = parse_entry(entry, path.string() + ": " + name, range);
-    if (range.end <= data_bytes) {
-      tensor.bytes = data.subspan(static_cast<std::size_t>(range.begin),
-                                  static_cast<std::size_t>(range.end - range.begin));
-    }
+    RawTensor tensor = parse_entry(entry, where + ": " + name, range);
     ranges.push_back(range);
-    tensors_.emplace(name, std::move(tensor));
+    tensors.emplace(name, std::move(tensor));
   }
-  check_coverage(ranges, data_bytes, path.string());
+  check_coverage(ranges, file_bytes - data, where);
+  for (const Range& range : ranges) tensors.at(range.name).offset = data + range.begin;
+  return tensors;
+}
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
+  const std::string header = header_of(file_);
+  header_sha256_ = sha256(header);
+  tensors_ = parse_safetensors_header(header, file_.size(), path.string());
+}
+
+std::vector<std::byte> SafetensorsFile::read(const RawTensor& tensor) const {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.bytes));
+  read(tensor, 0, bytes);
+  return bytes;
 }
 
 }  // namespace indexcache

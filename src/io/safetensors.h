@@ -4,7 +4,7 @@
 #pragma once
 
 #include "core/dtype.h"
-#include "io/mapped_file.h"
+#include "io/random_access_file.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -12,35 +12,54 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace indexcache {
 
-// A tensor as stored: row-major, little-endian, not necessarily aligned. Does not own its bytes.
+// A tensor as stored: row-major, little-endian, not necessarily aligned.
 struct RawTensor {
   DType dtype = DType::f32;
   std::vector<std::int64_t> shape;
-  std::span<const std::byte> bytes;
+  std::int64_t offset = 0;  // of its first byte, from the beginning of the file
+  std::int64_t bytes = 0;
 
   std::int64_t elements() const;
 };
 
 std::string shape_text(const std::vector<std::int64_t>& shape);  // "[2, 3]"
 
+// The tensors that a header of a file of `file_bytes` bytes describes. Throws InputError naming
+// `where` on any claim that cannot be true: an unknown dtype, a byte range that is not the shape's
+// size, overlaps, gaps, or bytes that no tensor owns.
+std::map<std::string, RawTensor> parse_safetensors_header(std::string_view header,
+                                                          std::int64_t file_bytes,
+                                                          const std::string& where);
+
 class SafetensorsFile {
  public:
-  // Throws InputError on any claim that cannot be true: a header longer than the file, an unknown
-  // dtype, a byte range that is not the shape's size, overlaps, gaps, or trailing bytes.
+  // Reads and checks the header alone. Throws InputError where the file is too short for it, and
+  // what parse_safetensors_header throws.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::map<std::string, RawTensor>& tensors() const { return tensors_; }
-  const std::filesystem::path& path() const { return path_; }
-  std::size_t file_bytes() const { return file_.bytes().size(); }
+  const std::filesystem::path& path() const { return file_.path(); }
+  std::int64_t file_bytes() const { return file_.size(); }
   const std::string& header_sha256() const { return header_sha256_; }
 
+  // Fills `out` with bytes of a tensor, from byte `first` of it on. Safe on several threads. Throws
+  // ResourceError when the disk does not give them.
+  void read(const RawTensor& tensor, std::int64_t first, std::span<std::byte> out) const {
+    file_.read(tensor.offset + first, out);
+  }
+  // All of its bytes.
+  std::vector<std::byte> read(const RawTensor& tensor) const;
+
+  // Lets the system's cache drop the bytes of a tensor.
+  void forget(const RawTensor& tensor) const { file_.forget(tensor.offset, tensor.bytes); }
+
  private:
-  std::filesystem::path path_;
-  MappedFile file_;
+  RandomAccessFile file_;
   std::map<std::string, RawTensor> tensors_;
   std::string header_sha256_;
 };

@@ -11,56 +11,23 @@
 namespace indexcache {
 namespace {
 
-// Elements need not be aligned in the file.
-template <typename T>
-T element(const RawTensor& tensor, std::int64_t i) {
-  T value;
-  std::memcpy(&value, tensor.bytes.data() + i * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
-  return value;
-}
-
 template <typename Stored, typename Convert>
-void convert_all(const RawTensor& tensor, Convert convert, std::vector<float>& out) {
-  const auto count = static_cast<std::int64_t>(out.size());
-#pragma omp parallel for
+void convert_all(std::span<const std::byte> bytes, Convert convert, std::vector<float>& out) {
+  const auto count = static_cast<std::int64_t>(bytes.size() / sizeof(Stored));
+  out.resize(static_cast<std::size_t>(count));
+#pragma omp parallel for if (count >= 65536)
   for (std::int64_t i = 0; i < count; ++i) {
-    out[static_cast<std::size_t>(i)] = convert(element<Stored>(tensor, i));
+    Stored value;
+    std::memcpy(&value, bytes.data() + i * static_cast<std::int64_t>(sizeof(Stored)),
+                sizeof(Stored));
+    out[static_cast<std::size_t>(i)] = convert(value);
   }
-}
-
-std::vector<float> unscaled(const RawTensor& tensor) {
-  std::vector<float> out(static_cast<std::size_t>(tensor.elements()));
-  switch (tensor.dtype) {
-    case DType::f32:
-      convert_all<float>(
-          tensor, [](float v) { return v; }, out);
-      break;
-    case DType::bf16:
-      convert_all<std::uint16_t>(tensor, bf16_to_float, out);
-      break;
-    case DType::f16:
-      convert_all<std::uint16_t>(tensor, f16_to_float, out);
-      break;
-    case DType::f8_e4m3:
-      convert_all<std::uint8_t>(tensor, e4m3_to_float, out);
-      break;
-    case DType::f8_e8m0:
-      convert_all<std::uint8_t>(tensor, e8m0_to_float, out);
-      break;
-    default:
-      throw InternalError({"a tensor of integers was asked for as floats", "", "", ""});
-  }
-  return out;
 }
 
 struct Blocks {
   std::int64_t rows, cols;  // elements of a block
   std::int64_t scale_rows, scale_cols;
 };
-
-std::string scale_name(const std::string& name) {
-  return name + "_scale_inv";
-}
 
 std::int64_t blocks_of(std::int64_t extent, std::int64_t block) {
   return (extent + block - 1) / block;
@@ -140,18 +107,43 @@ void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
   }
 }
 
-StoredMatrix read_stored(const ModelConfig& config, const Checkpoint& checkpoint,
-                         const std::string& name) {
+std::string scale_name(const std::string& name) {
+  return name + "_scale_inv";
+}
+
+std::vector<float> widen(DType dtype, std::span<const std::byte> bytes) {
+  std::vector<float> out;
+  switch (dtype) {
+    case DType::f32:
+      convert_all<float>(
+          bytes, [](float v) { return v; }, out);
+      return out;
+    case DType::bf16:
+      convert_all<std::uint16_t>(bytes, bf16_to_float, out);
+      return out;
+    case DType::f16:
+      convert_all<std::uint16_t>(bytes, f16_to_float, out);
+      return out;
+    case DType::f8_e4m3:
+      convert_all<std::uint8_t>(bytes, e4m3_to_float, out);
+      return out;
+    case DType::f8_e8m0:
+      convert_all<std::uint8_t>(bytes, e8m0_to_float, out);
+      return out;
+    default:
+      throw InternalError({"a tensor of integers was asked for as floats", "", "", ""});
+  }
+}
+
+StoredMatrix stored_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
+                           const std::string& name) {
   const RawTensor& tensor = checkpoint.tensor(name);
-  const std::int64_t cols = tensor.shape.back();
-  StoredMatrix stored{.bytes = tensor.bytes,
-                      .dtype = tensor.dtype,
-                      .rows = tensor.elements() / cols,
-                      .cols = cols,
-                      .scales = {}};
+  StoredMatrix stored;
+  stored.dtype = tensor.dtype;
+  stored.cols = tensor.shape.back();
+  stored.rows = stored.cols == 0 ? 0 : tensor.elements() / stored.cols;
   if (tensor.dtype == DType::f8_e4m3) {
     const Blocks blocks = blocks_for(config, checkpoint, name);
-    stored.scales = unscaled(checkpoint.tensor(scale_name(name)));
     stored.block_rows = blocks.rows;
     stored.block_cols = blocks.cols;
   }
@@ -161,11 +153,12 @@ StoredMatrix read_stored(const ModelConfig& config, const Checkpoint& checkpoint
 std::vector<float> read_floats(const ModelConfig& config, const Checkpoint& checkpoint,
                                const std::string& name) {
   const RawTensor& tensor = checkpoint.tensor(name);
-  std::vector<float> values = unscaled(tensor);
+  std::vector<float> values = widen(tensor.dtype, checkpoint.read(name));
   if (tensor.dtype == DType::f8_e4m3) {
     const Blocks blocks = blocks_for(config, checkpoint, name);
-    const std::vector<float> scales = unscaled(checkpoint.tensor(scale_name(name)));
-    multiply_blocks(blocks, scales, tensor.shape[0], tensor.shape[1], values);
+    const std::string scales = scale_name(name);
+    multiply_blocks(blocks, widen(checkpoint.tensor(scales).dtype, checkpoint.read(scales)),
+                    tensor.shape[0], tensor.shape[1], values);
   }
   check_finite(checkpoint, name, values);
   return values;

@@ -1,28 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpoint tensors as float32, FP8 weights multiplied by their block scales.
+// How weights are stored, and their values as float32: FP8 is multiplied by its block scales.
 #pragma once
 
+#include "backend/weight_lane.h"
 #include "io/checkpoint.h"
 #include "model/config.h"
 
+#include <span>
 #include <string>
 #include <vector>
 
 namespace indexcache {
 
-// Throws InputError unless `name` has a dtype that read_floats converts and, for F8_E4M3, a scale
-// tensor of a usable shape and dtype. Reads headers only.
+// Throws InputError unless `name` has a dtype that engines convert and, for F8_E4M3, a scale tensor
+// of a usable shape and dtype. Reads headers only.
 void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
                     const std::string& name);
+
+// Dtype, shape and blocks of a matrix, or of a stack of them (its leading extents become rows); its
+// places in an image are left open. Reads headers only.
+StoredMatrix stored_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
+                           const std::string& name);
+
+// The tensor that holds the scales of an F8_E4M3 tensor.
+std::string scale_name(const std::string& name);
+
+// Stored numbers (not integers) as float32; `bytes` need not be aligned.
+std::vector<float> widen(DType dtype, std::span<const std::byte> bytes);
 
 // All elements, row-major. F8_E4M3: W[i, j] = e4m3(W[i, j]) * scale_inv[i / bi][j / bj]; the last
 // blocks may be partial. Throws InputError naming the tensor when an element is not finite.
 std::vector<float> read_floats(const ModelConfig& config, const Checkpoint& checkpoint,
                                const std::string& name);
-
-// The same tensor as it is stored, for engines that convert on the device; a matrix, or a stack of
-// them (its leading extents become rows). Bytes live as long as the checkpoint.
-StoredMatrix read_stored(const ModelConfig& config, const Checkpoint& checkpoint,
-                         const std::string& name);
 
 }  // namespace indexcache

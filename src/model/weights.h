@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights in a backend's memory, a layer at a time.
+// Weights in a backend's memory, a layer at a time, and where a forward pass gets them from.
 #pragma once
 
 #include "backend/backend.h"
@@ -64,48 +64,8 @@ class WeightSource {
   Tensor embedding_, final_norm_, lm_head_;
 };
 
-// The weights of a checkpoint. Layers stay in memory when the whole model in the engine's type fits
-// `resident_bytes`; otherwise a layer is dequantised again at each visit, which is once a sweep.
-class ModelWeights : public WeightSource {
- public:
-  ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
-               const std::vector<bool>& has_indexer, Backend& backend, std::int64_t resident_bytes);
-
-  const LayerWeights& layer(std::int64_t layer) override;
-
-  // Bytes on the device: of all layers, or of the largest where they are loaded again and again.
-  std::int64_t bytes() const { return bytes_; }
-
- private:
-  Tensor matrix(const std::string& name);
-  Tensor stacked(const std::string& upper, const std::string& lower);
-  Tensor row(const std::string& name);
-  MlpWeights mlp(const std::string& prefix);
-  IndexerWeights indexer(std::int64_t layer);
-  MoeWeights moe(std::int64_t layer);
-  ExpertWeights split_fused_experts(std::int64_t layer);
-  void absorb(const std::string& name, LayerWeights& weights);
-  LayerWeights load(std::int64_t layer);
-  void check_finite(std::int64_t layer) const;
-
-  const ModelConfig& config_;
-  const Checkpoint& checkpoint_;
-  const std::vector<bool>& has_indexer_;
-  Backend& backend_;
-  bool resident_ = false;
-  std::int64_t bytes_ = 0;
-  std::vector<std::optional<LayerWeights>> layers_;
-};
-
 // Parameters from headers alone, MTP layers excluded.
-struct ParameterCount {
-  std::int64_t outer = 0;   // embedding, final norm, lm_head
-  std::int64_t layers = 0;  // all of them
-  std::int64_t largest_layer = 0;
-
-  std::int64_t total() const { return outer + layers; }
-};
-ParameterCount parameter_count(const ModelConfig& config, const Checkpoint& checkpoint,
-                               const std::vector<bool>& has_indexer);
+std::int64_t parameter_count(const ModelConfig& config, const Checkpoint& checkpoint,
+                             const std::vector<bool>& has_indexer);
 
 }  // namespace indexcache

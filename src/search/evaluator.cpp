@@ -106,7 +106,7 @@ Evaluator::Wave Evaluator::make_wave(const SequenceRange& range) const {
 
 SweepPlan Evaluator::plan(std::size_t patterns, std::int64_t kept_row_bytes) const {
   return plan_sweep({config_, backend_, tokens_, decoder_.row_bytes(), patterns, kept_row_bytes},
-                    options_.memory_bytes);
+                    options_.memory_bytes, std::min(options_.memory_bytes, options_.wave_bytes));
 }
 
 void Evaluator::refuse(const SweepPlan& plan) const {
@@ -127,7 +127,7 @@ void Evaluator::refuse(const SweepPlan& plan) const {
        fmt::format("a sequence of {} tokens", tokens_.longest()),
        fmt::format("one pattern needs {:.2f} GiB ({}); {:.2f} GiB are left beside the weights",
                    gib(plan.total()), parts, gib(options_.memory_bytes)),
-       fmt::format("{}--precision bf16, a larger GPU, or --device cpu",
+       fmt::format("{}a larger --memory-limit or GPU, --weights stream or disk, --precision bf16",
                    fitting > config_.index_topk
                        ? fmt::format("sequences of at most about {} tokens, ", fitting)
                        : "")});

@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -49,6 +50,8 @@ struct EvaluatorOptions {
   // What a sweep may hold beside the weights; it is cut to fit (sweep_plan.h). Losses do not depend
   // on it.
   std::int64_t memory_bytes = std::int64_t{512} << 20;
+  // What waves of several sequences, and chunks of rows, are kept within where that is less.
+  std::int64_t wave_bytes = std::numeric_limits<std::int64_t>::max();
   // Refuse what does not fit however it is cut, instead of trying.
   bool enforce = false;
 };

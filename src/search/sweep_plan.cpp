@@ -73,8 +73,8 @@ std::int64_t SweepPlan::total() const {
   return sum(bytes);
 }
 
-SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available) {
-  SweepPlan plan{{}, shape.patterns, chunk_rows_for(shape, available), {}, true};
+SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64_t preferred) {
+  SweepPlan plan{{}, shape.patterns, chunk_rows_for(shape, preferred), {}, true};
   const std::size_t count = shape.tokens.sequences.size();
   const auto needed = [&](const SequenceRange& range) {
     return sum(bytes_of(shape, rows_of(shape, range), plan.patterns, plan.chunk_rows));
@@ -88,7 +88,7 @@ SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available) {
     if (!plan.waves.empty()) {
       SequenceRange longer = plan.waves.back();
       ++longer.count;
-      if (needed(longer) <= available) {
+      if (needed(longer) <= preferred) {
         plan.waves.back() = longer;
         continue;
       }

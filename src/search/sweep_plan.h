@@ -40,7 +40,8 @@ struct SweepPlan {
   std::int64_t total() const;
 };
 
-// Plans for `available` bytes: the fewest waves, then the most patterns at a time.
-SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available);
+// Plans for `available` bytes: the most patterns at a time, then the fewest waves. Waves of several
+// sequences and chunks of rows keep within `preferred`, which is not more.
+SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64_t preferred);
 
 }  // namespace indexcache

@@ -2,8 +2,8 @@
 // Whole forward passes and searches on the GPU: the goldens and the reference trace in float32 with
 // the CPU's tolerances; the same bits alone, in a batch, in waves and on every run, in every
 // precision.
-#include "calibration/calibration_file.h"
 #include "backend/cuda/cuda_backend.h"
+#include "calibration/calibration_file.h"
 #include "core/error.h"
 #include "search/golden_case.h"
 #include "search/reference_case.h"
@@ -42,8 +42,11 @@ void check_bits() {
   }
   CHECK(evaluator.losses(patterns) == batch);
   CHECK(session.evaluator(tokens, {.memory_bytes = 1}).losses(patterns) == batch);
-  Session<Engine> again(data("dsa-mini"), std::nullopt, 0);  // weights loaded at every visit
-  CHECK(again.evaluator(tokens).losses(patterns) == batch);
+  for (const Placement placement : {Placement::stream, Placement::disk}) {
+    Session<Engine> moving(data("dsa-mini"), std::nullopt, placement);
+    CHECK(moving.evaluator(tokens).losses(patterns) == batch);
+    CHECK(moving.evaluator(tokens).losses(patterns) == batch);  // a second pass
+  }
   CHECK(batch[0][0] != batch[2][0]);
 }
 
@@ -123,7 +126,8 @@ TEST_CASE("GPU sweeps that cannot fit are refused with what would fit") {
   } catch (const ResourceError& error) {
     CHECK_THAT(error.describe(), Contains("does not fit the device's memory") &&
                                      Contains("are left beside the weights") &&
-                                     Contains("workspace") && Contains("try: --precision bf16"));
+                                     Contains("workspace") &&
+                                     Contains("try: a larger --memory-limit"));
   }
 }
 

@@ -2,10 +2,11 @@
 #include "io/files.h"
 
 #include "core/error.h"
-#include "io/mapped_file.h"
+#include "io/random_access_file.h"
 #include "support/catch.h"
 #include "support/files.h"
 
+#include <array>
 #include <stdexcept>
 
 using namespace indexcache;
@@ -34,6 +35,23 @@ TEST_CASE("a file is replaced whole, or not at all") {
 TEST_CASE("what cannot be read or written is named") {
   const TempFolder folder;
   CHECK_THROWS_AS(read_file(folder / "missing"), InputError);
-  CHECK_THROWS_AS(MappedFile(folder.path()), InputError);
+  CHECK_THROWS_AS(RandomAccessFile(folder.path()), InputError);
   CHECK_THROWS_AS(write_file(folder / "no/such/folder", "x"), ResourceError);
+}
+
+TEST_CASE("a file that shrinks while it is read is an error with the place") {
+  const TempFolder folder;
+  write_text(folder / "x", "0123456789");
+  const RandomAccessFile file(folder / "x");
+  CHECK(file.size() == 10);
+  std::array<std::byte, 4> bytes{};
+  file.read(6, bytes);
+  CHECK(static_cast<char>(bytes[3]) == '9');
+  std::filesystem::resize_file(folder / "x", 7);
+  try {
+    file.read(6, bytes);
+    FAIL("nothing was noticed");
+  } catch (const ResourceError& error) {
+    CHECK_THAT(error.describe(), Contains("ends at byte 7 and had 10"));
+  }
 }

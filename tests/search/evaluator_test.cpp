@@ -48,14 +48,18 @@ TEST_CASE("a batch equals each pattern alone, bit for bit") {
   CHECK(batch[0][2] == batch[2][2]);  // dense rows only
 }
 
-TEST_CASE("threads, waves and reloaded weights do not change a bit") {
+TEST_CASE("threads, waves and moving weights do not change a bit") {
   const TokenSet tokens = small_set();
   const auto patterns = varied_patterns();
   Session<> session(data("dsa-mini"));
   const auto expected = session.evaluator(tokens).losses(patterns);
   CHECK(session.evaluator(tokens, {.memory_bytes = 1}).losses(patterns) == expected);
-  Session<> reloading(data("dsa-mini"), std::nullopt, 0);
-  CHECK(reloading.evaluator(tokens).losses(patterns) == expected);
+  for (const Placement placement : {Placement::stream, Placement::disk}) {
+    Session<> moving(data("dsa-mini"), std::nullopt, placement);
+    CHECK(moving.evaluator(tokens).losses(patterns) == expected);
+    CHECK(moving.evaluator(tokens).losses(patterns) == expected);  // a second pass
+    CHECK(moving.weights.bytes() < session.weights.bytes() / 2);
+  }
   const CpuBackend three_threads(3);
   CHECK(session.evaluator(tokens).losses(patterns) == expected);
   const CpuBackend one_thread(1);

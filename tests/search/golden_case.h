@@ -11,8 +11,8 @@
 #include "support/session.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
+#include <span>
 
 namespace indexcache::test {
 
@@ -88,7 +88,7 @@ template <typename T>
 std::vector<T> values_of(const SafetensorsFile& file, const std::string& name) {
   const RawTensor& tensor = file.tensors().at(name);
   std::vector<T> values(static_cast<std::size_t>(tensor.elements()));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  file.read(tensor, 0, std::as_writable_bytes(std::span(values)));
   return values;
 }
 

@@ -66,9 +66,9 @@ std::vector<StoredTensor> read_safetensors(const std::filesystem::path& path) {
   const SafetensorsFile file(path);
   std::vector<StoredTensor> tensors;
   for (const auto& [name, tensor] : file.tensors()) {
-    tensors.push_back(
-        {name, std::string(name_of(tensor.dtype)), tensor.shape,
-         std::string(reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size())});
+    const std::vector<std::byte> bytes = file.read(tensor);
+    tensors.push_back({name, std::string(name_of(tensor.dtype)), tensor.shape,
+                       std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())});
   }
   return tensors;
 }

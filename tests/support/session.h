@@ -4,7 +4,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "model/model.h"
-#include "model/weights.h"
+#include "model/model_weights.h"
 #include "search/evaluator.h"
 
 #include <filesystem>
@@ -17,9 +17,9 @@ template <typename BackendType = CpuBackend>
 struct Session {
   explicit Session(const std::filesystem::path& folder,
                    std::optional<double> mla_norm_eps = std::nullopt,
-                   std::int64_t resident_bytes = std::int64_t{1} << 30)
+                   Placement placement = Placement::resident)
       : model(open_model(folder, mla_norm_eps)),
-        weights(model.config, model.checkpoint, model.has_indexer, backend, resident_bytes) {}
+        weights(model.config, model.checkpoint, model.has_indexer, backend, placement) {}
 
   // Room for every token set of the tests in one wave.
   Evaluator evaluator(const TokenSet& tokens,

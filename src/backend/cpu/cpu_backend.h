@@ -3,7 +3,10 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "backend/memory_ledger.h"
 
+#include <algorithm>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,7 +19,10 @@ class CpuBackend : public Backend {
 
   std::string name() const override { return "cpu"; }
 
-  std::int64_t memory_bytes() const override;
+  std::int64_t memory_bytes() const override { return memory_bytes_; }
+  void limit_memory(std::int64_t bytes) override { memory_bytes_ = std::min(memory_bytes_, bytes); }
+  MemoryUse memory_use() const override { return ledger_->use(); }
+  std::int64_t scratch_bytes() const override { return 0; }
   double measure(const std::function<void()>& body) override;
 
   Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
@@ -24,6 +30,7 @@ class CpuBackend : public Backend {
   Tensor upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
   Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
                 std::int64_t cols) override;
+  std::unique_ptr<WeightLane> make_weight_lane() override;
   void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) override;
   std::vector<float> download(const Tensor& tensor) override;
   std::vector<std::int32_t> download_indices(const Tensor& tensor) override;
@@ -56,6 +63,10 @@ class CpuBackend : public Backend {
                                       const Tensor& targets) override;
   std::vector<std::int64_t> overlap_counts(const RowLayout& rows, const std::vector<Tensor>& sets,
                                            std::span<const std::int64_t> bucket_ends) override;
+
+ private:
+  std::shared_ptr<MemoryLedger> ledger_ = std::make_shared<MemoryLedger>();
+  std::int64_t memory_bytes_;
 };
 
 }  // namespace indexcache

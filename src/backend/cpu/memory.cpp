@@ -52,19 +52,19 @@ int default_threads() {
   return std::clamp(static_cast<int>(std::ceil(quota / period)), 1, omp_get_max_threads());
 }
 
+// Half of the machine's memory; the rest is for the page cache and everybody else.
+std::int64_t half_of_memory() {
+  return std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / 2;
+}
+
 }  // namespace
 
-CpuBackend::CpuBackend(int threads) {
+CpuBackend::CpuBackend(int threads) : memory_bytes_(half_of_memory()) {
   omp_set_num_threads(threads > 0 ? threads : default_threads());
   // Activations of a few MiB come and go with every layer: keep their pages instead of returning
   // them to the system and faulting them in again.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
-}
-
-// Half of the machine's memory; the rest is for the page cache and everybody else.
-std::int64_t CpuBackend::memory_bytes() const {
-  return std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / 2;
 }
 
 double CpuBackend::measure(const std::function<void()>& body) {
@@ -73,22 +73,26 @@ double CpuBackend::measure(const std::function<void()>& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype, Memory) {
-  const std::size_t bytes = static_cast<std::size_t>(rows * cols) * size_of(dtype);
-  void* memory = ::operator new(bytes, kAlignment, std::nothrow);
+Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype, Memory kind) {
+  const std::int64_t bytes = rows * cols * static_cast<std::int64_t>(size_of(dtype));
+  void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment, std::nothrow);
   if (memory == nullptr) {
-    throw ResourceError(
-        {"out of memory", fmt::format("a tensor of [{}, {}]", rows, cols),
-         fmt::format("{:.1f} GiB were asked for", gib(static_cast<std::int64_t>(bytes))),
-         "fewer or shorter calibration sequences"});
+    throw ResourceError({"out of memory", fmt::format("a tensor of [{}, {}]", rows, cols),
+                         fmt::format("{:.1f} GiB were asked for", gib(bytes)),
+                         "a smaller --memory-limit, or fewer or shorter calibration sequences"});
   }
-  const auto release = [](void* p) { ::operator delete(p, kAlignment); };
+  ledger_->add(bytes, kind);
+  const auto release = [ledger = ledger_, bytes, kind](void* p) {
+    ledger->add(-bytes, kind);
+    ::operator delete(p, kAlignment);
+  };
   return {std::shared_ptr<void>(memory, release), rows, cols, dtype};
 }
 
 Tensor CpuBackend::upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) {
-  auto owner = std::make_shared<std::vector<float>>(std::move(values));
-  return {std::shared_ptr<void>(owner, owner->data()), rows, cols, DType::f32};
+  Tensor tensor = allocate(rows, cols, DType::f32, Memory::weights);
+  std::ranges::copy(values, tensor.data<float>());
+  return tensor;
 }
 
 Tensor CpuBackend::upload(std::span<const std::int32_t> values, std::int64_t rows,

@@ -14,8 +14,9 @@ namespace {
                             int line) {
   const std::string place =
       fmt::format("{}:{}", std::filesystem::path(file).filename().string(), line);
-  throw InternalError({fmt::format("the GPU failed: {}", error), place, expression,
-                       "run again; if it happens again, report it with the command line"});
+  throw ResourceError({fmt::format("the GPU failed: {}", error), place, expression,
+                       "the same command again: a run continues after its last finished wave; if "
+                       "it fails again, report it with the command line"});
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ inline bool succeeded(cublasStatus_t status) {
 
 }  // namespace indexcache::cuda
 
-// Throws InternalError with the expression, its place and the error's name and text.
+// Throws ResourceError with the expression, its place and the error's name and text.
 #define INDEXCACHE_CUDA(expression)                                                 \
   do {                                                                              \
     const auto indexcache_status = (expression);                                    \

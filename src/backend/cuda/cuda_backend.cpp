@@ -2,6 +2,8 @@
 // Device, memory and transfers.
 #include "backend/cuda/cuda_backend.h"
 
+#include "backend/cuda/weight_lane.h"
+#include "core/bytes.h"
 #include "core/error.h"
 #include "kernels/architecture.h"
 #include "kernels/convert.h"
@@ -9,12 +11,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace indexcache {
 namespace {
-
-constexpr std::int32_t kNone[] = {0};
 
 // Left to the driver, other processes and the pool's rounding.
 constexpr double kUsableShare = 0.92;
@@ -97,7 +98,19 @@ DType CudaBackend::index_activation() const {
 }
 
 std::int64_t CudaBackend::scratch_bytes() const {
-  return cuda::kLogitsBytes + cuda::Gemm::kLanes * cuda::Gemm::kWorkspaceBytes;
+  return logits_bytes_ + cuda::Gemm::kLanes * cuda::Gemm::kWorkspaceBytes;
+}
+
+std::int64_t CudaBackend::lane_bytes() const {
+  return static_cast<std::int64_t>(cuda::CudaWeightLane::kSlots) * stage_bytes_;
+}
+
+// A sixteenth for logits, a sixteenth for the slots of a lane.
+void CudaBackend::limit_memory(std::int64_t bytes) {
+  constexpr std::int64_t kLeast = std::int64_t{1} << 20;
+  memory_bytes_ = std::min(memory_bytes_, bytes);
+  logits_bytes_ = std::clamp(bytes / 16, kLeast, logits_bytes_);
+  stage_bytes_ = std::clamp(bytes / 48, kLeast, stage_bytes_);
 }
 
 double CudaBackend::measure(const std::function<void()>& body) {
@@ -151,37 +164,39 @@ void CudaBackend::round(const Tensor& x, const Tensor& out) {
                                     .out_type = cuda::kernel_type(out.dtype()),
                                     .rows = out.rows(),
                                     .cols = out.cols(),
+                                    .head_rows = out.rows(),
+                                    .first = 0,
+                                    .count = out.rows(),
+                                    .transposed = false,
                                     .not_finite = nullptr},
                                    stream_.get()));
 }
 
-void CudaBackend::convert_stored(const StoredMatrix& stored, const Tensor& out) {
-  if (not_finite_.empty()) not_finite_ = upload(std::span<const std::int32_t>(kNone), 1, 1);
-  const Tensor raw =
-      upload_raw(stored.bytes.data(), stored.rows, stored.cols, stored.dtype, Memory::workspace);
-  Tensor scales;
-  if (!stored.scales.empty()) {
-    scales = upload_raw(stored.scales.data(), static_cast<std::int64_t>(stored.scales.size()), 1,
-                        DType::f32, Memory::workspace);
-  }
-  INDEXCACHE_CUDA(kernels::convert({.x = raw.data<void>(),
-                                    .x_type = cuda::stored_type(stored.dtype),
-                                    .scales = scales.data<float>(),
-                                    .block_rows = stored.block_rows,
-                                    .block_cols = stored.block_cols,
-                                    .out = out.data<void>(),
-                                    .out_type = cuda::kernel_type(out.dtype()),
-                                    .rows = stored.rows,
-                                    .cols = stored.cols,
-                                    .not_finite = not_finite_.data<int>()},
-                                   stream_.get()));
+std::unique_ptr<WeightLane> CudaBackend::make_weight_lane() {
+  return std::make_unique<cuda::CudaWeightLane>(memory_, stage_bytes_);
 }
 
-bool CudaBackend::stored_are_finite() {
-  if (not_finite_.empty()) return true;
-  const bool finite = download_indices(not_finite_).front() == 0;
-  not_finite_ = {};
-  return finite;
+// Pinned: the only memory that the device reads at the speed of its link.
+std::shared_ptr<std::byte> CudaBackend::allocate_host(std::int64_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t status =
+      cudaMallocHost(&memory, static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1)));
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // clears it
+    throw ResourceError({"out of host memory", "pinned memory for weights",
+                         fmt::format("{:.2f} GiB were asked for", gib(bytes)),
+                         "--weights disk, which holds two layers alone"});
+  }
+  INDEXCACHE_CUDA(status);
+  return {static_cast<std::byte*>(memory),
+          [](std::byte* host) { static_cast<void>(cudaFreeHost(host)); }};
+}
+
+std::shared_ptr<void> CudaBackend::mark() {
+  cuda::Event event = cuda::make_event();
+  INDEXCACHE_CUDA(cudaEventRecord(event.get(), stream_.get()));
+  return {event.release(),
+          [](void* mark) { static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(mark))); }};
 }
 
 Tensor CudaBackend::upload(std::span<const std::int32_t> values, std::int64_t rows,

@@ -28,7 +28,9 @@ class CudaBackend : public Backend {
   bool is_gpu() const override { return true; }
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   MemoryUse memory_use() const override { return memory_.use(); }
+  void limit_memory(std::int64_t bytes) override;
   std::int64_t scratch_bytes() const override;
+  std::int64_t lane_bytes() const override;
   double measure(const std::function<void()>& body) override;
   void start_profile() override { clock_.start(); }
   StageSeconds take_profile() override { return clock_.take(); }
@@ -39,9 +41,9 @@ class CudaBackend : public Backend {
   Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
   Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
                 std::int64_t cols) override;
-  bool converts_stored() const override { return true; }
-  void convert_stored(const StoredMatrix& stored, const Tensor& out) override;
-  bool stored_are_finite() override;
+  std::unique_ptr<WeightLane> make_weight_lane() override;
+  std::shared_ptr<std::byte> allocate_host(std::int64_t bytes) override;
+  std::shared_ptr<void> mark() override;
   void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) override;
   std::vector<float> download(const Tensor& tensor) override;
   std::vector<std::int32_t> download_indices(const Tensor& tensor) override;
@@ -100,6 +102,8 @@ class CudaBackend : public Backend {
   CudaOptions options_;
   std::string device_name_;
   std::int64_t memory_bytes_ = 0;
+  std::int64_t logits_bytes_ = std::int64_t{512} << 20;  // that indexer and loss hold at a time
+  std::int64_t stage_bytes_ = std::int64_t{64} << 20;    // of a slot of a weight lane
   cuda::Stream stream_;
   std::array<cuda::Stream, cuda::Gemm::kLanes> lanes_;  // products of different experts
   std::array<cuda::Event, cuda::Gemm::kLanes> lane_done_;
@@ -109,7 +113,6 @@ class CudaBackend : public Backend {
   cuda::Gemm gemm_;
   cuda::StageClock clock_;
   cuda::PinnedBuffer pinned_;
-  Tensor not_finite_;  // i32 [1, 1]: set by conversions
 };
 
 namespace cuda {
@@ -124,9 +127,6 @@ inline kernels::Type stored_type(DType type) {
   if (type == DType::f8_e4m3) return kernels::Type::e4m3;
   return type == DType::f16 ? kernels::Type::f16 : kernel_type(type);
 }
-
-// Bytes of logits that the indexer and the loss hold at a time.
-inline constexpr std::int64_t kLogitsBytes = std::int64_t{512} << 20;
 
 }  // namespace cuda
 }  // namespace indexcache

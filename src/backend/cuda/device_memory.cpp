@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/device_memory.h"
 
+#include "backend/memory_ledger.h"
 #include "core/bytes.h"
 #include "core/error.h"
 
@@ -11,23 +12,13 @@
 
 namespace indexcache::cuda {
 
-// Shared by every allocation, so that tensors may be let go after the engine.
-struct DeviceMemory::Ledger {
+// Tensors may be let go after the engine.
+struct DeviceMemory::Ledger : MemoryLedger {
+  explicit Ledger(cudaStream_t of) : stream(of) {}
   cudaStream_t stream;
-  MemoryUse use;
-  std::int64_t total = 0;
-
-  void add(std::int64_t bytes, Memory kind) {
-    const auto k = static_cast<std::size_t>(kind);
-    use.current[k] += bytes;
-    total += bytes;
-    use.peak[k] = std::max(use.peak[k], use.current[k]);
-    use.peak_total = std::max(use.peak_total, total);
-  }
 };
 
-DeviceMemory::DeviceMemory(cudaStream_t stream)
-    : ledger_(std::make_shared<Ledger>(Ledger{stream, {}, 0})) {
+DeviceMemory::DeviceMemory(cudaStream_t stream) : ledger_(std::make_shared<Ledger>(stream)) {
   int device = 0;
   INDEXCACHE_CUDA(cudaGetDevice(&device));
   cudaMemPool_t pool = nullptr;
@@ -48,7 +39,7 @@ std::shared_ptr<void> DeviceMemory::allocate(std::size_t bytes, Memory kind) {
         {"out of GPU memory", std::string(kMemoryNames[static_cast<std::size_t>(kind)]),
          fmt::format("{:.2f} GiB were asked for beside {:.2f} GiB in use; the GPU has {:.2f} GiB, "
                      "{:.2f} GiB of them free",
-                     gib(static_cast<std::int64_t>(bytes)), gib(ledger_->total),
+                     gib(static_cast<std::int64_t>(bytes)), gib(ledger_->total()),
                      gib(static_cast<std::int64_t>(total)), gib(static_cast<std::int64_t>(free))),
          "fewer or shorter sequences, --precision bf16, or a GPU that nobody else uses"});
   }
@@ -62,7 +53,7 @@ std::shared_ptr<void> DeviceMemory::allocate(std::size_t bytes, Memory kind) {
 }
 
 MemoryUse DeviceMemory::use() const {
-  return ledger_->use;
+  return ledger_->use();
 }
 
 void* PinnedBuffer::reserve(std::size_t bytes) {

@@ -88,7 +88,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
   }
   const std::int64_t longest = layouts_.get(rows, key_rows).most_keys;
   const std::int64_t stride = (longest + 3) / 4 * 4;
-  const std::int64_t most_rows = cuda::kLogitsBytes / (4 * stride);
+  const std::int64_t most_rows = logits_bytes_ / (4 * stride);
   Tensor logits;
   const std::int64_t query_bytes =
       heads * width * static_cast<std::int64_t>(size_of(q.values.dtype()));

@@ -15,7 +15,7 @@ std::vector<double> CudaBackend::next_token_loss(const RowLayout& rows, const Te
   const cuda::StageClock::Scope scope(clock_, Stage::loss);
   const std::int64_t vocabulary = lm_head.rows();
   const std::int64_t chunk =
-      std::clamp<std::int64_t>(cuda::kLogitsBytes / (4 * vocabulary), 1, rows.total);
+      std::clamp<std::int64_t>(logits_bytes_ / (4 * vocabulary), 1, rows.total);
   const Tensor logits = allocate(chunk, vocabulary, DType::f32);
   const Tensor losses = allocate(rows.total, 1, DType::i64);  // float64
   for (std::int64_t first = 0; first < rows.total; first += chunk) {

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stored weights to float32 on the calling thread: it runs beside the threads that compute.
+#include "backend/weight_lane.h"
+
+#include "backend/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+namespace indexcache {
+namespace {
+
+template <DType kType>
+struct Stored;
+template <>
+struct Stored<DType::f32> {
+  using Type = float;
+  static float widen(float value) { return value; }
+};
+template <>
+struct Stored<DType::bf16> {
+  using Type = std::uint16_t;
+  static float widen(std::uint16_t bits) { return bf16_to_float(bits); }
+};
+template <>
+struct Stored<DType::f16> {
+  using Type = std::uint16_t;
+  static float widen(std::uint16_t bits) { return f16_to_float(bits); }
+};
+template <>
+struct Stored<DType::f8_e4m3> {
+  using Type = std::uint8_t;
+  static float widen(std::uint8_t bits) {
+    static const auto table = [] {
+      std::array<float, 256> values{};
+      for (int b = 0; b < 256; ++b) {
+        values[static_cast<std::size_t>(b)] = e4m3_to_float(static_cast<std::uint8_t>(b));
+      }
+      return values;
+    }();
+    return table[bits];
+  }
+};
+
+class CpuWeightLane : public WeightLane {
+ public:
+  void begin(const std::shared_ptr<void>&) override { finite_ = true; }
+
+  void load(const std::byte* image, std::span<const WeightCopy> copies) override {
+    for (const WeightCopy& copy : copies) {
+      switch (copy.from.dtype) {
+        case DType::bf16:
+          convert<DType::bf16>(image, copy);
+          break;
+        case DType::f16:
+          convert<DType::f16>(image, copy);
+          break;
+        case DType::f8_e4m3:
+          convert<DType::f8_e4m3>(image, copy);
+          break;
+        default:
+          convert<DType::f32>(image, copy);
+      }
+    }
+  }
+
+  bool finish() override { return finite_; }
+
+ private:
+  template <DType kType>
+  void convert(const std::byte* image, const WeightCopy& copy) {
+    using Source = Stored<kType>;
+    const StoredMatrix& from = copy.from;
+    const auto* stored = reinterpret_cast<const typename Source::Type*>(image + from.at);
+    const HeadRows& heads = copy.heads;
+    row_.resize(static_cast<std::size_t>(from.cols));
+    for (std::int64_t row = 0; row < from.rows; ++row) {
+      const std::int64_t head = row / heads.rows, inside = row % heads.rows - heads.first;
+      if (inside < 0 || inside >= heads.count) continue;
+      float* target = heads.transposed
+                          ? row_.data()
+                          : copy.out.data<float>() + (head * heads.count + inside) * from.cols;
+      const auto* source = stored + row * from.cols;
+      for (std::int64_t c = 0; c < from.cols; ++c) target[c] = Source::widen(source[c]);
+      if (from.scales_at >= 0) scale_row(image, from, row, target);
+      note_finite(target, from.cols);
+      if (!heads.transposed) continue;
+      float* out = copy.out.data<float>() + head * from.cols * heads.count + inside;
+      for (std::int64_t c = 0; c < from.cols; ++c) out[c * heads.count] = target[c];
+    }
+  }
+
+  static void scale_row(const std::byte* image, const StoredMatrix& from, std::int64_t row,
+                        float* values) {
+    const std::int64_t blocks = (from.cols + from.block_cols - 1) / from.block_cols;
+    const auto* scales =
+        reinterpret_cast<const float*>(image + from.scales_at) + row / from.block_rows * blocks;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const std::int64_t end = std::min(from.cols, (b + 1) * from.block_cols);
+      for (std::int64_t c = b * from.block_cols; c < end; ++c) values[c] *= scales[b];
+    }
+  }
+
+  void note_finite(const float* values, std::int64_t count) {
+    bool finite = true;
+    for (std::int64_t i = 0; i < count; ++i) finite &= std::isfinite(values[i]);
+    finite_ = finite_ && finite;
+  }
+
+  std::vector<float> row_;
+  bool finite_ = true;
+};
+
+}  // namespace
+
+std::unique_ptr<WeightLane> CpuBackend::make_weight_lane() {
+  return std::make_unique<CpuWeightLane>();
+}
+
+}  // namespace indexcache

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/weight_lane.h"
+
+#include "backend/cuda/cuda_backend.h"
+#include "kernels/convert.h"
+
+#include <algorithm>
+
+namespace indexcache::cuda {
+namespace {
+
+// Before the kernels of the engine's stream, whose blocks would keep conversions waiting.
+Stream make_urgent_stream() {
+  int least = 0, greatest = 0;
+  INDEXCACHE_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  cudaStream_t stream = nullptr;
+  INDEXCACHE_CUDA(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, greatest));
+  return Stream(stream);
+}
+
+// Bytes of the image from the first of some copies to the end of the last.
+std::int64_t span_of(const StoredMatrix& first, const StoredMatrix& last) {
+  return last.end() - first.begin();
+}
+
+}  // namespace
+
+CudaWeightLane::CudaWeightLane(DeviceMemory& memory, std::int64_t slot_bytes)
+    : memory_(memory),
+      copies_(make_urgent_stream()),
+      conversions_(make_urgent_stream()),
+      not_finite_(memory.allocate(sizeof(int), Memory::weights)) {
+  for (Slot& slot : slots_) {
+    slot.copied = make_event();
+    slot.converted = make_event();
+  }
+  grow(slot_bytes);
+}
+
+CudaWeightLane::~CudaWeightLane() {
+  static_cast<void>(cudaStreamSynchronize(copies_.get()));
+  static_cast<void>(cudaStreamSynchronize(conversions_.get()));
+}
+
+void CudaWeightLane::grow(std::int64_t bytes) {
+  INDEXCACHE_CUDA(cudaStreamSynchronize(copies_.get()));
+  INDEXCACHE_CUDA(cudaStreamSynchronize(conversions_.get()));
+  for (Slot& slot : slots_) {
+    slot.data.reset();
+    slot.data = memory_.allocate(static_cast<std::size_t>(bytes), Memory::weights);
+  }
+  slot_bytes_ = bytes;
+}
+
+void CudaWeightLane::begin(const std::shared_ptr<void>& mark) {
+  const auto event = static_cast<cudaEvent_t>(mark.get());
+  INDEXCACHE_CUDA(cudaStreamWaitEvent(copies_.get(), event));
+  INDEXCACHE_CUDA(cudaStreamWaitEvent(conversions_.get(), event));
+  INDEXCACHE_CUDA(cudaMemsetAsync(not_finite_.get(), 0, sizeof(int), conversions_.get()));
+}
+
+void CudaWeightLane::load(const std::byte* image, std::span<const WeightCopy> copies) {
+  while (!copies.empty()) {
+    std::size_t count = 1;
+    while (count < copies.size() &&
+           span_of(copies.front().from, copies[count].from) <= slot_bytes_) {
+      ++count;
+    }
+    transfer(image, copies.first(count));
+    copies = copies.subspan(count);
+  }
+}
+
+// One transfer of consecutive bytes, then a conversion a matrix.
+void CudaWeightLane::transfer(const std::byte* image, std::span<const WeightCopy> batch) {
+  const std::int64_t begin = batch.front().from.begin();
+  const std::int64_t bytes = span_of(batch.front().from, batch.back().from);
+  if (bytes > slot_bytes_) grow(bytes);
+  Slot& slot = slots_[next_];
+  next_ = (next_ + 1) % kSlots;
+  auto* staged = static_cast<std::byte*>(slot.data.get());
+  INDEXCACHE_CUDA(cudaStreamWaitEvent(copies_.get(), slot.converted.get()));
+  INDEXCACHE_CUDA(cudaMemcpyAsync(staged, image + begin, static_cast<std::size_t>(bytes),
+                                  cudaMemcpyHostToDevice, copies_.get()));
+  INDEXCACHE_CUDA(cudaEventRecord(slot.copied.get(), copies_.get()));
+  INDEXCACHE_CUDA(cudaStreamWaitEvent(conversions_.get(), slot.copied.get()));
+  for (const WeightCopy& copy : batch) {
+    const StoredMatrix& from = copy.from;
+    const std::byte* scales = from.scales_at < 0 ? nullptr : staged + (from.scales_at - begin);
+    INDEXCACHE_CUDA(kernels::convert({.x = staged + (from.at - begin),
+                                      .x_type = stored_type(from.dtype),
+                                      .scales = reinterpret_cast<const float*>(scales),
+                                      .block_rows = from.block_rows,
+                                      .block_cols = from.block_cols,
+                                      .out = copy.out.data<void>(),
+                                      .out_type = kernel_type(copy.out.dtype()),
+                                      .rows = from.rows,
+                                      .cols = from.cols,
+                                      .head_rows = copy.heads.rows,
+                                      .first = copy.heads.first,
+                                      .count = copy.heads.count,
+                                      .transposed = copy.heads.transposed,
+                                      .not_finite = static_cast<int*>(not_finite_.get())},
+                                     conversions_.get()));
+  }
+  INDEXCACHE_CUDA(cudaEventRecord(slot.converted.get(), conversions_.get()));
+}
+
+bool CudaWeightLane::finish() {
+  auto* flag = static_cast<int*>(flag_.reserve(sizeof(int)));
+  INDEXCACHE_CUDA(cudaMemcpyAsync(flag, not_finite_.get(), sizeof(int), cudaMemcpyDeviceToHost,
+                                  conversions_.get()));
+  INDEXCACHE_CUDA(cudaStreamSynchronize(conversions_.get()));
+  return *flag == 0;
+}
+
+}  // namespace indexcache::cuda

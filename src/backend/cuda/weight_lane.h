@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stored weights to the GPU on streams of their own: while a batch is copied, the one before is
+// converted, and the engine's stream computes.
+#pragma once
+
+#include "backend/cuda/device_memory.h"
+#include "backend/cuda/handle.h"
+#include "backend/weight_lane.h"
+
+#include <array>
+
+namespace indexcache::cuda {
+
+class CudaWeightLane : public WeightLane {
+ public:
+  static constexpr std::size_t kSlots = 3;
+
+  // Stages stored bytes in kSlots slots of `slot_bytes`; a copy that is larger makes them grow.
+  CudaWeightLane(DeviceMemory& memory, std::int64_t slot_bytes);
+  ~CudaWeightLane() override;
+
+  void begin(const std::shared_ptr<void>& mark) override;
+  void load(const std::byte* image, std::span<const WeightCopy> copies) override;
+  bool finish() override;
+
+ private:
+  struct Slot {
+    std::shared_ptr<void> data;
+    Event copied, converted;
+  };
+
+  void grow(std::int64_t bytes);
+  void transfer(const std::byte* image, std::span<const WeightCopy> batch);
+
+  DeviceMemory& memory_;
+  Stream copies_, conversions_;
+  std::array<Slot, kSlots> slots_;
+  std::size_t next_ = 0;
+  std::int64_t slot_bytes_ = 0;
+  std::shared_ptr<void> not_finite_;  // an int on the device
+  PinnedBuffer flag_;
+};
+
+}  // namespace indexcache::cuda

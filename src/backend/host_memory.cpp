@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/backend.h"
+#include "core/bytes.h"
+#include "core/error.h"
+
+#include <fmt/format.h>
+
+#include <new>
+
+namespace indexcache {
+
+std::shared_ptr<std::byte> Backend::allocate_host(std::int64_t bytes) {
+  constexpr std::align_val_t kAlignment{kImageGrain};
+  void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment, std::nothrow);
+  if (memory == nullptr) {
+    throw ResourceError({"out of host memory", "stored weights",
+                         fmt::format("{:.2f} GiB were asked for", gib(bytes)),
+                         "--weights disk, which holds two layers alone"});
+  }
+  return {static_cast<std::byte*>(memory),
+          [](std::byte* host) { ::operator delete(host, kAlignment); }};
+}
+
+}  // namespace indexcache

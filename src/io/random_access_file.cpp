@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/random_access_file.h"
+
+#include "core/error.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace indexcache {
+namespace {
+
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& why) {
+  throw InputError({"cannot read a file", path.string(), why,
+                    "check the path, and that the download or copy is complete"});
+}
+
+[[noreturn]] void fail_reading(const std::filesystem::path& path, const std::string& why) {
+  throw ResourceError({"cannot read a file", path.string(), why,
+                       "bring the file and its disk back and run the same command again: a run "
+                       "continues after its last finished wave"});
+}
+
+}  // namespace
+
+RandomAccessFile::RandomAccessFile(const std::filesystem::path& path)
+    : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (fd_ < 0) fail(path, std::strerror(errno));
+  struct stat status {};
+  if (fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
+    close(fd_);
+    fail(path, "it is not a regular file");
+  }
+  size_ = status.st_size;
+}
+
+RandomAccessFile::RandomAccessFile(RandomAccessFile&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), size_(other.size_) {}
+
+RandomAccessFile::~RandomAccessFile() {
+  if (fd_ >= 0) close(fd_);
+}
+
+void RandomAccessFile::read(std::int64_t offset, std::span<std::byte> out) const {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const std::int64_t at = offset + static_cast<std::int64_t>(done);
+    const ssize_t count = pread(fd_, out.data() + done, out.size() - done, at);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_reading(path_, std::strerror(errno));
+    if (count == 0) {
+      fail_reading(
+          path_, fmt::format("it ends at byte {} and had {} bytes when it was opened", at, size_));
+    }
+    done += static_cast<std::size_t>(count);
+  }
+}
+
+void RandomAccessFile::forget(std::int64_t offset, std::int64_t bytes) const {
+  static_cast<void>(posix_fadvise(fd_, offset, bytes, POSIX_FADV_DONTNEED));
+}
+
+}  // namespace indexcache

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/model_weights.h"
+
+#include "core/error.h"
+#include "model/dequantize.h"
+#include "model/tensor_registry.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace indexcache {
+namespace {
+
+constexpr std::int64_t kTensorGrain = 256;  // where tensors of a slot begin
+
+std::int64_t rounded_bytes(std::int64_t rows, std::int64_t cols, DType dtype) {
+  const std::int64_t bytes = rows * cols * static_cast<std::int64_t>(size_of(dtype));
+  return (bytes + kTensorGrain - 1) / kTensorGrain * kTensorGrain;
+}
+
+// Counts what a layout asks for. Its tensors have an address that nobody follows.
+class CountingAllocator {
+ public:
+  Tensor operator()(std::int64_t rows, std::int64_t cols, DType dtype) {
+    bytes_ += rounded_bytes(rows, cols, dtype);
+    return {nowhere_, rows, cols, dtype};
+  }
+  std::int64_t bytes() const { return bytes_; }
+
+ private:
+  std::shared_ptr<void> nowhere_ = std::make_shared<char>();
+  std::int64_t bytes_ = 0;
+};
+
+// Cuts tensors from the memory of a slot.
+AllocateTensor allocator_in(const Tensor& memory) {
+  return
+      [memory, used = std::int64_t{0}](std::int64_t rows, std::int64_t cols, DType dtype) mutable {
+        const Tensor rest = memory.columns(used, memory.cols() - used);
+        used += rounded_bytes(rows, cols, dtype);
+        return rest.as(rows, cols, dtype);
+      };
+}
+
+}  // namespace
+
+std::int64_t WeightSizes::device(Placement placement) const {
+  return outer + (placement == Placement::resident ? layers : 2 * largest_layer);
+}
+
+std::int64_t WeightSizes::host(Placement placement) const {
+  return placement == Placement::stream ? stored : 2 * largest_stored;
+}
+
+WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint,
+                         const std::vector<bool>& has_indexer, DType activation) {
+  WeightSizes sizes{};
+  for (const TensorSpec& spec : outer_tensors(config)) {
+    const bool row = spec.shape.size() == 1;
+    sizes.outer += checkpoint.tensor(spec.name).elements() *
+                   static_cast<std::int64_t>(size_of(row ? DType::f32 : activation));
+  }
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    CountingAllocator counted;
+    const Layout layout =
+        lay_out_layer(config, checkpoint, has_indexer[static_cast<std::size_t>(layer)], layer,
+                      activation, std::ref(counted));
+    sizes.layers += counted.bytes();
+    sizes.largest_layer = std::max(sizes.largest_layer, counted.bytes());
+    sizes.stored += layout.image_bytes;
+    sizes.largest_stored = std::max(sizes.largest_stored, layout.image_bytes);
+  }
+  return sizes;
+}
+
+Placement choose_placement(const WeightSizes& sizes, std::int64_t device_bytes,
+                           std::int64_t host_bytes) {
+  if (sizes.device(Placement::resident) <= device_bytes / 4 * 3) return Placement::resident;
+  return sizes.host(Placement::stream) <= host_bytes / 2 ? Placement::stream : Placement::disk;
+}
+
+ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
+                           const std::vector<bool>& has_indexer, Backend& backend,
+                           Placement placement)
+    : config_(config),
+      checkpoint_(checkpoint),
+      has_indexer_(has_indexer),
+      backend_(backend),
+      placement_(placement),
+      sizes_(weight_sizes(config, checkpoint, has_indexer, backend.activation())),
+      lane_(backend.make_weight_lane()),
+      resident_(static_cast<std::size_t>(config.layers)),
+      images_(placement == Placement::stream ? static_cast<std::size_t>(config.layers) : 2) {
+  zero_bias_ = backend.upload(std::vector<float>(static_cast<std::size_t>(config.routed_experts)),
+                              1, config.routed_experts);
+  embedding_ = load_outer("model.embed_tokens.weight", backend.activation());
+  final_norm_ = load_outer("model.norm.weight", DType::f32);
+  lm_head_ = load_outer("lm_head.weight", backend.activation());
+  if (placement != Placement::resident) {
+    for (Slot& slot : slots_) {
+      slot.memory = backend.allocate(1, sizes_.largest_layer, DType::u8, Memory::weights);
+    }
+  }
+  loader_ = std::thread([this] { work(); });
+}
+
+ModelWeights::~ModelWeights() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  loader_.join();
+}
+
+std::int64_t ModelWeights::bytes() const {
+  return sizes_.device(placement_) + backend_.lane_bytes();
+}
+
+Tensor ModelWeights::load_outer(const std::string& name, DType type) {
+  const MatrixLayout layout = lay_out_matrix(
+      config_, checkpoint_, name, type, [&](std::int64_t rows, std::int64_t cols, DType dtype) {
+        return backend_.allocate(rows, cols, dtype, Memory::weights);
+      });
+  const auto image = backend_.allocate_host(layout.image_bytes);
+  read_image(checkpoint_, layout.parts, image.get(), stop_);
+  lane_->begin(backend_.mark());
+  lane_->load(image.get(), layout.copies);
+  if (!lane_->finish()) read_floats(config_, checkpoint_, name);  // names what is not finite
+  return layout.tensor;
+}
+
+const LayerWeights& ModelWeights::layer(std::int64_t layer) {
+  const auto index = static_cast<std::size_t>(layer);
+  const bool resident = placement_ == Placement::resident;
+  if (resident && resident_[index]) return *resident_[index];
+  if (!resident && slots_[current_].layer == layer) return slots_[current_].weights;
+  if (requested_ != layer) {
+    if (requested_ >= 0) await();  // a layer that nobody wanted
+    request(layer);
+  }
+  LayerWeights weights = await();
+  const LayerWeights* result = nullptr;
+  if (resident) {
+    result = &resident_[index].emplace(std::move(weights));
+  } else {
+    current_ = 1 - current_;
+    slots_[current_].layer = layer;
+    slots_[current_].weights = std::move(weights);
+    result = &slots_[current_].weights;
+  }
+  const std::int64_t next = (layer + 1) % config_.layers;
+  const bool there =
+      resident ? resident_[static_cast<std::size_t>(next)].has_value() : next == layer;
+  if (!there) request(next);
+  if (there && resident) images_.assign(images_.size(), {});  // nothing is left to be read
+  return *result;
+}
+
+// Work on the layer before the current one is queued by now; its slot is free behind the mark.
+void ModelWeights::request(std::int64_t layer) {
+  Slot& slot = slots_[1 - current_];
+  slot.layer = -1;
+  slot.weights = {};
+  const AllocateTensor allocate =
+      placement_ != Placement::resident
+          ? allocator_in(slot.memory)
+          : [this](std::int64_t rows, std::int64_t cols, DType dtype) {
+              return backend_.allocate(rows, cols, dtype, Memory::weights);
+            };
+  Job job{layer, lay_out(layer, allocate), nullptr};
+  LayerWeights& weights = job.layout.weights;
+  if (weights.moe && weights.moe->correction_bias.empty()) {
+    weights.moe->correction_bias = zero_bias_;
+  }
+  job.mark = backend_.mark();
+  {
+    const std::lock_guard lock(mutex_);
+    job_ = std::move(job);
+    done_ = false;
+  }
+  requested_ = layer;
+  changed_.notify_all();
+}
+
+LayerWeights ModelWeights::await() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return done_; });
+  requested_ = -1;
+  done_ = false;
+  const Job job = *std::exchange(job_, std::nullopt);
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  return job.layout.weights;
+}
+
+// The loader's thread.
+void ModelWeights::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return stop_ || (job_ && !done_); });
+    if (stop_) return;
+    const Job& job = *job_;  // stays until done_ is seen
+    const std::int64_t next = (job.layer + 1) % config_.layers;
+    lock.unlock();
+    std::exception_ptr failure;
+    try {
+      execute(job);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    lock.lock();
+    failure_ = failure;
+    done_ = true;
+    changed_.notify_all();
+    if (placement_ != Placement::disk || failure) continue;
+    lock.unlock();
+    read_ahead(next);
+    lock.lock();
+  }
+}
+
+void ModelWeights::execute(const Job& job) {
+  const Image& image = image_of(job.layer, job.layout);
+  if (stop_) return;
+  lane_->begin(job.mark);
+  lane_->load(image.bytes.get(), job.layout.copies);
+  if (!lane_->finish()) check_finite(job.layer);
+}
+
+// The image of a layer: where it waited, or read now.
+ModelWeights::Image& ModelWeights::image_of(std::int64_t layer, const Layout& layout) {
+  Image& image = images_[static_cast<std::size_t>(layer) % images_.size()];
+  if (image.layer == layer) return image;
+  image.layer = -1;
+  if (image.capacity < layout.image_bytes) {
+    image.bytes.reset();
+    image.capacity = placement_ == Placement::stream ? layout.image_bytes : sizes_.largest_stored;
+    image.bytes = backend_.allocate_host(image.capacity);
+  }
+  read_image(checkpoint_, layout.parts, image.bytes.get(), stop_);
+  if (stop_) return image;
+  image.layer = layer;
+  if (placement_ != Placement::disk) return image;
+  std::set<std::string> names;
+  for (const ImagePart& part : layout.parts) names.insert(part.tensor);
+  for (const std::string& name : names) checkpoint_.forget(name);
+  return image;
+}
+
+// Reads a layer that will be asked for, into the image that the last one no longer needs. What
+// fails here fails again, and is told, when the layer is wanted.
+void ModelWeights::read_ahead(std::int64_t layer) {
+  try {
+    image_of(layer, lay_out(layer, CountingAllocator()));
+  } catch (const std::exception&) {
+    return;
+  }
+}
+
+LayerLayout ModelWeights::lay_out(std::int64_t layer, const AllocateTensor& allocate) const {
+  return lay_out_layer(config_, checkpoint_, has_indexer_[static_cast<std::size_t>(layer)], layer,
+                       backend_.activation(), allocate);
+}
+
+// The lane only says that some number is not finite; reading again names the tensor.
+void ModelWeights::check_finite(std::int64_t layer) const {
+  const bool fused = checkpoint_.contains(fused_gate_up_name(layer));
+  for (const auto& specs : {attention_tensors(config_, layer),
+                            indexer_tensors(config_, layer),
+                            feed_forward_tensors(config_, layer, fused),
+                            {{correction_bias_name(layer), {}}}}) {
+    for (const TensorSpec& spec : specs) {
+      if (checkpoint_.contains(spec.name)) read_floats(config_, checkpoint_, spec.name);
+    }
+  }
+}
+
+}  // namespace indexcache

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stored weights on their way to the GPU: the numbers of the CPU's lane, in any batching.
+#include "cuda/gpu.h"
+#include "support/catch.h"
+
+#include <limits>
+#include <random>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+struct Matrix {
+  DType dtype;
+  std::int64_t rows, cols;
+  HeadRows heads;
+};
+
+// Partial blocks, columns that no vector divides, every FP8 code but NaN, and both sides of kv_b.
+const std::vector<Matrix> kMatrices = {
+    {DType::f8_e4m3, 131, 260, {131, 0, 131, false}}, {DType::bf16, 7, 5, {7, 0, 7, false}},
+    {DType::f16, 3, 128, {3, 0, 3, false}},           {DType::f32, 9, 520, {9, 0, 9, false}},
+    {DType::bf16, 30, 20, {10, 0, 4, true}},          {DType::bf16, 30, 20, {10, 4, 6, false}},
+    {DType::f8_e4m3, 256, 8, {64, 0, 48, true}},      {DType::f32, 1, 6, {1, 0, 1, false}}};
+
+std::int64_t rounded(std::int64_t bytes) {
+  return (bytes + kImageGrain - 1) / kImageGrain * kImageGrain;
+}
+
+// Copies of kMatrices with their places, without a target.
+std::vector<WeightCopy> copies_of_image(std::int64_t& bytes) {
+  std::vector<WeightCopy> copies;
+  bytes = 0;
+  for (const Matrix& m : kMatrices) {
+    WeightCopy copy{{.dtype = m.dtype, .rows = m.rows, .cols = m.cols}, m.heads, {}};
+    if (m.dtype == DType::f8_e4m3) {
+      copy.from.block_rows = copy.from.block_cols = 128;
+      copy.from.scales_at = bytes;
+      bytes += rounded(4 * ((m.rows + 127) / 128) * ((m.cols + 127) / 128));
+    }
+    copy.from.at = bytes;
+    bytes = rounded(copy.from.end());
+    copies.push_back(copy);
+  }
+  return copies;
+}
+
+void fill(std::byte* image, const std::vector<WeightCopy>& copies) {
+  std::mt19937 engine(5);
+  for (const WeightCopy& copy : copies) {
+    const StoredMatrix& m = copy.from;
+    if (m.scales_at >= 0) {
+      auto* scales = reinterpret_cast<float*>(image + m.scales_at);
+      for (std::int64_t i = 0; i < (m.at - m.scales_at) / 4; ++i) {
+        scales[i] = 0.5f + static_cast<float>(i);
+      }
+    }
+    for (std::int64_t i = 0; i < m.rows * m.cols; ++i) {
+      const float value = static_cast<float>(static_cast<int>(engine() % 2001) - 1000) * 0x1p-9f;
+      auto* place = image + m.at + i * static_cast<std::int64_t>(size_of(m.dtype));
+      const auto code = static_cast<std::uint8_t>(i % 127 + (i % 2) * 128);  // never NaN
+      const auto bf16 = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16);
+      const auto f16 = static_cast<std::uint16_t>(engine() % 0x7c00);
+      if (m.dtype == DType::f8_e4m3) std::memcpy(place, &code, 1);
+      if (m.dtype == DType::bf16) std::memcpy(place, &bf16, 2);
+      if (m.dtype == DType::f16) std::memcpy(place, &f16, 2);
+      if (m.dtype == DType::f32) std::memcpy(place, &value, 4);
+    }
+  }
+}
+
+std::vector<std::vector<float>> loaded(Backend& backend, bool* finite = nullptr,
+                                       bool damaged = false) {
+  std::int64_t bytes = 0;
+  std::vector<WeightCopy> copies = copies_of_image(bytes);
+  const auto image = backend.allocate_host(bytes);
+  fill(image.get(), copies);
+  const float infinite = std::numeric_limits<float>::infinity();
+  if (damaged) std::memcpy(image.get() + copies.back().from.at, &infinite, 4);
+  for (WeightCopy& copy : copies) {
+    const std::int64_t taken = copy.from.rows / copy.heads.rows * copy.heads.count;
+    const std::int64_t rows =
+        copy.heads.transposed ? copy.from.rows / copy.heads.rows * copy.from.cols : taken;
+    const std::int64_t cols = copy.heads.transposed ? copy.heads.count : copy.from.cols;
+    copy.out = backend.allocate(rows, cols, backend.activation(), Memory::weights);
+  }
+  const auto lane = backend.make_weight_lane();
+  lane->begin(backend.mark());
+  lane->load(image.get(), copies);
+  const bool all_finite = lane->finish();
+  if (finite != nullptr) *finite = all_finite;
+  std::vector<std::vector<float>> values;
+  for (const WeightCopy& copy : copies) values.push_back(backend.download(copy.out));
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("GPU weights arrive as the CPU's lane brings them, in fp32 and rounded to bf16") {
+  CpuBackend cpu;
+  auto expected = loaded(cpu);
+  Gpu exact(Precision::fp32), rounding(Precision::bf16);
+  CHECK(loaded(exact.backend) == expected);
+  for (auto& values : expected) values = to_bf16(std::move(values));
+  CHECK(loaded(rounding.backend) == expected);
+}
+
+TEST_CASE("GPU weights arrive alike through slots that hold one matrix or a part of the image") {
+  CpuBackend cpu;
+  const auto expected = loaded(cpu);
+  Gpu gpu(Precision::fp32);
+  gpu.backend.limit_memory(1 << 20);  // the smallest slots
+  CHECK(loaded(gpu.backend) == expected);
+}
+
+TEST_CASE("GPU and CPU lanes tell of numbers that are not finite, and forget them") {
+  Gpu gpu(Precision::fp32);
+  CpuBackend cpu;
+  for (Backend* backend : {static_cast<Backend*>(&gpu.backend), static_cast<Backend*>(&cpu)}) {
+    bool finite = true;
+    loaded(*backend, &finite, true);
+    CHECK_FALSE(finite);
+    loaded(*backend, &finite, false);
+    CHECK(finite);
+  }
+}
