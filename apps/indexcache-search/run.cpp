@@ -197,7 +197,7 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   Journal journal(folder / "journal.jsonl", print, options.restart);
   if (options.restart) discard_outputs(folder, model.has_indexer.size());
   if (journal.dropped_torn_line()) {
-    progress.note("the journal ended in a torn line, which was dropped: that step is done again");
+    progress.note("the journal ended in a torn line, which was dropped: that wave is done again");
   }
   if (const auto run = finished_run(folder, print, targets)) {
     progress.note("this run is finished already");

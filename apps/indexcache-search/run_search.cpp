@@ -139,7 +139,9 @@ class Run {
             [&](std::size_t) {
               const std::size_t next = next_candidates(reached, constraints_, target).size();
               return exceeds_budget(time_left.seconds_of(next));
-            }};
+            },
+        .log = [&](std::size_t index,
+                   const std::vector<std::size_t>& layers) { return journal_.log(index, layers); }};
     if (engine_.backend().is_gpu()) tell_plan(evaluator, target);
     record.steps = greedy_search(evaluator, baseline_, constraints_, target, hooks);
     count_memory(evaluator);

@@ -7,6 +7,8 @@
 #include <hdf5.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 namespace indexcache {
@@ -51,7 +53,11 @@ void prepare_library() {
 }
 
 [[noreturn]] void fail_writing(const std::filesystem::path& path) {
-  throw ResourceError({"cannot write a file", path.string(), "HDF5 refused",
+  // The library says no reason; the system's last error is one where it is about space.
+  const int error = errno;
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  throw ResourceError({"cannot write a file", path.string(),
+                       full ? std::strerror(error) : "HDF5 refused",
                        "free space on that disk, or choose another --output"});
 }
 

@@ -50,6 +50,17 @@ std::size_t tree_nodes(std::span<const Pattern> patterns) {
   return prefixes.size();
 }
 
+// Losses of a range of sequences.
+std::vector<SequenceLosses> part_of(const std::vector<SequenceLosses>& losses,
+                                    const SequenceRange& range) {
+  std::vector<SequenceLosses> part;
+  for (const SequenceLosses& all : losses) {
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(range.first);
+    part.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(range.count));
+  }
+  return part;
+}
+
 }  // namespace
 
 Evaluator::Evaluator(const ModelConfig& config, WeightSource& weights, Backend& backend,
@@ -105,16 +116,22 @@ Evaluator::Wave Evaluator::make_wave(const SequenceRange& range) const {
 }
 
 SweepPlan Evaluator::plan(std::size_t patterns, std::int64_t kept_row_bytes) const {
+  return plan_from(0, patterns, kept_row_bytes);
+}
+
+SweepPlan Evaluator::plan_from(std::size_t first, std::size_t patterns,
+                               std::int64_t kept_row_bytes) const {
   return plan_sweep({config_, backend_, tokens_, decoder_.row_bytes(), patterns, kept_row_bytes},
-                    options_.memory_bytes, std::min(options_.memory_bytes, options_.wave_bytes));
+                    options_.memory_bytes, std::min(options_.memory_bytes, options_.wave_bytes),
+                    first);
 }
 
 void Evaluator::refuse(const SweepPlan& plan) const {
   std::string parts;
   for (std::size_t k = 0; k < kMemoryKinds; ++k) {
     if (plan.bytes[k] == 0) continue;
-    parts +=
-        fmt::format("{}{} {:.2f}", parts.empty() ? "" : ", ", kMemoryNames[k], gib(plan.bytes[k]));
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", kMemoryNames[k],
+                         bytes_text(plan.bytes[k]));
   }
   const std::int64_t fixed = plan.bytes[static_cast<std::size_t>(Memory::workspace)];
   const std::int64_t growing = std::max<std::int64_t>(plan.total() - fixed, 1);
@@ -125,8 +142,8 @@ void Evaluator::refuse(const SweepPlan& plan) const {
   throw ResourceError(
       {"the sweep does not fit the device's memory",
        fmt::format("a sequence of {} tokens", tokens_.longest()),
-       fmt::format("one pattern needs {:.2f} GiB ({}); {:.2f} GiB are left beside the weights",
-                   gib(plan.total()), parts, gib(options_.memory_bytes)),
+       fmt::format("one pattern needs {} ({}); {} are left beside the weights",
+                   bytes_text(plan.total()), parts, bytes_text(options_.memory_bytes)),
        fmt::format("{}a larger --memory-limit or GPU, --weights stream or disk, --precision bf16",
                    fitting > config_.index_topk
                        ? fmt::format("sequences of at most about {} tokens, ", fitting)
@@ -134,11 +151,15 @@ void Evaluator::refuse(const SweepPlan& plan) const {
 }
 
 std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
-                                              SweepObserver* observer) {
-  std::vector<std::vector<double>> sums(patterns.size(),
-                                        std::vector<double>(tokens_.sequences.size(), 0.0));
+                                              SweepObserver* observer, const SweepLog& log) {
+  std::vector<SequenceLosses> sums(patterns.size(), SequenceLosses(tokens_.sequences.size(), 0.0));
   if (patterns.empty()) return sums;
-  const SweepPlan cut = plan(patterns.size(), observer == nullptr ? 0 : observer->kept_row_bytes());
+  const std::size_t known = log.known.empty() ? 0 : log.known.front().size();
+  for (std::size_t p = 0; known > 0 && p < patterns.size(); ++p) {
+    std::ranges::copy(log.known[p], sums[p].begin());
+  }
+  const SweepPlan cut =
+      plan_from(known, patterns.size(), observer == nullptr ? 0 : observer->kept_row_bytes());
   if (options_.enforce && !cut.fits) refuse(cut);
   planned_bytes_ = std::max(planned_bytes_, cut.total());
   std::vector<std::span<const Pattern>> groups;
@@ -159,16 +180,17 @@ std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
       sweep(wave, group, std::span(sums).subspan(first_pattern, group.size()), observer);
       first_pattern += group.size();
     }
+    normalise(patterns, range, sums);
+    if (log.finished) log.finished(range, part_of(sums, range));
   }
-  normalise(patterns, sums);
   return sums;
 }
 
 // Sums of losses to means a token; refuses those that are no numbers.
-void Evaluator::normalise(std::span<const Pattern> patterns,
+void Evaluator::normalise(std::span<const Pattern> patterns, const SequenceRange& range,
                           std::vector<SequenceLosses>& sums) const {
   for (std::size_t p = 0; p < patterns.size(); ++p) {
-    for (std::size_t s = 0; s < token_counts_.size(); ++s) {
+    for (std::size_t s = range.first; s < range.first + range.count; ++s) {
       sums[p][s] /= token_counts_[s];
       if (std::isfinite(sums[p][s])) continue;
       throw InputError({"the loss is not finite", fmt::format("{}: sequence {}", tokens_.source, s),

@@ -56,6 +56,16 @@ struct EvaluatorOptions {
   bool enforce = false;
 };
 
+// Losses that a sweep need not compute, and who hears of those that it does.
+struct SweepLog {
+  // Of the first sequences: [patterns][known sequences], or nothing.
+  std::vector<SequenceLosses> known = {};
+  // Called after every wave with the losses of its sequences: [patterns][range.count]. May be
+  // empty.
+  std::function<void(const SequenceRange& range, std::span<const SequenceLosses> losses)> finished =
+      {};
+};
+
 // Called after every stream-layer with (done, total) of the sweep.
 using SweepProgress = std::function<void(std::size_t, std::size_t)>;
 
@@ -69,10 +79,12 @@ class Evaluator {
   // alone. Patterns must fit the model (check_fits). Throws InputError when a loss is not finite,
   // ResourceError when options.enforce is set and one sequence and pattern need too much.
   std::vector<SequenceLosses> losses(std::span<const Pattern> patterns,
-                                     SweepObserver* observer = nullptr);
+                                     SweepObserver* observer = nullptr, const SweepLog& log = {});
 
   // How losses() would cut a sweep of so many patterns.
   SweepPlan plan(std::size_t patterns, std::int64_t kept_row_bytes = 0) const;
+  // The same from sequence `first` on; a cut at the end of one of its waves gives the others.
+  SweepPlan plan_from(std::size_t first, std::size_t patterns, std::int64_t kept_row_bytes) const;
 
   // The most that any call of losses() planned to hold beside the weights.
   std::int64_t planned_bytes() const { return planned_bytes_; }
@@ -93,7 +105,8 @@ class Evaluator {
   Wave make_wave(const SequenceRange& range) const;
   void sweep(const Wave& wave, std::span<const Pattern> patterns, std::span<SequenceLosses> sums,
              SweepObserver* observer);
-  void normalise(std::span<const Pattern> patterns, std::vector<SequenceLosses>& sums) const;
+  void normalise(std::span<const Pattern> patterns, const SequenceRange& range,
+                 std::vector<SequenceLosses>& sums) const;
   void advance_dense(const LayerWeights& weights, const Wave& wave, const DenseRows& dense);
   void branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
               std::span<const Pattern> patterns, std::size_t layer, Stream stream,

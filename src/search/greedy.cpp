@@ -8,10 +8,11 @@ namespace indexcache {
 namespace {
 
 std::vector<Candidate> evaluate_candidates(Evaluator& evaluator, const Pattern& pattern,
-                                           const std::vector<std::size_t>& layers) {
+                                           const std::vector<std::size_t>& layers,
+                                           const SweepLog& log) {
   std::vector<Pattern> patterns;
   for (std::size_t layer : layers) patterns.push_back(pattern.with_shared(layer));
-  std::vector<SequenceLosses> losses = evaluator.losses(patterns);
+  std::vector<SequenceLosses> losses = evaluator.losses(patterns, nullptr, log);
   std::vector<Candidate> candidates;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const double mean = evaluator.mean(losses[i]);
@@ -58,7 +59,8 @@ std::vector<Step> greedy_search(Evaluator& evaluator, const Pattern& start,
     if (!step) {
       const auto begin = Clock::now();
       const auto layers = next_candidates(pattern, constraints, target_full);
-      step = choose(pattern, evaluate_candidates(evaluator, pattern, layers));
+      const SweepLog log = hooks.log ? hooks.log(steps.size(), layers) : SweepLog{};
+      step = choose(pattern, evaluate_candidates(evaluator, pattern, layers, log));
       step->seconds = std::chrono::duration<double>(Clock::now() - begin).count();
       hooks.record(steps.size(), *step);
     }

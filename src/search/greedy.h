@@ -42,6 +42,9 @@ struct GreedyHooks {
   // Asked before a step is computed; true ends the search with the steps that are done. May be
   // empty.
   std::function<bool(std::size_t index)> stop = {};
+  // What is known of the losses of a step's candidates, and who hears of the others wave by wave.
+  // May be empty.
+  std::function<SweepLog(std::size_t index, const std::vector<std::size_t>& layers)> log = {};
 };
 
 // Shares one layer after another, from `start` until `target_full` layers are full: first those

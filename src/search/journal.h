@@ -1,16 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a search has finished, on disk: one JSON object a line, synced before the next step begins.
-//
-//   line 1    {"schema": "indexcache-journal/1", "fingerprint": {...}}
-//   line 2    {"baseline": [sequence losses]}
-//   line n    {"step": 1, "removed": 3, "candidates": [{"layer": 1, "losses": [...]}, ...],
-//              "created": {...}}
-//
-// Losses are hexadecimal floats: a resumed run continues from the same bits. "created" holds what
-// no two runs share (the time). A torn last line, the mark of a kill, is dropped.
+// What a search has finished, on disk (journal_state.h): appended and synced wave by wave, before
+// the next one begins. A torn last line, the mark of a kill, is dropped.
 #pragma once
 
-#include "search/greedy.h"
+#include "search/journal_state.h"
 
 #include <cstddef>
 #include <filesystem>
@@ -34,8 +27,10 @@ class Journal {
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  const std::optional<SequenceLosses>& baseline() const { return baseline_; }
-  std::size_t steps() const { return steps_.size(); }
+  const std::optional<SequenceLosses>& baseline() const { return state_.baseline; }
+  std::size_t steps() const { return state_.steps.size(); }
+  // Sequences of the step after those that are measured already.
+  std::size_t sequences_of_next_step() const;
   bool dropped_torn_line() const { return torn_; }
 
   void record_baseline(const SequenceLosses& losses);
@@ -44,25 +39,20 @@ class Journal {
   // contradicts itself.
   std::optional<Step> replay(std::size_t index, const Pattern& before,
                              const Evaluator& evaluator) const;
+  // For the sweep of step `index`, whose candidates are `layers`: what its finished waves measured,
+  // and where the others go. Valid as long as the journal.
+  SweepLog log(std::size_t index, const std::vector<std::size_t>& layers);
   void record(std::size_t index, const Step& step);
 
  private:
-  struct Recorded {
-    std::size_t removed;
-    std::vector<Candidate> candidates;  // `loss` not filled in
-    double seconds;
-  };
-
   void load(const Fingerprint& fingerprint);
-  void parse_line(const std::string& line, std::size_t number, const Fingerprint& fingerprint);
   void append(const std::string& line);
-  [[noreturn]] void fail(std::size_t line, const std::string& why) const;
+  [[noreturn]] void fail(std::size_t step_index, const std::string& why) const;
 
   std::filesystem::path path_;
   int file_ = -1;
   bool torn_ = false;
-  std::optional<SequenceLosses> baseline_;
-  std::vector<Recorded> steps_;
+  JournalState state_;
 };
 
 }  // namespace indexcache

@@ -73,7 +73,8 @@ std::int64_t SweepPlan::total() const {
   return sum(bytes);
 }
 
-SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64_t preferred) {
+SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64_t preferred,
+                     std::size_t first) {
   SweepPlan plan{{}, shape.patterns, chunk_rows_for(shape, preferred), {}, true};
   const std::size_t count = shape.tokens.sequences.size();
   const auto needed = [&](const SequenceRange& range) {
@@ -84,7 +85,7 @@ SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64
     while (plan.patterns > 1 && needed({s, 1}) > available) --plan.patterns;
     plan.fits = plan.fits && needed({s, 1}) <= available;
   }
-  for (std::size_t s = 0; s < count; ++s) {
+  for (std::size_t s = first; s < count; ++s) {
     if (!plan.waves.empty()) {
       SequenceRange longer = plan.waves.back();
       ++longer.count;

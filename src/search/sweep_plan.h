@@ -41,7 +41,9 @@ struct SweepPlan {
 };
 
 // Plans for `available` bytes: the most patterns at a time, then the fewest waves. Waves of several
-// sequences and chunks of rows keep within `preferred`, which is not more.
-SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64_t preferred);
+// sequences and chunks of rows keep within `preferred`, which is not more. Waves begin at sequence
+// `first`; patterns and chunks are those of all sequences.
+SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64_t preferred,
+                     std::size_t first = 0);
 
 }  // namespace indexcache

@@ -84,6 +84,23 @@ ProcessResult run_tool(const std::vector<std::string>& arguments,
   return {code_of(status), content(folder / "out"), content(folder / "err")};
 }
 
+int run_and_kill(const std::vector<std::string>& arguments, double seconds,
+                 const std::vector<std::string>& environment) {
+  const TempFolder folder;
+  const pid_t child = start(arguments, environment, folder / "out", folder / "err");
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  int status = 0;
+  while (waitpid(child, &status, WNOHANG) == 0) {
+    if (std::chrono::steady_clock::now() >= end) {
+      kill(child, SIGKILL);
+      waitpid(child, &status, 0);
+      break;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return code_of(status);
+}
+
 int run_and_signal(const std::vector<std::string>& arguments, const std::filesystem::path& file,
                    std::size_t lines, int signal, const std::vector<std::string>& environment) {
   const TempFolder folder;

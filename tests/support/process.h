@@ -18,6 +18,11 @@ struct ProcessResult {
 ProcessResult run_tool(const std::vector<std::string>& arguments,
                        const std::vector<std::string>& environment = {});
 
+// Starts it and kills it with SIGKILL after so many seconds, if it has not ended. Returns the exit
+// code as above.
+int run_and_kill(const std::vector<std::string>& arguments, double seconds,
+                 const std::vector<std::string>& environment = {});
+
 // Starts it, waits until `file` has at least `lines` lines (or the process ends), sends `signal`
 // and waits. Returns the exit code as above.
 int run_and_signal(const std::vector<std::string>& arguments, const std::filesystem::path& file,

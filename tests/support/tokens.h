@@ -13,11 +13,12 @@
 
 namespace indexcache::test {
 
-// The first `length` tokens of two sequences of dsa-mini's calibration set, as JSONL in `folder`.
-inline std::filesystem::path short_tokens(const TempFolder& folder, std::int64_t length) {
+// The first `length` tokens of some sequences of dsa-mini's calibration set, as JSONL in `folder`.
+inline std::filesystem::path short_tokens(const TempFolder& folder, std::int64_t length,
+                                          std::int64_t sequences = 2) {
   const IntegerDataset tokens = Hdf5Reader(data("dsa-mini/calibration.h5")).integers("/tokens");
   std::string text;
-  for (std::int64_t s = 0; s < 2; ++s) {
+  for (std::int64_t s = 0; s < sequences; ++s) {
     const auto begin = tokens.values.begin() + s * tokens.shape[1];
     text += Json{{"input_ids", std::vector<std::int64_t>(begin, begin + length)}}.dump() + "\n";
   }
@@ -25,12 +26,13 @@ inline std::filesystem::path short_tokens(const TempFolder& folder, std::int64_t
   return folder / "tokens.jsonl";
 }
 
-// Four sequences of 70 ids below 319 for the tiny models of tests/golden, as JSONL in `folder`.
-inline std::filesystem::path tiny_tokens(const TempFolder& folder) {
+// Sequences of ids below 319 for the tiny models of tests/golden, as JSONL in `folder`.
+inline std::filesystem::path tiny_tokens(const TempFolder& folder, int sequences = 4,
+                                         int length = 70) {
   std::string text;
-  for (int s = 0; s < 4; ++s) {
+  for (int s = 0; s < sequences; ++s) {
     Json ids = Json::array();
-    for (int t = 0; t < 70; ++t) ids.push_back((t * 37 + s * 11) % 319);
+    for (int t = 0; t < length; ++t) ids.push_back((t * 37 + s * 11) % 319);
     text += Json{{"input_ids", ids}}.dump() + "\n";
   }
   write_text(folder / "tokens.jsonl", text);
