@@ -21,12 +21,7 @@ class GateReader {
  public:
   explicit GateReader(const std::filesystem::path& path) : path_(path) {}
 
-  Gate read() {
-    if (!std::filesystem::is_regular_file(path_)) {
-      throw UsageError(
-          {"the gate file does not exist", path_.string(), "", "--gate configs/ci-gate.yaml"});
-    }
-    const std::string text = read_file(path_);
+  Gate read(const std::string& text) {
     const Json document = parse(text);
     if (!document.is_object()) fail(1, "it is not a map with the key \"guards\"");
     check_keys(document, "", {"schema", "guards"});
@@ -148,7 +143,15 @@ const std::vector<GuardKind>& guard_kinds() {
 }
 
 Gate read_gate(const std::filesystem::path& path) {
-  return GateReader(path).read();
+  if (!std::filesystem::is_regular_file(path)) {
+    throw UsageError(
+        {"the gate file does not exist", path.string(), "", "--gate configs/ci-gate.yaml"});
+  }
+  return parse_gate(read_file(path), path);
+}
+
+Gate parse_gate(const std::string& text, const std::filesystem::path& path) {
+  return GateReader(path).read(text);
 }
 
 }  // namespace indexcache

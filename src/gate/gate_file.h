@@ -51,5 +51,6 @@ const std::vector<GuardKind>& guard_kinds();
 // Throws UsageError with file and line for unknown keys (naming the nearest), a limit of another
 // kind, another schema, or no guard at all: a gate that checks nothing would pass everything.
 Gate read_gate(const std::filesystem::path& path);
+Gate parse_gate(const std::string& text, const std::filesystem::path& path);
 
 }  // namespace indexcache

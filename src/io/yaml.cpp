@@ -48,6 +48,7 @@ class Converter {
     if (node.IsMap()) return map(node, pointer, depth);
     if (node.IsSequence()) return sequence(node, pointer, depth);
     if (!node.IsScalar()) return {};
+    check_text(node);
     return node.Tag() == "!" ? Json(node.Scalar()) : plain_scalar(node.Scalar());
   }
 
@@ -56,6 +57,7 @@ class Converter {
     Json json = Json::object();
     for (const auto& entry : node) {
       if (!entry.first.IsScalar()) fail(entry.first, "a key is not a plain word");
+      check_text(entry.first);
       const std::string& key = entry.first.Scalar();
       if (json.contains(key)) fail(entry.first, fmt::format("the key \"{}\" stands twice", key));
       const std::string at = pointer + "/" + key;
@@ -73,6 +75,15 @@ class Converter {
       json.push_back(convert(entry, at, depth + 1));
     }
     return json;
+  }
+
+  // The YAML library takes any bytes; JSON holds UTF-8 alone.
+  void check_text(const YAML::Node& node) const {
+    try {
+      static_cast<void>(Json(node.Scalar()).dump());
+    } catch (const Json::type_error&) {
+      fail(node, "a text in it is not UTF-8");
+    }
   }
 
   void note(const std::string& pointer, const YAML::Node& node) {

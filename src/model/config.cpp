@@ -230,8 +230,9 @@ void read_fp8(const Reader& r, ModelConfig& config) {
   const Json& block = q.at("weight_block_size");
   require(q,
           block.is_array() && block.size() == 2 && block[0].is_number_unsigned() &&
-              block[1].is_number_unsigned() && block[0] != 0 && block[1] != 0,
-          "weight_block_size", "two positive integers are needed");
+              block[1].is_number_unsigned() && block[0] > 0 && block[1] > 0 && block[0] <= kLarge &&
+              block[1] <= kLarge,
+          "weight_block_size", fmt::format("two integers from 1 to {} are needed", kLarge));
   config.fp8_block_rows = block[0].get<std::int64_t>();
   config.fp8_block_cols = block[1].get<std::int64_t>();
 }

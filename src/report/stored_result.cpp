@@ -160,7 +160,11 @@ bool is_result(const std::filesystem::path& path) {
 
 StoredResult read_result(const std::filesystem::path& path, const std::string& target) {
   const std::filesystem::path file = result_file(path);
-  const Json document = read_document(file);
+  return result_of_document(read_document(file), target, file);
+}
+
+StoredResult result_of_document(const Json& document, const std::string& target,
+                                const std::filesystem::path& file) {
   if (!document.is_object()) fail(file, "it holds no object");
   const Json schema = member(document, "schema");
   StoredResult result;

@@ -41,6 +41,9 @@ struct StoredResult {
 // or the one that `target` names: as it was asked for ("1/4"), or its number of F layers. Throws
 // InputError naming the file for what is neither or lacks a pattern.
 StoredResult read_result(const std::filesystem::path& path, const std::string& target = "");
+// The same of the content of `file`.
+StoredResult result_of_document(const Json& document, const std::string& target,
+                                const std::filesystem::path& file);
 
 // Layers that own an indexer, of a model as model_json writes it: [layers].
 std::vector<bool> indexer_mask(const Json& model, std::size_t layers);

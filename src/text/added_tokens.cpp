@@ -49,9 +49,8 @@ const AddedToken* AddedTokenFinder::longest_at(std::string_view text, std::size_
                                            : static_cast<unsigned char>(token.content[length - 1]);
     };
     const int byte = static_cast<unsigned char>(rest[length - 1]);
-    const auto range = std::ranges::equal_range(first, last, byte, {}, byte_of);
-    first = range.begin();
-    last = range.end();
+    first = std::ranges::lower_bound(first, last, byte, {}, byte_of);
+    last = std::ranges::upper_bound(first, last, byte, {}, byte_of);
     if (first != last && first->content.size() == length) longest = first;
   }
   return longest;

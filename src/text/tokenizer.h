@@ -39,6 +39,7 @@ struct TokenizerDefinition {
 
 // Throws InputError naming file and key for what is malformed or not supported.
 TokenizerDefinition read_tokenizer_json(const std::filesystem::path& path);
+TokenizerDefinition parse_tokenizer_json(std::string_view text, const std::string& where);
 
 class Tokenizer {
  public:

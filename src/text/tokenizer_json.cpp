@@ -18,10 +18,9 @@ constexpr const char* kRemedy =
 
 class DefinitionReader {
  public:
-  explicit DefinitionReader(const std::filesystem::path& path) : path_(path.string()) {}
+  explicit DefinitionReader(const std::string& where) : path_(where) {}
 
-  TokenizerDefinition read() {
-    const std::string text = read_file(path_);
+  TokenizerDefinition read(std::string_view text) {
     json_ = parse_large_json(text, path_, "give the tokenizer.json that belongs to the model");
     definition_.sha256 = indexcache::sha256(text);
     if (!json_.is_object() || !json_.contains("model")) fail("model", "the key is missing");
@@ -322,7 +321,11 @@ class DefinitionReader {
 }  // namespace
 
 TokenizerDefinition read_tokenizer_json(const std::filesystem::path& path) {
-  return DefinitionReader(path).read();
+  return parse_tokenizer_json(read_file(path), path.string());
+}
+
+TokenizerDefinition parse_tokenizer_json(std::string_view text, const std::string& where) {
+  return DefinitionReader(where).read(text);
 }
 
 }  // namespace indexcache

@@ -32,6 +32,8 @@ std::vector<std::string> search(const std::filesystem::path& tokens,
           "2MiB",
           "--keep",
           "1",
+          "--threads",
+          "1",
           "-o",
           output};
 }

@@ -44,4 +44,6 @@ TEST_CASE("YAML that is none, repeats a key or expands without end is refused wi
     bomb += "]\n";
   }
   CHECK_THROWS_AS(parse_yaml(bomb, "f.yaml"), InputError);
+  CHECK_THROWS_AS(parse_yaml("a: \xc6", "f.yaml"), InputError);
+  CHECK_THROWS_AS(parse_yaml("\xc6: a", "f.yaml"), InputError);
 }
