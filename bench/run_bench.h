@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// The main function of a benchmark of two files: a model and tokens, a tokenizer and text.
+// The main function of a benchmark whose arguments are all needed.
 #pragma once
 
 #include "core/error.h"
 
 #include <fmt/format.h>
 
+#include <cstddef>
+#include <utility>
+
 namespace indexcache {
 
-// Exit code: 2 without both arguments, an error's own where one is thrown.
-inline int run_bench(int argc, char** argv, const char* usage,
-                     int (*bench)(const char* first, const char* second)) {
-  if (argc != 3) {
+// Exit code: 2 without every argument, an error's own where one is thrown.
+template <typename... Texts>
+int run_bench(int argc, char** argv, const char* usage, int (*bench)(Texts...)) {
+  if (argc != 1 + static_cast<int>(sizeof...(Texts))) {
     fmt::print(stderr, "usage: {}\n", usage);
     return 2;
   }
   try {
-    return bench(argv[1], argv[2]);
+    return [&]<std::size_t... kIndex>(std::index_sequence<kIndex...>) {
+      return bench(argv[1 + kIndex]...);
+    }
+    (std::index_sequence_for<Texts...>());
   } catch (const Error& error) {
     fmt::print(stderr, "{}", error.describe());
     return static_cast<int>(error.code());
