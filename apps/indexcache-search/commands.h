@@ -24,6 +24,7 @@ struct Command {
 };
 
 Command add_prepare(CLI::App& app, CommonOptions& common);
+Command add_plan(CLI::App& app, CommonOptions& common);
 Command add_run(CLI::App& app, CommonOptions& common);
 Command add_overlap(CLI::App& app, CommonOptions& common);
 Command add_eval(CLI::App& app, CommonOptions& common);

@@ -61,10 +61,11 @@ int run_main(int argc, char** argv) {
       "Exit codes: 0 success, 1 gate failed, 2 usage, 3 invalid input, 4 resources,\n"
       "5 other run in the folder, 70 bug, 130/143 interrupted.");
   CommonOptions common;
-  const std::vector<Command> commands = {
-      add_inspect(app, common), add_prepare(app, common), add_run(app, common),
-      add_overlap(app, common), add_eval(app, common),    add_export(app, common),
-      add_check(app, common),   add_report(app, common),  add_bench(app, common)};
+  const std::vector<Command> commands = {add_inspect(app, common), add_prepare(app, common),
+                                         add_plan(app, common),    add_run(app, common),
+                                         add_overlap(app, common), add_eval(app, common),
+                                         add_export(app, common),  add_check(app, common),
+                                         add_report(app, common),  add_bench(app, common)};
   std::string at;
   try {
     app.parse(argc, argv);

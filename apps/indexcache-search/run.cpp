@@ -7,9 +7,11 @@
 #include "io/files.h"
 #include "io/png.h"
 #include "page/page.h"
+#include "plan.h"
 #include "report/heatmap.h"
 #include "report/overlap_file.h"
 #include "run_constraints.h"
+#include "run_data.h"
 #include "run_folder.h"
 #include "run_search.h"
 #include "search/journal.h"
@@ -24,7 +26,6 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <set>
 
 namespace indexcache {
 namespace {
@@ -60,42 +61,6 @@ double parse_duration(const std::string& text) {
   if (text.empty() || seconds > 0) return seconds;
   throw UsageError({fmt::format("--budget {} is no time", text), "--budget", "",
                     "hours, minutes, seconds: 4h, 1h30m or 45s"});
-}
-
-// Held-out sequences that the search sees as well prove nothing.
-void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
-                              std::vector<std::string>& warnings) {
-  const std::set<std::vector<std::int32_t>> seen(data.search.sequences.begin(),
-                                                 data.search.sequences.end());
-  const auto shared = std::ranges::count_if(
-      data.holdout->sequences, [&](const auto& sequence) { return seen.contains(sequence); });
-  if (shared == 0) return;
-  warnings.push_back(
-      fmt::format("{} of {} held-out sequences are calibration sequences too: the "
-                  "verification is not independent of the search",
-                  shared, data.holdout->sequences.size()));
-  progress.note("warning: " + warnings.back());
-}
-
-// --holdout is a file, a share, or "auto".
-CalibrationData load_data(const RunOptions& options, const Model& model, Progress& progress,
-                          std::vector<std::string>& warnings) {
-  CalibrationLoader loader(options.calibration, model, options.engine.model, options.engine.threads,
-                           progress, warnings);
-  if (options.holdout == "auto") return loader.split(std::nullopt);
-  char* end = nullptr;
-  const double share = std::strtod(options.holdout.c_str(), &end);
-  if (*end != '\0' || options.holdout.empty()) {
-    CalibrationData data = loader.split(0.0);
-    data.holdout = loader.whole({options.holdout});
-    warn_of_shared_sequences(data, progress, warnings);
-    return data;
-  }
-  if (!(share >= 0 && share < 1)) {
-    throw UsageError({fmt::format("--holdout {} is not a share", options.holdout), "--holdout", "",
-                      "a file, a share such as 0.25, or 0 for none"});
-  }
-  return loader.split(share);
 }
 
 std::string joined(const std::vector<bool>& layers) {
@@ -184,13 +149,19 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   std::unique_ptr<Backend> backend = make_backend(options.engine);
   Progress progress(progress_style(options.engine.progress, common));
   const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
+  check_shape(model.config, *backend);
   const Pattern baseline = search_baseline(options.constraints, model);
   const Constraints constraints = make_constraints(options.constraints, baseline);
   const std::vector<Request> targets = make_requests(options.constraints, baseline, constraints);
   std::vector<std::string> warnings;
-  const CalibrationData data = load_data(options, model, progress, warnings);
+  const CalibrationData data = load_run_data(options.calibration, options.holdout, options.engine,
+                                             model, progress, warnings);
   const Fingerprint print =
       fingerprint(model, data, baseline, constraints, targets, backend->name());
+
+  const PlanReport plan =
+      make_plan(model, baseline, constraints, targets, data, *backend, options.engine);
+  check_fits(plan, data);
 
   const std::filesystem::path folder = options.output;
   prepare_folder(folder, {"journal.jsonl"});
@@ -207,6 +178,7 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
     print_result(*run, options, common, progress);
     return 0;
   }
+  for (const std::string& line : plan_lines(plan)) progress.note(line);
   const RunInputs inputs{options.engine, model,    baseline,
                          constraints,    targets,  data,
                          print,          warnings, parse_duration(options.budget)};
@@ -224,13 +196,7 @@ Command add_run(CLI::App& app, CommonOptions& common) {
   add_engine_options(*command, options->engine);
   add_calibration_options(*command, options->calibration);
   add_constraint_options(*command, options->constraints);
-  command
-      ->add_option(
-          "--holdout", options->holdout,
-          "What to verify on: a file, a share of the calibration sequences, 0 for none, or auto: "
-          "the split of a prepared file, else 0.25")
-      ->type_name("FILE|SHARE|auto")
-      ->capture_default_str();
+  add_holdout_option(*command, options->holdout);
   command
       ->add_option(
           "--budget", options->budget,

@@ -73,12 +73,10 @@ class Run {
     search(record);
     verify(record);
     if (data_.holdout) hold_out(record);
-    if (engine_.backend().is_gpu()) {
-      record.planned_bytes = engine_.weight_bytes() + planned_bytes_;
-      record.peak_bytes = engine_.backend().memory_use().peak_total;
-      progress_.note(fmt::format("GPU memory: {:.2f} GiB planned, {:.2f} GiB at the peak",
-                                 gib(record.planned_bytes), gib(record.peak_bytes)));
-    }
+    record.planned_bytes = engine_.weight_bytes() + planned_bytes_;
+    record.peak_bytes = engine_.backend().memory_use().peak_total;
+    progress_.note(fmt::format("memory: {} planned, {} at the peak",
+                               bytes_text(record.planned_bytes), bytes_text(record.peak_bytes)));
     return {std::move(record), std::move(overlap_)};
   }
 
@@ -142,7 +140,6 @@ class Run {
             },
         .log = [&](std::size_t index,
                    const std::vector<std::size_t>& layers) { return journal_.log(index, layers); }};
-    if (engine_.backend().is_gpu()) tell_plan(evaluator, target);
     record.steps = greedy_search(evaluator, baseline_, constraints_, target, hooks);
     count_memory(evaluator);
     if (record.steps.size() < steps) end_early(record, steps);
@@ -163,17 +160,6 @@ class Run {
         fmt::format("--budget ended the search after {} of {} steps; the same command continues it",
                     record.steps.size(), steps));
     progress_.note("warning: " + record.warnings.back());
-  }
-
-  // What the largest sweep, that of the first step without pinned layers, will take.
-  void tell_plan(const Evaluator& evaluator, std::size_t target) {
-    Constraints free = constraints_;
-    free.pinned_shared.assign(free.pinned_shared.size(), false);
-    const SweepPlan plan = evaluator.plan(next_candidates(baseline_, free, target).size());
-    progress_.note(fmt::format(
-        "GPU memory: {:.2f} GiB of weights, {:.2f} GiB for a sweep of {} patterns in {} wave{}",
-        gib(engine_.weight_bytes()), gib(plan.total()), plan.patterns, plan.waves.size(),
-        plan.waves.size() == 1 ? "" : "s"));
   }
 
   // Every chosen pattern again, alone: no shared prefix, no batch, the same bits.

@@ -66,6 +66,14 @@ struct MemoryUse {
   std::int64_t peak_total = 0;
 };
 
+// What decides how much memory operations take for themselves.
+struct ScratchShape {
+  std::int64_t rows;     // of one call, at most
+  std::int64_t longest;  // keys of one row, at most
+  std::int64_t vocabulary, hidden, heads, index_heads, index_topk;
+  std::int64_t intermediate, moe_intermediate;
+};
+
 // Where the time of a forward pass goes.
 enum class Stage { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
 inline constexpr std::size_t kStages = 7;
@@ -97,8 +105,8 @@ class Backend {
   // that is less. Results do not depend on it.
   virtual void limit_memory(std::int64_t bytes) = 0;
   virtual MemoryUse memory_use() const = 0;
-  // Bytes that index_topk, next_token_loss and the products take for themselves, at most.
-  virtual std::int64_t scratch_bytes() const = 0;
+  // Bytes that the operations take for themselves, at most, whatever memory they are counted under.
+  virtual std::int64_t scratch_bytes(const ScratchShape& shape) const = 0;
   // Device memory that a weight lane takes for itself.
   virtual std::int64_t lane_bytes() const { return 0; }
 

@@ -130,10 +130,9 @@ std::vector<double> Decoder::loss(const WeightSource& weights, const RowLayout& 
   return backend_.next_token_loss(rows, x, weights.lm_head(), targets);
 }
 
-std::int64_t Decoder::row_bytes() const {
-  const ModelConfig& c = config_;
-  const auto bytes = static_cast<std::int64_t>(size_of(backend_.activation()));
-  const auto index_bytes = static_cast<std::int64_t>(size_of(backend_.index_activation()));
+std::int64_t Decoder::row_bytes(const ModelConfig& c, const Backend& backend) {
+  const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
+  const auto index_bytes = static_cast<std::int64_t>(size_of(backend.index_activation()));
   const std::int64_t asking =
       bytes * (c.hidden + c.q_lora_rank + c.heads * (c.qk_head_dim() + c.latent_width()));
   // Queries in the indexer's own precision as well, with a scale a head.

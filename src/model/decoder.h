@@ -61,7 +61,7 @@ class Decoder {
                            const Tensor& targets);
 
   // Bytes that the steps of one row hold at once, at most, beside the keys and scratch_bytes().
-  std::int64_t row_bytes() const;
+  static std::int64_t row_bytes(const ModelConfig& config, const Backend& backend);
 
  private:
   Tensor activations(std::int64_t rows, std::int64_t cols) const;

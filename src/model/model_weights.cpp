@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <utility>
 
@@ -19,6 +20,10 @@ constexpr std::int64_t kTensorGrain = 256;  // where tensors of a slot begin
 std::int64_t rounded_bytes(std::int64_t rows, std::int64_t cols, DType dtype) {
   const std::int64_t bytes = rows * cols * static_cast<std::int64_t>(size_of(dtype));
   return (bytes + kTensorGrain - 1) / kTensorGrain * kTensorGrain;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 // Counts what a layout asks for. Its tensors have an address that nobody follows.
@@ -186,6 +191,11 @@ void ModelWeights::request(std::int64_t layer) {
   changed_.notify_all();
 }
 
+LoadTimes ModelWeights::load_times() const {
+  const std::lock_guard lock(mutex_);
+  return load_times_;
+}
+
 LayerWeights ModelWeights::await() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return done_; });
@@ -204,21 +214,29 @@ void ModelWeights::work() {
     if (stop_) return;
     const Job& job = *job_;  // stays until done_ is seen
     const std::int64_t next = (job.layer + 1) % config_.layers;
+    const std::int64_t bytes = job.layout.image_bytes;
     lock.unlock();
     std::exception_ptr failure;
+    const auto begin = std::chrono::steady_clock::now();
     try {
       execute(job);
     } catch (...) {
       failure = std::current_exception();
     }
+    const double seconds = seconds_since(begin);
     lock.lock();
+    load_times_.bytes += bytes;
+    load_times_.seconds += seconds;
     failure_ = failure;
     done_ = true;
     changed_.notify_all();
     if (placement_ != Placement::disk || failure) continue;
     lock.unlock();
+    const auto ahead = std::chrono::steady_clock::now();
     read_ahead(next);
+    const double reading = seconds_since(ahead);
     lock.lock();
+    load_times_.seconds += reading;
   }
 }
 

@@ -51,6 +51,12 @@ WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint
 Placement choose_placement(const WeightSizes& sizes, std::int64_t device_bytes,
                            std::int64_t host_bytes);
 
+// What the loader has done so far.
+struct LoadTimes {
+  std::int64_t bytes = 0;  // of images that were brought to the device
+  double seconds = 0;      // reading and copying, beside which layers may have been in use
+};
+
 class ModelWeights : public WeightSource {
  public:
   // Loads what stands outside the layers; the references must outlive the object.
@@ -66,6 +72,7 @@ class ModelWeights : public WeightSource {
   const LayerWeights& layer(std::int64_t layer) override;
 
   Placement placement() const { return placement_; }
+  LoadTimes load_times() const;
   // Bytes on the device when every layer has been visited.
   std::int64_t bytes() const;
 
@@ -114,12 +121,13 @@ class ModelWeights : public WeightSource {
   std::vector<Image> images_;
 
   // One job at a time: handed over under the mutex, its result taken back the same way.
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<Job> job_;
   std::int64_t requested_ = -1;
   bool done_ = false;
   std::exception_ptr failure_;
+  LoadTimes load_times_;
   std::atomic<bool> stop_{false};
   std::thread loader_;
 };

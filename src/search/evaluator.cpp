@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 #include <utility>
 
 namespace indexcache {
@@ -39,16 +38,6 @@ struct Evaluator::DenseRows {
 };
 
 namespace {
-
-// Distinct prefixes of each length: the streams that leave each layer.
-std::size_t tree_nodes(std::span<const Pattern> patterns) {
-  std::set<std::string> prefixes;
-  for (const Pattern& pattern : patterns) {
-    for (std::size_t n = 1; n <= pattern.layers(); ++n)
-      prefixes.insert(pattern.text().substr(0, n));
-  }
-  return prefixes.size();
-}
 
 // Losses of a range of sequences.
 std::vector<SequenceLosses> part_of(const std::vector<SequenceLosses>& losses,
@@ -121,9 +110,8 @@ SweepPlan Evaluator::plan(std::size_t patterns, std::int64_t kept_row_bytes) con
 
 SweepPlan Evaluator::plan_from(std::size_t first, std::size_t patterns,
                                std::int64_t kept_row_bytes) const {
-  return plan_sweep({config_, backend_, tokens_, decoder_.row_bytes(), patterns, kept_row_bytes},
-                    options_.memory_bytes, std::min(options_.memory_bytes, options_.wave_bytes),
-                    first);
+  return plan_sweep({config_, backend_, tokens_, patterns, kept_row_bytes}, options_.memory_bytes,
+                    std::min(options_.memory_bytes, options_.wave_bytes), first);
 }
 
 void Evaluator::refuse(const SweepPlan& plan) const {
@@ -169,7 +157,8 @@ std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
   steps_done_ = 0;
   steps_total_ = 0;
   for (const auto& group : groups) {
-    steps_total_ += cut.waves.size() * (tree_nodes(group) + group.size());
+    const auto stream_layers = count_visits(group, config_.moe_layer).stream_layers();
+    steps_total_ += cut.waves.size() * (static_cast<std::size_t>(stream_layers) + group.size());
   }
   for (const SequenceRange& range : cut.waves) {
     Wave wave = make_wave(range);
@@ -206,6 +195,11 @@ void Evaluator::step_done() {
   if (progress_) progress_(steps_done_, steps_total_);
 }
 
+void Evaluator::timed(Visit visit, std::size_t layer, const std::function<void()>& body) {
+  if (!clock_) return body();
+  clock_(visit, layer, backend_.measure(body));
+}
+
 void Evaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
                       std::span<SequenceLosses> sums, SweepObserver* observer) {
   const auto embedded = [&](const RowLayout& rows, const Tensor& tokens) {
@@ -224,13 +218,16 @@ void Evaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
     const bool indexed = std::ranges::any_of(
         patterns, [&](const Pattern& pattern) { return pattern.is_full(layer); });
     dense.keys = decoder_.allocate_keys(wave.dense.total, indexed);
-    fill_keys(weights, wave.dense_chunks, dense.hidden, wave.dense, dense.keys);
+    timed(Visit::dense, layer,
+          [&] { fill_keys(weights, wave.dense_chunks, dense.hidden, wave.dense, dense.keys); });
     std::vector<Stream> next;
     for (Stream& stream : streams) {
-      branch(weights, wave, dense, patterns, layer, std::exchange(stream, {}), next);
+      timed(visit_of(patterns, stream.patterns, layer), layer, [&] {
+        branch(weights, wave, dense, patterns, layer, std::exchange(stream, {}), next);
+      });
     }
     streams = std::move(next);
-    advance_dense(weights, wave, dense);
+    timed(Visit::dense, layer, [&] { advance_dense(weights, wave, dense); });
     if (observer == nullptr) continue;
     observer->dense_rows_done(layer, wave.dense, dense.hidden);
     for (const Stream& stream : streams) {
@@ -239,9 +236,15 @@ void Evaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
   }
   dense.keys = {};
 
-  const auto dense_sums = decoder_.loss(weights_, wave.dense, dense.hidden, wave.dense_targets);
+  const auto layers = static_cast<std::size_t>(config_.layers);
+  std::vector<double> dense_sums, tail_sums;
+  timed(Visit::dense_loss, layers, [&] {
+    dense_sums = decoder_.loss(weights_, wave.dense, dense.hidden, wave.dense_targets);
+  });
   for (const Stream& stream : streams) {
-    const auto tail_sums = decoder_.loss(weights_, wave.tail, stream.hidden, wave.tail_targets);
+    timed(Visit::loss, layers, [&] {
+      tail_sums = decoder_.loss(weights_, wave.tail, stream.hidden, wave.tail_targets);
+    });
     for (std::size_t p : stream.patterns) {
       for (std::size_t s = 0; s < wave.sequences; ++s) {
         sums[p][wave.first + s] = dense_sums[s] + tail_sums[s];

@@ -14,6 +14,7 @@
 #include "model/decoder.h"
 #include "model/weights.h"
 #include "search/sweep_plan.h"
+#include "search/visits.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -66,6 +67,9 @@ struct SweepLog {
       {};
 };
 
+// Called with the seconds of every visit; `layer` is the number of layers for a loss.
+using VisitClock = std::function<void(Visit visit, std::size_t layer, double seconds)>;
+
 // Called after every stream-layer with (done, total) of the sweep.
 using SweepProgress = std::function<void(std::size_t, std::size_t)>;
 
@@ -90,6 +94,8 @@ class Evaluator {
   std::int64_t planned_bytes() const { return planned_bytes_; }
 
   void set_progress(SweepProgress progress) { progress_ = std::move(progress); }
+  // With a clock the device waits at every visit.
+  void set_clock(VisitClock clock) { clock_ = std::move(clock); }
 
   // Mean over all predicted tokens of all sequences.
   double mean(const SequenceLosses& losses) const;
@@ -114,6 +120,7 @@ class Evaluator {
   void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
                  const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
   void refuse(const SweepPlan& plan) const;
+  void timed(Visit visit, std::size_t layer, const std::function<void()>& body);
   void step_done();
 
   const ModelConfig& config_;
@@ -124,6 +131,7 @@ class Evaluator {
   Decoder decoder_;
   std::vector<double> token_counts_;
   SweepProgress progress_;
+  VisitClock clock_;
   std::size_t steps_done_ = 0;
   std::size_t steps_total_ = 0;
   std::int64_t planned_bytes_ = 0;

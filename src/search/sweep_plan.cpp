@@ -2,6 +2,7 @@
 #include "search/sweep_plan.h"
 
 #include "backend/row_chunks.h"
+#include "model/decoder.h"
 
 #include <algorithm>
 #include <numeric>
@@ -33,6 +34,23 @@ Rows rows_of(const SweepShape& shape, const SequenceRange& range) {
   return rows;
 }
 
+std::int64_t row_bytes(const SweepShape& shape) {
+  return Decoder::row_bytes(shape.config, shape.backend);
+}
+
+ScratchShape scratch_shape(const SweepShape& shape, std::int64_t rows) {
+  const ModelConfig& c = shape.config;
+  return {.rows = rows,
+          .longest = shape.tokens.longest(),
+          .vocabulary = c.vocabulary,
+          .hidden = c.hidden,
+          .heads = c.heads,
+          .index_heads = c.index_heads,
+          .index_topk = c.index_topk,
+          .intermediate = c.intermediate,
+          .moe_intermediate = c.moe_intermediate};
+}
+
 std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const Rows& rows,
                                                 std::size_t patterns, std::int64_t chunk_rows) {
   const ModelConfig& c = shape.config;
@@ -55,15 +73,15 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   // Tokens, targets and places of rows; a layer's chunk, or the final norm and losses.
   const std::int64_t layouts = 24 * (rows.dense + rows.tail) * 3;
   add(Memory::workspace,
-      layouts + shape.backend.scratch_bytes() +
-          std::max(chunk * shape.row_bytes, final_rows * (c.hidden * activation + 8)));
+      layouts + shape.backend.scratch_bytes(scratch_shape(shape, final_rows)) +
+          std::max(chunk * row_bytes(shape), final_rows * (c.hidden * activation + 8)));
   // FP8 keys of the indexer exist beside the originals.
   add(Memory::workspace, (rows.dense + rows.tail) * (2 * c.index_head_dim + 4));
   return bytes;
 }
 
 std::int64_t chunk_rows_for(const SweepShape& shape, std::int64_t available) {
-  const std::int64_t rows = available / kChunkShare / shape.row_bytes;
+  const std::int64_t rows = available / kChunkShare / row_bytes(shape);
   return std::clamp(rows / kChunkGrain * kChunkGrain, kChunkGrain, kMostChunkRows);
 }
 

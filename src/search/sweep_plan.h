@@ -19,7 +19,6 @@ struct SweepShape {
   const ModelConfig& config;
   const Backend& backend;
   const TokenSet& tokens;
-  std::int64_t row_bytes;       // Decoder::row_bytes()
   std::size_t patterns;         // that are evaluated together
   std::int64_t kept_row_bytes;  // of index sets that an observer keeps for each row
 };

@@ -23,6 +23,8 @@ namespace {
 std::vector<std::string> search(const std::filesystem::path& tokens,
                                 const std::filesystem::path& output) {
   return {"run",
+          "--device",
+          "cpu",
           golden("deepseek_v32_tiny"),
           "-c",
           tokens,
@@ -170,8 +172,8 @@ TEST_CASE("a shard that cannot be read exits 4 with its name, and the run contin
 TEST_CASE("where weights wait, and a memory limit, change no result") {
   const TempFolder folder;
   const auto tokens = short_tokens(folder, 300, 4);
-  const std::vector<std::string> run = {"run",       data("dsa-mini"), "-c",     tokens,
-                                        "--holdout", "0.25",           "--keep", "14"};
+  const std::vector<std::string> run = {"run",  "--device",  "cpu",  data("dsa-mini"), "-c",
+                                        tokens, "--holdout", "0.25", "--keep",         "14"};
   const auto in = [&](const std::string& name, const std::vector<std::string>& more) {
     const ProcessResult result =
         run_tool(joined(joined(run, {"-o", folder / name}), more), kFixedTime);
@@ -193,8 +195,9 @@ TEST_CASE("memory that cannot do is refused with the setting to change") {
   const TempFolder folder;
   const auto tokens = short_tokens(folder, 300, 4);
   const auto refusal = [&](const std::vector<std::string>& more) {
-    const ProcessResult result = run_tool(joined(
-        {"run", data("dsa-mini"), "-c", tokens, "--keep", "14", "-o", folder / "out"}, more));
+    const ProcessResult result = run_tool(joined({"run", "--device", "cpu", data("dsa-mini"), "-c",
+                                                  tokens, "--keep", "14", "-o", folder / "out"},
+                                                 more));
     return std::to_string(result.code) + " " + result.err;
   };
   CHECK_THAT(refusal({"--memory-limit", "much"}), Contains("2 ") && Contains("24GiB"));

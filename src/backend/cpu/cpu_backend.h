@@ -22,7 +22,7 @@ class CpuBackend : public Backend {
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   void limit_memory(std::int64_t bytes) override { memory_bytes_ = std::min(memory_bytes_, bytes); }
   MemoryUse memory_use() const override { return ledger_->use(); }
-  std::int64_t scratch_bytes() const override { return 0; }
+  std::int64_t scratch_bytes(const ScratchShape& shape) const override;
   double measure(const std::function<void()>& body) override;
 
   Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,

@@ -67,6 +67,21 @@ CpuBackend::CpuBackend(int threads) : memory_bytes_(half_of_memory()) {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
+// Every thread keeps the largest matrix of each kind that it has needed (cpu::scratch).
+std::int64_t CpuBackend::scratch_bytes(const ScratchShape& shape) const {
+  constexpr std::int64_t kTile = 32, kKeys = 256, kRows = 128, kLossRows = 64, kExpertRows = 256;
+  constexpr std::int64_t kHeads = 16;
+  const std::int64_t rows = std::max<std::int64_t>(shape.rows, 1);
+  const std::int64_t tile = std::min(kTile, rows);
+  const std::int64_t numbers =
+      kHeads * std::min(shape.index_topk, shape.longest) +  // attention
+      tile * (shape.longest + shape.index_heads * kKeys) +  // indexer
+      std::min(kRows, rows) * 2 * shape.intermediate +      // dense MLP
+      std::min(kLossRows, rows) * shape.vocabulary +        // loss
+      std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
+  return 4 * numbers * omp_get_max_threads();
+}
+
 double CpuBackend::measure(const std::function<void()>& body) {
   const auto begin = std::chrono::steady_clock::now();
   body();

@@ -3,6 +3,7 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include "backend/cuda/weight_lane.h"
+#include "backend/row_chunks.h"
 #include "core/bytes.h"
 #include "core/error.h"
 #include "kernels/architecture.h"
@@ -97,8 +98,13 @@ DType CudaBackend::index_activation() const {
   return options_.indexer == Precision::fp32 ? DType::f32 : activation();
 }
 
-std::int64_t CudaBackend::scratch_bytes() const {
-  return logits_bytes_ + cuda::Gemm::kLanes * cuda::Gemm::kWorkspaceBytes;
+std::int64_t CudaBackend::scratch_bytes(const ScratchShape& shape) const {
+  const auto logits = [&](std::int64_t width, std::int64_t fewest_rows) {
+    const std::int64_t fitting = std::max(logits_bytes_ / (4 * width), fewest_rows);
+    return 4 * width * std::min(fitting, shape.rows);
+  };
+  return std::max(logits(shape.longest, kChunkGrain), logits(shape.vocabulary, 1)) +
+         cuda::Gemm::kLanes * cuda::Gemm::kWorkspaceBytes;
 }
 
 std::int64_t CudaBackend::lane_bytes() const {

@@ -29,7 +29,7 @@ class CudaBackend : public Backend {
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   MemoryUse memory_use() const override { return memory_.use(); }
   void limit_memory(std::int64_t bytes) override;
-  std::int64_t scratch_bytes() const override;
+  std::int64_t scratch_bytes(const ScratchShape& shape) const override;
   std::int64_t lane_bytes() const override;
   double measure(const std::function<void()>& body) override;
   void start_profile() override { clock_.start(); }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "search/costs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace indexcache {
+namespace {
+
+// Operations a second of the parts of a layer, and bytes a second of the ways of weights.
+struct Rates {
+  double products, attention, indexer;
+  double link, disk;
+};
+
+// docs/performance.md: one H200, shapes of released models; products of fp32 without TF32.
+constexpr Rates kGpuBf16{650e12, 200e12, 480e12, 54e9, 2e9};
+constexpr Rates kGpuFp32{40e12, 30e12, 40e12, 54e9, 2e9};
+// A core of a server with AVX-512: what dsa-mini's search reaches.
+constexpr Rates kCpuCore{45e9, 12e9, 20e9, 4e9, 1e9};
+
+Rates rates_of(const Backend& backend, int threads) {
+  if (backend.is_gpu()) return backend.activation() == DType::bf16 ? kGpuBf16 : kGpuFp32;
+  const auto cores = static_cast<double>(threads);
+  return {kCpuCore.products * cores, kCpuCore.attention * cores, kCpuCore.indexer * cores,
+          kCpuCore.link, kCpuCore.disk};
+}
+
+// Rows and (query, key) pairs, a token of the set: before and from index_topk on.
+struct Shares {
+  double dense_rows = 0, tail_rows = 0, dense_pairs = 0, indexed_pairs = 0;
+};
+
+Shares shares_of(const ModelConfig& config, const TokenSet& tokens) {
+  Shares shares;
+  const auto k = static_cast<double>(config.index_topk);
+  double total = 0;
+  for (const auto& sequence : tokens.sequences) {
+    const auto length = static_cast<double>(sequence.size());
+    const double dense = std::min(length, k), tail = length - dense;
+    shares.dense_rows += dense;
+    shares.tail_rows += tail;
+    shares.dense_pairs += dense * dense / 2;
+    shares.indexed_pairs += tail * (length + k) / 2;
+    total += length;
+  }
+  for (double* share :
+       {&shares.dense_rows, &shares.tail_rows, &shares.dense_pairs, &shares.indexed_pairs}) {
+    *share /= total;
+  }
+  return shares;
+}
+
+// Seconds of one row at a layer, without what depends on the keys.
+double row_seconds(const ModelConfig& c, bool experts, const Rates& rates) {
+  const auto d = [](std::int64_t value) { return static_cast<double>(value); };
+  const double heads = d(c.heads);
+  const double attention =
+      d(c.hidden) * d(c.q_lora_rank + c.latent_width()) +
+      heads * (d(c.q_lora_rank * c.qk_head_dim()) + d(c.qk_nope_head_dim * c.kv_lora_rank) +
+               d(c.kv_lora_rank * c.v_head_dim) + d(c.v_head_dim * c.hidden));
+  const double width = experts
+                           ? d(c.moe_intermediate * (c.router.experts_used + c.shared_experts)) +
+                                 d(c.routed_experts) / 3
+                           : d(c.intermediate);
+  return 2 * (attention + 3 * d(c.hidden) * width) / rates.products;
+}
+
+double pair_seconds(const ModelConfig& c, const Rates& rates) {
+  return 2.0 * static_cast<double>(c.heads * (c.latent_width() + c.kv_lora_rank)) / rates.attention;
+}
+
+}  // namespace
+
+double RunTime::total() const {
+  return std::accumulate(compute.begin(), compute.end(), first_load + streaming);
+}
+
+std::string RunTime::dominating() const {
+  const auto most = std::ranges::max_element(compute);
+  if (streaming > *most && streaming > first_load) return "bringing weights to the device";
+  if (first_load > *most) return "reading the weights once";
+  return fmt::format("computing: {}",
+                     kVisitNames[static_cast<std::size_t>(most - compute.begin())]);
+}
+
+RunTime run_time(const RunPlan& plan, const Costs& costs, const WeightSizes& weights) {
+  RunTime time;
+  const double load = costs.stream_byte * static_cast<double>(weights.stored);
+  for (const PlannedSweep& sweep : plan.sweeps) {
+    double computing = 0;
+    for (std::size_t v = 0; v < kVisits; ++v) {
+      double seconds = 0;
+      for (std::size_t kind = 0; kind < 2; ++kind) {
+        seconds += static_cast<double>(sweep.visits.counts[kind][v]) * costs.visit[kind][v];
+      }
+      seconds *= static_cast<double>(sweep.tokens);
+      time.compute[v] += seconds;
+      computing += seconds;
+    }
+    // A pass takes the longer of the two.
+    const auto passes = static_cast<double>(sweep.passes);
+    if (plan.streamed_bytes > 0) time.streaming += std::max(passes * load - computing, 0.0);
+    if (&sweep == &plan.sweeps.front()) {
+      const double first = costs.first_byte * static_cast<double>(weights.stored);
+      time.first_load = std::max(first - computing, 0.0);
+    }
+  }
+  return time;
+}
+
+Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Backend& backend,
+                      int threads) {
+  const Rates rates = rates_of(backend, threads);
+  const Shares shares = shares_of(config, tokens);
+  const auto d = [](std::int64_t value) { return static_cast<double>(value); };
+  const double selecting =
+      2 * d(config.index_heads * config.index_head_dim) * shares.indexed_pairs / rates.indexer +
+      2 *
+          (d(config.q_lora_rank * config.index_heads * config.index_head_dim) +
+           d(config.hidden * (config.index_head_dim + config.index_heads))) *
+          shares.tail_rows / rates.products;
+  const double attending = pair_seconds(config, rates) * shares.tail_rows * d(config.index_topk);
+  Costs costs;
+  for (std::size_t kind = 0; kind < 2; ++kind) {
+    const double row = row_seconds(config, kind == 1, rates);
+    auto& visit = costs.visit[kind];
+    const auto at = [&](Visit v) -> double& { return visit[static_cast<std::size_t>(v)]; };
+    at(Visit::dense) = row * shares.dense_rows + pair_seconds(config, rates) * shares.dense_pairs;
+    at(Visit::shared) = row * shares.tail_rows + attending;
+    at(Visit::full) = at(Visit::shared) + selecting;
+    at(Visit::fork) = at(Visit::full) + at(Visit::shared);
+    const double loss = 2 * d(config.hidden) * d(config.vocabulary) / rates.products;
+    at(Visit::dense_loss) = loss * shares.dense_rows;
+    at(Visit::loss) = loss * shares.tail_rows;
+  }
+  costs.stream_byte = 1 / rates.link;
+  costs.first_byte = 1 / rates.disk;
+  costs.source = backend.is_gpu() ? "rates of one H200" : fmt::format("rates of {} cores", threads);
+  costs.uncertainty = backend.is_gpu() ? 1.0 : 2.0;
+  return costs;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// From counts to time: what a visit of a layer takes, measured on one layer or estimated from its
+// operations.
+#pragma once
+
+#include "model/model_weights.h"
+#include "search/run_plan.h"
+
+#include <array>
+#include <string>
+
+namespace indexcache {
+
+struct Costs {
+  // Seconds a token of a sequence: at layers with an MLP [0] and with experts [1].
+  std::array<std::array<double, kVisits>, 2> visit{};
+  double stream_byte = 0;  // seconds a byte of weights that come again each pass
+  double first_byte = 0;   // seconds a byte of weights at the first pass
+  std::string source;      // "measured" or where the rates are from
+  double uncertainty = 0;  // the truth lies within estimate / (1 + u) … estimate * (1 + u)
+};
+
+struct RunTime {
+  std::array<double, kVisits> compute{};  // seconds by visit
+  double first_load = 0;                  // beyond what computing hides
+  double streaming = 0;                   // the same, of all later passes
+
+  double total() const;
+  // The largest term, in words.
+  std::string dominating() const;
+};
+
+RunTime run_time(const RunPlan& plan, const Costs& costs, const WeightSizes& weights);
+
+// From the operations of each visit and the rates that docs/performance.md measured on one H200, or
+// of a CPU core. The lengths of `tokens` decide how far queries look back.
+Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Backend& backend,
+                      int threads);
+
+// Runs the first layers of the model, one of them with experts where there are any, on the first
+// wave of `plan` and takes the time of every visit of the second run. Throws what a sweep throws.
+Costs measured_costs(const ModelConfig& config, const Checkpoint& checkpoint,
+                     const std::vector<bool>& has_indexer, Backend& backend, Placement placement,
+                     const TokenSet& tokens, const RunPlan& plan, EvaluatorOptions memory);
+
+}  // namespace indexcache

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Costs measured on the first layers of a model.
+#include "search/costs.h"
+
+#include <algorithm>
+
+namespace indexcache {
+namespace {
+
+// Layers 0 … the second one with experts, or three where none has any.
+ModelConfig truncated(const ModelConfig& config) {
+  ModelConfig probe = config;
+  const auto first = std::ranges::find(config.moe_layer, true) - config.moe_layer.begin();
+  const std::int64_t wanted = first == config.layers ? 3 : first + 2;
+  probe.layers = std::min(config.layers, std::max<std::int64_t>(wanted, 3));
+  const auto layers = static_cast<std::size_t>(probe.layers);
+  probe.moe_layer.resize(layers);
+  probe.native_full.resize(layers);
+  return probe;
+}
+
+// Every kind of visit: streams that stay F, that stay S, and a fork at the first and last layers.
+std::vector<Pattern> probe_patterns(std::size_t layers) {
+  const std::string full(layers, 'F');
+  std::string late = full, shared(layers, 'S');
+  late.back() = 'S';
+  shared.front() = 'F';
+  return {Pattern::parse(full), Pattern::parse(late), Pattern::parse(shared)};
+}
+
+// The sequences of the first wave of the search.
+TokenSet first_wave(const TokenSet& tokens, const RunPlan& plan) {
+  const PlannedSweep& sweep = plan.sweeps[plan.steps > 0 ? 1 : 0];
+  const auto count = static_cast<std::ptrdiff_t>(sweep.cut.waves.front().count);
+  return {tokens.source, {tokens.sequences.begin(), tokens.sequences.begin() + count}};
+}
+
+struct Tally {
+  double seconds = 0;
+  int count = 0;
+};
+
+// A visit that the first layers do not have, at the rate that it has with the other feed-forward.
+void fill_gaps(Costs& costs) {
+  const auto full = static_cast<std::size_t>(Visit::full);
+  for (std::size_t kind = 0; kind < 2; ++kind) {
+    auto& here = costs.visit[kind];
+    const auto& other = costs.visit[1 - kind];
+    const double ratio = here[full] > 0 && other[full] > 0 ? here[full] / other[full] : 1;
+    for (std::size_t v = 0; v <= static_cast<std::size_t>(Visit::fork); ++v) {
+      if (here[v] == 0) here[v] = other[v] * ratio;
+    }
+  }
+}
+
+}  // namespace
+
+Costs measured_costs(const ModelConfig& config, const Checkpoint& checkpoint,
+                     const std::vector<bool>& has_indexer, Backend& backend, Placement placement,
+                     const TokenSet& tokens, const RunPlan& plan, EvaluatorOptions memory) {
+  const ModelConfig probe = truncated(config);
+  const TokenSet wave = first_wave(tokens, plan);
+  ModelWeights weights(probe, checkpoint, has_indexer, backend, placement);
+  Evaluator evaluator(probe, weights, backend, wave, memory);
+  const auto patterns = probe_patterns(static_cast<std::size_t>(probe.layers));
+  evaluator.losses(patterns);  // what is done once: algorithms, memory, the first reading
+  const LoadTimes first = weights.load_times();
+
+  std::array<std::array<Tally, kVisits>, 2> tallies{};
+  evaluator.set_clock([&](Visit visit, std::size_t layer, double seconds) {
+    const bool experts = layer < probe.moe_layer.size() && probe.moe_layer[layer];
+    Tally& tally = tallies[experts ? 1 : 0][static_cast<std::size_t>(visit)];
+    tally.seconds += seconds;
+    ++tally.count;
+  });
+  evaluator.losses(patterns);
+  const LoadTimes all = weights.load_times();
+
+  Costs costs;
+  const auto rows = static_cast<double>(wave.tokens());
+  for (std::size_t kind = 0; kind < 2; ++kind) {
+    for (std::size_t v = 0; v < kVisits; ++v) {
+      const Tally& tally = tallies[kind][v];
+      // Dense rows are timed in two parts, keys and the rest.
+      const double parts = v == static_cast<std::size_t>(Visit::dense) ? 2 : 1;
+      if (tally.count > 0) costs.visit[kind][v] = parts * tally.seconds / tally.count / rows;
+    }
+  }
+  fill_gaps(costs);
+  const auto rate = [](const LoadTimes& times) {
+    return times.bytes > 0 ? times.seconds / static_cast<double>(times.bytes) : 0;
+  };
+  costs.first_byte = rate(first);
+  costs.stream_byte = rate({all.bytes - first.bytes, all.seconds - first.seconds});
+  costs.source = "measured on the first layers";
+  costs.uncertainty = 0.3;
+  return costs;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "search/visits.h"
+
+#include <numeric>
+
+namespace indexcache {
+
+Visit visit_of(std::span<const Pattern> patterns, std::span<const std::size_t> stream,
+               std::size_t layer) {
+  bool full = false, shared = false;
+  for (const std::size_t p : stream) (patterns[p].is_full(layer) ? full : shared) = true;
+  return !full ? Visit::shared : shared ? Visit::fork : Visit::full;
+}
+
+Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& moe_layer) {
+  Visits visits;
+  std::vector<std::vector<std::size_t>> streams(1, std::vector<std::size_t>(patterns.size()));
+  std::iota(streams[0].begin(), streams[0].end(), std::size_t{0});
+  for (std::size_t layer = 0; layer < patterns[0].layers(); ++layer) {
+    auto& counts = visits.counts[moe_layer[layer] ? 1 : 0];
+    ++counts[static_cast<std::size_t>(Visit::dense)];
+    std::vector<std::vector<std::size_t>> next;
+    for (const auto& stream : streams) {
+      ++counts[static_cast<std::size_t>(visit_of(patterns, stream, layer))];
+      std::vector<std::size_t> full, shared;
+      for (const std::size_t p : stream) {
+        (patterns[p].is_full(layer) ? full : shared).push_back(p);
+      }
+      if (!full.empty()) next.push_back(std::move(full));
+      if (!shared.empty()) next.push_back(std::move(shared));
+    }
+    streams = std::move(next);
+  }
+  visits.counts[0][static_cast<std::size_t>(Visit::dense_loss)] = 1;
+  visits.counts[0][static_cast<std::size_t>(Visit::loss)] =
+      static_cast<std::int64_t>(streams.size());
+  return visits;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a sweep does at a layer, and how often: the cost of a sweep is these counts times what one
+// visit takes.
+#pragma once
+
+#include "core/pattern.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace indexcache {
+
+enum class Visit {
+  dense,       // rows t < index_topk of all patterns, at a layer
+  full,        // a stream whose patterns all run the layer's indexer
+  shared,      // one whose patterns all reuse index sets
+  fork,        // one that goes on as two
+  dense_loss,  // losses of rows t < index_topk
+  loss,        // of the other rows of a stream
+};
+inline constexpr std::size_t kVisits = 6;
+inline constexpr std::array<std::string_view, kVisits> kVisitNames = {
+    "dense rows", "F layer", "S layer", "fork", "dense loss", "loss"};
+
+// What a stream of these patterns (places in `patterns`) does at a layer.
+Visit visit_of(std::span<const Pattern> patterns, std::span<const std::size_t> stream,
+               std::size_t layer);
+
+// Visits of one pass over the layers, at layers with an MLP [0] and with experts [1]; losses are
+// counted under [0].
+struct Visits {
+  std::array<std::array<std::int64_t, kVisits>, 2> counts{};
+
+  std::int64_t of(Visit visit) const {
+    const auto v = static_cast<std::size_t>(visit);
+    return counts[0][v] + counts[1][v];
+  }
+  // Streams that leave a layer, over all layers.
+  std::int64_t stream_layers() const {
+    return of(Visit::full) + of(Visit::shared) + 2 * of(Visit::fork);
+  }
+};
+
+// `moe_layer` as in ModelConfig. Equal patterns share a stream and its loss.
+Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& moe_layer);
+
+}  // namespace indexcache
