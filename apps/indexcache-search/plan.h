@@ -21,7 +21,8 @@ struct PlanReport {
   std::int64_t host_limit;    // bytes that are available
   Costs costs;
   RunTime time;
-  std::size_t sequences;  // of the search
+  std::size_t sequences;   // of the search
+  double startup_seconds;  // of this process until it planned
 };
 
 // Counts, sizes and estimated time; `threads` as in --threads.

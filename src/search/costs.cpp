@@ -75,11 +75,12 @@ double pair_seconds(const ModelConfig& c, const Rates& rates) {
 }  // namespace
 
 double RunTime::total() const {
-  return std::accumulate(compute.begin(), compute.end(), first_load + streaming);
+  return std::accumulate(compute.begin(), compute.end(), once + first_load + streaming);
 }
 
 std::string RunTime::dominating() const {
   const auto most = std::ranges::max_element(compute);
+  if (once > std::max({*most, streaming, first_load})) return "starting";
   if (streaming > *most && streaming > first_load) return "bringing weights to the device";
   if (first_load > *most) return "reading the weights once";
   return fmt::format("computing: {}",
@@ -88,6 +89,7 @@ std::string RunTime::dominating() const {
 
 RunTime run_time(const RunPlan& plan, const Costs& costs, const WeightSizes& weights) {
   RunTime time;
+  time.once = costs.once;
   const double load = costs.stream_byte * static_cast<double>(weights.stored);
   for (const PlannedSweep& sweep : plan.sweeps) {
     double computing = 0;
@@ -138,6 +140,7 @@ Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const B
   }
   costs.stream_byte = 1 / rates.link;
   costs.first_byte = 1 / rates.disk;
+  costs.once = backend.is_gpu() ? 2 : 0;
   costs.source = backend.is_gpu() ? "rates of one H200" : fmt::format("rates of {} cores", threads);
   costs.uncertainty = backend.is_gpu() ? 1.0 : 2.0;
   return costs;

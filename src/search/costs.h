@@ -16,6 +16,7 @@ struct Costs {
   std::array<std::array<double, kVisits>, 2> visit{};
   double stream_byte = 0;  // seconds a byte of weights that come again each pass
   double first_byte = 0;   // seconds a byte of weights at the first pass
+  double once = 0;         // seconds of what a process does once: algorithms, code, memory
   std::string source;      // "measured" or where the rates are from
   double uncertainty = 0;  // the truth lies within estimate / (1 + u) … estimate * (1 + u)
 };
