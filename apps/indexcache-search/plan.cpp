@@ -175,7 +175,8 @@ PlanReport make_plan(const Model& model, const Pattern& baseline, const Constrai
       .host_limit = available_host_bytes(),
       .costs = estimated_costs(model.config, data.search, backend, threads_of(engine)),
       .time = {},
-      .sequences = data.search.sequences.size()};
+      .sequences = data.search.sequences.size(),
+      .startup_seconds = 0};
   const std::chrono::duration<double> startup = std::chrono::steady_clock::now() - kProcessBegan;
   report.startup_seconds = startup.count();
   report.time = timed(report.plan, report.costs, weights, report.startup_seconds);

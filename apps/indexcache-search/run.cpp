@@ -123,6 +123,18 @@ void discard_outputs(const std::filesystem::path& folder, std::size_t layers) {
   }
 }
 
+// What a kill in the middle of a write left: "NAME.tmp-PID" of an output. The journal's lock is
+// held, so nobody is writing one.
+void remove_leftovers(const std::filesystem::path& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    const std::string output = name.substr(0, name.find(".tmp-"));
+    const bool ours = std::ranges::find(kOutputs, output) != std::end(kOutputs) ||
+                      output == kReport || output.starts_with("pattern-");
+    if (output != name && ours) std::filesystem::remove(entry.path());
+  }
+}
+
 Json write_outputs(const std::filesystem::path& folder, const RunResult& result) {
   const RunRecord& record = result.record;
   write_overlap(folder / "overlap.h5", result.overlap, record.model, record.calibration);
@@ -166,6 +178,7 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   const std::filesystem::path folder = options.output;
   prepare_folder(folder, {"journal.jsonl"});
   Journal journal(folder / "journal.jsonl", print, options.restart);
+  remove_leftovers(folder);
   if (options.restart) discard_outputs(folder, model.has_indexer.size());
   if (journal.dropped_torn_line()) {
     progress.note("the journal ended in a torn line, which was dropped: that wave is done again");
