@@ -160,13 +160,21 @@ PlanReport make_plan(const Model& model, const Pattern& baseline, const Constrai
                      const Backend& backend, const EngineOptions& engine) {
   const WeightSizes weights =
       weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.activation());
-  const Placement placement = placement_for(engine, weights, backend);
-  const std::int64_t weight_bytes = weights.device(placement) + backend.lane_bytes();
   std::vector<std::size_t> full;
   for (const Request& target : targets) full.push_back(target.full);
-  RunPlan plan = plan_run({model.config, baseline, constraints, std::move(full), data.search,
-                           data.holdout ? &*data.holdout : nullptr, backend, weights, placement,
-                           sweep_memory(backend, weight_bytes)});
+  const auto planned = [&](Placement placement) {
+    const std::int64_t weight_bytes = weights.device(placement) + backend.lane_bytes();
+    return plan_run({model.config, baseline, constraints, full, data.search,
+                     data.holdout ? &*data.holdout : nullptr, backend, weights, placement,
+                     sweep_memory(backend, weight_bytes)});
+  };
+  Placement placement = placement_for(engine, weights, backend);
+  RunPlan plan = planned(placement);
+  // Weights that stay may leave too little for the longest sequence.
+  if (engine.weights == "auto" && !plan.fits && placement == Placement::resident) {
+    placement = choose_placement(weights, 0, available_host_bytes());
+    plan = planned(placement);
+  }
   PlanReport report{
       .plan = std::move(plan),
       .placement = placement,

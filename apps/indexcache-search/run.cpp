@@ -192,9 +192,11 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
     return 0;
   }
   for (const std::string& line : plan_lines(plan)) progress.note(line);
-  const RunInputs inputs{options.engine, model,    baseline,
-                         constraints,    targets,  data,
-                         print,          warnings, parse_duration(options.budget)};
+  EngineOptions engine = options.engine;
+  engine.weights = name_of(plan.placement);
+  const RunInputs inputs{engine,      model,    baseline,
+                         constraints, targets,  data,
+                         print,       warnings, parse_duration(options.budget)};
   const RunResult result = run_search(inputs, std::move(backend), journal, progress);
   print_result(write_outputs(folder, result), options, common, progress);
   return 0;
