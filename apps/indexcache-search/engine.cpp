@@ -160,7 +160,7 @@ Placement placement_for(const EngineOptions& options, const WeightSizes& sizes,
   throw ResourceError({"the weights do not fit the device's memory",
                        options.memory_limit.empty() ? "--weights " + options.weights
                                                     : "--memory-limit " + options.memory_limit,
-                       fmt::format("{} need {}, {} are there", name_of(placement),
+                       fmt::format("weights ({}) need {}, {} are there", name_of(placement),
                                    bytes_text(needed), bytes_text(room)),
                        least < room
                            ? "--weights stream, or auto"

@@ -135,7 +135,14 @@ void print_plan(const PlanReport& report) {
 int run_plan(const PlanOptions& options, const CommonOptions& common) {
   std::unique_ptr<Backend> backend = make_backend(options.engine);
   Progress progress(progress_style(options.engine.progress, common));
-  const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
+  const bool config_alone = is_config_alone(options.engine.model);
+  if (config_alone && options.probe) {
+    throw InputError({"there are no weights to measure", options.engine.model,
+                      "the folder holds config.json alone", "plan without --probe"});
+  }
+  const Model model = config_alone ? expect_model(options.engine.model, options.engine.mla_norm_eps)
+                                   : open_model(options.engine.model, options.engine.mla_norm_eps);
+  if (config_alone) progress.note("no weights are there: sizes are those that config.json implies");
   check_shape(model.config, *backend);
   const Pattern baseline = search_baseline(options.constraints, model);
   const Constraints constraints = make_constraints(options.constraints, baseline);

@@ -44,6 +44,12 @@ Checkpoint::Checkpoint(const std::filesystem::path& folder) : folder_(folder) {
   }
 }
 
+Checkpoint::Checkpoint(const std::filesystem::path& folder,
+                       std::map<std::string, RawTensor> expected)
+    : folder_(folder), expected_(std::move(expected)) {
+  for (const auto& [name, tensor] : expected_) tensors_.emplace(name, Entry{nullptr, &tensor});
+}
+
 void Checkpoint::open_shard(const std::string& file) {
   shards_.push_back(std::make_unique<SafetensorsFile>(folder_ / file));
   const SafetensorsFile& shard = *shards_.back();
@@ -121,7 +127,8 @@ void Checkpoint::forget(const std::string& name) const {
 
 std::string Checkpoint::where(const std::string& name) const {
   const auto found = tensors_.find(name);
-  const auto& path = found == tensors_.end() ? folder_ : found->second.file->path();
+  const bool in_file = found != tensors_.end() && found->second.file != nullptr;
+  const auto& path = in_file ? found->second.file->path() : folder_;
   return path.string() + ": " + name;
 }
 

@@ -26,6 +26,9 @@ class Checkpoint {
   // folder, the index or a shard is missing or contradicts itself.
   explicit Checkpoint(const std::filesystem::path& folder);
 
+  // A checkpoint that is not there: what it would hold, to plan with. Nothing can be read from it.
+  Checkpoint(const std::filesystem::path& folder, std::map<std::string, RawTensor> expected);
+
   const std::filesystem::path& folder() const { return folder_; }
   bool contains(const std::string& name) const { return tensors_.contains(name); }
 
@@ -53,13 +56,14 @@ class Checkpoint {
   void open_indexed(const std::filesystem::path& index);
 
   struct Entry {
-    const SafetensorsFile* file;
+    const SafetensorsFile* file;  // null in a checkpoint that is not there
     const RawTensor* tensor;
   };
   const Entry& entry(const std::string& name) const;
 
   std::filesystem::path folder_;
   std::vector<std::unique_ptr<SafetensorsFile>> shards_;
+  std::map<std::string, RawTensor> expected_;
   std::map<std::string, Entry> tensors_;
 };
 

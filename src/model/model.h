@@ -26,8 +26,16 @@ struct Model {
   Pattern baseline() const { return Pattern::from_full_layers(has_indexer); }
 };
 
+// Whether a folder holds a config.json and no weights, as one does before they are downloaded.
+bool is_config_alone(const std::filesystem::path& folder);
+
 // Throws InputError for anything that would stop the forward pass later, from headers alone.
 Model open_model(const std::filesystem::path& folder,
                  std::optional<double> mla_norm_eps = std::nullopt);
+
+// A model whose weights are not there, with the tensors that config.json implies: BF16, and where
+// it states block-wise FP8 the projections in F8_E4M3. Good for sizes alone.
+Model expect_model(const std::filesystem::path& folder,
+                   std::optional<double> mla_norm_eps = std::nullopt);
 
 }  // namespace indexcache

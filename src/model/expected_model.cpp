@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a checkpoint will hold, from its config.json.
+#include "io/files.h"
+#include "io/json.h"
+#include "model/model.h"
+#include "model/tensor_registry.h"
+
+namespace indexcache {
+namespace {
+
+// What published FP8 checkpoints store so: projections, but not the router, the indexer's head
+// weights, embedding and head.
+bool is_quantised(const TensorSpec& spec) {
+  if (spec.shape.size() != 2 || spec.name.ends_with("weights_proj.weight")) return false;
+  return spec.name.ends_with("_proj.weight") || spec.name.ends_with("wq_b.weight") ||
+         spec.name.ends_with("wk.weight") || spec.name.ends_with("_proj_with_mqa.weight");
+}
+
+RawTensor tensor_of(DType dtype, const std::vector<std::int64_t>& shape) {
+  RawTensor tensor{.dtype = dtype, .shape = shape};
+  tensor.bytes = tensor.elements() * static_cast<std::int64_t>(size_of(dtype));
+  return tensor;
+}
+
+std::vector<TensorSpec> all_tensors(const ModelConfig& config) {
+  std::vector<TensorSpec> all = outer_tensors(config);
+  const auto add = [&](const std::vector<TensorSpec>& more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    add(attention_tensors(config, layer));
+    add(feed_forward_tensors(config, layer, false));
+    if (config.native_full[static_cast<std::size_t>(layer)]) add(indexer_tensors(config, layer));
+  }
+  return all;
+}
+
+std::map<std::string, RawTensor> expected_tensors(const ModelConfig& config, bool fp8) {
+  std::map<std::string, RawTensor> tensors;
+  for (const TensorSpec& spec : all_tensors(config)) {
+    const bool quantised = fp8 && is_quantised(spec);
+    tensors.emplace(spec.name, tensor_of(quantised ? DType::f8_e4m3 : DType::bf16, spec.shape));
+    if (!quantised) continue;
+    const std::int64_t down = (spec.shape[0] + config.fp8_block_rows - 1) / config.fp8_block_rows;
+    const std::int64_t across = (spec.shape[1] + config.fp8_block_cols - 1) / config.fp8_block_cols;
+    tensors.emplace(spec.name + "_scale_inv", tensor_of(DType::f32, {down, across}));
+  }
+  return tensors;
+}
+
+}  // namespace
+
+bool is_config_alone(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / "config.json") &&
+         !std::filesystem::exists(folder / "model.safetensors") &&
+         !std::filesystem::exists(folder / "model.safetensors.index.json");
+}
+
+Model expect_model(const std::filesystem::path& folder, std::optional<double> mla_norm_eps) {
+  ModelConfig config = read_config(folder, mla_norm_eps);
+  const Json json = parse_json(read_file(folder / "config.json"), "config.json");
+  const bool fp8 = json.contains("quantization_config") && json["quantization_config"].is_object();
+  auto tensors = expected_tensors(config, fp8);
+  std::vector<bool> has_indexer = config.native_full;
+  return {.config = std::move(config),
+          .checkpoint = Checkpoint(folder, std::move(tensors)),
+          .has_indexer = std::move(has_indexer),
+          .name = std::filesystem::canonical(folder).filename().string(),
+          .config_sha256 = {},
+          .tokenizer_sha256 = {},
+          .has_fp8 = fp8};
+}
+
+}  // namespace indexcache
