@@ -6,7 +6,6 @@
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/host_memory.h"
-#include "run_data.h"
 
 #include <fmt/format.h>
 
@@ -20,10 +19,7 @@ namespace indexcache {
 namespace {
 
 struct PlanOptions {
-  EngineOptions engine;
-  CalibrationOptions calibration;
-  ConstraintOptions constraints;
-  std::string holdout = "auto";
+  SearchOptions search;
   bool probe = false;
 };
 
@@ -132,46 +128,45 @@ void print_plan(const PlanReport& report) {
   row("GPUs", gpus + " (sequences dealt over them; this version runs on one)");
 }
 
-int run_plan(const PlanOptions& options, const CommonOptions& common) {
-  std::unique_ptr<Backend> backend = make_backend(options.engine);
-  Progress progress(progress_style(options.engine.progress, common));
-  const bool config_alone = is_config_alone(options.engine.model);
-  if (config_alone && options.probe) {
-    throw InputError({"there are no weights to measure", options.engine.model,
+// The folder's model, or what its config.json alone implies.
+Model model_to_plan(const PlanOptions& options, Progress& progress) {
+  const EngineOptions& engine = options.search.engine;
+  if (!is_config_alone(engine.model)) return open_model(engine.model, engine.mla_norm_eps);
+  if (options.probe) {
+    throw InputError({"there are no weights to measure", engine.model,
                       "the folder holds config.json alone", "plan without --probe"});
   }
-  const Model model = config_alone ? expect_model(options.engine.model, options.engine.mla_norm_eps)
-                                   : open_model(options.engine.model, options.engine.mla_norm_eps);
-  if (config_alone) progress.note("no weights are there: sizes are those that config.json implies");
-  check_shape(model.config, *backend);
-  const Pattern baseline = search_baseline(options.constraints, model);
-  const Constraints constraints = make_constraints(options.constraints, baseline);
-  const std::vector<Request> targets = make_requests(options.constraints, baseline, constraints);
-  std::vector<std::string> warnings;
-  const CalibrationData data = load_run_data(options.calibration, options.holdout, options.engine,
-                                             model, progress, warnings);
-  PlanReport report =
-      make_plan(model, baseline, constraints, targets, data, *backend, options.engine);
-  if (options.probe && report.plan.fits) probe(report, model, data, *backend);
+  progress.note("no weights are there: sizes are those that config.json implies");
+  return expect_model(engine.model, engine.mla_norm_eps);
+}
+
+int run_plan(const PlanOptions& options, const CommonOptions& common) {
+  const EngineOptions& engine = options.search.engine;
+  std::unique_ptr<Backend> backend = make_backend(engine);
+  Progress progress(progress_style(engine.progress, common));
+  const Model model = model_to_plan(options, progress);
+  const SearchSubject subject = open_subject(options.search, model, *backend, progress);
+  PlanReport report = make_plan(model, subject, *backend, engine);
+  if (options.probe && report.plan.fits) probe(report, model, subject, *backend);
   progress.clear();
   if (common.json) fmt::print("{}\n", plan_json(report).dump(1));
   if (!common.json) print_plan(report);
-  check_fits(report, data);
+  check_fits(report, subject);
   return 0;
 }
 
 }  // namespace
 
-PlanReport make_plan(const Model& model, const Pattern& baseline, const Constraints& constraints,
-                     const std::vector<Request>& targets, const CalibrationData& data,
-                     const Backend& backend, const EngineOptions& engine) {
+PlanReport make_plan(const Model& model, const SearchSubject& subject, const Backend& backend,
+                     const EngineOptions& engine) {
+  const CalibrationData& data = subject.data;
   const WeightSizes weights =
       weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.activation());
   std::vector<std::size_t> full;
-  for (const Request& target : targets) full.push_back(target.full);
+  for (const Request& target : subject.targets) full.push_back(target.full);
   const auto planned = [&](Placement placement) {
     const std::int64_t weight_bytes = weights.device(placement) + backend.lane_bytes();
-    return plan_run({model.config, baseline, constraints, full, data.search,
+    return plan_run({model.config, subject.baseline, subject.constraints, full, data.search,
                      data.holdout ? &*data.holdout : nullptr, backend, weights, placement,
                      sweep_memory(backend, weight_bytes)});
   };
@@ -198,10 +193,10 @@ PlanReport make_plan(const Model& model, const Pattern& baseline, const Constrai
   return report;
 }
 
-void probe(PlanReport& report, const Model& model, const CalibrationData& data, Backend& backend) {
-  report.costs =
-      measured_costs(model.config, model.checkpoint, model.has_indexer, backend, report.placement,
-                     data.search, report.plan, sweep_memory(backend, report.plan.weight_bytes));
+void probe(PlanReport& report, const Model& model, const SearchSubject& subject, Backend& backend) {
+  report.costs = measured_costs(model.config, model.checkpoint, model.has_indexer, backend,
+                                report.placement, subject.data.search, report.plan,
+                                sweep_memory(backend, report.plan.weight_bytes));
   report.time = timed(report.plan, report.costs, report.weights, report.startup_seconds);
 }
 
@@ -228,7 +223,7 @@ std::vector<std::string> plan_lines(const PlanReport& report) {
   return lines;
 }
 
-void check_fits(const PlanReport& report, const CalibrationData& data) {
+void check_fits(const PlanReport& report, const SearchSubject& subject) {
   if (report.plan.host_bytes() > report.host_limit) {
     throw ResourceError(
         {"the weights do not fit the host's memory",
@@ -241,7 +236,7 @@ void check_fits(const PlanReport& report, const CalibrationData& data) {
   throw ResourceError(
       {"the run does not fit the device's memory", report.plan.tight,
        fmt::format("a sequence of {} tokens and one pattern need {}, {} may be taken",
-                   data.search.longest(), bytes_text(report.plan.device_bytes()),
+                   subject.data.search.longest(), bytes_text(report.plan.device_bytes()),
                    bytes_text(report.device_limit)),
        fmt::format("{}a larger --memory-limit or GPU, or shorter sequences",
                    report.placement == Placement::resident ? "--weights stream or disk, " : "")});
@@ -251,10 +246,7 @@ Command add_plan(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<PlanOptions>();
   CLI::App* command = app.add_subcommand(
       "plan", "Evaluations, memory, disk and time of a run, before it begins; nothing is written");
-  add_engine_options(*command, options->engine);
-  add_calibration_options(*command, options->calibration);
-  add_constraint_options(*command, options->constraints);
-  add_holdout_option(*command, options->holdout);
+  add_search_options(*command, options->search);
   command->add_flag("--probe", options->probe,
                     "Measure the model's first layers instead of estimating from their operations");
   add_common_options(*command, common);

@@ -10,11 +10,10 @@
 #include "plan.h"
 #include "report/heatmap.h"
 #include "report/overlap_file.h"
-#include "run_constraints.h"
-#include "run_data.h"
 #include "run_folder.h"
 #include "run_search.h"
 #include "search/journal.h"
+#include "search_subject.h"
 #include "summary.h"
 #include "version.h"
 
@@ -31,10 +30,7 @@ namespace indexcache {
 namespace {
 
 struct RunOptions {
-  EngineOptions engine;
-  CalibrationOptions calibration;
-  ConstraintOptions constraints;
-  std::string holdout = "auto";
+  SearchOptions search;
   std::string budget;
   std::string output;
   bool restart = false;
@@ -74,9 +70,10 @@ std::string run_bound(const Constraints& constraints, const std::vector<Request>
   return fmt::format("{} towards {} F layers", constraints.max_run, targets.back().full);
 }
 
-Fingerprint fingerprint(const Model& model, const CalibrationData& data, const Pattern& baseline,
-                        const Constraints& constraints, const std::vector<Request>& targets,
+Fingerprint fingerprint(const Model& model, const SearchSubject& subject,
                         const std::string& device) {
+  const CalibrationData& data = subject.data;
+  const Constraints& constraints = subject.constraints;
   return {{"numerics version", fmt::format("{}", kNumericsVersion)},
           {"device", device},
           {"model config sha256", model.config_sha256},
@@ -84,10 +81,10 @@ Fingerprint fingerprint(const Model& model, const CalibrationData& data, const P
           {"mla-norm-eps", fmt::format("{}", model.config.mla_norm_eps)},
           {"calibration tokens sha256", data.search.fingerprint()},
           {"holdout tokens sha256", data.holdout ? data.holdout->fingerprint() : "none"},
-          {"baseline pattern", baseline.text()},
+          {"baseline pattern", subject.baseline.text()},
           {"pin-full", joined(constraints.pinned_full)},
           {"pin-shared", joined(constraints.pinned_shared)},
-          {"max-run", run_bound(constraints, targets)}};
+          {"max-run", run_bound(constraints, subject.targets)}};
 }
 
 constexpr const char* kReport = "report.html";
@@ -158,22 +155,14 @@ void print_result(const Json& run, const RunOptions& options, const CommonOption
 
 int run_run(const RunOptions& options, const CommonOptions& common) {
   parse_duration(options.budget);
-  std::unique_ptr<Backend> backend = make_backend(options.engine);
-  Progress progress(progress_style(options.engine.progress, common));
-  const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
-  check_shape(model.config, *backend);
-  const Pattern baseline = search_baseline(options.constraints, model);
-  const Constraints constraints = make_constraints(options.constraints, baseline);
-  const std::vector<Request> targets = make_requests(options.constraints, baseline, constraints);
-  std::vector<std::string> warnings;
-  const CalibrationData data = load_run_data(options.calibration, options.holdout, options.engine,
-                                             model, progress, warnings);
-  const Fingerprint print =
-      fingerprint(model, data, baseline, constraints, targets, backend->name());
-
-  const PlanReport plan =
-      make_plan(model, baseline, constraints, targets, data, *backend, options.engine);
-  check_fits(plan, data);
+  EngineOptions engine = options.search.engine;
+  std::unique_ptr<Backend> backend = make_backend(engine);
+  Progress progress(progress_style(engine.progress, common));
+  const Model model = open_model(engine.model, engine.mla_norm_eps);
+  const SearchSubject subject = open_subject(options.search, model, *backend, progress);
+  const Fingerprint print = fingerprint(model, subject, backend->name());
+  const PlanReport plan = make_plan(model, subject, *backend, engine);
+  check_fits(plan, subject);
 
   const std::filesystem::path folder = options.output;
   prepare_folder(folder, {"journal.jsonl"});
@@ -183,7 +172,7 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   if (journal.dropped_torn_line()) {
     progress.note("the journal ended in a torn line, which was dropped: that wave is done again");
   }
-  if (const auto run = finished_run(folder, print, targets)) {
+  if (const auto run = finished_run(folder, print, subject.targets)) {
     progress.note("this run is finished already");
     if (!std::filesystem::exists(folder / kReport)) {
       write_file(folder / kReport, report_html(read_run_view(folder)));
@@ -192,11 +181,8 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
     return 0;
   }
   for (const std::string& line : plan_lines(plan)) progress.note(line);
-  EngineOptions engine = options.engine;
   engine.weights = name_of(plan.placement);
-  const RunInputs inputs{engine,      model,    baseline,
-                         constraints, targets,  data,
-                         print,       warnings, parse_duration(options.budget)};
+  const RunInputs inputs{engine, model, subject, print, parse_duration(options.budget)};
   const RunResult result = run_search(inputs, std::move(backend), journal, progress);
   print_result(write_outputs(folder, result), options, common, progress);
   return 0;
@@ -208,10 +194,7 @@ Command add_run(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand(
       "run", "Overlap, greedy search, verification on held-out data, and all files");
-  add_engine_options(*command, options->engine);
-  add_calibration_options(*command, options->calibration);
-  add_constraint_options(*command, options->constraints);
-  add_holdout_option(*command, options->holdout);
+  add_search_options(*command, options->search);
   command
       ->add_option(
           "--budget", options->budget,

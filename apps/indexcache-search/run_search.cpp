@@ -47,11 +47,11 @@ class Run {
   Run(const RunInputs& inputs, std::unique_ptr<Backend> backend, Journal& journal,
       Progress& progress)
       : model_(inputs.model),
-        baseline_(inputs.baseline),
-        constraints_(inputs.constraints),
-        targets_(inputs.targets),
+        baseline_(inputs.subject.baseline),
+        constraints_(inputs.subject.constraints),
+        targets_(inputs.subject.targets),
         budget_seconds_(inputs.budget_seconds),
-        data_(inputs.data),
+        data_(inputs.subject.data),
         journal_(journal),
         progress_(progress),
         engine_(inputs.model, std::move(backend), inputs.engine) {}
@@ -227,7 +227,7 @@ class Run {
 RunResult run_search(const RunInputs& inputs, std::unique_ptr<Backend> backend, Journal& journal,
                      Progress& progress) {
   return Run(inputs, std::move(backend), journal, progress)
-      .execute(inputs.fingerprint, inputs.warnings);
+      .execute(inputs.fingerprint, inputs.subject.warnings);
 }
 
 }  // namespace indexcache

@@ -2,10 +2,9 @@
 // The measuring part of `run`: everything between checked inputs and written files.
 #pragma once
 
-#include "calibration.h"
 #include "engine.h"
-#include "run_constraints.h"
 #include "search/journal.h"
+#include "search_subject.h"
 
 #include <memory>
 #include <optional>
@@ -17,12 +16,8 @@ namespace indexcache {
 struct RunInputs {
   const EngineOptions& engine;
   const Model& model;
-  const Pattern& baseline;  // what the search begins with
-  const Constraints& constraints;
-  const std::vector<Request>& targets;  // by falling number of F layers, without duplicates
-  const CalibrationData& data;
+  const SearchSubject& subject;
   const Fingerprint& fingerprint;
-  const std::vector<std::string>& warnings;
   double budget_seconds;  // no step begins that would not end within it; 0: no bound
 };
 

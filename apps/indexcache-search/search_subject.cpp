@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "run_data.h"
+#include "search_subject.h"
 
 #include "core/error.h"
 
@@ -27,22 +27,11 @@ void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
   progress.note("warning: " + warnings.back());
 }
 
-}  // namespace
-
-void add_holdout_option(CLI::App& command, std::string& holdout) {
-  command
-      .add_option(
-          "--holdout", holdout,
-          "What to verify on: a file, a share of the calibration sequences, 0 for none, or auto: "
-          "the split of a prepared file, else 0.25")
-      ->type_name("FILE|SHARE|auto")
-      ->capture_default_str();
-}
-
-CalibrationData load_run_data(const CalibrationOptions& calibration, const std::string& holdout,
-                              const EngineOptions& engine, const Model& model, Progress& progress,
-                              std::vector<std::string>& warnings) {
-  CalibrationLoader loader(calibration, model, engine.model, engine.threads, progress, warnings);
+CalibrationData load_data(const SearchOptions& options, const Model& model, Progress& progress,
+                          std::vector<std::string>& warnings) {
+  CalibrationLoader loader(options.calibration, model, options.engine.model, options.engine.threads,
+                           progress, warnings);
+  const std::string& holdout = options.holdout;
   if (holdout == "auto") return loader.split(std::nullopt);
   char* end = nullptr;
   const double share = std::strtod(holdout.c_str(), &end);
@@ -57,6 +46,33 @@ CalibrationData load_run_data(const CalibrationOptions& calibration, const std::
                       "a file, a share such as 0.25, or 0 for none"});
   }
   return loader.split(share);
+}
+
+}  // namespace
+
+void add_search_options(CLI::App& command, SearchOptions& options) {
+  add_engine_options(command, options.engine);
+  add_calibration_options(command, options.calibration);
+  add_constraint_options(command, options.constraints);
+  command
+      .add_option(
+          "--holdout", options.holdout,
+          "What to verify on: a file, a share of the calibration sequences, 0 for none, or auto: "
+          "the split of a prepared file, else 0.25")
+      ->type_name("FILE|SHARE|auto")
+      ->capture_default_str();
+}
+
+SearchSubject open_subject(const SearchOptions& options, const Model& model, const Backend& backend,
+                           Progress& progress) {
+  check_shape(model.config, backend);
+  Pattern baseline = search_baseline(options.constraints, model);
+  Constraints constraints = make_constraints(options.constraints, baseline);
+  std::vector<Request> targets = make_requests(options.constraints, baseline, constraints);
+  std::vector<std::string> warnings;
+  CalibrationData data = load_data(options, model, progress, warnings);
+  return {std::move(baseline), std::move(constraints), std::move(targets), std::move(data),
+          std::move(warnings)};
 }
 
 }  // namespace indexcache
