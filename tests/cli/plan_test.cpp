@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `plan` prints, and what it refuses.
+#include "io/files.h"
+#include "io/json.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+#include "support/tokens.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+std::vector<std::string> plan(const std::filesystem::path& model,
+                              const std::filesystem::path& tokens,
+                              const std::vector<std::string>& more = {}) {
+  std::vector<std::string> arguments = {"plan",   model, "-c",       tokens,
+                                        "--keep", "2",   "--device", "cpu"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+}  // namespace
+
+TEST_CASE("plan tells what a run does, takes and costs, and writes nothing") {
+  const TempFolder folder;
+  const auto tokens = tiny_tokens(folder);
+  for (const bool probe : {false, true}) {
+    const ProcessResult result =
+        run_tool(plan(golden("deepseek_v32_tiny"), tokens,
+                      probe ? std::vector<std::string>{"--probe"} : std::vector<std::string>{}));
+    INFO(result.err);
+    REQUIRE(result.code == 0);
+    CHECK_THAT(result.out, Contains("4 steps, 14 evaluations") && Contains("resident") &&
+                               Contains("84 without shared prefixes") && Contains("memory") &&
+                               Contains("GPUs") && Contains("disk"));
+    CHECK_THAT(result.out, Contains(probe ? "measured on the first layers" : "rates of"));
+  }
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
+}
+
+TEST_CASE("plan --json is one document whose parts add up") {
+  const TempFolder folder;
+  const ProcessResult result = run_tool(
+      plan(golden("deepseek_v32_tiny"), tiny_tokens(folder), {"--json", "--weights", "stream"}));
+  REQUIRE(result.code == 0);
+  const Json json = parse_json(result.out, "plan");
+  CHECK(json["schema"] == "indexcache-plan/1");
+  CHECK(json["weights"] == "stream");
+  CHECK(json["streamed_bytes"].get<std::int64_t>() > 0);
+  std::int64_t device = 0;
+  for (const auto& [kind, bytes] : json["device_bytes_by_kind"].items()) {
+    device += bytes.get<std::int64_t>();
+  }
+  CHECK(json["device_bytes"] == device);
+  CHECK(json["fits"] == true);
+  CHECK(json["seconds_by_gpus"].size() == 8);
+  CHECK(json["seconds_by_gpus"]["2"].get<double>() < json["seconds"].get<double>());
+}
+
+TEST_CASE("plan names the setting to change where a run does not fit") {
+  const TempFolder folder;
+  const auto tokens = tiny_tokens(folder);
+  const ProcessResult weights =
+      run_tool(plan(golden("deepseek_v32_tiny"), tokens, {"--memory-limit", "300KiB"}));
+  CHECK(weights.code == 4);
+  CHECK_THAT(weights.err, Contains("weights do not fit") && Contains("more than"));
+  const ProcessResult sweep =
+      run_tool(plan(golden("deepseek_v32_tiny"), tokens, {"--memory-limit", "1100KiB"}));
+  CHECK(sweep.code == 4);
+  CHECK_THAT(sweep.err, Contains("run does not fit") && Contains("--memory-limit"));
+}
+
+TEST_CASE("plan works from config.json alone, unless it is asked to measure") {
+  const TempFolder folder;
+  const auto tokens = tiny_tokens(folder);
+  std::filesystem::create_directory(folder / "model");
+  std::filesystem::copy_file(golden("deepseek_v32_tiny/config.json"), folder / "model/config.json");
+  const ProcessResult result = run_tool(plan(folder / "model", tokens));
+  INFO(result.err);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.out, Contains("4 steps, 14 evaluations"));
+  CHECK_THAT(result.err, Contains("no weights are there"));
+  const ProcessResult probe = run_tool(plan(folder / "model", tokens, {"--probe"}));
+  CHECK(probe.code == 3);
+  CHECK_THAT(probe.err, Contains("no weights to measure"));
+}
