@@ -98,6 +98,17 @@ SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64
   const auto needed = [&](const SequenceRange& range) {
     return sum(bytes_of(shape, rows_of(shape, range), plan.patterns, plan.chunk_rows));
   };
+  // Smaller chunks where not even one pattern fits beside them.
+  const auto one_fits = [&] {
+    bool fits = true;
+    for (std::size_t s = 0; s < count; ++s) {
+      fits = fits && sum(bytes_of(shape, rows_of(shape, {s, 1}), 1, plan.chunk_rows)) <= available;
+    }
+    return fits;
+  };
+  while (plan.chunk_rows > kChunkGrain && !one_fits()) {
+    plan.chunk_rows = std::max(plan.chunk_rows / 2 / kChunkGrain * kChunkGrain, kChunkGrain);
+  }
   // Fewer patterns at a time until every sequence fits alone.
   for (std::size_t s = 0; s < count; ++s) {
     while (plan.patterns > 1 && needed({s, 1}) > available) --plan.patterns;

@@ -3,6 +3,7 @@
 
 #include "calibration/calibration_file.h"
 #include "core/error.h"
+#include "search/overlap_pass.h"
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/session.h"
@@ -102,4 +103,25 @@ TEST_CASE("a loss that is not finite is refused with the sequence") {
   TokenSet tokens{"x", {std::vector<std::int32_t>(40, 7)}};
   const Pattern full = Pattern::all_full(6);
   CHECK_THROWS_AS(session.evaluator(tokens).losses(std::span(&full, 1)), InputError);
+}
+
+TEST_CASE("where sets of every query do not fit, those of some stand for them") {
+  Session<> session(data("dsa-mini"));
+  const TokenSet tokens = small_set();
+  const Pattern full = Pattern::all_full(16);
+  const auto longest = std::ranges::max_element(
+      tokens.sequences, {}, [](const auto& sequence) { return sequence.size(); });
+  const TokenSet alone{tokens.source, {*longest}};
+  // Room for the longest sequence and a third of its sets at every layer.
+  const std::int64_t room = session.evaluator(alone, {.memory_bytes = 1}).plan(1).total() +
+                            (alone.longest() - 128) * 4 * 128 * 16 / 3;
+  Evaluator roomy = session.evaluator(tokens);
+  Evaluator tight = session.evaluator(tokens, {.memory_bytes = room, .enforce = true});
+  const OverlapPass all = measure_overlap(roomy, session.backend, full, 128, tokens.longest());
+  const OverlapPass some = measure_overlap(tight, session.backend, full, 128, tokens.longest());
+  CHECK(all.losses == some.losses);
+  CHECK(all.overlap.query_step == 1);
+  CHECK(some.overlap.query_step > 1);
+  CHECK(some.overlap.query_step <= 8);
+  CHECK(some.overlap.mean(0, 1) == Approx(all.overlap.mean(0, 1)).margin(0.1));
 }
