@@ -46,7 +46,7 @@ int run_command(CLI::App& app, const std::vector<Command>& commands) {
 int interrupted(const Interrupted& interruption, bool keeps_steps) {
   fmt::print(
       stderr, "interrupted: {}\n",
-      keeps_steps ? "finished steps are kept; the same command continues" : "nothing was written");
+      keeps_steps ? "finished waves are kept; the same command continues" : "nothing was written");
   return 128 + interruption.signal();
 }
 
