@@ -68,8 +68,6 @@ class Engine {
 
   Backend& backend() { return *backend_; }
 
-  WeightSource& weights() { return weights_; }
-  Placement placement() const { return weights_.placement(); }
   std::int64_t weight_bytes() const { return weights_.bytes(); }
   EvaluatorOptions memory() const;
 

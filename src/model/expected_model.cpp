@@ -2,6 +2,7 @@
 // What a checkpoint will hold, from its config.json.
 #include "io/files.h"
 #include "io/json.h"
+#include "model/dequantize.h"
 #include "model/model.h"
 #include "model/tensor_registry.h"
 
@@ -43,7 +44,7 @@ std::map<std::string, RawTensor> expected_tensors(const ModelConfig& config, boo
     if (!quantised) continue;
     const std::int64_t down = (spec.shape[0] + config.fp8_block_rows - 1) / config.fp8_block_rows;
     const std::int64_t across = (spec.shape[1] + config.fp8_block_cols - 1) / config.fp8_block_cols;
-    tensors.emplace(spec.name + "_scale_inv", tensor_of(DType::f32, {down, across}));
+    tensors.emplace(scale_name(spec.name), tensor_of(DType::f32, {down, across}));
   }
   return tensors;
 }

@@ -64,9 +64,8 @@ void Journal::fail(std::size_t step_index, const std::string& why) const {
 
 void Journal::load(const Fingerprint& fingerprint) {
   state_ = read_journal(read_file(path_), path_.string());
-  torn_ = state_.torn;
   if (state_.fingerprint) check_fingerprint(*state_.fingerprint, fingerprint, path_.string());
-  if (torn_ && ftruncate(file_, static_cast<off_t>(state_.bytes)) != 0) {
+  if (state_.torn && ftruncate(file_, static_cast<off_t>(state_.bytes)) != 0) {
     throw ResourceError({"cannot write a file", path_.string(), std::strerror(errno), kRestart});
   }
   if (!state_.fingerprint) append(header_line(fingerprint));

@@ -31,7 +31,7 @@ class Journal {
   std::size_t steps() const { return state_.steps.size(); }
   // Sequences of the step after those that are measured already.
   std::size_t sequences_of_next_step() const;
-  bool dropped_torn_line() const { return torn_; }
+  bool dropped_torn_line() const { return state_.torn; }
 
   void record_baseline(const SequenceLosses& losses);
 
@@ -51,7 +51,6 @@ class Journal {
 
   std::filesystem::path path_;
   int file_ = -1;
-  bool torn_ = false;
   JournalState state_;
 };
 
