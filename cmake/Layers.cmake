@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# One static library a layer. Its link line states which layers it may include: headers of other
-# layers are found through the one include root, so tests/include_direction.py checks the rest.
+# One static library per layer. Its link line states which layers it may include: headers of other
+# layers are found through the one include root, so tests/style/include_direction.py checks the rest.
 
 add_library(indexcache_options INTERFACE)
 target_include_directories(indexcache_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
@@ -14,10 +14,15 @@ if(INDEXCACHE_SANITIZE)
   target_link_options(indexcache_options INTERFACE -fsanitize=${INDEXCACHE_SANITIZE})
 endif()
 
-# indexcache_layer(name SOURCES … PUBLIC … PRIVATE …)
+# indexcache_layer(name [FOLDER folder] PUBLIC … PRIVATE …): the .cpp files of src/<folder>, which is
+# the name unless given.
 function(indexcache_layer name)
-  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
-  add_library(indexcache_${name} STATIC ${arg_SOURCES})
+  cmake_parse_arguments(arg "" "FOLDER" "PUBLIC;PRIVATE" ${ARGN})
+  if(NOT arg_FOLDER)
+    set(arg_FOLDER ${name})
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${arg_FOLDER}/*.cpp)
+  add_library(indexcache_${name} STATIC ${sources})
   target_link_libraries(indexcache_${name}
     PUBLIC indexcache_options ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
 endfunction()

@@ -29,7 +29,7 @@ __device__ void load_tile(float (&tile)[kDepth][kPitch], const float* source, st
   }
 }
 
-// Thread's i-th row or column of the tile: two groups of four neighbours.
+// Thread's i-th row or column of the tile: two groups of four neighbors.
 __device__ int place(int thread, int i) {
   return (i / 4) * (kTile / 2) + thread * 4 + i % 4;
 }

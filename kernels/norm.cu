@@ -20,8 +20,8 @@ __device__ void norm_row(const NormParams& p, std::int64_t row, int thread, int 
   }
   float squares = 0;
   for (std::int64_t c = thread; c < p.width; c += threads) {
-    const float centred = to_float(x[c]) - mean;
-    squares += centred * centred;
+    const float centered = to_float(x[c]) - mean;
+    squares += centered * centered;
   }
   const float factor = 1.0f / sqrtf(sum(squares) / width + p.eps);
   for (std::int64_t c = thread; c < p.width; c += threads) {

@@ -78,7 +78,7 @@ __global__ void route_kernel(RouteParams p) {
   __syncwarp();
   float total = 1e-20f;
   for (int n = 0; n < p.experts_used; ++n) total += probabilities[chosen[n]];
-  const float factor = p.normalise ? p.scale / total : p.scale;
+  const float factor = p.normalize ? p.scale / total : p.scale;
   if (lane < p.experts_used) {
     p.weights[row * p.experts_used + rank] = probabilities[mine] * factor;
   }

@@ -2,7 +2,7 @@
 // noaux_tc routing (docs/numerics.md): probabilities p = sigmoid(logits), choices c = p + bias.
 // With groups, a group scores the sum of its two largest c and the best `kept_groups` stay. The
 // `experts_used` largest c are chosen, the lower expert first among equals, and written in
-// ascending order; weights are their p, normalised (sum + 1e-20) where asked, times `scale`.
+// ascending order; weights are their p, normalized (sum + 1e-20) where asked, times `scale`.
 // Sums in ascending order of experts. One warp a row.
 #pragma once
 
@@ -20,7 +20,7 @@ struct RouteParams {
   int groups;   // at most 32; 1 for no limit
   int kept_groups;
   int experts_used;  // at most 32
-  bool normalise;
+  bool normalize;
   float scale;
 };
 

@@ -34,7 +34,7 @@ struct Buffers {
   int pitch;
 };
 
-// Four neighbours, from an address of whole fours to shared memory; zeros where there is no source.
+// Four neighbors, from an address of whole fours to shared memory; zeros where there is no source.
 // float32 goes asynchronously, so that a thread has all of its rows under way at once.
 __device__ void load_four(float* to, const float* from, bool present) {
   copy_async(shared_address(to), from, present);

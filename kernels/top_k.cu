@@ -52,7 +52,7 @@ struct ListSource {
   }
 };
 
-// Bins are read by runs of kBins / Threads neighbours a thread: a gap after each run keeps the
+// Bins are read by runs of kBins / Threads neighbors a thread: a gap after each run keeps the
 // threads of a warp in different banks.
 template <int Threads>
 __device__ int slot_of(int bin) {

@@ -4,8 +4,8 @@
 #include "core/error.h"
 #include "engine.h"
 #include "gate/verdict.h"
-#include "gate/verdict_output.h"
 #include "io/files.h"
+#include "present/verdict_output.h"
 #include "run_folder.h"
 
 #include <fmt/format.h>

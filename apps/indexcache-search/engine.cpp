@@ -200,7 +200,7 @@ Evaluator Engine::evaluator(const TokenSet& tokens, Progress& progress, std::str
   return evaluator;
 }
 
-ModelSummary summarise(const Model& model) {
+ModelSummary summarize(const Model& model) {
   const ModelConfig& config = model.config;
   return {.name = model.name,
           .architecture = config.architecture,
@@ -220,7 +220,7 @@ ModelSummary summarise(const Model& model) {
           .tokenizer_sha256 = model.tokenizer_sha256};
 }
 
-TokenSummary summarise(const TokenSet& tokens) {
+TokenSummary summarize(const TokenSet& tokens) {
   return {.source = std::filesystem::path(tokens.source).filename().string(),
           .sha256 = tokens.fingerprint(),
           .sequences = tokens.sequences.size(),

@@ -8,7 +8,7 @@
 #include "core/progress.h"
 #include "model/model.h"
 #include "model/model_weights.h"
-#include "report/run_record.h"
+#include "result/run_record.h"
 #include "search/evaluator.h"
 
 #include <CLI/CLI.hpp>
@@ -80,8 +80,8 @@ class Engine {
   ModelWeights weights_;
 };
 
-ModelSummary summarise(const Model& model);
-TokenSummary summarise(const TokenSet& tokens);
+ModelSummary summarize(const Model& model);
+TokenSummary summarize(const TokenSet& tokens);
 
 // "1.7974", "+0.0289", "[+0.0221, +0.0357]".
 std::string loss_text(double loss);

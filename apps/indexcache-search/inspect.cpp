@@ -35,7 +35,7 @@ std::map<std::string, std::int64_t> bytes_by_dtype(const Checkpoint& checkpoint)
 
 Json describe(const Model& model) {
   const ModelConfig& c = model.config;
-  Json json = model_json(summarise(model));
+  Json json = model_json(summarize(model));
   json["baseline"] = model.baseline().text();
   json["hidden"] = c.hidden;
   json["vocabulary"] = c.vocabulary;

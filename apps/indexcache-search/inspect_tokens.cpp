@@ -3,7 +3,7 @@
 #include "calibration/calibration_file.h"
 #include "commands.h"
 #include "core/error.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 #include <fmt/format.h>
 

@@ -6,11 +6,11 @@
 #include "engine.h"
 #include "io/files.h"
 #include "io/png.h"
-#include "report/drift.h"
-#include "report/heatmap.h"
-#include "report/overlap_file.h"
-#include "report/pattern_file.h"
-#include "report/stored_result.h"
+#include "present/heatmap.h"
+#include "result/drift.h"
+#include "result/overlap_file.h"
+#include "result/pattern_file.h"
+#include "result/stored_result.h"
 #include "run_folder.h"
 #include "search/overlap_pass.h"
 
@@ -68,7 +68,7 @@ Json drift_document(const StoredRun& stored, const Overlap& now, const TokenSet&
              {"tool", tool_json()},
              {"run", stored.folder.string()},
              {"stored_tokens_sha256", stored.overlap.tokens_sha256},
-             {"tokens", token_json(summarise(tokens))}};
+             {"tokens", token_json(summarize(tokens))}};
   drift.update(compare_overlap(stored.pattern, stored.overlap.overlap, now));
   return drift;
 }
@@ -109,7 +109,7 @@ double average(const Json& values) {
 }
 
 void print_text(const Json& document, const Overlap& overlap) {
-  fmt::print("overlap of top-{} sets between neighbouring layers\n", overlap.index_topk);
+  fmt::print("overlap of top-{} sets between neighboring layers\n", overlap.index_topk);
   const auto adjacent = overlap.adjacent();
   for (std::size_t l = 0; l < adjacent.size(); ++l) {
     const auto bar = static_cast<std::size_t>(std::lround(adjacent[l] * 50));
@@ -122,7 +122,7 @@ void print_text(const Json& document, const Overlap& overlap) {
   fmt::print("blocks       {}\n",
              blocks.empty() ? "none" : fmt::format("{}", fmt::join(blocks, ", ")));
   for (const Json& bucket : document["by_position"]) {
-    fmt::print("below {:>6}  neighbours {:.3f} on average, {} queries\n", bucket["end"].get<int>(),
+    fmt::print("below {:>6}  neighbors {:.3f} on average, {} queries\n", bucket["end"].get<int>(),
                average(bucket["adjacent"]), bucket["queries"].get<std::int64_t>());
   }
   if (document.contains("drift")) fmt::print("\n{}\n", drift_table(document["drift"]));
@@ -151,7 +151,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
       measure_overlap(evaluator, engine.backend(), stored ? stored->baseline : model.baseline(),
                       model.config.index_topk, tokens.longest());
   const std::filesystem::path folder = options.output;
-  write_overlap(folder / "overlap.h5", pass.overlap, summarise(model), summarise(tokens));
+  write_overlap(folder / "overlap.h5", pass.overlap, summarize(model), summarize(tokens));
   write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
   Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
   if (stored) {

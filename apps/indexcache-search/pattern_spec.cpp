@@ -2,7 +2,7 @@
 #include "pattern_spec.h"
 
 #include "core/error.h"
-#include "report/pattern_file.h"
+#include "result/pattern_file.h"
 #include "serving/pattern_forms.h"
 
 #include <fmt/format.h>

@@ -3,10 +3,10 @@
 #include "calibration.h"
 #include "commands.h"
 #include "core/error.h"
+#include "core/utf8.h"
 #include "engine.h"
 #include "io/files.h"
 #include "io/json.h"
-#include "text/utf8.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -5,8 +5,8 @@
 #include "engine.h"
 #include "io/files.h"
 #include "io/png.h"
-#include "page/page.h"
-#include "report/heatmap.h"
+#include "present/heatmap.h"
+#include "present/page.h"
 #include "run_folder.h"
 
 #include <fmt/format.h>

@@ -2,8 +2,8 @@
 #include "run_constraints.h"
 
 #include "core/error.h"
-#include "core/pipeline_stages.h"
 #include "pattern_spec.h"
+#include "serving/pipeline_stages.h"
 
 #include <fmt/format.h>
 

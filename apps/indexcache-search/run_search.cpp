@@ -58,8 +58,8 @@ class Run {
 
   RunResult execute(const Fingerprint& fingerprint, const std::vector<std::string>& warnings) {
     RunRecord record{.device = engine_.backend().name(),
-                     .model = summarise(model_),
-                     .calibration = summarise(data_.search),
+                     .model = summarize(model_),
+                     .calibration = summarize(data_.search),
                      .holdout = std::nullopt,
                      .constraints = constraints_,
                      .fingerprint = fingerprint,
@@ -197,7 +197,7 @@ class Run {
       return Measured{patterns[p], evaluator.mean(losses[p]), losses[p],
                       paired_difference(losses[p], losses[0], evaluator.weights())};
     };
-    record.holdout = Holdout{summarise(*data_.holdout), evaluator.mean(losses[0]), losses[0]};
+    record.holdout = Holdout{summarize(*data_.holdout), evaluator.mean(losses[0]), losses[0]};
     for (std::size_t t = 0; t < record.targets.size(); ++t) {
       record.targets[t].holdout = measured(2 * t + 1);
       record.targets[t].uniform_holdout = measured(2 * t + 2);

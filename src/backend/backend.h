@@ -38,7 +38,7 @@ struct RouterRule {
   std::int64_t groups;        // n_group
   std::int64_t kept_groups;   // topk_group
   std::int64_t experts_used;  // num_experts_per_tok
-  bool normalise;             // norm_topk_prob
+  bool normalize;             // norm_topk_prob
   float scale;                // routed_scaling_factor
 };
 

@@ -6,7 +6,7 @@
 
 namespace indexcache {
 
-// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection without visible pattern.
+// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): a bijection without visible pattern.
 constexpr std::uint64_t mix(std::uint64_t x) {
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
   x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;

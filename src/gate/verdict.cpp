@@ -2,8 +2,8 @@
 #include "gate/verdict.h"
 
 #include "core/error.h"
-#include "core/pipeline_stages.h"
-#include "report/pattern_file.h"
+#include "result/pattern_file.h"
+#include "serving/pipeline_stages.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

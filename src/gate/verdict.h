@@ -3,7 +3,7 @@
 #pragma once
 
 #include "gate/gate_file.h"
-#include "report/stored_result.h"
+#include "result/stored_result.h"
 
 #include <optional>
 #include <string>

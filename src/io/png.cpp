@@ -16,27 +16,27 @@ Image::Image(std::size_t width, std::size_t height, Rgb background)
   for (std::size_t i = 0; i < pixels_.size(); ++i) pixels_[i] = background[i % 3];
 }
 
-void Image::set(std::ptrdiff_t x, std::ptrdiff_t y, Rgb colour) {
+void Image::set(std::ptrdiff_t x, std::ptrdiff_t y, Rgb color) {
   if (x < 0 || y < 0 || x >= static_cast<std::ptrdiff_t>(width_) ||
       y >= static_cast<std::ptrdiff_t>(height())) {
     return;
   }
-  std::ranges::copy(colour, pixels_.begin() + 3 * (y * static_cast<std::ptrdiff_t>(width_) + x));
+  std::ranges::copy(color, pixels_.begin() + 3 * (y * static_cast<std::ptrdiff_t>(width_) + x));
 }
 
 void Image::fill(std::ptrdiff_t x, std::ptrdiff_t y, std::ptrdiff_t width, std::ptrdiff_t height,
-                 Rgb colour) {
+                 Rgb color) {
   for (std::ptrdiff_t j = y; j < y + height; ++j) {
-    for (std::ptrdiff_t i = x; i < x + width; ++i) set(i, j, colour);
+    for (std::ptrdiff_t i = x; i < x + width; ++i) set(i, j, color);
   }
 }
 
 void Image::frame(std::ptrdiff_t x, std::ptrdiff_t y, std::ptrdiff_t width, std::ptrdiff_t height,
-                  std::ptrdiff_t thickness, Rgb colour) {
-  fill(x, y, width, thickness, colour);
-  fill(x, y + height - thickness, width, thickness, colour);
-  fill(x, y, thickness, height, colour);
-  fill(x + width - thickness, y, thickness, height, colour);
+                  std::ptrdiff_t thickness, Rgb color) {
+  fill(x, y, width, thickness, color);
+  fill(x, y + height - thickness, width, thickness, color);
+  fill(x, y, thickness, height, color);
+  fill(x + width - thickness, y, thickness, height, color);
 }
 
 void write_png(const std::filesystem::path& path, const Image& image) {

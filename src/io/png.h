@@ -21,13 +21,13 @@ class Image {
   const std::uint8_t* row(std::size_t y) const { return pixels_.data() + 3 * width_ * y; }
 
   // Pixels outside the image are ignored.
-  void set(std::ptrdiff_t x, std::ptrdiff_t y, Rgb colour);
+  void set(std::ptrdiff_t x, std::ptrdiff_t y, Rgb color);
   void fill(std::ptrdiff_t x, std::ptrdiff_t y, std::ptrdiff_t width, std::ptrdiff_t height,
-            Rgb colour);
+            Rgb color);
 
   // A rectangle's border of `thickness` pixels, inside its bounds.
   void frame(std::ptrdiff_t x, std::ptrdiff_t y, std::ptrdiff_t width, std::ptrdiff_t height,
-             std::ptrdiff_t thickness, Rgb colour);
+             std::ptrdiff_t thickness, Rgb color);
 
  private:
   std::size_t width_;

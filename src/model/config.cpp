@@ -211,7 +211,7 @@ void read_router(const Reader& r, ModelConfig& config) {
   rule.groups = r.integer_or("n_group", 1, config.routed_experts, 1);
   rule.kept_groups = r.integer_or("topk_group", 1, rule.groups, rule.groups);
   rule.experts_used = r.integer("num_experts_per_tok", 1, config.routed_experts);
-  rule.normalise = r.flag_or("norm_topk_prob", true);
+  rule.normalize = r.flag_or("norm_topk_prob", true);
   rule.scale = static_cast<float>(r.positive_or("routed_scaling_factor", 1.0));
   require(r, config.routed_experts % rule.groups == 0, "n_group",
           "the experts do not divide evenly into the groups");

@@ -24,7 +24,7 @@ Tensor Decoder::activations(std::int64_t rows, std::int64_t cols) const {
   return backend_.allocate(rows, cols, backend_.activation());
 }
 
-Tensor Decoder::normalised(const Tensor& weight, const RowLayout& rows, const Tensor& hidden) {
+Tensor Decoder::normalized(const Tensor& weight, const RowLayout& rows, const Tensor& hidden) {
   Tensor x = activations(rows.total, config_.hidden);
   backend_.rms_norm(rows, hidden, weight, config_.rms_norm_eps, x);
   return x;
@@ -44,7 +44,7 @@ KeyRows Decoder::allocate_keys(std::int64_t rows, bool with_index) const {
 void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
                    const KeyRows& out) {
   const ModelConfig& c = config_;
-  const Tensor x = normalised(w.input_norm, rows, hidden);
+  const Tensor x = normalized(w.input_norm, rows, hidden);
   backend_.linear(rows, x, w.kv_a, out.latents);
   const Tensor latent = out.latents.columns(0, c.kv_lora_rank);
   const Heads k_pe{out.latents.columns(c.kv_lora_rank, c.qk_rope_head_dim), 1, 0,
@@ -62,7 +62,7 @@ void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& h
 QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
   const ModelConfig& c = config_;
   QueryRows in;
-  in.x = normalised(w.input_norm, rows, hidden);
+  in.x = normalized(w.input_norm, rows, hidden);
   in.q_latent = activations(rows.total, c.q_lora_rank);
   backend_.linear(rows, in.x, w.q_a, in.q_latent);
   backend_.rms_norm(rows, in.q_latent, w.q_a_norm, c.mla_norm_eps, in.q_latent);
@@ -114,7 +114,7 @@ void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRo
 }
 
 void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
-  const Tensor x = normalised(w.post_attention_norm, rows, hidden);
+  const Tensor x = normalized(w.post_attention_norm, rows, hidden);
   if (w.moe) {
     const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
     backend_.linear(rows, x, w.moe->gate, logits);
@@ -126,7 +126,7 @@ void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const T
 
 std::vector<double> Decoder::loss(const WeightSource& weights, const RowLayout& rows,
                                   const Tensor& hidden, const Tensor& targets) {
-  const Tensor x = normalised(weights.final_norm(), rows, hidden);
+  const Tensor x = normalized(weights.final_norm(), rows, hidden);
   return backend_.next_token_loss(rows, x, weights.lm_head(), targets);
 }
 

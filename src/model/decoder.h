@@ -18,14 +18,14 @@ namespace indexcache {
 
 // What later rows need of a row.
 struct KeyRows {
-  Tensor latents;     // [rows, rk + dr]: normalised kv latent, rotated key part last
+  Tensor latents;     // [rows, rk + dr]: normalized kv latent, rotated key part last
   Tensor index_keys;  // [rows, Di]; empty where no indexer runs
 };
 
 // What a row asks of the keys.
 struct QueryRows {
-  Tensor x;         // [rows, H] normalised input
-  Tensor q_latent;  // [rows, rq] normalised
+  Tensor x;         // [rows, H] normalized input
+  Tensor q_latent;  // [rows, rq] normalized
   Heads queries;    // A heads of rk + dr: absorbed query, rotated part last
 };
 
@@ -65,7 +65,7 @@ class Decoder {
 
  private:
   Tensor activations(std::int64_t rows, std::int64_t cols) const;
-  Tensor normalised(const Tensor& weight, const RowLayout& rows, const Tensor& hidden);
+  Tensor normalized(const Tensor& weight, const RowLayout& rows, const Tensor& hidden);
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;
 
   const ModelConfig& config_;

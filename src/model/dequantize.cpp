@@ -35,7 +35,7 @@ std::int64_t blocks_of(std::int64_t extent, std::int64_t block) {
 
 [[noreturn]] void fail(const Checkpoint& checkpoint, const std::string& name,
                        const std::string& why) {
-  throw InputError({"a tensor cannot be dequantised", checkpoint.where(name), why,
+  throw InputError({"a tensor cannot be dequantized", checkpoint.where(name), why,
                     "BF16, F16, F32 and F8_E4M3 with block scales (weight_scale_inv) are read"});
 }
 

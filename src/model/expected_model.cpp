@@ -11,7 +11,7 @@ namespace {
 
 // What published FP8 checkpoints store so: projections, but not the router, the indexer's head
 // weights, embedding and head.
-bool is_quantised(const TensorSpec& spec) {
+bool is_quantized(const TensorSpec& spec) {
   if (spec.shape.size() != 2 || spec.name.ends_with("weights_proj.weight")) return false;
   return spec.name.ends_with("_proj.weight") || spec.name.ends_with("wq_b.weight") ||
          spec.name.ends_with("wk.weight") || spec.name.ends_with("_proj_with_mqa.weight");
@@ -39,9 +39,9 @@ std::vector<TensorSpec> all_tensors(const ModelConfig& config) {
 std::map<std::string, RawTensor> expected_tensors(const ModelConfig& config, bool fp8) {
   std::map<std::string, RawTensor> tensors;
   for (const TensorSpec& spec : all_tensors(config)) {
-    const bool quantised = fp8 && is_quantised(spec);
-    tensors.emplace(spec.name, tensor_of(quantised ? DType::f8_e4m3 : DType::bf16, spec.shape));
-    if (!quantised) continue;
+    const bool quantized = fp8 && is_quantized(spec);
+    tensors.emplace(spec.name, tensor_of(quantized ? DType::f8_e4m3 : DType::bf16, spec.shape));
+    if (!quantized) continue;
     const std::int64_t down = (spec.shape[0] + config.fp8_block_rows - 1) / config.fp8_block_rows;
     const std::int64_t across = (spec.shape[1] + config.fp8_block_cols - 1) / config.fp8_block_cols;
     tensors.emplace(scale_name(spec.name), tensor_of(DType::f32, {down, across}));

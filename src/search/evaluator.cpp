@@ -169,14 +169,14 @@ std::vector<SequenceLosses> Evaluator::losses(std::span<const Pattern> patterns,
       sweep(wave, group, std::span(sums).subspan(first_pattern, group.size()), observer);
       first_pattern += group.size();
     }
-    normalise(patterns, range, sums);
+    normalize(patterns, range, sums);
     if (log.finished) log.finished(range, part_of(sums, range));
   }
   return sums;
 }
 
 // Sums of losses to means a token; refuses those that are no numbers.
-void Evaluator::normalise(std::span<const Pattern> patterns, const SequenceRange& range,
+void Evaluator::normalize(std::span<const Pattern> patterns, const SequenceRange& range,
                           std::vector<SequenceLosses>& sums) const {
   for (std::size_t p = 0; p < patterns.size(); ++p) {
     for (std::size_t s = range.first; s < range.first + range.count; ++s) {

@@ -13,6 +13,7 @@
 #include "core/pattern.h"
 #include "model/decoder.h"
 #include "model/weights.h"
+#include "search/search_path.h"
 #include "search/sweep_plan.h"
 #include "search/visits.h"
 
@@ -25,9 +26,6 @@
 #include <vector>
 
 namespace indexcache {
-
-// Mean negative log-likelihood (nats a token) of every sequence, in the order of the token set.
-using SequenceLosses = std::vector<double>;
 
 // Sees what a sweep computes. Rows are those of one wave: positions t >= index_topk.
 class SweepObserver {
@@ -111,7 +109,7 @@ class Evaluator {
   Wave make_wave(const SequenceRange& range) const;
   void sweep(const Wave& wave, std::span<const Pattern> patterns, std::span<SequenceLosses> sums,
              SweepObserver* observer);
-  void normalise(std::span<const Pattern> patterns, const SequenceRange& range,
+  void normalize(std::span<const Pattern> patterns, const SequenceRange& range,
                  std::vector<SequenceLosses>& sums) const;
   void advance_dense(const LayerWeights& weights, const Wave& wave, const DenseRows& dense);
   void branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,

@@ -3,6 +3,7 @@
 // the next one begins. A torn last line, the mark of a kill, is dropped.
 #pragma once
 
+#include "core/fingerprint.h"
 #include "search/journal_state.h"
 
 #include <cstddef>
@@ -13,9 +14,6 @@
 #include <vector>
 
 namespace indexcache {
-
-// Everything that decides the numbers of a run, as (field, value); order matters.
-using Fingerprint = std::vector<std::pair<std::string, std::string>>;
 
 class Journal {
  public:

@@ -2,8 +2,8 @@
 // One sweep of one pattern that yields its losses and the overlap of its index sets.
 #pragma once
 
-#include "overlap/overlap.h"
 #include "search/evaluator.h"
+#include "search/overlap.h"
 
 namespace indexcache {
 

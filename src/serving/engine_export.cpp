@@ -2,8 +2,8 @@
 #include "serving/engine_export.h"
 
 #include "core/error.h"
-#include "core/pipeline_stages.h"
 #include "serving/config_reading.h"
+#include "serving/pipeline_stages.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -147,7 +147,7 @@ void warn_of_stages(const EngineProfile& profile, const Pattern& pattern,
   }
   if (unsafe.empty()) return;
   caveats.push_back(fmt::format(
-      "pipeline parallelism: even stages begin on shared layers for sizes {}; {}. --pp-size P "
+      "pipeline parallelizm: even stages begin on shared layers for sizes {}; {}. --pp-size P "
       "finds a cut",
       fmt::join(unsafe, ", "), lost_text(profile.stage_start)));
 }

@@ -19,7 +19,7 @@ struct ServedModel {
   Json config;                    // content of its config.json
 };
 
-// Stages of pipeline parallelism; empty for one stage.
+// Stages of pipeline parallelizm; empty for one stage.
 struct ServedStages {
   std::size_t count = 0;               // cut evenly by the engine, or
   std::vector<std::size_t> partition;  // layers of each stage

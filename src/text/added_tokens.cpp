@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/added_tokens.h"
 
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 #include <algorithm>
 
@@ -39,7 +39,7 @@ AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens)
 
 const AddedToken* AddedTokenFinder::longest_at(std::string_view text, std::size_t at) const {
   const std::string_view rest = text.substr(at);
-  // Tokens that begin with the first n bytes of `rest` are neighbours in the sorted list.
+  // Tokens that begin with the first n bytes of `rest` are neighbors in the sorted list.
   const auto* first = tokens_.data();
   const auto* last = first + tokens_.size();
   const AddedToken* longest = nullptr;

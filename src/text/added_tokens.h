@@ -21,7 +21,7 @@ struct AddedToken {
   bool single_word = false;  // only where no word character touches it
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // takes the white space after it
-  bool normalized = false;   // looked for after the text is normalised, else before
+  bool normalized = false;   // looked for after the text is normalized, else before
 };
 
 // A stretch of text: an added token, or (token < 0) what lies between two of them.

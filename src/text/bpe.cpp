@@ -128,7 +128,7 @@ void Bpe::merge_long(std::string_view bytes, Scratch& scratch, std::vector<Token
     std::pop_heap(heap.begin(), heap.end());
     const Scratch::Candidate best = heap.back();
     heap.pop_back();
-    // Neighbours may have been merged since the pair was offered; an id of -1 marks what is gone.
+    // Neighbors may have been merged since the pair was offered; an id of -1 marks what is gone.
     Scratch::Symbol& left = at(best.left);
     if (left.id != best.left_id || left.next == kEnd) continue;
     Scratch::Symbol& right = at(left.next);

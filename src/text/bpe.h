@@ -2,7 +2,7 @@
 // Byte-level byte-pair encoding: bytes of one pre-token -> token ids.
 //
 // The adjacent pair of lowest rank is merged, the leftmost first among equals, until no pair of
-// neighbours has a rank (Sennrich et al., arXiv 1508.07909; the order of ties is that of Hugging
+// neighbors has a rank (Sennrich et al., arXiv 1508.07909; the order of ties is that of Hugging
 // Face tokenizers).
 #pragma once
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/byte_level.h"
 
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 #include <array>
 

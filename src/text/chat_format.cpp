@@ -2,7 +2,7 @@
 #include "text/chat_format.h"
 
 #include "core/error.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 #include <fmt/format.h>
 

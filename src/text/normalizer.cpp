@@ -2,7 +2,7 @@
 #include "text/normalizer.h"
 
 #include "core/error.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,7 +19,7 @@ struct Range {
 };
 
 // Characters of Unicode 10 to 16 that have a combining class or a part in a composition.
-constexpr Range kNotNormalised[] = {
+constexpr Range kNotNormalized[] = {
     {0x7FD, 0x7FD},     {0x897, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},
     {0xC3C, 0xC3C},     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},
     {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x105D2, 0x105D2},
@@ -36,8 +36,8 @@ constexpr Range kNotNormalised[] = {
     {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF}};
 
 bool stays(char32_t character) {
-  const auto* after = std::ranges::upper_bound(kNotNormalised, character, {}, &Range::first);
-  return after != std::begin(kNotNormalised) && character <= std::prev(after)->last;
+  const auto* after = std::ranges::upper_bound(kNotNormalized, character, {}, &Range::first);
+  return after != std::begin(kNotNormalized) && character <= std::prev(after)->last;
 }
 
 void append_composed(std::string_view text, std::string& out) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Unicode normalisation form C, the one normaliser that byte-level tokenizers use.
+// Unicode normalization form C, the one normalizer that byte-level tokenizers use.
 #pragma once
 
 #include <string>

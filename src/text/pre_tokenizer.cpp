@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/pre_tokenizer.h"
 
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 #include <algorithm>
 
@@ -14,7 +14,7 @@ struct Part {
   bool delimiter;
 };
 
-// Receives the parts of one piece in order and pushes what the behaviour makes of them.
+// Receives the parts of one piece in order and pushes what the behavior makes of them.
 class Joiner {
  public:
   Joiner(SplitBehavior behavior, std::size_t offset, std::vector<Span>& out)

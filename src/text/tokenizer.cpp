@@ -2,8 +2,8 @@
 #include "text/tokenizer.h"
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "text/normalizer.h"
-#include "text/utf8.h"
 
 #include <fmt/format.h>
 

@@ -3,7 +3,7 @@
 // DeepSeek-V3.2, GLM-5 and their relatives. Ids equal those of Hugging Face tokenizers
 // (tests/text/tokenizer_test.cpp).
 //
-// Text -> added tokens that are looked for first -> normaliser -> the other added tokens ->
+// Text -> added tokens that are looked for first -> normalizer -> the other added tokens ->
 // pre-tokenizer -> BPE. What the file asks for beyond what docs/formats.md lists is refused.
 #pragma once
 
@@ -62,7 +62,7 @@ class Tokenizer {
   void encode(std::string_view text, Scratch& scratch, std::vector<TokenId>& ids) const;
 
   // The bytes of the tokens, special ones included; ids that no token has are left out. Gives back
-  // the text that was encoded, unless the tokenizer normalises, prefixes spaces or strips them.
+  // the text that was encoded, unless the tokenizer normalizes, prefixes spaces or strips them.
   std::string decode(std::span<const TokenId> ids) const;
 
   // The added token of this content, or nullopt.
@@ -81,7 +81,7 @@ class Tokenizer {
   Bpe bpe_;
   PreTokenizer pre_tokenizer_;
   AddedTokenFinder first_;   // looked for in the text as it is
-  AddedTokenFinder second_;  // looked for after normalising
+  AddedTokenFinder second_;  // looked for after normalizing
   bool nfc_;
   std::vector<AddedToken> added_;
   std::vector<bool> special_;  // by id

@@ -157,7 +157,7 @@ TEST_CASE("routing limits groups, orders by the biased score and weighs by the u
   const std::vector<float> logits = {2, -9, 1, 1, 0, 0, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
   const std::vector<float> bias = {0, 0, 0, 0, 0, 0, 5, 5};
   const RouterRule rule{
-      .groups = 4, .kept_groups = 2, .experts_used = 3, .normalise = true, .scale = 2.5f};
+      .groups = 4, .kept_groups = 2, .experts_used = 3, .normalize = true, .scale = 2.5f};
   const Routing routing =
       backend.route(rows, backend.upload(logits, 2, 8), backend.upload(bias, 1, 8), rule);
   // Row 0: groups 3 (biased) and 1 (1 + 1 beats 2 - 9); row 1: equal scores go to lower experts.

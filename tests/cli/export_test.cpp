@@ -30,7 +30,7 @@ TEST_CASE("export prints on stdout exactly what is pasted, and what to know on s
   CHECK(result.code == 0);
   CHECK(result.out ==
         "--hf-overrides '{\"use_index_cache\":true,\"index_topk_pattern\":\"FSFSSF\"}'\n");
-  CHECK_THAT(result.err, Contains("# pipeline parallelism") && Contains("# MTP layers"));
+  CHECK_THAT(result.err, Contains("# pipeline parallelizm") && Contains("# MTP layers"));
   CHECK(run_tool({"export", folder.path(), "-e", "vllm", "-q"}).err.empty());
   CHECK_THAT(run_tool({"export", folder.path(), "-e", "vllm", "--engine-version", "9"}).err,
              Contains("newer than 0.33.0"));

@@ -5,7 +5,7 @@
 
 using namespace indexcache;
 
-TEST_CASE("a misspelt name finds its neighbour, a strange one finds nothing") {
+TEST_CASE("a misspelt name finds its neighbor, a strange one finds nothing") {
   const std::vector<std::string> known = {"calibration", "holdout", "keep", "threads"};
   CHECK(nearest_name("callibration", known) == "calibration");
   CHECK(nearest_name("hold-out", known) == "holdout");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Indexer logits against double precision on the same rounded operands, FP8 quantisation against
+// Indexer logits against double precision on the same rounded operands, FP8 quantization against
 // its definition, top-k and overlap against the CPU engine, exactly.
 #include "backend/cpu/top_k.h"
 #include "cuda/gpu.h"
@@ -22,11 +22,11 @@ struct Shape {
   int heads, width;
 };
 
-void synchronise() {
+void synchronize() {
   INDEXCACHE_CUDA(cudaDeviceSynchronize());
 }
 
-// Codes of e4m3 by value: what a quantised number is stored as.
+// Codes of e4m3 by value: what a quantized number is stored as.
 std::uint8_t e4m3_code(float value) {
   static const std::map<float, std::uint8_t> codes = [] {
     std::map<float, std::uint8_t> by_value;
@@ -115,7 +115,7 @@ void check_logits(Launch launch, kernels::Type type, const Shape& shape, double 
   cuda::DeviceMemory memory(nullptr);
   cuda::LayoutCache layouts(memory, nullptr);
   const cuda::DeviceRows& places = layouts.get(rows, keys);
-  synchronise();
+  synchronize();
   INDEXCACHE_CUDA(launch({.queries = dq.data(),
                           .keys = dk.data(),
                           .type = type,
@@ -130,7 +130,7 @@ void check_logits(Launch launch, kernels::Type type, const Shape& shape, double 
                           .heads = shape.heads,
                           .width = shape.width},
                          nullptr));
-  synchronise();
+  synchronize();
   auto actual = b.download(out);
   std::size_t written_beyond = 0;
   for (std::size_t s = 0; s < rows.segments.size(); ++s) {
@@ -200,7 +200,7 @@ void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
   cuda::DeviceMemory memory(nullptr);
   cuda::LayoutCache layouts(memory, nullptr);
   const auto* places = layouts.get(rows, rows).places;
-  synchronise();
+  synchronize();
   INDEXCACHE_CUDA(kernels::top_k({.scores = in.data<float>(),
                                   .stride = stride,
                                   .places = places,
@@ -210,7 +210,7 @@ void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
                                   .k = k,
                                   .longest = longest},
                                  nullptr));
-  synchronise();
+  synchronize();
   INFO("up to " << longest << " scores, k " << k);
   const auto actual = b.download_indices(out);
   const auto wrong = std::ranges::mismatch(actual, expected).in1 - actual.begin();
@@ -250,7 +250,7 @@ TEST_CASE("GPU indexer logits with warpgroup tensor cores") {
   }
 }
 
-TEST_CASE("GPU FP8 quantisation of the indexer follows its definition") {
+TEST_CASE("GPU FP8 quantization of the indexer follows its definition") {
   for (const std::int64_t width : {32, 64, 128, 256}) {
     const std::int64_t vectors = 77;
     auto x = random_floats(count_of(vectors, width), 81);
@@ -281,7 +281,7 @@ TEST_CASE("GPU FP8 quantisation of the indexer follows its definition") {
     const Tensor in = b.upload(x, vectors, width);
     const Tensor out = b.allocate(vectors, width / 4, DType::i32);
     const Tensor scales = gpu.poisoned(vectors, 1);
-    synchronise();
+    synchronize();
     INDEXCACHE_CUDA(kernels::quantize_index({.x = in.data<void>(),
                                              .type = kernels::Type::f32,
                                              .out = out.data<void>(),
@@ -289,7 +289,7 @@ TEST_CASE("GPU FP8 quantisation of the indexer follows its definition") {
                                              .vectors = vectors,
                                              .width = width},
                                             nullptr));
-    synchronise();
+    synchronize();
     CHECK(b.download(scales) == expected_scales);
     const auto packed = b.download_indices(out);
     std::size_t different = 0;

@@ -2,8 +2,8 @@
 // pattern.yaml and run.json, as a pattern and as a stored result.
 #include "fuzz/target.h"
 #include "io/yaml.h"
-#include "report/pattern_file.h"
-#include "report/stored_result.h"
+#include "result/pattern_file.h"
+#include "result/stored_result.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   return indexcache::fuzz::run(data, size, [](std::string_view text) {

@@ -67,7 +67,7 @@ TEST_CASE("BF16 and F16 are exact") {
         std::vector<float>{1.5f});
 }
 
-TEST_CASE("what cannot be dequantised is named") {
+TEST_CASE("what cannot be dequantized is named") {
   CHECK_THAT(refusal({{"w", "F8_E4M3", {1, 1}, "x"}}), Contains("w_scale_inv is missing"));
   CHECK_THAT(refusal({{"w", "F8_E4M3", {3, 1}, "xxx"},
                       {"w_scale_inv", "F32", {5, 1}, bytes_of({1, 1, 1, 1, 1})}}),

@@ -2,9 +2,9 @@
 #include "text/regex.h"
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "support/catch.h"
 #include "text/pre_tokenizer.h"
-#include "text/utf8.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -58,7 +58,7 @@ TEST_CASE("patterns that PCRE2 would read in another way are refused by name") {
   CHECK(refusal("(?i)a|\\p{^L}|[^\\s\\p{Lu}\\d]|\\x{1F600}|\\u00e9|^$|a++|b*?") == "accepted");
 }
 
-TEST_CASE("a split does with delimiters what its behaviour says") {
+TEST_CASE("a split does with delimiters what its behavior says") {
   using enum SplitBehavior;
   using Pieces = std::vector<std::string>;
   CHECK(pieces("-", removed, false, "a--b-c") == Pieces{"a", "b", "c"});

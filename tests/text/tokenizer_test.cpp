@@ -2,12 +2,12 @@
 // Token ids against those of Hugging Face tokenizers: golden cases, hard strings, real text.
 #include "text/tokenizer.h"
 
+#include "core/utf8.h"
 #include "io/byte_stream.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "support/catch.h"
 #include "support/files.h"
-#include "text/utf8.h"
 
 #include <cstdlib>
 #include <span>

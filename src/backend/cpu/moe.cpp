@@ -71,7 +71,7 @@ void route_row(const float* logits, const Tensor& bias, const RouterRule& rule,
   const auto chosen = largest(choices, rule.experts_used);
   float total = 1e-20f;
   for (std::int32_t e : chosen) total += probabilities[static_cast<std::size_t>(e)];
-  const float factor = rule.normalise ? rule.scale / total : rule.scale;
+  const float factor = rule.normalize ? rule.scale / total : rule.scale;
   for (std::size_t p = 0; p < chosen.size(); ++p) {
     experts[p] = chosen[p];
     weights[p] = probabilities[static_cast<std::size_t>(chosen[p])] * factor;

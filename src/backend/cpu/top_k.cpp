@@ -20,7 +20,7 @@ std::int64_t count_at_least(const std::vector<std::uint32_t>& keys, std::uint32_
 }
 
 // The k-th largest key, one bit at a time from the top: 32 passes of a compare and an add, which
-// vectorise, beat a selection by exchange at every length met here.
+// vectorize, beat a selection by exchange at every length met here.
 std::uint32_t kth_largest(const std::vector<std::uint32_t>& keys, std::int64_t k) {
   std::uint32_t threshold = 0;
   for (std::uint32_t bit = 0x80000000u; bit != 0; bit >>= 1) {

@@ -43,7 +43,7 @@ Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Te
                                   .groups = static_cast<int>(rule.groups),
                                   .kept_groups = static_cast<int>(rule.kept_groups),
                                   .experts_used = static_cast<int>(rule.experts_used),
-                                  .normalise = rule.normalise,
+                                  .normalize = rule.normalize,
                                   .scale = rule.scale},
                                  stream_.get()));
   return routing;

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// Charts of the overlap, and the strip of the pattern.
+#include "present/charts.h"
+#include "present/heatmap.h"
+#include "present/scale.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace indexcache {
+namespace {
+
+constexpr double kWidth = 480;
+constexpr std::size_t kStripColumns = 12;
+
+std::string hex(const Rgb& color) {
+  return fmt::format("#{:02x}{:02x}{:02x}", color[0], color[1], color[2]);
+}
+
+// Shades of viridis are rounded to 128: more are not told apart.
+CellGrid heat_cells(const Overlap& overlap) {
+  CellGrid cells;
+  for (std::size_t i = 0; i < overlap.layers; ++i) {
+    for (std::size_t j = 0; j < overlap.layers; ++j) {
+      cells.add(i, j, hex(viridis(std::round(overlap.mean(i, j) * 127) / 127)));
+    }
+  }
+  return cells;
+}
+
+void draw_color_bar(Svg& svg, double top) {
+  CellGrid bar;
+  for (std::size_t i = 0; i < 50; ++i)
+    bar.add(0, i, hex(viridis((static_cast<double>(i) + 0.5) / 50)));
+  svg.grid(130, top, 4, 12, bar);
+  svg.text(124, top + 11, "0", "tick", Anchor::end);
+  svg.text(336, top + 11, "1  share in common", "tick");
+}
+
+double mean_neighbors(const RunView& view, std::size_t bucket) {
+  double sum = 0;
+  for (std::size_t l = 0; l + 1 < view.layers; ++l) sum += view.overlap.mean(l, l + 1, bucket);
+  return view.layers < 2 ? 1 : sum / static_cast<double>(view.layers - 1);
+}
+
+// Mean and least overlap of shared layers with their donors in a bucket.
+std::pair<double, double> donors(const RunView& view, const Pattern& pattern, std::size_t bucket) {
+  const auto shared = pattern.shared_layers();
+  double sum = 0;
+  double least = 1;
+  for (const std::size_t layer : shared) {
+    const double value = view.overlap.mean(layer, pattern.donor(layer), bucket);
+    sum += value;
+    least = std::min(least, value);
+  }
+  return {shared.empty() ? 1 : sum / static_cast<double>(shared.size()), least};
+}
+
+std::string position_text(std::int64_t end) {
+  return end % 1024 == 0 ? fmt::format("{}K", end / 1024) : fmt::format("{}", end);
+}
+
+}  // namespace
+
+Svg pattern_strip(const Pattern& pattern) {
+  const std::size_t rows = (pattern.layers() + kStripColumns - 1) / kStripColumns;
+  Svg svg(kWidth, static_cast<double>(rows) * 60 + 4, "Pattern " + pattern.text());
+  for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
+    const double x = static_cast<double>(layer % kStripColumns) * 40 + 1;
+    const double y = static_cast<double>(layer / kStripColumns) * 60 + 2;
+    const bool full = pattern.is_full(layer);
+    const std::size_t donor = pattern.donor(layer);
+    svg.text(x + 19, y + 11, fmt::format("{}", layer), "tick", Anchor::middle);
+    svg.rect(x, y + 15, 38, 24, full ? "full" : "shared",
+             full ? fmt::format("layer {} runs its indexer", layer)
+                  : fmt::format("layer {} takes the set of layer {}, {} before it", layer, donor,
+                                layer - donor));
+    svg.text(x + 19, y + 32, full ? "F" : "S", full ? "on-full" : "on-shared", Anchor::middle);
+    if (!full) svg.text(x + 19, y + 52, fmt::format("← {}", donor), "tick", Anchor::middle);
+  }
+  return svg;
+}
+
+Svg overlap_heatmap(const RunView& view) {
+  Svg svg(kWidth, 512, "Overlap of top-k sets between layers");
+  const Plot plot{40, 8, 470, 438};
+  const double cell = (plot.right - plot.left) / static_cast<double>(view.layers);
+  svg.grid(plot.left, plot.top, cell, cell, heat_cells(view.overlap));
+  for (const OverlapBlock& block : find_blocks(view.overlap)) {
+    const double side = static_cast<double>(block.last - block.first + 1) * cell;
+    svg.rect(plot.left + static_cast<double>(block.first) * cell,
+             plot.top + static_cast<double>(block.first) * cell, side, side, "block",
+             fmt::format("layers {} to {} agree", block.first, block.last));
+  }
+  for (std::size_t t = 0; t < view.targets.size(); ++t) {
+    const Pattern& pattern = view.targets[t].pattern;
+    svg.begin_group(t + 1 == view.targets.size() ? "target on" : "target",
+                    fmt::format("data-target=\"{}\"", t));
+    for (const std::size_t layer : pattern.shared_layers()) {
+      const double x = plot.left + static_cast<double>(pattern.donor(layer)) * cell;
+      const double y = plot.top + static_cast<double>(layer) * cell;
+      svg.rect(x, y, cell, cell, "donor");
+      svg.rect(x + 1, y + 1, cell - 2, cell - 2, "donor-in");
+    }
+    svg.end_group();
+  }
+  const LayerSlots slots(plot, view.layers);
+  for (std::size_t layer = 0; layer < view.layers; layer += slots.label_step) {
+    svg.text(plot.left - 6, plot.top + (static_cast<double>(layer) + 0.5) * cell + 4,
+             fmt::format("{}", layer), "tick", Anchor::end);
+  }
+  svg.text_upwards(11, (plot.top + plot.bottom) / 2, "layer", "axis");
+  draw_layer_axis(svg, plot, view.layers, "layer");
+  draw_color_bar(svg, plot.bottom + 48);
+  return svg;
+}
+
+std::vector<OverlapCost> overlap_costs(const RunView& view) {
+  std::vector<OverlapCost> costs;
+  for (const CandidateView& candidate : view.sensitivity()) {
+    const std::size_t donor = view.baseline.donor(candidate.layer - 1);
+    costs.push_back({candidate.layer, view.overlap.mean(candidate.layer, donor), candidate.rise});
+  }
+  return costs;
+}
+
+Svg overlap_scatter(const RunView& view) {
+  Svg svg(kWidth, 300, "Overlap with the layer before against the loss rise of sharing");
+  const Plot plot{62, 34, 462, 246};
+  const auto costs = overlap_costs(view);
+  double low = 0;
+  double high = 1e-6;
+  for (const OverlapCost& cost : costs) {
+    low = std::min(low, cost.rise);
+    high = std::max(high, cost.rise);
+  }
+  const Scale x(0, 1, plot.left, plot.right, 5);
+  const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
+  draw_value_axis(svg, plot, y, "loss rise, nats a token");
+  std::vector<double> positions;
+  std::vector<std::string> labels;
+  for (const double tick : x.ticks()) {
+    positions.push_back(x.at(tick));
+    labels.push_back(tick_text(tick, x.ticks()));
+  }
+  draw_category_axis(svg, plot, positions, labels, "overlap with the layer before");
+  svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
+  for (const OverlapCost& cost : costs) {
+    svg.circle(
+        x.at(cost.overlap), y.at(cost.rise), 4, "greedy-dot",
+        fmt::format("layer {}: overlap {:.3f}, {:+.4f}", cost.layer, cost.overlap, cost.rise));
+  }
+  // The layers that stand out are named; their labels go where there is room.
+  auto order = costs;
+  std::ranges::sort(order, std::greater<>(), &OverlapCost::rise);
+  double last = -100;
+  for (std::size_t i = 0; i < std::min<std::size_t>(order.size(), 3); ++i) {
+    const double at = y.at(order[i].rise);
+    if (std::abs(at - last) < 13) continue;
+    last = at;
+    const bool left = x.at(order[i].overlap) > plot.right - 60;
+    svg.text(x.at(order[i].overlap) + (left ? -7 : 7), at + 4,
+             fmt::format("layer {}", order[i].layer), "note", left ? Anchor::end : Anchor::start);
+  }
+  return svg;
+}
+
+Svg position_lines(const RunView& view, const TargetView& target) {
+  Svg svg(kWidth, 290, "Overlap by position in the sequence");
+  const Plot plot{62, 58, 462, 236};
+  std::vector<std::pair<double, double>> neighbors;
+  std::vector<std::pair<double, double>> mean;
+  std::vector<std::pair<double, double>> least;
+  std::vector<double> positions;
+  std::vector<std::string> labels;
+  const Scale y(0, 1, plot.bottom, plot.top, 5);
+  const std::size_t buckets = view.overlap.bucket_ends.size();
+  const double slot =
+      (plot.right - plot.left) / static_cast<double>(std::max<std::size_t>(buckets, 1));
+  for (std::size_t b = 0; b < buckets; ++b) {
+    if (view.overlap.queries[b] == 0) continue;
+    const double x = plot.left + (static_cast<double>(b) + 0.5) * slot;
+    positions.push_back(x);
+    labels.push_back("< " + position_text(view.overlap.bucket_ends[b]));
+    neighbors.emplace_back(x, y.at(mean_neighbors(view, b)));
+    const auto [average, lowest] = donors(view, target.pattern, b);
+    mean.emplace_back(x, y.at(average));
+    least.emplace_back(x, y.at(lowest));
+  }
+  draw_value_axis(svg, plot, y, "overlap");
+  draw_category_axis(svg, plot, positions, labels, "position of the query");
+  svg.polyline(neighbors, "greedy");
+  svg.polyline(mean, "held");
+  svg.polyline(least, "uniform");
+  for (const auto& [x, at] : neighbors) svg.circle(x, at, 3, "greedy-dot");
+  for (const auto& [x, at] : mean) svg.circle(x, at, 3, "held-dot");
+  for (const auto& [x, at] : least) svg.circle(x, at, 3, "uniform-dot");
+  svg.line(12, 14, 32, 14, "greedy");
+  svg.text(37, 18, "neighbors, mean", "note greedy-text");
+  svg.line(167, 14, 187, 14, "held");
+  svg.text(192, 18, "donors, mean", "note held-text");
+  svg.line(302, 14, 322, 14, "uniform");
+  svg.text(327, 18, "donors, lowest", "note uniform-text");
+  return svg;
+}
+
+}  // namespace indexcache

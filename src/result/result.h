@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// The result of a run: what run.json holds, and the only form in which the rest of the program sees
+// it. result_json.h reads and writes it.
+#pragma once
+
+#include "core/fingerprint.h"
+#include "core/pattern.h"
+#include "search/constraints.h"
+#include "search/paired.h"
+#include "search/search_path.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace indexcache {
+
+// The program, the device and the moment that a result comes from.
+struct Provenance {
+  std::string tool_version;
+  std::int64_t numerics_version = 0;
+  std::string device;
+  std::string created_at;                // ISO 8601 UTC
+  std::optional<double> search_seconds;  // absent under SOURCE_DATE_EPOCH
+  // Device memory in bytes, weights included; absent if the backend does not count it.
+  std::optional<std::int64_t> planned_bytes;
+  std::optional<std::int64_t> peak_bytes;
+};
+
+struct TokenSummary {
+  std::string source;  // file name without its folder: results do not depend on where it is
+  std::string sha256;  // TokenSet::fingerprint
+  std::size_t sequences = 0;
+  std::int64_t tokens = 0;
+  std::int64_t longest = 0;
+};
+
+struct ModelSummary {
+  std::string name;
+  std::string architecture;
+  std::size_t layers = 0;
+  std::int64_t mtp_layers = 0;
+  std::int64_t index_topk = 0;
+  std::int64_t index_heads = 0;
+  std::int64_t index_head_dim = 0;
+  std::vector<bool> has_indexer;  // [layers]
+  std::string native_schedule;    // F and S as config.json itself states
+  std::string quantization;       // "fp8 128x128" or "none"
+  double mla_norm_eps = 0;
+  std::string config_sha256;
+  std::string weights_layout_sha256;
+  std::string tokenizer_sha256;  // empty if the folder has no tokenizer.json
+};
+
+// A pattern measured on a token set against the baseline.
+struct Measured {
+  Pattern pattern;
+  double loss = 0;         // nats per token
+  SequenceLosses losses;   // [sequences]
+  PairedDifference delta;  // to the baseline, on the same sequences
+};
+
+struct Holdout {
+  TokenSummary tokens;
+  double baseline_loss = 0;
+  SequenceLosses baseline_losses;
+};
+
+// How much of a shared layer's own index set its donor's set holds, on the calibration data.
+struct DonorOverlap {
+  std::size_t layer;
+  std::size_t donor;
+  double overlap;  // in [0, 1]
+};
+
+// One retention that was asked for.
+struct Target {
+  std::string request;   // "1/4", "12", as given
+  std::string method;    // the search that found the pattern: a SearchPath::method
+  Measured calibration;  // evaluated from scratch and found equal to the search's loss
+  std::optional<Measured> holdout;
+  std::optional<Measured> uniform_holdout;  // uniform interleaving of the same size
+  std::vector<DonorOverlap> donors;         // of every S layer, ascending
+};
+
+// The part of overlap.h5 that run.json repeats.
+struct OverlapSummary {
+  std::vector<double> adjacent;                             // [layers - 1]
+  std::vector<std::pair<std::size_t, std::size_t>> blocks;  // first and last layer
+  std::int64_t query_step = 1;
+};
+
+struct Result {
+  Provenance provenance;
+  ModelSummary model;
+  TokenSummary calibration;
+  std::optional<Holdout> holdout;
+  Constraints constraints;
+  Fingerprint fingerprint;
+  Pattern baseline;
+  double baseline_loss = 0;
+  SequenceLosses baseline_losses;
+  std::vector<SearchPath> searches;  // in the order in which they ran
+  std::vector<Target> targets;       // by falling number of F layers
+  OverlapSummary overlap;
+  std::vector<std::string> warnings;
+};
+
+}  // namespace indexcache

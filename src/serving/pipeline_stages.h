@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the stages of pipeline parallelizm begin. Index sets do not pass from stage to stage in
+// most engines: a stage that begins with an S layer has nothing to reuse, so its first layer must
+// stay F.
+#pragma once
+
+#include "core/pattern.h"
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+namespace indexcache {
+
+// How an engine cuts layers that do not divide evenly by itself (get_pp_indices of both).
+enum class StageCut {
+  vllm,    // 0.33: one spare layer each, from the last stage but one backwards
+  sglang,  // 0.5: one spare layer each for the last stages
+};
+
+// Layers of each of `stages` stages. Throws UsageError unless 1 <= stages <= layers.
+std::vector<std::size_t> even_stages(StageCut cut, std::size_t stages, std::size_t layers);
+
+// First layers of the stages behind the first, from the number of layers of each stage. Throws
+// UsageError unless every stage has a layer and they are `layers` together.
+std::vector<std::size_t> stage_starts(const std::vector<std::size_t>& sizes, std::size_t layers);
+
+// The same for stages that engines cut by themselves, ascending: the starts of both cuts.
+std::vector<std::size_t> even_stage_starts(std::size_t stages, std::size_t layers);
+
+// Sizes of `stages` stages that all begin on F layers of `pattern`, the largest stage as small as
+// possible, ties towards the earliest cut; nullopt where the pattern has too few F layers.
+std::optional<std::vector<std::size_t>> stages_on_full_layers(const Pattern& pattern,
+                                                              std::size_t stages);
+
+}  // namespace indexcache
