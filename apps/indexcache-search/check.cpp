@@ -6,7 +6,7 @@
 #include "gate/verdict.h"
 #include "io/files.h"
 #include "present/verdict_output.h"
-#include "run_folder.h"
+#include "run/folder.h"
 
 #include <fmt/format.h>
 

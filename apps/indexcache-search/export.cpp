@@ -6,7 +6,7 @@
 #include "io/files.h"
 #include "result/pattern_file.h"
 #include "result/stored_result.h"
-#include "run_folder.h"
+#include "run/folder.h"
 #include "serving/config_reading.h"
 #include "serving/engine_export.h"
 #include "serving/pattern_forms.h"

@@ -11,7 +11,7 @@
 #include "result/overlap_file.h"
 #include "result/pattern_file.h"
 #include "result/stored_result.h"
-#include "run_folder.h"
+#include "run/folder.h"
 #include "search/overlap_pass.h"
 
 #include <fmt/format.h>

@@ -15,8 +15,4 @@ namespace indexcache {
 // indexer or not. The result fits it. Throws InputError.
 Pattern parse_pattern_spec(const std::string& spec, const std::vector<bool>& has_indexer);
 
-// Number of F layers that "1/4", "0.25" or "12" asks for; a ratio of all layers is rounded up, as
-// uniform interleaving does. Throws UsageError.
-std::size_t parse_keep(const std::string& text, std::size_t layers);
-
 }  // namespace indexcache

@@ -7,7 +7,7 @@
 #include "io/png.h"
 #include "present/heatmap.h"
 #include "present/page.h"
-#include "run_folder.h"
+#include "run/folder.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -10,7 +10,7 @@
 #include "present/heatmap.h"
 #include "present/page.h"
 #include "result/overlap_file.h"
-#include "run_folder.h"
+#include "run/folder.h"
 #include "run_search.h"
 #include "search/journal.h"
 #include "search_subject.h"

@@ -25,6 +25,12 @@ std::int64_t TokenSet::tokens() const {
   return total;
 }
 
+std::vector<double> TokenSet::predicted() const {
+  std::vector<double> counts;
+  for (const auto& sequence : sequences) counts.push_back(static_cast<double>(sequence.size() - 1));
+  return counts;
+}
+
 std::int64_t TokenSet::longest() const {
   std::size_t longest = 0;
   for (const auto& sequence : sequences) longest = std::max(longest, sequence.size());

@@ -20,6 +20,8 @@ struct TokenSet {
 
   std::int64_t tokens() const;
   std::int64_t longest() const;
+  // Predicted tokens of every sequence: its length - 1.
+  std::vector<double> predicted() const;
 
   // SHA-256 over lengths and ids: equal for equal tokens, whatever file they came in.
   std::string fingerprint() const;

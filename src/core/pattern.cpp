@@ -88,6 +88,12 @@ Pattern Pattern::with_shared(std::size_t layer) const {
   return parse(text);
 }
 
+Pattern Pattern::with_full(std::size_t layer) const {
+  std::string text = text_;
+  text[layer] = 'F';
+  return Pattern(std::move(text));
+}
+
 std::vector<std::size_t> true_positions(const std::vector<bool>& mask) {
   std::vector<std::size_t> found;
   for (std::size_t at = 0; at < mask.size(); ++at) {

@@ -43,6 +43,8 @@ class Pattern {
 
   // This pattern with one more layer shared; `layer` must not be 0.
   Pattern with_shared(std::size_t layer) const;
+  // This pattern with one more layer full.
+  Pattern with_full(std::size_t layer) const;
 
   friend auto operator<=>(const Pattern&, const Pattern&) = default;
 

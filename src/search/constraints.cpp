@@ -38,6 +38,17 @@ Constraints Constraints::none(std::size_t layers) {
   return {std::vector<bool>(layers, false), std::vector<bool>(layers, false), 0};
 }
 
+bool keeps(const Pattern& pattern, const Constraints& constraints) {
+  std::size_t run = 0;
+  for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
+    const bool full = pattern.is_full(layer);
+    if (full ? constraints.pinned_shared[layer] : constraints.pinned_full[layer]) return false;
+    run = full ? 0 : run + 1;
+    if (constraints.max_run > 0 && run > constraints.max_run) return false;
+  }
+  return true;
+}
+
 std::optional<std::size_t> fewest_full(const Pattern& pattern, const Constraints& constraints) {
   const Pattern start = with_pinned_shared(pattern, constraints);
   std::size_t count = 1;

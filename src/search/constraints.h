@@ -18,6 +18,10 @@ struct Constraints {
   static Constraints none(std::size_t layers);
 };
 
+// Whether `pattern` is F where it is pinned full, S where it is pinned shared, and has no longer run
+// of S layers than max_run.
+bool keeps(const Pattern& pattern, const Constraints& constraints);
+
 // The fewest F layers that sharing more layers of `pattern` can lead to; nullopt where a run of S
 // layers is longer than max_run however the search goes on. Layer 0 always stays F.
 std::optional<std::size_t> fewest_full(const Pattern& pattern, const Constraints& constraints);

@@ -87,11 +87,12 @@ std::string RunTime::dominating() const {
                      kVisitNames[static_cast<std::size_t>(most - compute.begin())]);
 }
 
-RunTime run_time(const RunPlan& plan, const Costs& costs, const WeightSizes& weights) {
+RunTime run_time(const Workload& work, bool streams, const Costs& costs,
+                 const WeightSizes& weights) {
   RunTime time;
   time.once = costs.once;
   const double load = costs.stream_byte * static_cast<double>(weights.stored);
-  for (const PlannedSweep& sweep : plan.sweeps) {
+  for (const CountedSweep& sweep : work.sweeps) {
     double computing = 0;
     for (std::size_t v = 0; v < kVisits; ++v) {
       double seconds = 0;
@@ -104,8 +105,8 @@ RunTime run_time(const RunPlan& plan, const Costs& costs, const WeightSizes& wei
     }
     // A pass takes the longer of the two.
     const auto passes = static_cast<double>(sweep.passes);
-    if (plan.streamed_bytes > 0) time.streaming += std::max(passes * load - computing, 0.0);
-    if (&sweep == &plan.sweeps.front()) {
+    if (streams) time.streaming += std::max(passes * load - computing, 0.0);
+    if (&sweep == &work.sweeps.front()) {
       const double first = costs.first_byte * static_cast<double>(weights.stored);
       time.first_load = std::max(first - computing, 0.0);
     }
@@ -141,7 +142,7 @@ Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const B
   costs.stream_byte = 1 / rates.link;
   costs.first_byte = 1 / rates.disk;
   costs.once = backend.is_gpu() ? 2 : 0;
-  costs.source = backend.is_gpu() ? "rates of one H200" : fmt::format("rates of {} cores", threads);
+  costs.source = backend.is_gpu() ? "estimated for one H200" : fmt::format("estimated for {} core{}", threads, threads == 1 ? "" : "s");
   costs.uncertainty = backend.is_gpu() ? 1.0 : 2.0;
   return costs;
 }

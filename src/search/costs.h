@@ -3,8 +3,9 @@
 // operations.
 #pragma once
 
+#include "model/model.h"
 #include "model/model_weights.h"
-#include "search/run_plan.h"
+#include "search/workload.h"
 
 #include <array>
 #include <string>
@@ -32,17 +33,18 @@ struct RunTime {
   std::string dominating() const;
 };
 
-RunTime run_time(const RunPlan& plan, const Costs& costs, const WeightSizes& weights);
+// `streams`: weights come to the device again for each pass.
+RunTime run_time(const Workload& work, bool streams, const Costs& costs, const WeightSizes& weights);
 
 // From the operations of each visit and the rates that docs/performance.md measured on one H200, or
 // of a CPU core. The lengths of `tokens` decide how far queries look back.
 Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Backend& backend,
                       int threads);
 
-// Runs the first layers of the model, one of them with experts where there are any, on the first
-// wave of `plan` and takes the time of every visit of the second run. Throws what a sweep throws.
-Costs measured_costs(const ModelConfig& config, const Checkpoint& checkpoint,
-                     const std::vector<bool>& has_indexer, Backend& backend, Placement placement,
-                     const TokenSet& tokens, const RunPlan& plan, EvaluatorOptions memory);
+// Runs the first layers of the model, one of them with experts if there are any, on `wave` (the
+// sequences of one wave of the search) and takes the time of every visit of the second run. Throws
+// what a sweep throws.
+Costs measured_costs(const Model& model, Backend& backend, Placement placement,
+                     const TokenSet& wave, SweepMemory memory);
 
 }  // namespace indexcache

@@ -57,11 +57,6 @@ Journal::~Journal() {
   close(file_);
 }
 
-void Journal::fail(std::size_t step_index, const std::string& why) const {
-  throw InputError({"the journal is damaged",
-                    fmt::format("{}: step {}", path_.string(), step_index + 1), why, kRestart});
-}
-
 void Journal::load(const Fingerprint& fingerprint) {
   state_ = read_journal(read_file(path_), path_.string());
   if (state_.fingerprint) check_fingerprint(*state_.fingerprint, fingerprint, path_.string());
@@ -79,7 +74,10 @@ void Journal::append(const std::string& text) {
     if (count < 0) break;
     written += static_cast<std::size_t>(count);
   }
-  if (written == text.size() && fsync(file_) == 0) return;
+  if (written == text.size() && fsync(file_) == 0) {
+    ++state_.lines;
+    return;
+  }
   throw ResourceError({"cannot write the journal", path_.string(), std::strerror(errno),
                        "free space on that disk and run the same command again: it continues"});
 }
@@ -87,53 +85,13 @@ void Journal::append(const std::string& text) {
 void Journal::record_baseline(const SequenceLosses& losses) {
   append(baseline_line(losses));
   state_.baseline = losses;
+  state_.losses = LossTable(losses.size());
 }
 
-std::size_t Journal::sequences_of_next_step() const {
-  return state_.unfinished.empty() ? 0 : state_.unfinished.front().losses.size();
-}
-
-SweepLog Journal::log(std::size_t index, const std::vector<std::size_t>& layers) {
-  SweepLog log;
-  if (index == state_.steps.size() && !state_.unfinished.empty()) {
-    for (const Candidate& candidate : state_.unfinished) {
-      const std::size_t c = log.known.size();
-      if (state_.unfinished.size() != layers.size() || candidate.layer != layers[c]) {
-        fail(index, "its waves have other candidates than the search");
-      }
-      log.known.push_back(candidate.losses);
-    }
-  }
-  log.finished = [this, index, layers](const SequenceRange& range,
-                                       std::span<const SequenceLosses> losses) {
-    append(wave_line(index, range.first, layers, losses));
-  };
-  return log;
-}
-
-void Journal::record(std::size_t index, const Step& step) {
-  append(step_line(index, step));
-}
-
-std::optional<Step> Journal::replay(std::size_t index, const Pattern& before,
-                                    const Evaluator& evaluator) const {
-  if (index >= state_.steps.size()) return std::nullopt;
-  const RecordedStep& recorded = state_.steps[index];
-  std::vector<Candidate> candidates = recorded.candidates;
-  for (Candidate& candidate : candidates) {
-    if (candidate.layer == 0 || candidate.layer >= before.layers() ||
-        !before.is_full(candidate.layer)) {
-      fail(index, fmt::format("layer {} was no candidate", candidate.layer));
-    }
-    candidate.loss = evaluator.mean(candidate.losses);
-  }
-  Step step = choose(before, std::move(candidates));
-  if (step.removed != recorded.removed) {
-    fail(index, fmt::format("layer {} is recorded as removed, its losses say {}", recorded.removed,
-                            step.removed));
-  }
-  step.seconds = recorded.seconds;
-  return step;
+void Journal::record(std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
+                     std::span<const SequenceLosses> losses, double seconds) {
+  append(losses_line(state_.lines + 1, patterns, sequences, losses, seconds));
+  state_.seconds += seconds;
 }
 
 }  // namespace indexcache

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a search has finished, on disk (journal_state.h): appended and synced wave by wave, before
-// the next one begins. A torn last line, the mark of a kill, is dropped.
+// The losses that a run has measured, on disk (journal_state.h): appended and synced wave by wave,
+// before the next one begins. A torn last line, the mark of a kill, is dropped.
 #pragma once
 
 #include "core/fingerprint.h"
@@ -9,9 +9,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <optional>
-#include <string>
-#include <utility>
-#include <vector>
+#include <span>
 
 namespace indexcache {
 
@@ -26,26 +24,22 @@ class Journal {
   Journal& operator=(const Journal&) = delete;
 
   const std::optional<SequenceLosses>& baseline() const { return state_.baseline; }
-  std::size_t steps() const { return state_.steps.size(); }
-  // Sequences of the step after those that are measured already.
-  std::size_t sequences_of_next_step() const;
   bool dropped_torn_line() const { return state_.torn; }
 
-  void record_baseline(const SequenceLosses& losses);
+  // The losses of patterns that it holds; writable, so that MemoEvaluator can add what it recorded.
+  // Sized by the baseline, which must be recorded first.
+  LossTable& losses() { return state_.losses; }
+  // Time that measuring them took, in this process and those that it continues.
+  double seconds() const { return state_.seconds; }
 
-  // The recorded step `index`, re-derived from its losses. Throws InputError when the journal
-  // contradicts itself.
-  std::optional<Step> replay(std::size_t index, const Pattern& before,
-                             const Evaluator& evaluator) const;
-  // For the sweep of step `index`, whose candidates are `layers`: what its finished waves measured,
-  // and where the others go. Valid as long as the journal.
-  SweepLog log(std::size_t index, const std::vector<std::size_t>& layers);
-  void record(std::size_t index, const Step& step);
+  void record_baseline(const SequenceLosses& losses);
+  // `losses` are [patterns][sequences]; they are not added to losses().
+  void record(std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
+              std::span<const SequenceLosses> losses, double seconds);
 
  private:
   void load(const Fingerprint& fingerprint);
   void append(const std::string& line);
-  [[noreturn]] void fail(std::size_t step_index, const std::string& why) const;
 
   std::filesystem::path path_;
   int file_ = -1;

@@ -3,16 +3,18 @@
 
 #include "core/created.h"
 #include "core/error.h"
+#include "core/pattern.h"
 #include "io/sealed_line.h"
 
 #include <fmt/format.h>
 
-#include <utility>
+#include <algorithm>
+#include <cmath>
 
 namespace indexcache {
 namespace {
 
-constexpr const char* kSchema = "indexcache-journal/2";
+constexpr const char* kSchema = "indexcache-journal/3";
 
 // A line that says something it must not, at this place.
 struct Contradiction {
@@ -56,11 +58,10 @@ class Reader {
   void apply(const Json& line) {
     if (!line.is_object()) throw Contradiction{"it is not an object"};
     if (!state_.fingerprint) return header(line);
-    if (!state_.baseline) return baseline(line);
-    if (count_in(line, "step") != state_.steps.size() + 1) {
-      throw Contradiction{fmt::format("step {} is expected here", state_.steps.size() + 1)};
+    if (count_in(line, "line") != state_.lines + 1) {
+      throw Contradiction{fmt::format("line {} is expected here", state_.lines + 1)};
     }
-    return line.contains("candidates") ? wave(line) : step(line);
+    return state_.baseline ? losses(line) : baseline(line);
   }
 
  private:
@@ -77,77 +78,68 @@ class Reader {
       throw Contradiction{"the losses of the baseline are expected here"};
     }
     state_.baseline = losses_from_json(line["baseline"]);
+    state_.losses = LossTable(state_.baseline->size());
   }
 
-  void wave(const Json& line) {
-    const std::size_t known = measured();
-    if (count_in(line, "first") != known) {
-      throw Contradiction{fmt::format("sequence {} is expected here", known)};
+  void losses(const Json& line) {
+    const std::vector<std::size_t> sequences = sequences_in(line);
+    if (!line.contains("losses") || !line["losses"].is_array() || line["losses"].empty()) {
+      throw Contradiction{"losses of patterns are expected here"};
     }
-    if (!line["candidates"].is_array() || line["candidates"].empty()) {
-      throw Contradiction{"a wave has no candidates"};
-    }
-    std::vector<Candidate> candidates;
-    for (const Json& entry : line["candidates"]) {
-      if (!entry.is_object() || !entry.contains("losses")) {
-        throw Contradiction{"a candidate's losses are malformed"};
+    for (const Json& entry : line["losses"]) {
+      const Pattern pattern = pattern_in(entry);
+      const SequenceLosses values = losses_from_json(entry["losses"]);
+      if (values.size() != sequences.size() || !std::ranges::all_of(values, finite)) {
+        throw Contradiction{fmt::format("pattern {} lacks losses", pattern.text())};
       }
-      candidates.push_back({count_in(entry, "layer"), losses_from_json(entry["losses"]), 0});
-    }
-    check(candidates, known);
-    if (state_.unfinished.empty()) {
-      state_.unfinished = std::move(candidates);
-      return;
-    }
-    for (std::size_t c = 0; c < candidates.size(); ++c) {
-      auto& losses = state_.unfinished[c].losses;
-      losses.insert(losses.end(), candidates[c].losses.begin(), candidates[c].losses.end());
-    }
-  }
-
-  void check(const std::vector<Candidate>& candidates, std::size_t known) const {
-    const std::size_t more = candidates.front().losses.size();
-    if (more == 0 || more > state_.baseline->size() - known) {
-      throw Contradiction{fmt::format("{} sequences are measured of the {} that are left", more,
-                                      state_.baseline->size() - known)};
-    }
-    const auto& before = state_.unfinished;
-    if (!before.empty() && before.size() != candidates.size()) {
-      throw Contradiction{"the waves of a step have different candidates"};
-    }
-    for (std::size_t c = 0; c < candidates.size(); ++c) {
-      if (candidates[c].losses.size() != more) {
-        throw Contradiction{"the candidates of a wave have different sequences"};
+      if (state_.losses.missing(pattern, sequences).size() != sequences.size()) {
+        throw Contradiction{fmt::format("pattern {} is measured twice", pattern.text())};
       }
-      if (c > 0 && candidates[c].layer <= candidates[c - 1].layer) {
-        throw Contradiction{"candidates do not ascend"};
-      }
-      if (!before.empty() && before[c].layer != candidates[c].layer) {
-        throw Contradiction{"the waves of a step have different candidates"};
-      }
+      state_.losses.add(pattern, sequences, values);
     }
-  }
-
-  void step(const Json& line) {
-    if (measured() != state_.baseline->size()) {
-      throw Contradiction{fmt::format("the step ends after {} of {} sequences", measured(),
-                                      state_.baseline->size())};
-    }
-    RecordedStep step{count_in(line, "removed"), std::exchange(state_.unfinished, {}), 0};
     const auto created = line.find("created");
     if (created != line.end() && created->is_object() && created->contains("seconds") &&
         (*created)["seconds"].is_number()) {
-      step.seconds = (*created)["seconds"].get<double>();
+      state_.seconds += (*created)["seconds"].get<double>();
     }
-    state_.steps.push_back(std::move(step));
   }
 
-  // Sequences of the step in progress that are known.
-  std::size_t measured() const {
-    return state_.unfinished.empty() ? 0 : state_.unfinished.front().losses.size();
+  static bool finite(double loss) { return std::isfinite(loss); }
+
+  std::vector<std::size_t> sequences_in(const Json& line) const {
+    const auto list = line.find("sequences");
+    if (list == line.end() || !list->is_array() || list->empty()) {
+      throw Contradiction{"a list of sequences is expected here"};
+    }
+    std::vector<std::size_t> sequences;
+    for (const Json& entry : *list) {
+      const bool sound = entry.is_number_unsigned() && entry < state_.baseline->size();
+      if (!sound || (!sequences.empty() && entry <= sequences.back())) {
+        throw Contradiction{fmt::format("sequences do not ascend below {}",
+                                        state_.baseline->size())};
+      }
+      sequences.push_back(entry.get<std::size_t>());
+    }
+    return sequences;
+  }
+
+  // Patterns of one journal have one length; the first decides it.
+  Pattern pattern_in(const Json& entry) {
+    if (!entry.is_object() || !entry.contains("pattern") || !entry["pattern"].is_string() ||
+        !entry.contains("losses")) {
+      throw Contradiction{"a pattern's losses are malformed"};
+    }
+    const auto text = entry["pattern"].get<std::string>();
+    if (text.empty() || text[0] != 'F' || text.find_first_not_of("FS") != text.npos) {
+      throw Contradiction{fmt::format("\"{}\" is not a pattern", text)};
+    }
+    if (layers_ == 0) layers_ = text.size();
+    if (text.size() != layers_) throw Contradiction{"patterns have different lengths"};
+    return Pattern::parse(text);
   }
 
   JournalState& state_;
+  std::size_t layers_ = 0;
 };
 
 // Whether a first line that is not whole may be one of ours: it is dropped then.
@@ -178,7 +170,7 @@ JournalState read_journal(std::string_view text, const std::string& where) {
     }
     if (!object) {
       throw InputError(
-          {"the journal is damaged", place, "the line's checksum is not its own", kRestart});
+          {"the journal is damaged", place, "checksum mismatch", kRestart});
     }
     try {
       reader.apply(parse_json(*object, place, kRestart));
@@ -191,30 +183,30 @@ JournalState read_journal(std::string_view text, const std::string& where) {
   return state;
 }
 
-std::string header_line(const std::vector<std::pair<std::string, std::string>>& fingerprint) {
+std::string header_line(const Fingerprint& fingerprint) {
   Json fields = Json::object();
   for (const auto& [field, value] : fingerprint) fields[field] = value;
-  return sealed(Json{{"schema", kSchema}, {"fingerprint", fields}});
+  return sealed(Json{{"schema", kSchema}, {"line", 1}, {"fingerprint", fields}});
 }
 
 std::string baseline_line(const SequenceLosses& losses) {
-  return sealed(Json{{"baseline", losses_to_json(losses)}});
+  return sealed(Json{{"line", 2}, {"baseline", losses_to_json(losses)}});
 }
 
-std::string wave_line(std::size_t step_index, std::size_t first,
-                      const std::vector<std::size_t>& layers,
-                      std::span<const SequenceLosses> losses) {
-  Json candidates = Json::array();
-  for (std::size_t c = 0; c < layers.size(); ++c) {
-    candidates.push_back(Json{{"layer", layers[c]}, {"losses", losses_to_json(losses[c])}});
+std::string losses_line(std::size_t line, std::span<const Pattern> patterns,
+                        std::span<const std::size_t> sequences,
+                        std::span<const SequenceLosses> losses, double seconds) {
+  Json entries = Json::array();
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
+    entries.push_back(
+        Json{{"pattern", patterns[p].text()}, {"losses", losses_to_json(losses[p])}});
   }
-  return sealed(Json{{"step", step_index + 1}, {"first", first}, {"candidates", candidates}});
-}
-
-std::string step_line(std::size_t step_index, const Step& step) {
   Json created{{"at", created_time()}};
-  if (const auto seconds = recorded_seconds(step.seconds)) created["seconds"] = *seconds;
-  return sealed(Json{{"step", step_index + 1}, {"removed", step.removed}, {"created", created}});
+  if (const auto recorded = recorded_seconds(seconds)) created["seconds"] = *recorded;
+  return sealed(Json{{"line", line},
+                     {"sequences", std::vector<std::size_t>(sequences.begin(), sequences.end())},
+                     {"losses", entries},
+                     {"created", created}});
 }
 
 }  // namespace indexcache

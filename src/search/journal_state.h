@@ -1,55 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a journal says, line by line; every line is sealed with a checksum (io/sealed_line.h):
+// What a journal says, line by line; every line has a checksum (io/sealed_line.h) and its number:
 //
-//   {"schema": "indexcache-journal/2", "fingerprint": {...}}
-//   {"baseline": [losses of every sequence]}
-//   {"step": 1, "first": 0, "candidates": [{"layer": 1, "losses": [...]}, ...]}   a finished wave:
-//       losses of some sequences from `first` on, for every candidate of the step
-//   {"step": 1, "removed": 3, "created": {...}}   the step is closed: all sequences are there
+//   {"line": 1, "schema": "indexcache-journal/3", "fingerprint": {...}}
+//   {"line": 2, "baseline": [losses of every sequence]}
+//   {"line": 3, "sequences": [0, 1], "losses": [{"pattern": "FFSF", "losses": [...]}, ...],
+//    "created": {"at": "…", "seconds": 1.5}}                  losses of one wave of sequences
 //
-// Losses are hexadecimal floats: a resumed run continues from the same bits. "created" holds what
-// no two runs share (the time).
+// Losses are hexadecimal floats: a resumed run continues from the same bits. A journal knows
+// nothing of strategies: it answers for a pattern and a sequence. "created" holds what no two runs
+// share (the time).
 #pragma once
 
+#include "core/fingerprint.h"
 #include "io/json.h"
-#include "search/greedy.h"
+#include "search/loss_table.h"
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace indexcache {
 
-struct RecordedStep {
-  std::size_t removed;
-  std::vector<Candidate> candidates;  // `loss` is not filled in
-  double seconds;
-};
-
 struct JournalState {
   std::optional<Json> fingerprint;  // an object; none in an empty journal
   std::optional<SequenceLosses> baseline;
-  std::vector<RecordedStep> steps;
-  // Of the step after those: what its finished waves measured. Empty where none is.
-  std::vector<Candidate> unfinished;
+  LossTable losses;
+  double seconds = 0;  // that measuring them took
   std::size_t lines = 0;
   std::size_t bytes = 0;  // of those lines
   bool torn = false;      // more followed: the mark of a kill or a crash in the middle of a write
 };
 
-// Throws InputError naming "where:line" when a line that others follow is damaged, or when lines
-// contradict each other. A damaged last line is left out (torn).
+// Throws InputError naming "where:line" if a line that others follow is damaged, or if a line says
+// what it must not. A damaged last line is left out (torn).
 JournalState read_journal(std::string_view text, const std::string& where);
 
-// The lines, sealed and with their newline.
-std::string header_line(const std::vector<std::pair<std::string, std::string>>& fingerprint);
+// The lines, sealed and with their newline; `line` is their number.
+std::string header_line(const Fingerprint& fingerprint);
 std::string baseline_line(const SequenceLosses& losses);
-// `losses[i]` are of candidate layers[i], for sequences from `first` on.
-std::string wave_line(std::size_t step_index, std::size_t first,
-                      const std::vector<std::size_t>& layers,
-                      std::span<const SequenceLosses> losses);
-std::string step_line(std::size_t step_index, const Step& step);
+// `losses` are [patterns][sequences].
+std::string losses_line(std::size_t line, std::span<const Pattern> patterns,
+                        std::span<const std::size_t> sequences,
+                        std::span<const SequenceLosses> losses, double seconds);
 
 }  // namespace indexcache

@@ -18,12 +18,10 @@ RowLayout sampled(const RowLayout& rows, std::int64_t step) {
 // Keeps the sets of one wave until its last layer, then counts them.
 class Collector : public SweepObserver {
  public:
-  Collector(Overlap& overlap, Backend& backend) : overlap_(overlap), backend_(backend) {}
+  Collector(Overlap& overlap, Backend& backend, std::int64_t row_bytes)
+      : overlap_(overlap), backend_(backend), row_bytes_(row_bytes) {}
 
-  std::int64_t kept_row_bytes() const override {
-    const auto sets = static_cast<std::int64_t>(overlap_.layers);
-    return 4 * overlap_.index_topk * sets / overlap_.query_step + 1;
-  }
+  std::int64_t kept_row_bytes() const override { return row_bytes_; }
 
   void layer_done(std::size_t, std::span<const std::size_t>, const RowLayout& rows,
                   const Tensor& sets, const Tensor&) override {
@@ -52,22 +50,36 @@ class Collector : public SweepObserver {
 
   Overlap& overlap_;
   Backend& backend_;
+  std::int64_t row_bytes_;
   std::vector<Tensor> sets_;
 };
 
 }  // namespace
 
-OverlapPass measure_overlap(Evaluator& evaluator, Backend& backend, const Pattern& pattern,
-                            std::int64_t index_topk, std::int64_t longest) {
+std::int64_t overlap_row_bytes(const ModelConfig& config, std::int64_t query_step) {
+  return 4 * config.index_topk * config.layers / query_step + 1;
+}
+
+std::int64_t overlap_query_step(const SweepPlanner& planner) {
+  std::int64_t step = 1;
+  while (step < planner.tokens().longest() &&
+         !planner.plan(1, overlap_row_bytes(planner.config(), step)).fits) {
+    step *= 2;
+  }
+  return step;
+}
+
+OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern) {
+  const SweepPlanner& planner = evaluator.planner();
+  const ModelConfig& config = planner.config();
   OverlapPass pass;
   pass.overlap.layers = pattern.layers();
-  pass.overlap.index_topk = index_topk;
-  pass.overlap.bucket_ends = position_buckets(index_topk, longest);
-  Collector collector(pass.overlap, backend);
-  while (pass.overlap.query_step < longest && !evaluator.plan(1, collector.kept_row_bytes()).fits) {
-    pass.overlap.query_step *= 2;
-  }
-  pass.losses = evaluator.losses(std::span(&pattern, 1), &collector).front();
+  pass.overlap.index_topk = config.index_topk;
+  pass.overlap.bucket_ends = position_buckets(config.index_topk, planner.tokens().longest());
+  pass.overlap.query_step = overlap_query_step(planner);
+  Collector collector(pass.overlap, backend, overlap_row_bytes(config, pass.overlap.query_step));
+  const LossRequest request{std::span(&pattern, 1), evaluator.all_sequences()};
+  pass.losses = evaluator.losses(request, &collector).front();
   return pass;
 }
 

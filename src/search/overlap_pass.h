@@ -2,7 +2,7 @@
 // One sweep of one pattern that yields its losses and the overlap of its index sets.
 #pragma once
 
-#include "search/evaluator.h"
+#include "search/sweep_evaluator.h"
 #include "search/overlap.h"
 
 namespace indexcache {
@@ -12,9 +12,14 @@ struct OverlapPass {
   Overlap overlap;
 };
 
-// The sets of all layers meet at the last one, so they are kept until then: those of every query
-// where that fits the evaluator's memory, else of every 2nd, 4th, … position (overlap.query_step).
-OverlapPass measure_overlap(Evaluator& evaluator, Backend& backend, const Pattern& pattern,
-                            std::int64_t index_topk, std::int64_t longest);
+// Which positions' index sets an overlap pass keeps: the sets of all layers meet at the last one, so
+// they are kept until then. 1 if those of every query fit the planner's memory, else 2, 4, …: every
+// so many positions.
+std::int64_t overlap_query_step(const SweepPlanner& planner);
+
+// Bytes that an overlap pass keeps for each row.
+std::int64_t overlap_row_bytes(const ModelConfig& config, std::int64_t query_step);
+
+OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern);
 
 }  // namespace indexcache

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Costs measured on the first layers of a model.
 #include "search/costs.h"
+#include "search/sweep_evaluator.h"
 
 #include <algorithm>
 
@@ -28,13 +29,6 @@ std::vector<Pattern> probe_patterns(std::size_t layers) {
   return {Pattern::parse(full), Pattern::parse(late), Pattern::parse(shared)};
 }
 
-// The sequences of the first wave of the search.
-TokenSet first_wave(const TokenSet& tokens, const RunPlan& plan) {
-  const PlannedSweep& sweep = plan.sweeps[plan.steps > 0 ? 1 : 0];
-  const auto count = static_cast<std::ptrdiff_t>(sweep.cut.waves.front().count);
-  return {tokens.source, {tokens.sequences.begin(), tokens.sequences.begin() + count}};
-}
-
 struct Tally {
   double seconds = 0;
   int count = 0;
@@ -55,13 +49,11 @@ void fill_gaps(Costs& costs) {
 
 }  // namespace
 
-Costs measured_costs(const ModelConfig& config, const Checkpoint& checkpoint,
-                     const std::vector<bool>& has_indexer, Backend& backend, Placement placement,
-                     const TokenSet& tokens, const RunPlan& plan, EvaluatorOptions memory) {
-  const ModelConfig probe = truncated(config);
-  const TokenSet wave = first_wave(tokens, plan);
-  ModelWeights weights(probe, checkpoint, has_indexer, backend, placement);
-  Evaluator evaluator(probe, weights, backend, wave, memory);
+Costs measured_costs(const Model& model, Backend& backend, Placement placement,
+                     const TokenSet& wave, SweepMemory memory) {
+  const ModelConfig probe = truncated(model.config);
+  ModelWeights weights(probe, model.checkpoint, model.has_indexer, backend, placement);
+  SweepEvaluator evaluator(probe, weights, backend, wave, memory);
   const auto patterns = probe_patterns(static_cast<std::size_t>(probe.layers));
   const double slow = backend.measure([&] { evaluator.losses(patterns); });
   const LoadTimes first = weights.load_times();

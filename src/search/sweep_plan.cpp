@@ -2,7 +2,11 @@
 #include "search/sweep_plan.h"
 
 #include "backend/row_chunks.h"
+#include "core/bytes.h"
+#include "core/error.h"
 #include "model/decoder.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <numeric>
@@ -17,15 +21,23 @@ std::int64_t sum(const std::array<std::int64_t, kMemoryKinds>& bytes) {
   return std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
 }
 
+// What decides the sizes of one sweep.
+struct SweepShape {
+  const ModelConfig& config;
+  const Backend& backend;
+  const TokenSet& tokens;
+  std::int64_t kept_row_bytes;
+};
+
 // Rows before and from index_topk on of some sequences.
 struct Rows {
   std::int64_t dense = 0;
   std::int64_t tail = 0;
 };
 
-Rows rows_of(const SweepShape& shape, const SequenceRange& range) {
+Rows rows_of(const SweepShape& shape, std::span<const std::size_t> sequences) {
   Rows rows;
-  for (std::size_t s = range.first; s < range.first + range.count; ++s) {
+  for (const std::size_t s : sequences) {
     const auto length = static_cast<std::int64_t>(shape.tokens.sequences[s].size());
     const std::int64_t dense = std::min(length, shape.config.index_topk);
     rows.dense += dense;
@@ -91,19 +103,41 @@ std::int64_t SweepPlan::total() const {
   return sum(bytes);
 }
 
-SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64_t preferred,
-                     std::size_t first) {
-  SweepPlan plan{{}, shape.patterns, chunk_rows_for(shape, preferred), {}, true};
-  const std::size_t count = shape.tokens.sequences.size();
-  const auto needed = [&](const SequenceRange& range) {
-    return sum(bytes_of(shape, rows_of(shape, range), plan.patterns, plan.chunk_rows));
+PatternGroups pattern_groups(std::span<const Pattern> patterns, std::size_t most) {
+  PatternGroups groups;
+  for (std::size_t p = 0; p < patterns.size(); p += most) {
+    groups.push_back(patterns.subspan(p, std::min(most, patterns.size() - p)));
+  }
+  return groups;
+}
+
+SweepPlanner::SweepPlanner(const ModelConfig& config, const Backend& backend,
+                           const TokenSet& tokens, SweepMemory memory)
+    : config_(config), backend_(backend), tokens_(tokens), memory_(memory) {}
+
+SweepPlan SweepPlanner::plan(std::size_t patterns, std::int64_t kept_row_bytes) const {
+  std::vector<std::size_t> all(tokens_.sequences.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  return plan(patterns, all, kept_row_bytes);
+}
+
+SweepPlan SweepPlanner::plan(std::size_t patterns, std::span<const std::size_t> sequences,
+                             std::int64_t kept_row_bytes) const {
+  const SweepShape shape{config_, backend_, tokens_, kept_row_bytes};
+  const std::int64_t available = memory_.memory_bytes;
+  const std::int64_t preferred = std::min(memory_.memory_bytes, memory_.wave_bytes);
+  SweepPlan plan{{}, patterns, chunk_rows_for(shape, preferred), {}, true};
+  const std::size_t count = tokens_.sequences.size();
+  const auto bytes = [&](std::span<const std::size_t> wave, std::size_t live) {
+    return bytes_of(shape, rows_of(shape, wave), live, plan.chunk_rows);
   };
-  // Smaller chunks where not even one pattern fits beside them.
+  const auto fits_alone = [&](std::size_t s, std::size_t live) {
+    return sum(bytes(std::span(&s, 1), live)) <= available;
+  };
+  // Smaller chunks if not even one pattern fits beside them.
   const auto one_fits = [&] {
     bool fits = true;
-    for (std::size_t s = 0; s < count; ++s) {
-      fits = fits && sum(bytes_of(shape, rows_of(shape, {s, 1}), 1, plan.chunk_rows)) <= available;
-    }
+    for (std::size_t s = 0; s < count; ++s) fits = fits && fits_alone(s, 1);
     return fits;
   };
   while (plan.chunk_rows > kChunkGrain && !one_fits()) {
@@ -111,27 +145,50 @@ SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64
   }
   // Fewer patterns at a time until every sequence fits alone.
   for (std::size_t s = 0; s < count; ++s) {
-    while (plan.patterns > 1 && needed({s, 1}) > available) --plan.patterns;
-    plan.fits = plan.fits && needed({s, 1}) <= available;
+    while (plan.patterns > 1 && !fits_alone(s, plan.patterns)) --plan.patterns;
+    plan.fits = plan.fits && fits_alone(s, plan.patterns);
   }
-  for (std::size_t s = first; s < count; ++s) {
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
     if (!plan.waves.empty()) {
       SequenceRange longer = plan.waves.back();
       ++longer.count;
-      if (needed(longer) <= preferred) {
+      if (sum(bytes(sequences.subspan(longer.first, longer.count), plan.patterns)) <= preferred) {
         plan.waves.back() = longer;
         continue;
       }
     }
-    plan.waves.push_back({s, 1});
+    plan.waves.push_back({i, 1});
   }
   for (const SequenceRange& wave : plan.waves) {
-    const auto bytes = bytes_of(shape, rows_of(shape, wave), plan.patterns, plan.chunk_rows);
-    for (std::size_t k = 0; k < kMemoryKinds; ++k) {
-      plan.bytes[k] = std::max(plan.bytes[k], bytes[k]);
-    }
+    const auto held = bytes(sequences.subspan(wave.first, wave.count), plan.patterns);
+    for (std::size_t k = 0; k < kMemoryKinds; ++k) plan.bytes[k] = std::max(plan.bytes[k], held[k]);
   }
   return plan;
+}
+
+void SweepPlanner::require_fit(const SweepPlan& plan) const {
+  if (!memory_.enforce || plan.fits) return;
+  std::string parts;
+  for (std::size_t k = 0; k < kMemoryKinds; ++k) {
+    if (plan.bytes[k] == 0) continue;
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", kMemoryNames[k],
+                         bytes_text(plan.bytes[k]));
+  }
+  const std::int64_t fixed = plan.bytes[static_cast<std::size_t>(Memory::workspace)];
+  const std::int64_t growing = std::max<std::int64_t>(plan.total() - fixed, 1);
+  const std::int64_t room = std::max<std::int64_t>(memory_.memory_bytes - fixed, 0);
+  const auto fitting =
+      static_cast<std::int64_t>(static_cast<double>(tokens_.longest()) * static_cast<double>(room) /
+                                static_cast<double>(growing));
+  throw ResourceError(
+      {"the sweep does not fit the device's memory",
+       fmt::format("a sequence of {} tokens", tokens_.longest()),
+       fmt::format("one pattern needs {} ({}); {} are left beside the weights",
+                   bytes_text(plan.total()), parts, bytes_text(memory_.memory_bytes)),
+       fmt::format("{}a larger --memory-limit or GPU, --weights stream or disk, --precision bf16",
+                   fitting > config_.index_topk
+                       ? fmt::format("sequences of at most about {} tokens, ", fitting)
+                       : "")});
 }
 
 }  // namespace indexcache

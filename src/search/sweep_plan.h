@@ -5,24 +5,29 @@
 
 #include "backend/backend.h"
 #include "calibration/token_set.h"
+#include "core/pattern.h"
 #include "model/config.h"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <span>
 #include <vector>
 
 namespace indexcache {
 
-// What decides the sizes of one sweep.
-struct SweepShape {
-  const ModelConfig& config;
-  const Backend& backend;
-  const TokenSet& tokens;
-  std::size_t patterns;         // that are evaluated together
-  std::int64_t kept_row_bytes;  // of index sets that an observer keeps for each row
+// What sweeps may hold at a time, beside the weights. They are cut to fit; losses do not depend on
+// it.
+struct SweepMemory {
+  std::int64_t memory_bytes = std::int64_t{512} << 20;
+  // Limit for waves of several sequences and for chunks of rows, if that is less.
+  std::int64_t wave_bytes = std::numeric_limits<std::int64_t>::max();
+  // Refuse what does not fit however it is cut, instead of trying.
+  bool enforce = false;
 };
 
+// Positions first, …, first + count - 1 of a list of sequences.
 struct SequenceRange {
   std::size_t first;
   std::size_t count;
@@ -39,10 +44,37 @@ struct SweepPlan {
   std::int64_t total() const;
 };
 
-// Plans for `available` bytes: the most patterns at a time, then the fewest waves. Waves of several
-// sequences and chunks of rows keep within `preferred`, which is not more. Waves begin at sequence
-// `first`; patterns and chunks are those of all sequences.
-SweepPlan plan_sweep(const SweepShape& shape, std::int64_t available, std::int64_t preferred,
-                     std::size_t first = 0);
+using PatternGroups = std::vector<std::span<const Pattern>>;
+
+// `patterns` in groups of `most`, in order.
+PatternGroups pattern_groups(std::span<const Pattern> patterns, std::size_t most);
+
+// Plans the sweeps of one model on one device over one token set. The references must outlive it.
+class SweepPlanner {
+ public:
+  SweepPlanner(const ModelConfig& config, const Backend& backend, const TokenSet& tokens,
+               SweepMemory memory);
+
+  // For some sequences of the token set: the most patterns at a time, then the fewest waves. How
+  // many patterns, and the size of chunks, depend on all sequences of the set, so that a list that
+  // begins where a wave ended is cut into the waves that would have followed. `kept_row_bytes`: of
+  // index sets that an observer keeps for each row until the end of a wave.
+  SweepPlan plan(std::size_t patterns, std::span<const std::size_t> sequences,
+                 std::int64_t kept_row_bytes = 0) const;
+  // The same for all sequences.
+  SweepPlan plan(std::size_t patterns, std::int64_t kept_row_bytes = 0) const;
+
+  // Throws ResourceError naming what would fit if memory is enforced and `plan` does not fit.
+  void require_fit(const SweepPlan& plan) const;
+
+  const ModelConfig& config() const { return config_; }
+  const TokenSet& tokens() const { return tokens_; }
+
+ private:
+  const ModelConfig& config_;
+  const Backend& backend_;
+  const TokenSet& tokens_;
+  SweepMemory memory_;
+};
 
 }  // namespace indexcache

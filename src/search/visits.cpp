@@ -12,6 +12,13 @@ Visit visit_of(std::span<const Pattern> patterns, std::span<const std::size_t> s
   return !full ? Visit::shared : shared ? Visit::fork : Visit::full;
 }
 
+Visits& Visits::operator+=(const Visits& more) {
+  for (std::size_t kind = 0; kind < counts.size(); ++kind) {
+    for (std::size_t v = 0; v < kVisits; ++v) counts[kind][v] += more.counts[kind][v];
+  }
+  return *this;
+}
+
 Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& moe_layer) {
   Visits visits;
   std::vector<std::vector<std::size_t>> streams(1, std::vector<std::size_t>(patterns.size()));

@@ -39,6 +39,8 @@ struct Visits {
     const auto v = static_cast<std::size_t>(visit);
     return counts[0][v] + counts[1][v];
   }
+  Visits& operator+=(const Visits& more);
+
   // Streams that leave a layer, over all layers.
   std::int64_t stream_layers() const {
     return of(Visit::full) + of(Visit::shared) + 2 * of(Visit::fork);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "search_subject.h"
+#include "run/subject.h"
 
 #include "core/error.h"
 
@@ -29,7 +29,7 @@ void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
 
 CalibrationData load_data(const SearchOptions& options, const Model& model, Progress& progress,
                           std::vector<std::string>& warnings) {
-  CalibrationLoader loader(options.calibration, model, options.engine.model, options.engine.threads,
+  CalibrationLoader loader(options.calibration, model, options.device.model, options.device.threads,
                            progress, warnings);
   const std::string& holdout = options.holdout;
   if (holdout == "auto") return loader.split(std::nullopt);
@@ -42,7 +42,7 @@ CalibrationData load_data(const SearchOptions& options, const Model& model, Prog
     return data;
   }
   if (!(share >= 0 && share < 1)) {
-    throw UsageError({fmt::format("--holdout {} is not a share", holdout), "--holdout", "",
+    throw UsageError({fmt::format("invalid value for --holdout: \"{}\"", holdout), "--holdout", "",
                       "a file, a share such as 0.25, or 0 for none"});
   }
   return loader.split(share);
@@ -50,29 +50,17 @@ CalibrationData load_data(const SearchOptions& options, const Model& model, Prog
 
 }  // namespace
 
-void add_search_options(CLI::App& command, SearchOptions& options) {
-  add_engine_options(command, options.engine);
-  add_calibration_options(command, options.calibration);
-  add_constraint_options(command, options.constraints);
-  command
-      .add_option(
-          "--holdout", options.holdout,
-          "What to verify on: a file, a share of the calibration sequences, 0 for none, or auto: "
-          "the split of a prepared file, else 0.25")
-      ->type_name("FILE|SHARE|auto")
-      ->capture_default_str();
-}
-
 SearchSubject open_subject(const SearchOptions& options, const Model& model, const Backend& backend,
                            Progress& progress) {
   check_shape(model.config, backend);
-  Pattern baseline = search_baseline(options.constraints, model);
-  Constraints constraints = make_constraints(options.constraints, baseline);
-  std::vector<Request> targets = make_requests(options.constraints, baseline, constraints);
-  std::vector<std::string> warnings;
-  CalibrationData data = load_data(options, model, progress, warnings);
-  return {std::move(baseline), std::move(constraints), std::move(targets), std::move(data),
-          std::move(warnings)};
+  const Pattern start = search_baseline(options.constraints, model);
+  SearchSubject subject{
+      {start, make_constraints(options.constraints, start), {}}, {}, nullptr, {}, {}};
+  subject.requests = make_requests(options.constraints, start, subject.space.constraints);
+  for (const Request& request : subject.requests) subject.space.targets.push_back(request.full);
+  if (!options.refine.empty()) subject.refinement = find_refinement(options.refine);
+  subject.data = load_data(options, model, progress, subject.warnings);
+  return subject;
 }
 
 }  // namespace indexcache

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "run_folder.h"
+#include "run/folder.h"
 
 #include "core/error.h"
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options of `run` that bind the pattern, and whether they can be met together.
+// The options of `run` that constrain the pattern, and whether they can be met together.
 #pragma once
 
 #include "model/model.h"
 #include "search/constraints.h"
-
-#include <CLI/CLI.hpp>
 
 #include <cstddef>
 #include <string>
@@ -30,9 +28,9 @@ struct ConstraintOptions {
   bool native_sharing = false;
 };
 
-// --keep, --remove, --pin-full, --pin-shared, --max-run, --pp-size, --pp-partition and
-// --native-sharing.
-void add_constraint_options(CLI::App& command, ConstraintOptions& options);
+// Number of F layers that "1/4", "0.25" or "12" asks for; a ratio of all layers is rounded up, as
+// uniform interleaving does. Throws UsageError.
+std::size_t parse_keep(const std::string& text, std::size_t layers);
 
 // The pattern that the search begins with, "all-Full" in its reports: every indexer that exists, or
 // with --native-sharing the schedule of config.json.

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options that turn documents into sequences, and the token sets that come of them: the same for
-// `prepare` and for the commands that measure.
+// From inputs to token sets: the same for `prepare` and for the commands that measure.
 #pragma once
 
 #include "calibration/calibration_file.h"
 #include "calibration/prepare.h"
 #include "core/progress.h"
 #include "model/model.h"
-
-#include <CLI/CLI.hpp>
 
 #include <optional>
 #include <string>
@@ -35,12 +32,6 @@ struct CalibrationOptions {
   bool allow_shortfall = false;
   bool skip_invalid = false;
 };
-
-// Everything but the inputs, whose option has another name in `prepare`.
-void add_sequence_options(CLI::App& command, CalibrationOptions& options);
-
-// -c,--calibration and the above.
-void add_calibration_options(CLI::App& command, CalibrationOptions& options);
 
 PrepareOptions prepare_options(const CalibrationOptions& options, double holdout, int threads);
 

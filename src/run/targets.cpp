@@ -1,31 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "run_constraints.h"
+#include "run/targets.h"
 
 #include "core/error.h"
-#include "pattern_spec.h"
 #include "serving/pipeline_stages.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <string_view>
 
 namespace indexcache {
 namespace {
 
-void add_stage_options(CLI::App& command, ConstraintOptions& options) {
-  CLI::Option* pp_size =
-      command
-          .add_option("--pp-size", options.pp_size,
-                      "Pipeline stages that vLLM or SGLang cuts evenly: the first layer of each "
-                      "stays F")
-          ->type_name("P");
-  command
-      .add_option("--pp-partition", options.pp_partition,
-                  "Layers of each pipeline stage, such as 20,20,21, where they are given to the "
-                  "engine")
-      ->delimiter(',')
-      ->type_name("N")
-      ->excludes(pp_size);
+// The whole of `text` as a number of at least `low`.
+std::optional<std::size_t> whole_number(std::string_view text, std::size_t low) {
+  std::size_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < low) return std::nullopt;
+  return value;
 }
 
 void pin_full(Constraints& constraints, const Pattern& baseline, std::size_t layer,
@@ -71,27 +66,27 @@ std::string bound_text(const ConstraintOptions& options) {
 
 }  // namespace
 
-void add_constraint_options(CLI::App& command, ConstraintOptions& options) {
-  command
-      .add_option("-k,--keep", options.keep,
-                  "Indexers to keep: a ratio (1/4) or a number of layers (12); several are nested")
-      ->delimiter(',')
-      ->type_name("N|A/B");
-  command.add_option("--remove", options.remove, "Indexers to remove instead")
-      ->delimiter(',')
-      ->type_name("K");
-  command.add_option("--pin-full", options.pin_full, "Layers that must stay F")
-      ->delimiter(',')
-      ->type_name("LAYER");
-  command.add_option("--pin-shared", options.pin_shared, "Layers that must become S")
-      ->delimiter(',')
-      ->type_name("LAYER");
-  command.add_option("--max-run", options.max_run, "Most S layers that may stand together; 0: any")
-      ->type_name("N");
-  add_stage_options(command, options);
-  command.add_flag("--native-sharing", options.native_sharing,
-                   "Begin with the schedule that config.json states, though shared layers hold "
-                   "indexers too");
+std::size_t parse_keep(const std::string& text, std::size_t layers) {
+  const auto slash = text.find('/');
+  double ratio = 0;
+  if (slash != std::string::npos) {
+    const auto part = whole_number(std::string_view(text).substr(0, slash), 1);
+    const auto of = whole_number(std::string_view(text).substr(slash + 1), 1);
+    if (part && of) ratio = static_cast<double>(*part) / static_cast<double>(*of);
+  } else if (text.find('.') != std::string::npos) {
+    char* end = nullptr;
+    ratio = std::strtod(text.c_str(), &end);
+    if (*end != '\0') ratio = 0;
+  } else if (const auto count = whole_number(text, 1); count && *count <= layers) {
+    return *count;
+  }
+  if (!(ratio > 0 && ratio <= 1)) {
+    throw UsageError({fmt::format("--keep {} is not a retention", text), "--keep",
+                      fmt::format("the model has {} layers", layers),
+                      "a ratio such as 1/4 or 0.25, or a number of layers such as 12"});
+  }
+  // The small term keeps 1/4 of 16 at 4 when the ratio is not exact in binary.
+  return static_cast<std::size_t>(std::ceil(ratio * static_cast<double>(layers) - 1e-9));
 }
 
 Pattern search_baseline(const ConstraintOptions& options, const Model& model) {

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Command-line options that every measuring command has.
+#pragma once
+
+#include "commands.h"
+#include "core/progress.h"
+#include "run/session.h"
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+namespace indexcache {
+
+// MODEL, --device, the precisions, --weights, --memory-limit, --mla-norm-eps, and --threads and
+// --progress.
+void add_device_options(CLI::App& command, DeviceOptions& options, std::string& progress);
+
+// --threads and --progress.
+void add_machine_options(CLI::App& command, int& threads, std::string& progress);
+
+// Only --json, --quiet and the settings options.
+void add_common_options(CLI::App& command, CommonOptions& common);
+
+// `progress` is the value of --progress.
+Progress::Style progress_style(const std::string& progress, const CommonOptions& common);
+
+}  // namespace indexcache

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/session.h"
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cuda_device.h"
+#include "core/bytes.h"
+#include "core/error.h"
+#include "core/host_memory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace indexcache {
+namespace {
+
+// Larger waves make a CPU no faster: its products run tile by tile.
+constexpr std::int64_t kCpuWaveBytes = std::int64_t{512} << 20;
+
+Precision parse_precision(const std::string& text) {
+  if (text == "bf16") return Precision::bf16;
+  return text == "fp8" ? Precision::fp8 : Precision::fp32;
+}
+
+CudaOptions cuda_options(const DeviceOptions& options) {
+  const std::string& indexer =
+      options.indexer_precision.empty() ? options.precision : options.indexer_precision;
+  return {parse_precision(options.precision), parse_precision(indexer)};
+}
+
+}  // namespace
+
+namespace {
+
+std::unique_ptr<Backend> make_unlimited(const DeviceOptions& options) {
+  const std::string& device = options.device;
+  if (device != "cpu" && device != "auto" && device != "cuda") {
+    throw UsageError(
+        {"unknown device " + device, "--device " + device, "", "--device cpu, cuda or auto"});
+  }
+  const CudaOptions cuda = cuda_options(options);
+  std::string reason;
+  if (device == "cuda" || (device == "auto" && cuda_is_usable(reason))) {
+    return make_cuda_backend(cuda);
+  }
+  if (cuda.compute != Precision::fp32 || cuda.indexer != Precision::fp32) {
+    const bool named = device == "cpu";
+    throw UsageError({"the CPU backend supports only fp32", "--precision / --indexer-precision",
+                      named ? "--device cpu is given" : "there is no usable GPU: " + reason,
+                      named ? "--device cuda, or fp32 for both" : "fp32 for both"});
+  }
+  return std::make_unique<CpuBackend>(options.threads);
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
+  const auto limit = parse_bytes(options.memory_limit);
+  if (!limit && !options.memory_limit.empty()) {
+    throw UsageError({fmt::format("invalid size for --memory-limit: \"{}\"", options.memory_limit),
+                      "--memory-limit", "", "a number with a unit: 24GiB, 800MiB or 80GB"});
+  }
+  std::unique_ptr<Backend> backend = make_unlimited(options);
+  if (limit) backend->limit_memory(*limit);
+  return backend;
+}
+
+void check_shape(const ModelConfig& config, const Backend& backend) {
+  if (!backend.is_gpu()) return;
+  const auto require = [](bool holds, const std::string& key, const std::string& limit) {
+    if (holds) return;
+    throw InputError({"the GPU backend has no kernel for this model", key, limit, "--device cpu"});
+  };
+  require(config.latent_width() % 4 == 0 && config.latent_width() <= 576,
+          "kv_lora_rank + qk_rope_head_dim", "it must be a multiple of 4, at most 576");
+  require(config.kv_lora_rank <= 512, "kv_lora_rank", "it must be at most 512");
+  require(config.index_head_dim % 4 == 0, "index_head_dim", "it must be a multiple of 4");
+  require(config.routed_experts <= 1024, "n_routed_experts", "it must be at most 1024");
+  require(config.router.experts_used <= 32, "num_experts_per_tok", "it must be at most 32");
+  require(config.router.groups <= 32, "n_group", "it must be at most 32");
+  require(config.layers <= 128, "num_hidden_layers", "it must be at most 128");
+}
+
+namespace {
+
+std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> backend) {
+  check_shape(model.config, *backend);
+  return backend;
+}
+
+}  // namespace
+
+Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
+                        const Backend& backend) {
+  const std::int64_t room = backend.memory_bytes() - backend.lane_bytes();
+  Placement placement = choose_placement(sizes, room, available_host_bytes());
+  if (options.weights == "resident") placement = Placement::resident;
+  if (options.weights == "stream") placement = Placement::stream;
+  if (options.weights == "disk") placement = Placement::disk;
+  const std::int64_t needed = sizes.device(placement);
+  if (needed < room) return placement;
+  const std::int64_t least = sizes.device(Placement::disk);
+  throw ResourceError({"the weights do not fit the device's memory",
+                       options.memory_limit.empty() ? "--weights " + options.weights
+                                                    : "--memory-limit " + options.memory_limit,
+                       fmt::format("weights ({}) need {}, but only {} are available", name_of(placement),
+                                   bytes_text(needed), bytes_text(room)),
+                       least < room
+                           ? "--weights stream, or auto"
+                           : fmt::format("more than {} of memory{}", bytes_text(least),
+                                         backend.is_gpu() && backend.activation() == DType::f32
+                                             ? ", or --precision bf16, which takes half"
+                                             : "")});
+}
+
+SweepMemory sweep_memory(const Backend& backend, std::int64_t weight_bytes) {
+  SweepMemory memory;
+  memory.memory_bytes = std::max<std::int64_t>(backend.memory_bytes() - weight_bytes, 0);
+  memory.enforce = true;
+  if (!backend.is_gpu()) memory.wave_bytes = kCpuWaveBytes;
+  return memory;
+}
+
+Session::Session(const Model& model, std::unique_ptr<Backend> backend, const DeviceOptions& options)
+    : model_(model),
+      backend_(checked(model, std::move(backend))),
+      weights_(model.config, model.checkpoint, model.has_indexer, *backend_,
+               placement_for(options,
+                             weight_sizes(model.config, model.checkpoint, model.has_indexer,
+                                          backend_->activation()),
+                             *backend_)) {}
+
+SweepEvaluator Session::evaluator(const TokenSet& tokens) {
+  return {model_.config, weights_, *backend_, tokens, sweep_memory(*backend_, weights_.bytes())};
+}
+
+SweepEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string stage) {
+  SweepEvaluator sweep = evaluator(tokens);
+  sweep.set_progress([&progress, stage = std::move(stage)](std::size_t done, std::size_t total) {
+    progress.update(stage, done, total);
+  });
+  return sweep;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device with a model's weights: what every measuring command works with.
+#pragma once
+
+#include "backend/backend.h"
+#include "calibration/token_set.h"
+#include "core/progress.h"
+#include "model/model.h"
+#include "model/model_weights.h"
+#include "search/sweep_evaluator.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace indexcache {
+
+struct DeviceOptions {
+  std::string model;  // folder of the checkpoint
+  std::string device = "auto";
+  std::string precision = "fp32";
+  std::string indexer_precision;  // empty: as precision
+  std::optional<double> mla_norm_eps;
+  std::string weights = "auto";
+  std::string memory_limit;  // "24GiB"; empty: what the device has
+  int threads = 0;           // of the CPU; 0: all
+};
+
+// The device that --device and the precisions name, before anything else is read. Throws UsageError
+// for what no device can do, ResourceError if there is no GPU to use.
+std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
+
+// What the GPU's kernels take, before a weight is read. Throws InputError naming the key of
+// config.json; the CPU takes every model.
+void check_shape(const ModelConfig& config, const Backend& backend);
+
+// Where weights wait: as --weights says, else what fits first. Throws ResourceError naming the
+// setting to change if the device cannot hold them that way.
+Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
+                        const Backend& backend);
+
+// What sweeps may hold beside weights of that many bytes.
+SweepMemory sweep_memory(const Backend& backend, std::int64_t weight_bytes);
+
+class Session {
+ public:
+  // `options` says where weights wait; its other fields have served make_backend. Throws
+  // ResourceError if the device is too small for any layer. `model` must outlive the session.
+  Session(const Model& model, std::unique_ptr<Backend> backend, const DeviceOptions& options);
+
+  Backend& backend() { return *backend_; }
+  std::int64_t weight_bytes() const { return weights_.bytes(); }
+
+  // An evaluator of `tokens`, which must outlive it.
+  SweepEvaluator evaluator(const TokenSet& tokens);
+  // The same; `stage` names the work in progress lines.
+  SweepEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string stage);
+
+ private:
+  const Model& model_;
+  std::unique_ptr<Backend> backend_;
+  ModelWeights weights_;
+};
+
+}  // namespace indexcache

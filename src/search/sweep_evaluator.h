@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Losses of many patterns in one pass over the layers: the prefix-tree sweep (docs/algorithm.md).
+//
+// Patterns that agree on layers 0 … i share one stream (residual rows and current index sets) up
+// to there; where they differ the stream forks, after everything that does not depend on the
+// choice was computed once. All streams advance together, so a layer's weights are needed once per
+// pass. Rows t < index_topk attend densely under every pattern: they are computed once.
+#pragma once
+
+#include "backend/backend.h"
+#include "backend/row_chunks.h"
+#include "calibration/token_set.h"
+#include "core/pattern.h"
+#include "model/decoder.h"
+#include "model/weights.h"
+#include "search/evaluator.h"
+#include "search/sweep_plan.h"
+#include "search/visits.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace indexcache {
+
+// Sees what a sweep computes. Rows are those of one wave: positions t >= index_topk.
+class SweepObserver {
+ public:
+  virtual ~SweepObserver() = default;
+
+  // The index sets in force at `layer` for the patterns of one stream, and the residual after it.
+  virtual void layer_done(std::size_t layer, std::span<const std::size_t> patterns,
+                          const RowLayout& rows, const Tensor& sets, const Tensor& hidden) = 0;
+
+  // Bytes of index sets that the observer keeps for each row until the end of a wave.
+  virtual std::int64_t kept_row_bytes() const { return 0; }
+
+  // The residual after `layer` of the rows t < index_topk.
+  virtual void dense_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& hidden) {
+    (void)layer, (void)rows, (void)hidden;
+  }
+};
+
+// Called with the seconds of every visit; `layer` is the number of layers for a loss.
+using VisitClock = std::function<void(Visit visit, std::size_t layer, double seconds)>;
+
+// Called after every stream-layer with (done, total) of the sweep.
+using SweepProgress = std::function<void(std::size_t, std::size_t)>;
+
+class SweepEvaluator : public Evaluator {
+ public:
+  // `tokens` must have passed check_tokens; the references must outlive the evaluator.
+  SweepEvaluator(const ModelConfig& config, WeightSource& weights, Backend& backend,
+                 const TokenSet& tokens, SweepMemory memory = {});
+
+  using Evaluator::losses;
+
+  // Patterns must fit the model (check_fits). A part is done after each wave. Throws InputError if
+  // a loss is not finite, ResourceError if the memory is enforced and one sequence and pattern
+  // need too much.
+  std::vector<SequenceLosses> losses(const LossRequest& request) override;
+  std::vector<SequenceLosses> losses(const LossRequest& request, SweepObserver* observer);
+
+  const SweepPlanner& planner() const { return planner_; }
+
+  void set_progress(SweepProgress progress) { progress_ = std::move(progress); }
+  // With a clock the device waits at every visit.
+  void set_clock(VisitClock clock) { clock_ = std::move(clock); }
+
+ private:
+  struct Wave;
+  struct Stream;
+  struct DenseRows;
+
+  void start_progress(const SweepPlan& cut, const PatternGroups& groups);
+  Wave make_wave(std::span<const std::size_t> sequences, std::int64_t chunk_rows) const;
+  // Sums of the losses of the wave's sequences: sums[p][i], patterns of one group.
+  void sweep(const Wave& wave, std::span<const Pattern> patterns, std::span<SequenceLosses> sums,
+             SweepObserver* observer);
+  void normalize(std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
+                 std::vector<SequenceLosses>& sums) const;
+  void advance_dense(const LayerWeights& weights, const Wave& wave, const DenseRows& dense);
+  void branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
+              std::span<const Pattern> patterns, std::size_t layer, Stream stream,
+              std::vector<Stream>& next);
+  void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
+                 const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
+  void timed(Visit visit, std::size_t layer, const std::function<void()>& body);
+  void visit_done();
+
+  const ModelConfig& config_;
+  WeightSource& weights_;
+  Backend& backend_;
+  const TokenSet& tokens_;
+  SweepPlanner planner_;
+  Decoder decoder_;
+  SweepProgress progress_;
+  VisitClock clock_;
+  std::size_t visits_done_ = 0;
+  std::size_t visits_total_ = 0;
+};
+
+}  // namespace indexcache

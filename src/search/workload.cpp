@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "search/workload.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace indexcache {
+
+std::int64_t Workload::passes() const {
+  std::int64_t passes = 0;
+  for (const CountedSweep& sweep : sweeps) passes += sweep.passes;
+  return passes;
+}
+
+std::int64_t Workload::evaluations(Phase phase) const {
+  std::int64_t evaluations = 0;
+  for (const CountedSweep& sweep : sweeps) {
+    if (sweep.phase == phase) evaluations += static_cast<std::int64_t>(sweep.evaluations);
+  }
+  return evaluations;
+}
+
+std::int64_t Workload::layer_visits(Phase phase) const {
+  std::int64_t visits = 0;
+  for (const CountedSweep& sweep : sweeps) {
+    if (sweep.phase == phase) visits += sweep.visits.stream_layers();
+  }
+  return visits;
+}
+
+std::array<std::int64_t, kMemoryKinds> Workload::most_bytes() const {
+  const auto most = std::ranges::max_element(
+      sweeps, {}, [](const CountedSweep& sweep) { return sweep.cut.total(); });
+  return most == sweeps.end() ? std::array<std::int64_t, kMemoryKinds>{} : most->cut.bytes;
+}
+
+std::int64_t Workload::most_bytes_total() const {
+  const auto bytes = most_bytes();
+  return std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
+}
+
+std::size_t Workload::most_waves() const {
+  std::size_t most = 0;
+  for (const CountedSweep& sweep : sweeps) most = std::max(most, sweep.cut.waves.size());
+  return most;
+}
+
+const CountedSweep* Workload::tight() const {
+  const auto found = std::ranges::find(sweeps, false, [](const CountedSweep& sweep) {
+    return sweep.cut.fits;
+  });
+  return found == sweeps.end() ? nullptr : &*found;
+}
+
+CountedSweep count_sweep(const SweepPlanner& planner, Phase phase,
+                         std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
+                         std::int64_t kept_row_bytes) {
+  CountedSweep sweep{phase, patterns.size(), 0, 0, {},
+                     planner.plan(patterns.size(), sequences, kept_row_bytes)};
+  for (const std::size_t s : sequences) {
+    sweep.tokens += static_cast<std::int64_t>(planner.tokens().sequences[s].size());
+  }
+  for (const auto& group : pattern_groups(patterns, sweep.cut.patterns)) {
+    sweep.visits += count_visits(group, planner.config().moe_layer);
+    sweep.passes += static_cast<std::int64_t>(sweep.cut.waves.size());
+  }
+  return sweep;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What sweeps cost, counted from sizes: visits of layers, passes over the weights, memory.
+#pragma once
+
+#include "search/sweep_plan.h"
+#include "search/visits.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace indexcache {
+
+// Parts of a run, in their order.
+enum class Phase { baseline, search, refinement, verification, holdout };
+inline constexpr std::array<std::string_view, 5> kPhaseNames = {
+    "baseline and overlap", "search", "refinement", "verification", "held-out sequences"};
+
+// One request, as the evaluator cuts it.
+struct CountedSweep {
+  Phase phase;
+  std::size_t evaluations;  // patterns
+  std::int64_t tokens;      // of its sequences
+  std::int64_t passes;      // over the layers: waves times groups of patterns
+  Visits visits;            // of the groups together, each over all tokens
+  SweepPlan cut;
+};
+
+struct Workload {
+  std::vector<CountedSweep> sweeps;
+
+  std::int64_t passes() const;
+  std::int64_t evaluations(Phase phase) const;
+  std::int64_t layer_visits(Phase phase) const;
+  // Bytes of the sweep that holds most, by kind; weights are not counted.
+  std::array<std::int64_t, kMemoryKinds> most_bytes() const;
+  std::int64_t most_bytes_total() const;
+  std::size_t most_waves() const;
+  // The first sweep that does not fit however it is cut; null if all do.
+  const CountedSweep* tight() const;
+};
+
+// `kept_row_bytes` as in SweepPlanner::plan.
+CountedSweep count_sweep(const SweepPlanner& planner, Phase phase,
+                         std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
+                         std::int64_t kept_row_bytes = 0);
+
+}  // namespace indexcache
