@@ -100,6 +100,15 @@ void add_text_options(CLI::App& command, CalibrationOptions& options) {
       ->type_name("TEXT");
 }
 
+// What became of the documents that a prepared file was made from.
+std::optional<DocumentAccount> account_of(const StoredTokens& stored, const std::string& file) {
+  if (!stored.description.is_object()) return std::nullopt;
+  const JsonSource source{"the calibration file does not describe itself as prepare does",
+                          file + ": /description", "prepare it again"};
+  const auto report = JsonField(stored.description, source).find("report");
+  return report ? std::optional(document_account_from_json(*report)) : std::nullopt;
+}
+
 // Of a sequence's worth of settings, the first that has no meaning for ready-made ids.
 const char* idle_setting(const CalibrationOptions& options) {
   const CalibrationOptions defaults;
@@ -258,15 +267,14 @@ CalibrationData CalibrationLoader::split(std::optional<double> holdout) {
   if (cuts_sequences(options_)) {
     const double share = holdout.value_or(kDefaultHoldout);
     const PreparedSet set = prepared(options_.inputs, share);
-    CalibrationData data{set.token_set(false), std::nullopt, to_json(set.report())};
+    CalibrationData data{set.token_set(false), std::nullopt, without_folders(set.report())};
     if (share > 0) data.holdout = set.token_set(true);
     check(data.search);
     if (data.holdout) check_tokens(*data.holdout, token_limits(model_.config));
     return data;
   }
   const StoredTokens file = stored(options_.inputs);
-  CalibrationData data{{}, std::nullopt, {}};
-  if (file.description.is_object()) data.prepared = file.description.value("report", Json());
+  CalibrationData data{{}, std::nullopt, account_of(file, options_.inputs[0])};
   check(file.tokens);
   const bool splits = std::ranges::count(file.held_out, true) > 0;
   if (!holdout && splits) {

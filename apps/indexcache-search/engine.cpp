@@ -228,12 +228,4 @@ TokenSummary summarize(const TokenSet& tokens) {
           .longest = tokens.longest()};
 }
 
-std::string loss_text(double loss) {
-  return fmt::format("{:.5f}", loss);
-}
-
-std::string delta_text(double delta) {
-  return fmt::format("{:+.5f}", delta);
-}
-
 }  // namespace indexcache

@@ -8,7 +8,8 @@
 #include "core/progress.h"
 #include "model/model.h"
 #include "model/model_weights.h"
-#include "result/run_record.h"
+#include "present/target_text.h"
+#include "result/result.h"
 #include "search/evaluator.h"
 
 #include <CLI/CLI.hpp>
@@ -82,9 +83,5 @@ class Engine {
 
 ModelSummary summarize(const Model& model);
 TokenSummary summarize(const TokenSet& tokens);
-
-// "1.7974", "+0.0289", "[+0.0221, +0.0357]".
-std::string loss_text(double loss);
-std::string delta_text(double delta);
 
 }  // namespace indexcache

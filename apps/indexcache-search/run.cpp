@@ -9,12 +9,14 @@
 #include "plan.h"
 #include "present/heatmap.h"
 #include "present/page.h"
+#include "present/terminal_summary.h"
 #include "result/overlap_file.h"
+#include "result/result_json.h"
+#include "result/stored_pattern.h"
 #include "run_folder.h"
 #include "run_search.h"
 #include "search/journal.h"
 #include "search_subject.h"
-#include "summary.h"
 #include "version.h"
 
 #include <fmt/format.h>
@@ -90,25 +92,22 @@ Fingerprint fingerprint(const Model& model, const SearchSubject& subject,
 constexpr const char* kReport = "report.html";
 constexpr const char* kOutputs[] = {"run.json", "overlap.h5", "heatmap.png", "pattern.yaml"};
 
-// The stored record, when the folder holds exactly this run, finished.
-std::optional<Json> finished_run(const std::filesystem::path& folder, const Fingerprint& wanted,
-                                 const std::vector<Request>& targets) {
+// The stored result, if the folder holds exactly this run, finished.
+std::optional<Result> finished_run(const std::filesystem::path& folder, const Fingerprint& wanted,
+                                   const std::vector<Request>& targets) {
   for (const char* name : kOutputs) {
     if (!std::filesystem::exists(folder / name)) return std::nullopt;
   }
-  Json run = parse_json(read_file(folder / "run.json"), (folder / "run.json").string());
-  Json fields = Json::object();
-  for (const auto& [field, value] : wanted) fields[field] = value;
-  if (!run.is_object() || run.value("fingerprint", Json()) != fields) return std::nullopt;
-  if (!run["targets"].is_array() || run["targets"].size() != targets.size()) return std::nullopt;
+  Result result = read_result(folder);
+  if (result.fingerprint != wanted || result.targets.size() != targets.size()) return std::nullopt;
   for (std::size_t t = 0; t < targets.size(); ++t) {
-    if (run["targets"][t]["request"] != targets[t].text) return std::nullopt;
+    if (result.targets[t].request != targets[t].text) return std::nullopt;
     const std::size_t kept = targets[t].full;
     if (!std::filesystem::exists(folder / pattern_file_name(t, targets.size(), kept))) {
       return std::nullopt;
     }
   }
-  return run;
+  return result;
 }
 
 // What a run wrote, patterns of every size included.
@@ -132,25 +131,24 @@ void remove_leftovers(const std::filesystem::path& folder) {
   }
 }
 
-Json write_outputs(const std::filesystem::path& folder, const RunResult& result) {
-  const RunRecord& record = result.record;
-  write_overlap(folder / "overlap.h5", result.overlap, record.model, record.calibration);
-  write_png(folder / "heatmap.png", draw_heatmap(result.overlap, record.model.name));
-  for (std::size_t t = 0; t < record.targets.size(); ++t) {
-    const std::size_t kept = record.targets[t].calibration.pattern.full_count();
-    write_file(folder / pattern_file_name(t, record.targets.size(), kept),
-               to_pattern_yaml(record, result.overlap, t));
+void write_outputs(const std::filesystem::path& folder, const RunResult& run) {
+  const Result& result = run.result;
+  write_overlap(folder / "overlap.h5", run.overlap, result.model, result.calibration);
+  write_png(folder / "heatmap.png", draw_heatmap(run.overlap, result.model.name));
+  for (std::size_t t = 0; t < result.targets.size(); ++t) {
+    const std::size_t kept = result.targets[t].calibration.pattern.full_count();
+    write_file(folder / pattern_file_name(t, result.targets.size(), kept),
+               to_pattern_yaml(result, t));
   }
-  Json run = to_json(record, result.overlap);
-  write_file(folder / "run.json", run.dump(1) + "\n");
-  write_file(folder / kReport, report_html(make_run_view(run, result.overlap, {}, folder)));
-  return run;
+  write_file(folder / "run.json", to_json(result).dump(1) + "\n");
+  write_file(folder / kReport, report_html({result, run.overlap, {}, folder.filename().string()}));
 }
 
-void print_result(const Json& run, const RunOptions& options, const CommonOptions& common,
+void print_result(const Result& result, const RunOptions& options, const CommonOptions& common,
                   Progress& progress) {
   progress.clear();
-  fmt::print("{}", common.json ? run.dump(1) + "\n" : summary_text(run, options.output));
+  fmt::print("{}",
+             common.json ? to_json(result).dump(1) + "\n" : summary_text(result, options.output));
 }
 
 int run_run(const RunOptions& options, const CommonOptions& common) {
@@ -175,7 +173,7 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   if (const auto run = finished_run(folder, print, subject.targets)) {
     progress.note("this run is finished already");
     if (!std::filesystem::exists(folder / kReport)) {
-      write_file(folder / kReport, report_html(read_run_view(folder)));
+      write_file(folder / kReport, report_html(read_report(folder)));
     }
     print_result(*run, options, common, progress);
     return 0;
@@ -183,8 +181,9 @@ int run_run(const RunOptions& options, const CommonOptions& common) {
   for (const std::string& line : plan_lines(plan)) progress.note(line);
   engine.weights = name_of(plan.placement);
   const RunInputs inputs{engine, model, subject, print, parse_duration(options.budget)};
-  const RunResult result = run_search(inputs, std::move(backend), journal, progress);
-  print_result(write_outputs(folder, result), options, common, progress);
+  const RunResult run = run_search(inputs, std::move(backend), journal, progress);
+  write_outputs(folder, run);
+  print_result(run.result, options, common, progress);
   return 0;
 }
 

@@ -2,10 +2,12 @@
 #include "run_search.h"
 
 #include "core/bytes.h"
+#include "core/created.h"
 #include "core/error.h"
 #include "search/baselines.h"
 #include "search/greedy.h"
 #include "search/overlap_pass.h"
+#include "version.h"
 
 #include <fmt/format.h>
 
@@ -57,33 +59,42 @@ class Run {
         engine_(inputs.model, std::move(backend), inputs.engine) {}
 
   RunResult execute(const Fingerprint& fingerprint, const std::vector<std::string>& warnings) {
-    RunRecord record{.device = engine_.backend().name(),
-                     .model = summarize(model_),
-                     .calibration = summarize(data_.search),
-                     .holdout = std::nullopt,
-                     .constraints = constraints_,
-                     .fingerprint = fingerprint,
-                     .baseline = baseline_,
-                     .baseline_losses = {},
-                     .steps = {},
-                     .targets = {},
-                     .warnings = warnings};
+    Result record{.provenance = provenance(),
+                  .model = summarize(model_),
+                  .calibration = summarize(data_.search),
+                  .holdout = std::nullopt,
+                  .constraints = constraints_,
+                  .fingerprint = fingerprint,
+                  .baseline = baseline_,
+                  .baseline_losses = {},
+                  .searches = {},
+                  .targets = {},
+                  .overlap = {},
+                  .warnings = warnings};
     record.calibration.prepared = data_.prepared;
     measure_baseline(record);
     search(record);
     verify(record);
     if (data_.holdout) hold_out(record);
-    record.planned_bytes = engine_.weight_bytes() + planned_bytes_;
-    record.peak_bytes = engine_.backend().memory_use().peak_total;
-    progress_.note(fmt::format("memory: {} planned, {} at the peak",
-                               bytes_text(record.planned_bytes), bytes_text(record.peak_bytes)));
+    const std::int64_t planned = engine_.weight_bytes() + planned_bytes_;
+    const std::int64_t peak = engine_.backend().memory_use().peak_total;
+    progress_.note(
+        fmt::format("memory: {} planned, {} at the peak", bytes_text(planned), bytes_text(peak)));
+    if (planned > 0 && recorded_seconds(0)) {
+      record.provenance.planned_bytes = planned;
+      record.provenance.peak_bytes = peak;
+    }
+    double seconds = 0;
+    for (const Step& step : steps_) seconds += step.seconds;
+    record.provenance.search_seconds = recorded_seconds(seconds);
+    record.searches.push_back(path_of(steps_));
     return {std::move(record), std::move(overlap_)};
   }
 
  private:
   // Overlap needs the index sets again after an interruption, and the losses of the same pass show
   // that this machine computes the bits that the journal continues from.
-  void measure_baseline(RunRecord& record) {
+  void measure_baseline(Result& record) {
     Evaluator evaluator =
         engine_.evaluator(data_.search, progress_, "overlap and loss with every indexer");
     OverlapPass pass = measure_overlap(evaluator, engine_.backend(), record.baseline,
@@ -96,13 +107,14 @@ class Run {
                             "continue where it began, another --output, or --restart"});
     }
     overlap_ = std::move(pass.overlap);
+    record.overlap = summarize(overlap_);
     count_memory(evaluator);
     record.baseline_loss = evaluator.mean(pass.losses);
     record.baseline_losses = std::move(pass.losses);
     progress_.note(fmt::format("all-Full loss {}", loss_text(record.baseline_loss)));
   }
 
-  void search(RunRecord& record) {
+  void search(Result& record) {
     const std::size_t target = targets_.back().full;
     const std::size_t steps = record.baseline.full_count() - target;
     std::size_t current = 0;
@@ -140,9 +152,9 @@ class Run {
             },
         .log = [&](std::size_t index,
                    const std::vector<std::size_t>& layers) { return journal_.log(index, layers); }};
-    record.steps = greedy_search(evaluator, baseline_, constraints_, target, hooks);
+    steps_ = greedy_search(evaluator, baseline_, constraints_, target, hooks);
     count_memory(evaluator);
-    if (record.steps.size() < steps) end_early(record, steps);
+    if (steps_.size() < steps) end_early(record, steps);
   }
 
   // Whether a step of that many candidates would end after the budget.
@@ -151,24 +163,24 @@ class Run {
     return budget_seconds_ > 0 && used.count() + expected_seconds > budget_seconds_;
   }
 
-  void end_early(RunRecord& record, std::size_t steps) {
-    const std::size_t reached = baseline_.full_count() - record.steps.size();
+  void end_early(Result& record, std::size_t steps) {
+    const std::size_t reached = baseline_.full_count() - steps_.size();
     std::erase_if(targets_, [&](const Request& request) { return request.full < reached; });
     if (targets_.empty() || targets_.back().full != reached)
       targets_.push_back({"budget", reached});
     record.warnings.push_back(
         fmt::format("--budget ended the search after {} of {} steps; the same command continues it",
-                    record.steps.size(), steps));
+                    steps_.size(), steps));
     progress_.note("warning: " + record.warnings.back());
   }
 
   // Every chosen pattern again, alone: no shared prefix, no batch, the same bits.
-  void verify(RunRecord& record) {
+  void verify(Result& record) {
     Evaluator evaluator = engine_.evaluator(data_.search, progress_, "verifying from scratch");
     for (const Request& request : targets_) {
       const std::size_t steps = record.baseline.full_count() - request.full;
-      const Pattern pattern = steps == 0 ? record.baseline : record.steps[steps - 1].pattern;
-      const double expected = steps == 0 ? record.baseline_loss : record.steps[steps - 1].loss;
+      const Pattern pattern = steps == 0 ? record.baseline : steps_[steps - 1].pattern;
+      const double expected = steps == 0 ? record.baseline_loss : steps_[steps - 1].loss;
       SequenceLosses losses = evaluator.losses(std::span(&pattern, 1)).front();
       const double loss = evaluator.mean(losses);
       if (loss != expected) {
@@ -178,13 +190,15 @@ class Run {
       }
       auto delta = paired_difference(losses, record.baseline_losses, evaluator.weights());
       record.targets.push_back({request.text,
+                                "greedy",
                                 {pattern, loss, std::move(losses), std::move(delta)},
                                 std::nullopt,
-                                std::nullopt});
+                                std::nullopt,
+                                donor_overlaps(pattern, overlap_)});
     }
   }
 
-  void hold_out(RunRecord& record) {
+  void hold_out(Result& record) {
     Evaluator evaluator = engine_.evaluator(*data_.holdout, progress_, "held-out sequences");
     std::vector<Pattern> patterns = {record.baseline};
     for (const Target& target : record.targets) {
@@ -204,6 +218,30 @@ class Run {
     }
   }
 
+  Provenance provenance() {
+    return {.tool_version = kToolVersion,
+            .numerics_version = kNumericsVersion,
+            .device = engine_.backend().name(),
+            .created_at = created_time(),
+            .search_seconds = std::nullopt,
+            .planned_bytes = std::nullopt,
+            .peak_bytes = std::nullopt};
+  }
+
+  SearchPath path_of(const std::vector<Step>& steps) const {
+    SearchPath path{.method = "greedy", .start = baseline_, .steps = {}};
+    const Pattern* before = &path.start;
+    for (const Step& step : steps) {
+      path.steps.push_back({step.pattern, step.loss, {}});
+      for (const Candidate& candidate : step.candidates) {
+        path.steps.back().considered.push_back(
+            {before->with_shared(candidate.layer), candidate.loss, candidate.losses});
+      }
+      before = &step.pattern;
+    }
+    return path;
+  }
+
   void count_memory(const Evaluator& evaluator) {
     planned_bytes_ = std::max(planned_bytes_, evaluator.planned_bytes());
   }
@@ -219,6 +257,7 @@ class Run {
   Progress& progress_;
   Engine engine_;
   Overlap overlap_;
+  std::vector<Step> steps_;
   std::int64_t planned_bytes_ = 0;
 };
 

@@ -22,7 +22,7 @@ struct RunInputs {
 };
 
 struct RunResult {
-  RunRecord record;
+  Result result;
   Overlap overlap;
 };
 

@@ -16,6 +16,8 @@ struct Constraints {
   std::size_t max_run = 0;          // longest run of S layers; 0: any
 
   static Constraints none(std::size_t layers);
+
+  bool operator==(const Constraints&) const = default;
 };
 
 // The fewest F layers that sharing more layers of `pattern` can lead to; nullopt where a run of S
