@@ -2,10 +2,11 @@
 // check: the gate of a CI job. Needs neither model nor GPU.
 #include "commands.h"
 #include "core/error.h"
-#include "engine.h"
+#include "device_options.h"
 #include "gate/verdict.h"
 #include "io/files.h"
 #include "present/verdict_output.h"
+#include "result/pattern_file.h"
 #include "run/folder.h"
 
 #include <fmt/format.h>
@@ -52,9 +53,9 @@ void tell_github(const Verdict& verdict) {
 
 int run_check(const CheckOptions& options, const CommonOptions& common) {
   const Gate gate = read_gate(options.gate);
-  const StoredResult result = read_result(options.source, options.target);
-  std::optional<StoredResult> baseline;
-  if (!options.baseline.empty()) baseline = read_result(options.baseline);
+  const StoredPattern result = read_stored_pattern(options.source, options.target);
+  std::optional<StoredPattern> baseline;
+  if (!options.baseline.empty()) baseline = read_stored_pattern(options.baseline);
   std::optional<Drift> drift;
   if (!options.drift.empty()) drift = read_drift(options.drift);
   const Verdict verdict = apply_gate(gate, result, baseline, drift);
@@ -73,8 +74,8 @@ int run_check(const CheckOptions& options, const CommonOptions& common) {
 
 Command add_check(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<CheckOptions>();
-  CLI::App* command =
-      app.add_subcommand("check", "A gate for CI: exit 0 where a result keeps every limit, else 1");
+  CLI::App* command = app.add_subcommand(
+      "check", "Check a result against limits, for CI: exit 1 if any is exceeded");
   command->add_option("source", options->source, "A run folder, its run.json, or a pattern.yaml")
       ->type_name("RUN|PATTERN");
   command->add_option("-g,--gate", options->gate, "The limits (configs/ci-gate.yaml)")
@@ -85,7 +86,9 @@ Command add_check(CLI::App& app, CommonOptions& common) {
       ->type_name("FILE");
   command->add_option("--drift", options->drift, "The drift.json that `overlap --against` measured")
       ->type_name("FILE");
-  command->add_option("--target", options->target, "Of a run with several: 1/4, or F layers")
+  command
+      ->add_option("--target", options->target,
+                   "Target of a run that has several, such as 1/4 or 12")
       ->type_name("N|A/B");
   command->add_option("-o,--output", options->output, "Folder for verdict.json and junit.xml")
       ->type_name("DIR");

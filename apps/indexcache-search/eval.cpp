@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "engine.h"
 #include "pattern_spec.h"
+#include "result/parts_json.h"
 
 #include <fmt/format.h>
 

@@ -2,10 +2,10 @@
 // export: a pattern in the words of a serving engine.
 #include "commands.h"
 #include "core/error.h"
-#include "engine.h"
+#include "device_options.h"
 #include "io/files.h"
 #include "result/pattern_file.h"
-#include "result/stored_result.h"
+#include "result/served_model.h"
 #include "run/folder.h"
 #include "serving/config_reading.h"
 #include "serving/engine_export.h"
@@ -62,24 +62,12 @@ ServedModel read_model(const std::string& path, std::string& config_sha256) {
   return model;
 }
 
-// What the result says of its model, where --model does not.
-void fill_from_result(const StoredResult& result, ServedModel& model) {
-  if (!result.model.is_object()) return;
-  const Json& stored = result.model;
-  const auto member = [&](const char* key) { return stored.value(key, Json()); };
-  if (model.architecture.empty() && member("architecture").is_string()) {
-    model.architecture = member("architecture").get<std::string>();
-  }
-  const std::size_t layers = result.pattern.size();
-  if (member("layers") != layers) {
-    throw InputError({"the result contradicts itself", result.file.string(),
-                      fmt::format("its model has {} layers, its pattern {} characters",
-                                  member("layers").dump(), layers),
-                      "the file that `run` wrote"});
-  }
-  if (model.has_indexer.empty() && member("indexer_layers").is_array()) {
-    model.has_indexer = indexer_mask(stored, layers);
-  }
+// What the file says about its model, if --model does not.
+void fill_from_stored(const StoredPattern& stored, ServedModel& model) {
+  if (!stored.model) return;
+  const ServedModel known = served_model(*stored.model);
+  if (model.architecture.empty()) model.architecture = known.architecture;
+  if (model.has_indexer.empty()) model.has_indexer = known.has_indexer;
 }
 
 Subject read_subject(const ExportOptions& options) {
@@ -89,18 +77,17 @@ Subject read_subject(const ExportOptions& options) {
   const std::optional<std::size_t> layers =
       model.config.is_object() ? std::optional(config_layers(model.config, options.model))
                                : std::nullopt;
-  if (!is_result(options.source)) {
+  if (!std::filesystem::exists(options.source)) {
     return {parse_pattern_form(options.source, layers, "pattern " + options.source), model, {}};
   }
   if (std::filesystem::is_regular_file(options.source) &&
-      !read_document(options.source).contains("schema")) {
+      !has_schema(read_document(options.source))) {
     return {read_pattern_file(options.source, layers), model, {}};
   }
-  const StoredResult result = read_result(options.source, options.target);
-  Subject subject{Pattern::parse(result.pattern, result.file.string()), model, {}};
-  fill_from_result(result, subject.model);
-  if (!config_sha256.empty() && result.model.is_object() &&
-      result.model.value("config_sha256", Json()) != config_sha256) {
+  const StoredPattern stored = read_stored_pattern(options.source, options.target);
+  Subject subject{stored.pattern, model, {}};
+  fill_from_stored(stored, subject.model);
+  if (!config_sha256.empty() && stored.model && stored.model->config_sha256 != config_sha256) {
     subject.caveats.emplace_back(
         "the config.json of --model is not the one that the pattern was searched with");
   }

@@ -4,6 +4,7 @@
 #include "engine.h"
 #include "inspect_engines.h"
 #include "io/files.h"
+#include "result/parts_json.h"
 
 #include <fmt/format.h>
 
@@ -35,7 +36,7 @@ std::map<std::string, std::int64_t> bytes_by_dtype(const Checkpoint& checkpoint)
 
 Json describe(const Model& model) {
   const ModelConfig& c = model.config;
-  Json json = model_json(summarize(model));
+  Json json = to_json(summarize(model));
   json["baseline"] = model.baseline().text();
   json["hidden"] = c.hidden;
   json["vocabulary"] = c.vocabulary;

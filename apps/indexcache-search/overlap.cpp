@@ -3,16 +3,16 @@
 #include "calibration.h"
 #include "commands.h"
 #include "core/error.h"
-#include "engine.h"
+#include "device_options.h"
 #include "io/files.h"
 #include "io/png.h"
 #include "present/heatmap.h"
 #include "result/drift.h"
 #include "result/overlap_file.h"
-#include "result/pattern_file.h"
-#include "result/stored_result.h"
+#include "result/result_json.h"
 #include "run/folder.h"
 #include "search/overlap_pass.h"
+#include "version.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -34,9 +34,10 @@ struct OverlapOptions {
 // The run that the new overlap is compared with.
 struct StoredRun {
   std::filesystem::path folder;
-  Pattern pattern;
-  Pattern baseline;  // what its overlap was measured with
+  Result result;
   StoredOverlap overlap;
+
+  const Pattern& pattern() const { return result.targets.back().calibration.pattern; }
 };
 
 // Throws InputError for a folder without a finished run, or one of another model.
@@ -46,30 +47,23 @@ StoredRun read_run(const std::filesystem::path& folder, const Model& model) {
                       "--against with the folder of a finished run of this model"});
   };
   if (!std::filesystem::exists(folder / "run.json")) fail("it holds no finished run");
-  const Json run = read_document(folder / "run.json");
-  const StoredResult result = read_result(folder);
-  StoredOverlap overlap = read_overlap(folder / "overlap.h5");
-  if (overlap.model_config_sha256 != model.config_sha256) fail("it is of another model");
-  const Json baseline = run.value("baseline", Json());
-  if (!baseline.is_object() || !baseline.value("pattern", Json()).is_string()) {
-    fail("it has no baseline");
+  StoredRun stored{folder, read_result(folder), read_overlap(folder / "overlap.h5")};
+  if (stored.overlap.model_config_sha256 != model.config_sha256) fail("it is of another model");
+  check_fits(stored.pattern(), model.has_indexer, folder.string());
+  check_fits(stored.result.baseline, model.has_indexer, folder.string());
+  if (stored.overlap.overlap.layers != model.has_indexer.size()) {
+    fail("its overlap.h5 belongs to a different model");
   }
-  StoredRun stored{folder, Pattern::parse(result.pattern, folder.string()),
-                   Pattern::parse(baseline["pattern"].get<std::string>(), folder.string()),
-                   std::move(overlap)};
-  check_fits(stored.pattern, model.has_indexer, folder.string());
-  check_fits(stored.baseline, model.has_indexer, folder.string());
-  if (stored.overlap.overlap.layers != model.has_indexer.size()) fail("its overlap.h5 is another");
   return stored;
 }
 
-Json drift_document(const StoredRun& stored, const Overlap& now, const TokenSet& tokens) {
-  Json drift{{"schema", "indexcache-drift/1"},
-             {"tool", tool_json()},
-             {"run", stored.folder.string()},
-             {"stored_tokens_sha256", stored.overlap.tokens_sha256},
-             {"tokens", token_json(summarize(tokens))}};
-  drift.update(compare_overlap(stored.pattern, stored.overlap.overlap, now));
+Drift measured_drift(const StoredRun& stored, const Overlap& now, const TokenSet& tokens) {
+  Drift drift = compare_overlap(stored.pattern(), stored.overlap.overlap, now);
+  drift.tool_version = kToolVersion;
+  drift.numerics_version = kNumericsVersion;
+  drift.run = stored.folder.string();
+  drift.stored_tokens_sha256 = stored.overlap.tokens_sha256;
+  drift.tokens = summarize(tokens);
   return drift;
 }
 
@@ -108,7 +102,7 @@ double average(const Json& values) {
   return values.empty() ? 0 : sum / static_cast<double>(values.size());
 }
 
-void print_text(const Json& document, const Overlap& overlap) {
+void print_text(const Json& document, const Overlap& overlap, const std::optional<Drift>& drift) {
   fmt::print("overlap of top-{} sets between neighboring layers\n", overlap.index_topk);
   const auto adjacent = overlap.adjacent();
   for (std::size_t l = 0; l < adjacent.size(); ++l) {
@@ -125,7 +119,7 @@ void print_text(const Json& document, const Overlap& overlap) {
     fmt::print("below {:>6}  neighbors {:.3f} on average, {} queries\n", bucket["end"].get<int>(),
                average(bucket["adjacent"]), bucket["queries"].get<std::int64_t>());
   }
-  if (document.contains("drift")) fmt::print("\n{}\n", drift_table(document["drift"]));
+  if (drift) fmt::print("\n{}\n", drift_table(*drift));
   for (const Json& file : document["files"]) fmt::print("{}\n", file.get<std::string>());
 }
 
@@ -147,15 +141,17 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   prepare_folder(options.output, {"overlap.h5"});
   Engine engine(model, std::move(backend), options.engine);
   Evaluator evaluator = engine.evaluator(tokens, progress, "measuring overlap");
-  const OverlapPass pass =
-      measure_overlap(evaluator, engine.backend(), stored ? stored->baseline : model.baseline(),
-                      model.config.index_topk, tokens.longest());
+  const OverlapPass pass = measure_overlap(evaluator, engine.backend(),
+                                           stored ? stored->result.baseline : model.baseline(),
+                                           model.config.index_topk, tokens.longest());
   const std::filesystem::path folder = options.output;
   write_overlap(folder / "overlap.h5", pass.overlap, summarize(model), summarize(tokens));
   write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
   Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
+  std::optional<Drift> drift;
   if (stored) {
-    document["drift"] = drift_document(*stored, pass.overlap, tokens);
+    drift = measured_drift(*stored, pass.overlap, tokens);
+    document["drift"] = to_json(*drift);
     document["files"].push_back(options.output + "/drift.json");
     write_file(folder / "drift.json", document["drift"].dump(1) + "\n");
   }
@@ -163,7 +159,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   if (common.json) {
     fmt::print("{}\n", document.dump(1));
   } else {
-    print_text(document, pass.overlap);
+    print_text(document, pass.overlap, drift);
   }
   return 0;
 }

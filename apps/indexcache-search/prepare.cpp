@@ -72,7 +72,7 @@ Json document_of(const PreparedSet& set, const std::string& output, const std::s
               {"shortest", shortest},
               {"longest", longest},
               {"begins", beginning(set, tokenizer)},
-              {"report", to_json(set.report())}};
+              {"report", to_json(without_folders(set.report()))}};
 }
 
 void print_text(const Json& document, const PreparedSet& set) {

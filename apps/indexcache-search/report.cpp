@@ -26,7 +26,7 @@ struct ReportOptions {
   std::string output;
 };
 
-std::vector<std::filesystem::path> write_report(const RunView& view, const ReportOptions& options,
+std::vector<std::filesystem::path> write_report(const Report& report, const ReportOptions& options,
                                                 const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> written;
   const auto write = [&](const std::string& name, const std::string& content) {
@@ -34,14 +34,15 @@ std::vector<std::filesystem::path> write_report(const RunView& view, const Repor
     written.push_back(folder / name);
   };
   for (const std::string& format : options.formats) {
-    if (format == "html") write("report.html", report_html(view));
-    if (format == "md") write("report.md", report_markdown(view));
-    if (format == "json") write("report.json", report_json(view).dump(1) + "\n");
+    if (format == "html") write("report.html", report_html(report));
+    if (format == "md") write("report.md", report_markdown(report));
+    if (format == "json") write("report.json", report_json(report).dump(1) + "\n");
     if (format == "svg") {
-      for (const auto& [name, chart] : report_charts(view)) write(name + ".svg", chart.document());
+      for (const auto& [name, chart] : report_charts(report))
+        write(name + ".svg", chart.document());
     }
     if (format == "png") {
-      write_png(folder / "heatmap.png", draw_heatmap(view.overlap, view.name));
+      write_png(folder / "heatmap.png", draw_heatmap(report.overlap, report.result.model.name));
       written.push_back(folder / "heatmap.png");
     }
   }
@@ -67,25 +68,25 @@ void check_options(const ReportOptions& options) {
   }
 }
 
-RunView open_run(const std::string& run) {
+Report open_run(const std::string& run) {
   if (!std::filesystem::is_directory(run)) {
     throw InputError({"there is no such run", run, "", "the folder that `run` wrote"});
   }
-  return read_run_view(std::filesystem::canonical(run));  // its own name, whatever the path's end
+  return read_report(std::filesystem::canonical(run));  // its own name, whatever the path's end
 }
 
 int run_report(const ReportOptions& options, const CommonOptions& common) {
   check_options(options);
-  std::vector<RunView> views;
-  for (const std::string& run : options.runs) views.push_back(open_run(run));
+  std::vector<Report> reports;
+  for (const std::string& run : options.runs) reports.push_back(open_run(run));
   const std::filesystem::path folder = options.output.empty() ? options.runs[0] : options.output;
   make_folder(folder);
   std::vector<std::filesystem::path> written;
   if (options.compare) {
-    write_file(folder / "compare.html", compare_html(views));
+    write_file(folder / "compare.html", compare_html(reports));
     written.push_back(folder / "compare.html");
   } else {
-    written = write_report(views[0], options, folder);
+    written = write_report(reports[0], options, folder);
   }
   if (common.json) {
     Json files = Json::array();

@@ -257,7 +257,7 @@ std::string write_calibration(const std::filesystem::path& path, const PreparedS
                            {"tokenizer", {{"path", tokenizer_name}, {"sha256", sha}}},
                            {"settings", settings_json(set.options())},
                            {"files", files_json(set)},
-                           {"report", to_json(set.report())}};
+                           {"report", to_json(without_folders(set.report()))}};
     fingerprint = writer.finish(description, sha);
   });
   return fingerprint;

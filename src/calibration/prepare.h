@@ -6,13 +6,13 @@
 // that memory holds a few numbers a document and no corpus.
 #pragma once
 
+#include "calibration/account.h"
 #include "calibration/document_parser.h"
 #include "calibration/packing.h"
 #include "calibration/selection.h"
 #include "calibration/source_files.h"
 #include "calibration/token_set.h"
 #include "calibration/token_spool.h"
-#include "io/json.h"
 
 #include <cstdint>
 #include <functional>
@@ -44,42 +44,13 @@ struct PrepareOptions {
   int threads = 0;  // 0: all
 };
 
-// What became of the documents of an input.
-struct SourceAccount {
-  std::string input;
-  std::int64_t files = 0;
-  std::int64_t read = 0;
-  std::int64_t used = 0;
-  // Dropped, by reason.
-  std::int64_t empty = 0;
-  std::int64_t invalid = 0;
-  std::int64_t too_short = 0;
-  std::int64_t duplicate = 0;
-  std::int64_t unused = 0;     // sound, but the sequences were full without them
-  std::int64_t truncated = 0;  // of those used: not to their end
-  std::int64_t tokens_read = 0;
-  std::int64_t tokens_used = 0;
-};
+// The account of a preparation, with what only its log tells.
+struct PrepareReport : DocumentAccount {
+  std::string first_invalid;  // the error of the first document that was dropped for one
+  std::string exhausted;      // the weighted input that ended the mixture
 
-struct PrepareReport {
-  std::vector<SourceAccount> sources;
-  std::int64_t passed_over = 0;   // files in folders whose kind is not read
-  std::int64_t had_start = 0;     // documents that began with the start already
-  std::int64_t double_start = 0;  // documents that begin with two
-  std::vector<std::pair<std::string, std::int64_t>> forms;  // documents by what they were made from
-  std::string first_invalid;       // the error of the first document that was dropped for one
-  std::size_t wanted[2] = {0, 0};  // sequences: search, held out; 0: as many as there are
-  std::size_t built[2] = {0, 0};
-  std::string exhausted;  // the weighted input that ended the mixture
-  std::string chat_format;
-  std::string start;  // what was put before texts, written out
-  std::string end;
-
-  SourceAccount total() const;
   bool falls_short() const;
 };
-
-Json to_json(const PrepareReport& report);
 
 // A table for people: a line an input, then what the sequences are.
 std::string to_text(const PrepareReport& report);

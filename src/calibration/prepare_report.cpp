@@ -8,24 +8,6 @@
 namespace indexcache {
 namespace {
 
-Json to_json(const SourceAccount& account) {
-  // Results do not depend on where the files lie.
-  const auto path = std::filesystem::path(account.input).lexically_normal();
-  const auto name = path.has_filename() ? path.filename() : path.parent_path().filename();
-  return Json{{"input", name.string()},
-              {"files", account.files},
-              {"documents",
-               {{"read", account.read},
-                {"used", account.used},
-                {"truncated", account.truncated},
-                {"dropped_empty", account.empty},
-                {"dropped_invalid", account.invalid},
-                {"dropped_too_short", account.too_short},
-                {"dropped_duplicate", account.duplicate},
-                {"not_needed", account.unused}}},
-              {"tokens", {{"read", account.tokens_read}, {"used", account.tokens_used}}}};
-}
-
 std::string line_of(const SourceAccount& a, std::size_t width) {
   return fmt::format("{:<{}} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7} {:>9} {:>9} {:>12} {:>12}\n",
                      a.input, width, a.read, a.used, a.truncated, a.empty, a.invalid, a.too_short,
@@ -37,25 +19,6 @@ std::string quoted(const std::string& text) {
 }
 
 }  // namespace
-
-SourceAccount PrepareReport::total() const {
-  SourceAccount sum;
-  sum.input = "all";
-  for (const SourceAccount& source : sources) {
-    sum.files += source.files;
-    sum.read += source.read;
-    sum.used += source.used;
-    sum.empty += source.empty;
-    sum.invalid += source.invalid;
-    sum.too_short += source.too_short;
-    sum.duplicate += source.duplicate;
-    sum.unused += source.unused;
-    sum.truncated += source.truncated;
-    sum.tokens_read += source.tokens_read;
-    sum.tokens_used += source.tokens_used;
-  }
-  return sum;
-}
 
 bool PrepareReport::falls_short() const {
   return built[0] < wanted[0] || built[1] < wanted[1];
@@ -102,28 +65,6 @@ std::string to_text(const PrepareReport& report) {
   text += fmt::format("sequences    {}{}", shortfall_text(report),
                       report.falls_short() ? ": a shortfall, allowed" : "");
   return text;
-}
-
-Json to_json(const PrepareReport& report) {
-  Json sources = Json::array();
-  for (const SourceAccount& source : report.sources) sources.push_back(to_json(source));
-  Json forms = Json::object();
-  for (const auto& [form, count] : report.forms) forms[form] = count;
-  const auto side = [&](int i) {
-    return Json{{"wanted", report.wanted[i] > 0 ? Json(report.wanted[i]) : Json()},
-                {"built", report.built[i]}};
-  };
-  return Json{{"sources", sources},
-              {"total", to_json(report.total())},
-              {"files_of_other_kinds", report.passed_over},
-              {"made_from", forms},
-              {"chat_format", report.chat_format.empty() ? Json() : Json(report.chat_format)},
-              {"start", report.start},
-              {"end", report.end},
-              {"began_with_start", report.had_start},
-              {"began_with_two_starts", report.double_start},
-              {"search_sequences", side(0)},
-              {"held_out_sequences", side(1)}};
 }
 
 }  // namespace indexcache

@@ -42,7 +42,7 @@ class GateReader {
       if (!guards.contains(kind.name)) continue;
       const std::size_t line = line_of(fmt::format("/guards/{}", kind.name));
       check_limit(kind, guards[kind.name], line);
-      gate.guards.push_back({kind.name, guards[kind.name], line});
+      gate.guards.push_back({&kind, limit_of(kind, guards[kind.name]), line});
     }
     return gate;
   }
@@ -97,6 +97,16 @@ class GateReader {
     }
   }
 
+  static Limit limit_of(const GuardKind& kind, const Json& json) {
+    Limit limit{.text = json.dump(), .number = 0, .sizes = {}, .fields = {}};
+    if (json.is_number()) limit.number = json.get<double>();
+    if (kind.limit == LimitKind::partition) limit.sizes = json.get<std::vector<std::size_t>>();
+    if (json.is_array() && kind.limit == LimitKind::fields) {
+      limit.fields = json.get<std::vector<std::string>>();
+    }
+    return limit;
+  }
+
   std::size_t line_of(const std::string& pointer) const {
     const auto found = lines_.find(pointer);
     return found == lines_.end() ? 1 : found->second;
@@ -112,35 +122,6 @@ class GateReader {
 };
 
 }  // namespace
-
-const std::vector<GuardKind>& guard_kinds() {
-  static const std::vector<GuardKind> kinds = {
-      {"max_holdout_delta", LimitKind::number,
-       "upper end of the 95 % interval of the held-out loss increase, nats a token"},
-      {"max_sequence_delta", LimitKind::number,
-       "loss increase of the held-out sequence that suffers most, nats a token"},
-      {"max_ppl_ratio", LimitKind::number, "held-out perplexity over that of all-Full"},
-      {"max_kept_ratio", LimitKind::ratio, "share of layers that run their indexer"},
-      {"min_mean_donor_overlap", LimitKind::ratio,
-       "overlap of shared layers with their donors, on average"},
-      {"min_donor_overlap", LimitKind::ratio, "overlap of every shared layer with its donor"},
-      {"first_layer_full", LimitKind::flag, "layer 0 runs its indexer"},
-      {"pp_size", LimitKind::stages,
-       "the first layer of every pipeline stage runs its indexer, stages cut evenly by vLLM or "
-       "SGLang"},
-      {"pp_partition", LimitKind::partition,
-       "the first layer of every pipeline stage of these sizes runs its indexer"},
-      {"same_pattern", LimitKind::flag, "the pattern is the baseline's"},
-      {"same_fingerprint", LimitKind::fields, "fields of the fingerprint are the baseline's"},
-      {"max_delta_over_baseline", LimitKind::number,
-       "held-out loss increase above the baseline's, nats a token"},
-      {"max_mean_overlap_drop", LimitKind::ratio,
-       "fall of the mean donor overlap on new data (--drift)"},
-      {"max_overlap_drop", LimitKind::ratio,
-       "fall of any layer's donor overlap on new data (--drift)"},
-  };
-  return kinds;
-}
 
 Gate read_gate(const std::filesystem::path& path) {
   if (!std::filesystem::is_regular_file(path)) {

@@ -8,7 +8,7 @@
 //     first_layer_full: true
 #pragma once
 
-#include "io/json.h"
+#include "gate/guards.h"
 
 #include <cstddef>
 #include <filesystem>
@@ -17,9 +17,10 @@
 
 namespace indexcache {
 
+// A row of the table (guards.h) with a limit.
 struct Guard {
-  std::string name;
-  Json limit;
+  const GuardKind* kind;
+  Limit limit;
   std::size_t line;  // in the gate file, from 1
 };
 
@@ -28,25 +29,6 @@ struct Gate {
   std::string sha256;  // of the file
   std::vector<Guard> guards;
 };
-
-// What a guard's limit has to be.
-enum class LimitKind {
-  number,     // finite
-  ratio,      // in [0, 1]
-  flag,       // true: leave the guard out instead of false
-  stages,     // a number of pipeline stages
-  partition,  // layers of each stage
-  fields,     // true, or names of fingerprint fields
-};
-
-struct GuardKind {
-  const char* name;
-  LimitKind limit;
-  const char* meaning;
-};
-
-// Every guard, in the order in which they are told.
-const std::vector<GuardKind>& guard_kinds();
 
 // Throws UsageError with file and line for unknown keys (naming the nearest), a limit of another
 // kind, another schema, or no guard at all: a gate that checks nothing would pass everything.

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "gate/gate_file.h"
-#include "result/stored_result.h"
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,30 +21,18 @@ struct GuardResult {
 
 struct Verdict {
   Gate gate;
-  StoredResult result;
-  std::optional<StoredResult> baseline;
+  StoredPattern result;
+  std::optional<StoredPattern> baseline;
   std::optional<std::filesystem::path> drift_file;
   std::vector<GuardResult> guards;
 
   bool passed() const;
 };
 
-// What `overlap --against` measured (indexcache-drift/1).
-struct Drift {
-  std::filesystem::path file;
-  std::string pattern;
-  double mean_drop = 0;
-  double largest_drop = 0;
-  std::size_t largest_layer = 0;
-};
-
-// Throws InputError for what is no drift file.
-Drift read_drift(const std::filesystem::path& path);
-
-// Every guard of the gate; a measurement that is missing fails its guard. Throws InputError where
-// the baseline, or the drift file, cannot be compared with the result: another model, or, for
+// Every guard of the gate; a measurement that is missing fails its guard. Throws InputError if the
+// baseline, or the drift, cannot be compared with the result: another model or pattern, or, for
 // max_delta_over_baseline, other held-out sequences or numerics.
-Verdict apply_gate(const Gate& gate, const StoredResult& result,
-                   const std::optional<StoredResult>& baseline, const std::optional<Drift>& drift);
+Verdict apply_gate(const Gate& gate, const StoredPattern& result,
+                   const std::optional<StoredPattern>& baseline, const std::optional<Drift>& drift);
 
 }  // namespace indexcache

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// YAML read as JSON values, so that one reader serves run.json and pattern.yaml.
+// YAML as JSON values, so that one reader serves run.json and pattern.yaml.
 #pragma once
 
 #include "io/json.h"
@@ -18,5 +18,10 @@ using YamlLines = std::map<std::string, std::size_t>;
 // text. Throws InputError naming `where` and the line for anything that is not YAML, for a key that
 // is no scalar or stands twice, and for documents that expand beyond a million values or 64 levels.
 Json parse_yaml(std::string_view text, const std::string& where, YamlLines* lines = nullptr);
+
+// The document as block YAML that people read and parse_yaml gives back: lists of plain values on
+// one line, one line per object of a list. All text is quoted. Readers of YAML 1.1, Python's among
+// them, take it the same way.
+std::string to_yaml(const Json& document);
 
 }  // namespace indexcache

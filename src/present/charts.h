@@ -2,7 +2,7 @@
 // The charts of a report, 480 units wide. Each answers one question, which its title is.
 #pragma once
 
-#include "present/run_view.h"
+#include "present/report.h"
 #include "present/svg.h"
 
 #include <cstddef>
@@ -16,28 +16,28 @@ Svg pattern_strip(const Pattern& pattern);
 
 // How much do the top-k sets of two layers have in common? Blocks, and the donors of every target
 // (groups of class "target", of which the page shows one).
-Svg overlap_heatmap(const RunView& view);
+Svg overlap_heatmap(const Report& report);
 
-// What does each removed indexer cost, and where does the curve bend?
-Svg loss_curve(const RunView& view);
+// What does each removed indexer cost, and where does the curve bend? One curve per search.
+Svg loss_curve(const Result& result);
 
 // Which layers must keep their indexer?
-Svg sensitivity_bars(const RunView& view);
+Svg sensitivity_bars(const Result& result);
 
-// How does a layer's cost change while its donors vanish?
-Svg step_heatmap(const RunView& view);
+// How does each layer's cost change as donors are removed?
+Svg step_heatmap(const Result& result);
 
-// Does overlap foretell what sharing costs?
-Svg overlap_scatter(const RunView& view);
+// Does overlap predict what sharing costs?
+Svg overlap_scatter(const Report& report);
 
 // Does overlap fall with position? Neighbors, and the donors of one target.
-Svg position_lines(const RunView& view, const TargetView& target);
+Svg position_lines(const Report& report, const Target& target);
 
 // Is the mean carried by a few sequences?
-Svg sequence_bars(const Rise& rise, const std::string& title);
+Svg sequence_bars(const Measured& measured, const std::string& title);
 
 // Curves of several runs on one plot; names beside their ends.
-Svg compared_curves(const std::vector<RunView>& runs);
+Svg compared_curves(const std::vector<Report>& runs);
 
 // Overlap of each layer with the one before it, and what sharing that layer alone costs: the points
 // of overlap_scatter. Layers that cannot be shared are left out.
@@ -46,6 +46,6 @@ struct OverlapCost {
   double overlap;
   double rise;
 };
-std::vector<OverlapCost> overlap_costs(const RunView& view);
+std::vector<OverlapCost> overlap_costs(const Report& report);
 
 }  // namespace indexcache

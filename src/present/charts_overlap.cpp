@@ -3,6 +3,7 @@
 #include "present/charts.h"
 #include "present/heatmap.h"
 #include "present/scale.h"
+#include "present/search_curve.h"
 
 #include <fmt/format.h>
 
@@ -39,19 +40,20 @@ void draw_color_bar(Svg& svg, double top) {
   svg.text(336, top + 11, "1  share in common", "tick");
 }
 
-double mean_neighbors(const RunView& view, std::size_t bucket) {
+double mean_neighbors(const Report& report, std::size_t bucket) {
   double sum = 0;
-  for (std::size_t l = 0; l + 1 < view.layers; ++l) sum += view.overlap.mean(l, l + 1, bucket);
-  return view.layers < 2 ? 1 : sum / static_cast<double>(view.layers - 1);
+  for (std::size_t l = 0; l + 1 < report.overlap.layers; ++l)
+    sum += report.overlap.mean(l, l + 1, bucket);
+  return report.overlap.layers < 2 ? 1 : sum / static_cast<double>(report.overlap.layers - 1);
 }
 
 // Mean and least overlap of shared layers with their donors in a bucket.
-std::pair<double, double> donors(const RunView& view, const Pattern& pattern, std::size_t bucket) {
+std::pair<double, double> donors(const Report& report, const Pattern& pattern, std::size_t bucket) {
   const auto shared = pattern.shared_layers();
   double sum = 0;
   double least = 1;
   for (const std::size_t layer : shared) {
-    const double value = view.overlap.mean(layer, pattern.donor(layer), bucket);
+    const double value = report.overlap.mean(layer, pattern.donor(layer), bucket);
     sum += value;
     least = std::min(least, value);
   }
@@ -83,20 +85,20 @@ Svg pattern_strip(const Pattern& pattern) {
   return svg;
 }
 
-Svg overlap_heatmap(const RunView& view) {
+Svg overlap_heatmap(const Report& report) {
   Svg svg(kWidth, 512, "Overlap of top-k sets between layers");
   const Plot plot{40, 8, 470, 438};
-  const double cell = (plot.right - plot.left) / static_cast<double>(view.layers);
-  svg.grid(plot.left, plot.top, cell, cell, heat_cells(view.overlap));
-  for (const OverlapBlock& block : find_blocks(view.overlap)) {
+  const double cell = (plot.right - plot.left) / static_cast<double>(report.overlap.layers);
+  svg.grid(plot.left, plot.top, cell, cell, heat_cells(report.overlap));
+  for (const OverlapBlock& block : find_blocks(report.overlap)) {
     const double side = static_cast<double>(block.last - block.first + 1) * cell;
     svg.rect(plot.left + static_cast<double>(block.first) * cell,
              plot.top + static_cast<double>(block.first) * cell, side, side, "block",
              fmt::format("layers {} to {} agree", block.first, block.last));
   }
-  for (std::size_t t = 0; t < view.targets.size(); ++t) {
-    const Pattern& pattern = view.targets[t].pattern;
-    svg.begin_group(t + 1 == view.targets.size() ? "target on" : "target",
+  for (std::size_t t = 0; t < report.result.targets.size(); ++t) {
+    const Pattern& pattern = report.result.targets[t].calibration.pattern;
+    svg.begin_group(t + 1 == report.result.targets.size() ? "target on" : "target",
                     fmt::format("data-target=\"{}\"", t));
     for (const std::size_t layer : pattern.shared_layers()) {
       const double x = plot.left + static_cast<double>(pattern.donor(layer)) * cell;
@@ -106,30 +108,31 @@ Svg overlap_heatmap(const RunView& view) {
     }
     svg.end_group();
   }
-  const LayerSlots slots(plot, view.layers);
-  for (std::size_t layer = 0; layer < view.layers; layer += slots.label_step) {
+  const LayerSlots slots(plot, report.overlap.layers);
+  for (std::size_t layer = 0; layer < report.overlap.layers; layer += slots.label_step) {
     svg.text(plot.left - 6, plot.top + (static_cast<double>(layer) + 0.5) * cell + 4,
              fmt::format("{}", layer), "tick", Anchor::end);
   }
   svg.text_upwards(11, (plot.top + plot.bottom) / 2, "layer", "axis");
-  draw_layer_axis(svg, plot, view.layers, "layer");
+  draw_layer_axis(svg, plot, report.overlap.layers, "layer");
   draw_color_bar(svg, plot.bottom + 48);
   return svg;
 }
 
-std::vector<OverlapCost> overlap_costs(const RunView& view) {
+std::vector<OverlapCost> overlap_costs(const Report& report) {
   std::vector<OverlapCost> costs;
-  for (const CandidateView& candidate : view.sensitivity()) {
-    const std::size_t donor = view.baseline.donor(candidate.layer - 1);
-    costs.push_back({candidate.layer, view.overlap.mean(candidate.layer, donor), candidate.rise});
+  for (const LayerCost& cost : sensitivity(report.result)) {
+    if (cost.layer == 0) continue;  // no layer before it
+    const std::size_t donor = report.result.baseline.donor(cost.layer - 1);
+    costs.push_back({cost.layer, report.overlap.mean(cost.layer, donor), cost.rise});
   }
   return costs;
 }
 
-Svg overlap_scatter(const RunView& view) {
+Svg overlap_scatter(const Report& report) {
   Svg svg(kWidth, 300, "Overlap with the layer before against the loss rise of sharing");
   const Plot plot{62, 34, 462, 246};
-  const auto costs = overlap_costs(view);
+  const auto costs = overlap_costs(report);
   double low = 0;
   double high = 1e-6;
   for (const OverlapCost& cost : costs) {
@@ -138,7 +141,7 @@ Svg overlap_scatter(const RunView& view) {
   }
   const Scale x(0, 1, plot.left, plot.right, 5);
   const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
-  draw_value_axis(svg, plot, y, "loss rise, nats a token");
+  draw_value_axis(svg, plot, y, "loss rise, nats per token");
   std::vector<double> positions;
   std::vector<std::string> labels;
   for (const double tick : x.ticks()) {
@@ -167,7 +170,7 @@ Svg overlap_scatter(const RunView& view) {
   return svg;
 }
 
-Svg position_lines(const RunView& view, const TargetView& target) {
+Svg position_lines(const Report& report, const Target& target) {
   Svg svg(kWidth, 290, "Overlap by position in the sequence");
   const Plot plot{62, 58, 462, 236};
   std::vector<std::pair<double, double>> neighbors;
@@ -176,16 +179,16 @@ Svg position_lines(const RunView& view, const TargetView& target) {
   std::vector<double> positions;
   std::vector<std::string> labels;
   const Scale y(0, 1, plot.bottom, plot.top, 5);
-  const std::size_t buckets = view.overlap.bucket_ends.size();
+  const std::size_t buckets = report.overlap.bucket_ends.size();
   const double slot =
       (plot.right - plot.left) / static_cast<double>(std::max<std::size_t>(buckets, 1));
   for (std::size_t b = 0; b < buckets; ++b) {
-    if (view.overlap.queries[b] == 0) continue;
+    if (report.overlap.queries[b] == 0) continue;
     const double x = plot.left + (static_cast<double>(b) + 0.5) * slot;
     positions.push_back(x);
-    labels.push_back("< " + position_text(view.overlap.bucket_ends[b]));
-    neighbors.emplace_back(x, y.at(mean_neighbors(view, b)));
-    const auto [average, lowest] = donors(view, target.pattern, b);
+    labels.push_back("< " + position_text(report.overlap.bucket_ends[b]));
+    neighbors.emplace_back(x, y.at(mean_neighbors(report, b)));
+    const auto [average, lowest] = donors(report, target.calibration.pattern, b);
     mean.emplace_back(x, y.at(average));
     least.emplace_back(x, y.at(lowest));
   }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Several runs on one page.
 #include "present/charts.h"
+#include "present/escape.h"
 #include "present/html.h"
 #include "present/page.h"
-#include "present/summary_text.h"
+#include "present/search_curve.h"
+#include "present/target_text.h"
 
 #include <fmt/format.h>
 
@@ -23,22 +25,29 @@ std::string shortened(const std::string& text, std::size_t most = 32) {
   return text.substr(0, end) + "…";
 }
 
-std::string label(std::size_t r, const RunView& run) {
+std::string label(std::size_t r, const Report& run) {
   return fmt::format("{} {}", r + 1, shortened(run.folder));
 }
 
-// The rank of each layer in the order of removal; layers that were never removed share the last.
-std::map<std::size_t, double> removal_ranks(const RunView& run) {
+// The rank of each layer in the order of removal, of the first search that only removes.
+std::map<std::size_t, double> removal_ranks(const Result& result) {
   std::map<std::size_t, double> ranks;
-  for (std::size_t s = 0; s < run.steps.size(); ++s) {
-    ranks[run.steps[s].removed] = static_cast<double>(s);
+  for (const SearchPath& search : result.searches) {
+    if (!is_nested(search)) continue;
+    const Pattern* before = &search.start;
+    for (const PathStep& step : search.steps) {
+      const auto rank = static_cast<double>(ranks.size());
+      for (const std::size_t layer : newly_shared(*before, step.pattern)) ranks[layer] = rank;
+      before = &step.pattern;
+    }
+    break;
   }
   return ranks;
 }
 
 // Spearman's correlation over the layers that both runs removed.
-std::string agreement(const RunView& a, const RunView& b) {
-  if (a.layers != b.layers) return "other number of layers";
+std::string agreement(const Result& a, const Result& b) {
+  if (a.model.layers != b.model.layers) return "different number of layers";
   const auto left = removal_ranks(a);
   const auto right = removal_ranks(b);
   std::vector<double> x;
@@ -54,7 +63,7 @@ std::string agreement(const RunView& a, const RunView& b) {
 }
 
 std::string pattern_difference(const Pattern& a, const Pattern& b) {
-  if (a.layers() != b.layers()) return "other number of layers";
+  if (a.layers() != b.layers()) return "different number of layers";
   std::size_t differ = 0;
   for (std::size_t layer = 0; layer < a.layers(); ++layer) {
     if (a.is_full(layer) != b.is_full(layer)) ++differ;
@@ -62,66 +71,79 @@ std::string pattern_difference(const Pattern& a, const Pattern& b) {
   return differ == 0 ? "equal" : fmt::format("{} layers differ", differ);
 }
 
-// Every pattern of the runs, with ^ below the layers that differ from the first run's of the same
-// number of F layers.
-std::string patterns_html(const std::vector<RunView>& runs) {
+// ^ below the layers that differ from the pattern of the same size among `others`.
+std::string difference_marks(const Pattern& pattern, const std::vector<Target>& others) {
+  std::string marks;
+  for (const Target& other : others) {
+    const Pattern& first = other.calibration.pattern;
+    const bool same_size =
+        first.full_count() == pattern.full_count() && first.layers() == pattern.layers();
+    for (std::size_t layer = 0; same_size && layer < pattern.layers(); ++layer) {
+      marks += first.is_full(layer) == pattern.is_full(layer) ? ' ' : '^';
+    }
+  }
+  return marks;
+}
+
+// Every pattern of the runs, with marks that compare it with the first run.
+std::string patterns_html(const std::vector<Report>& runs) {
   std::string text;
   for (std::size_t r = 0; r < runs.size(); ++r) {
     text += fmt::format("<p class=\"muted\">{}</p>\n", escape_markup(label(r, runs[r])));
-    for (const TargetView& target : runs[r].targets) {
-      std::string marks;
-      for (const TargetView& first : runs[0].targets) {
-        if (r == 0 || first.pattern.full_count() != target.pattern.full_count() ||
-            first.pattern.layers() != target.pattern.layers()) {
-          continue;
-        }
-        for (std::size_t layer = 0; layer < target.pattern.layers(); ++layer) {
-          marks += first.pattern.is_full(layer) == target.pattern.is_full(layer) ? ' ' : '^';
-        }
-      }
-      text += fmt::format("<div class=\"wide\"><pre>{}  {} F\n{}</pre></div>\n",
-                          target.pattern.text(), target.pattern.full_count(), marks);
+    for (const Target& target : runs[r].result.targets) {
+      const Pattern& pattern = target.calibration.pattern;
+      text += fmt::format("<div class=\"wide\"><pre>{}  {} F\n{}</pre></div>\n", pattern.text(),
+                          pattern.full_count(),
+                          r == 0 ? "" : difference_marks(pattern, runs[0].result.targets));
     }
   }
   return text;
 }
 
-std::string results_html(const std::vector<RunView>& runs) {
-  Rows rows = {{"run", "model", "target", "F", "calibration rise", "held-out rise", "uniform"}};
+std::string results_html(const std::vector<Report>& runs) {
+  Rows rows = {
+      {"run", "model", "target", "F", "found by", "calibration rise", "held-out rise", "uniform"}};
   for (std::size_t r = 0; r < runs.size(); ++r) {
-    for (const TargetView& target : runs[r].targets) {
-      rows.push_back({label(r, runs[r]), shortened(runs[r].name), target.request,
-                      fmt::format("{}", target.pattern.full_count()), rise_text(target.calibration),
-                      target.holdout ? rise_text(*target.holdout) : "not measured",
-                      target.uniform ? rise_text(*target.uniform) : "not measured"});
+    const Result& result = runs[r].result;
+    for (const Target& target : result.targets) {
+      const auto rise = [](const std::optional<Measured>& measured) {
+        return measured ? rise_text(*measured) : std::string("not measured");
+      };
+      rows.push_back({label(r, runs[r]), shortened(result.model.name), target.request,
+                      fmt::format("{}", target.calibration.pattern.full_count()), target.method,
+                      rise_text(target.calibration), rise(target.holdout),
+                      rise(target.uniform_holdout)});
     }
   }
   return html_table(rows);
 }
 
-std::string agreement_html(const std::vector<RunView>& runs) {
+std::string agreement_html(const std::vector<Report>& runs) {
   Rows rows = {{"runs", "order of removal, rank correlation", "smallest targets"}};
   for (std::size_t a = 0; a < runs.size(); ++a) {
     for (std::size_t b = a + 1; b < runs.size(); ++b) {
-      rows.push_back(
-          {fmt::format("{} and {}", a + 1, b + 1), agreement(runs[a], runs[b]),
-           pattern_difference(runs[a].targets.back().pattern, runs[b].targets.back().pattern)});
+      rows.push_back({fmt::format("{} and {}", a + 1, b + 1),
+                      agreement(runs[a].result, runs[b].result),
+                      pattern_difference(runs[a].result.targets.back().calibration.pattern,
+                                         runs[b].result.targets.back().calibration.pattern)});
     }
   }
   return html_table(rows);
 }
 
 // What differs between the runs, field by field of their fingerprints.
-std::string differences_html(const std::vector<RunView>& runs) {
+std::string differences_html(const std::vector<Report>& runs) {
   Rows rows = {{"field"}};
   for (std::size_t r = 0; r < runs.size(); ++r) rows[0].push_back(label(r, runs[r]));
-  for (const auto& [field, first] : runs[0].fingerprint.items()) {
+  for (const auto& [field, first] : runs[0].result.fingerprint) {
     std::vector<std::string> row = {field};
     bool differs = false;
-    for (const RunView& run : runs) {
-      const Json value = run.fingerprint.value(field, Json());
+    for (const Report& run : runs) {
+      const Fingerprint& fingerprint = run.result.fingerprint;
+      const auto found = std::ranges::find(fingerprint, field, &Fingerprint::value_type::first);
+      const std::string value = found == fingerprint.end() ? "unknown" : found->second;
       differs = differs || value != first;
-      row.push_back(value.is_string() ? value.get<std::string>().substr(0, 24) : value.dump());
+      row.push_back(shortened(value, 24));
     }
     if (differs) rows.push_back(std::move(row));
   }
@@ -130,17 +152,17 @@ std::string differences_html(const std::vector<RunView>& runs) {
 
 }  // namespace
 
-std::string compare_html(const std::vector<RunView>& runs) {
+std::string compare_html(const std::vector<Report>& runs) {
   std::string body = fmt::format("<h1>{} runs compared</h1>\n<div class=\"grid\">\n", runs.size());
-  body += html_section("What did they find?", "Loss against every indexer, nats a token.",
+  body += html_section("What did they find?", "Loss against every indexer, nats per token.",
                        results_html(runs), "class=\"across\"");
-  body += html_section("What does each removed indexer cost?",
-                       "Greedy search on each run's calibration data.",
-                       compared_curves(runs).inline_text());
+  body +=
+      html_section("What does each removed indexer cost?", "Search on each run's calibration data.",
+                   compared_curves(runs).inline_text());
   body += html_section("Where do the patterns differ?",
                        "^ marks layers that differ from the first run's pattern of the same size.",
                        patterns_html(runs));
-  body += html_section("Do the orders of removal agree?", "Over the layers that both removed.",
+  body += html_section("Do the orders of removal agree?", "For layers that both runs removed.",
                        agreement_html(runs));
   body += html_section("What was different about the runs?", "Fields of the fingerprint.",
                        differences_html(runs));

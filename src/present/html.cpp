@@ -2,6 +2,7 @@
 #include "present/html.h"
 
 #include "present/assets.h"
+#include "present/escape.h"
 
 #include <fmt/format.h>
 

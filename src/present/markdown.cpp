@@ -1,113 +1,107 @@
 // SPDX-License-Identifier: Apache-2.0
 // The report as Markdown and as numbers.
 #include "present/charts.h"
+#include "present/escape.h"
 #include "present/page.h"
-#include "present/summary_text.h"
+#include "present/search_curve.h"
+#include "present/target_text.h"
 
 #include <fmt/format.h>
 
 namespace indexcache {
 namespace {
 
-// Plain text in Markdown: markup of both Markdown and HTML as entities, one line.
-std::string plain_markdown(const std::string& text) {
-  std::string out;
-  for (const char letter : escape_markup(text)) {
-    switch (letter) {
-      case '|':
-        out += "&#124;";
-        break;
-      case '\n':
-      case '\t':
-        out += ' ';
-        break;
-      case '*':
-      case '_':
-      case '`':
-      case '[':
-      case ']':
-      case '\\':
-      case '~':
-      case '@':
-        out += fmt::format("&#{};", static_cast<int>(letter));
-        break;
-      default:
-        out += letter;
-    }
-  }
-  return out;
+Json measured_json(const std::optional<Measured>& measured) {
+  if (!measured) return nullptr;
+  const PairedDifference& delta = measured->delta;
+  return Json{{"mean", delta.mean},
+              {"low", delta.ci95 ? Json(delta.ci95->first) : Json()},
+              {"high", delta.ci95 ? Json(delta.ci95->second) : Json()},
+              {"sequences", delta.per_sequence}};
 }
 
-Json rise_json(const std::optional<Rise>& rise) {
-  if (!rise) return nullptr;
-  return Json{{"mean", rise->mean},
-              {"low", rise->low ? Json(*rise->low) : Json()},
-              {"high", rise->high ? Json(*rise->high) : Json()},
-              {"sequences", rise->sequences}};
-}
-
-Json target_json(const RunView& view, const TargetView& target) {
+Json target_json(const Result& result, const Target& target) {
   Json costs = Json::array();
-  for (const IndexerCost& cost : indexer_costs(view, target)) {
+  for (const IndexerCost& cost : indexer_costs(result, target)) {
     costs.push_back(Json{{"context", cost.context},
                          {"teraflop_before", cost.teraflop_before},
                          {"teraflop_after", cost.teraflop_after},
                          {"index_keys_mb_before", cost.kept_megabytes_before},
                          {"index_keys_mb_after", cost.kept_megabytes_after}});
   }
-  const VerdictText verdict = verdict_of(view, target);
   return Json{{"request", target.request},
-              {"pattern", target.pattern.text()},
-              {"verdict", verdict.text},
-              {"saved_percent", saved_percent(view, target)},
-              {"calibration", rise_json(target.calibration)},
-              {"holdout", rise_json(target.holdout)},
-              {"uniform", rise_json(target.uniform)},
+              {"method", target.method},
+              {"pattern", target.calibration.pattern.text()},
+              {"verdict", verdict_of(target).text},
+              {"saved_percent", saved_percent(result, target)},
+              {"calibration", measured_json(target.calibration)},
+              {"holdout", measured_json(target.holdout)},
+              {"uniform", measured_json(target.uniform_holdout)},
               {"predicted_cost", costs}};
+}
+
+Json search_json(const Result& result, const SearchPath& search) {
+  const std::vector<CurvePoint> curve = search_curve(result, search);
+  Json points = Json::array();
+  for (const CurvePoint& point : curve) {
+    points.push_back(Json{{"removed", point.removed}, {"rise", point.rise}});
+  }
+  const auto bend = knee(curve);
+  return Json{{"method", search.method},
+              {"curve", points},
+              {"knee", bend ? Json(curve[*bend].removed) : Json()}};
+}
+
+std::string target_markdown(const Result& result, const Target& target) {
+  const Pattern& pattern = target.calibration.pattern;
+  std::string text = fmt::format(
+      "**{} of {} layers keep their indexer** ({:.0f}% of indexer work removed; found by {}). "
+      "{}\n\n```\n{}\n```\n\n",
+      pattern.full_count(), pattern.layers(), saved_percent(result, target),
+      escape_markdown(target.method), verdict_of(target).text, pattern.text());
+  text += "| | loss rise, nats per token |\n|---|---|\n";
+  text += fmt::format("| calibration | {} |\n", rise_text(target.calibration));
+  if (target.holdout) text += fmt::format("| held out | {} |\n", rise_text(*target.holdout));
+  if (target.uniform_holdout) {
+    text += fmt::format("| uniform, held out | {} |\n", rise_text(*target.uniform_holdout));
+  }
+  return text + "\n";
 }
 
 }  // namespace
 
-std::string report_markdown(const RunView& view) {
-  std::string text = fmt::format("### IndexCache pattern for {}\n\n", plain_markdown(view.name));
-  for (std::size_t t = view.targets.size(); t-- > 0;) {
-    const TargetView& target = view.targets[t];
-    text += fmt::format(
-        "**{} of {} layers keep their indexer** ({:.0f} % of indexer work gone). {}\n\n",
-        target.pattern.full_count(), view.layers, saved_percent(view, target),
-        verdict_of(view, target).text);
-    text += fmt::format("```\n{}\n```\n\n", target.pattern.text());
-    text += "| | loss rise, nats a token |\n|---|---|\n";
-    text += fmt::format("| calibration | {} |\n", rise_text(target.calibration));
-    if (target.holdout) text += fmt::format("| held out | {} |\n", rise_text(*target.holdout));
-    if (target.uniform)
-      text += fmt::format("| uniform, held out | {} |\n", rise_text(*target.uniform));
-    text += "\n";
+std::string report_markdown(const Report& report) {
+  const Result& result = report.result;
+  std::string text =
+      fmt::format("### IndexCache pattern for {}\n\n", escape_markdown(result.model.name));
+  for (std::size_t t = result.targets.size(); t-- > 0;) {
+    text += target_markdown(result, result.targets[t]);
   }
-  for (const std::string& warning : view.warnings) {
-    text += fmt::format("> **Warning:** {}\n\n", plain_markdown(warning));
+  for (const std::string& warning : result.warnings) {
+    text += fmt::format("> **Warning:** {}\n\n", escape_markdown(warning));
   }
-  return text + fmt::format("{}, {}\n", plain_markdown(view.device), plain_markdown(view.created));
+  return text + fmt::format("{}, {}\n", escape_markdown(result.provenance.device),
+                            escape_markdown(result.provenance.created_at));
 }
 
-Json report_json(const RunView& view) {
+Json report_json(const Report& report) {
+  const Result& result = report.result;
   Json targets = Json::array();
-  for (const TargetView& target : view.targets) targets.push_back(target_json(view, target));
-  Json curve = Json::array();
-  for (const auto& [removed, rise] : view.curve()) {
-    curve.push_back(Json{{"removed", removed}, {"rise", rise}});
+  for (const Target& target : result.targets) targets.push_back(target_json(result, target));
+  Json searches = Json::array();
+  for (const SearchPath& search : result.searches) {
+    searches.push_back(search_json(result, search));
   }
   Json layers = Json::array();
-  for (const OverlapCost& cost : overlap_costs(view)) {
+  for (const OverlapCost& cost : overlap_costs(report)) {
     layers.push_back(Json{{"layer", cost.layer}, {"overlap", cost.overlap}, {"rise", cost.rise}});
   }
-  return Json{{"schema", "indexcache-report/1"},
-              {"model", view.name},
-              {"layers", view.layers},
-              {"baseline_loss", view.baseline_loss},
+  return Json{{"schema", "indexcache-report/2"},
+              {"model", result.model.name},
+              {"layers", result.model.layers},
+              {"baseline_loss", result.baseline_loss},
               {"targets", targets},
-              {"curve", curve},
-              {"knee", view.knee() ? Json(*view.knee()) : Json()},
+              {"searches", searches},
               {"sensitivity", layers}};
 }
 

@@ -3,10 +3,12 @@
 
 #include "core/error.h"
 #include "present/charts.h"
+#include "present/escape.h"
 #include "present/html.h"
-#include "present/summary_text.h"
-#include "result/stored_result.h"
-#include "serving/engine_export.h"
+#include "present/search_curve.h"
+#include "present/target_text.h"
+#include "result/parts_json.h"
+#include "result/served_model.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -31,33 +33,23 @@ std::string number(std::size_t value) {
   return fmt::format("{}", value);
 }
 
-std::string plain(const Json& json) {
-  return json.is_string() ? json.get<std::string>() : json.dump();
-}
-
 // Attributes of a block that belongs to one target; the last, smallest one shows at first.
-std::string of_target(const RunView& view, std::size_t t, const std::string& css = "") {
+std::string of_target(const Result& result, std::size_t t, const std::string& css = "") {
   return fmt::format("class=\"target{}{}\" data-target=\"{}\"",
-                     t + 1 == view.targets.size() ? " on" : "", css, t);
-}
-
-ServedModel served(const RunView& view) {
-  return {.architecture = plain(view.model.at("architecture")),
-          .has_indexer = indexer_mask(view.model, view.layers),
-          .config = {}};
+                     t + 1 == result.targets.size() ? " on" : "", css, t);
 }
 
 // What to paste: the two engines most used first, the others behind a click.
-std::string engines_html(const RunView& view, const TargetView& target) {
-  const ServedModel model = served(view);
+std::string engines_html(const Result& result, const Target& target) {
+  const ServedModel model = served_model(result.model);
   std::string first;
   std::string others;
   for (const EngineProfile* profile : newest_profiles()) {
     const std::string_view name = profile->name;
     std::string& place = name == "vllm" || name == "sglang" ? first : others;
     try {
-      const EngineExport result = export_pattern(*profile, target.pattern, model, {});
-      place += html_copy(title_of(*profile), result.text.substr(0, result.text.size() - 1));
+      const std::string text = export_pattern(*profile, target.calibration.pattern, model, {}).text;
+      place += html_copy(title_of(*profile), text.substr(0, text.size() - 1));
     } catch (const InputError& error) {
       place += fmt::format("<p class=\"muted\">{}: {}</p>\n", escape_markup(name),
                            escape_markup(error.problem().why));
@@ -70,140 +62,155 @@ std::string fact_html(const std::string& value, const std::string& label) {
   return fmt::format("<div><b>{}</b>{}</div>\n", escape_markup(value), escape_markup(label));
 }
 
-std::string facts_html(const RunView& view, const TargetView& target) {
-  const Rise& told = target.holdout ? *target.holdout : target.calibration;
-  const char* where = target.holdout ? "held-out" : "calibration";
-  std::string text =
-      fact_html(fmt::format("{} of {}", target.pattern.full_count(), view.layers),
-                fmt::format("layers keep their indexer: {:.0f} % of indexer work gone",
-                            saved_percent(view, target)));
-  text += fact_html(perplexity_text(told.mean), fmt::format("{} perplexity", where));
-  text += fact_html(four(told.mean),
-                    told.low ? fmt::format("{} loss, nats a token; 95 % {} to {}", where,
-                                           four(*told.low), four(*told.high))
-                             : fmt::format("{} loss, nats a token; no interval", where));
-  const Json& tokens = target.holdout ? view.holdout : view.calibration;
-  text += fact_html(plain(tokens.at("sequences")),
-                    fmt::format("{} sequences, {} tokens", where, plain(tokens.at("tokens"))));
+std::string facts_html(const Result& result, const Target& target) {
+  const PairedDifference& shown = shown_measure(target).delta;
+  const bool held_out = target.holdout.has_value();
+  const char* where = held_out ? "held-out" : "calibration";
+  const Pattern& pattern = target.calibration.pattern;
+  std::string text = fact_html(fmt::format("{} of {}", pattern.full_count(), pattern.layers()),
+                               fmt::format("layers keep their indexer: {:.0f}% of indexer work "
+                                           "removed; found by {}",
+                                           saved_percent(result, target), target.method));
+  text += fact_html(perplexity_text(shown.mean), fmt::format("{} perplexity", where));
+  text += fact_html(four(shown.mean),
+                    shown.ci95 ? fmt::format("{} loss, nats per token; 95 % {} to {}", where,
+                                             four(shown.ci95->first), four(shown.ci95->second))
+                               : fmt::format("{} loss, nats per token; no interval", where));
+  const TokenSummary& tokens = held_out ? result.holdout->tokens : result.calibration;
+  text += fact_html(number(tokens.sequences),
+                    fmt::format("{} sequences, {} tokens", where, tokens.tokens));
   return "<div class=\"facts\">\n" + text + "</div>\n";
 }
 
-std::string card_html(const RunView& view, std::size_t t) {
-  const TargetView& target = view.targets[t];
-  const VerdictText verdict = verdict_of(view, target);
+std::string card_html(const Result& result, std::size_t t) {
+  const Target& target = result.targets[t];
+  const VerdictText verdict = verdict_of(target);
   std::string text =
-      fmt::format("<div {}>\n<p class=\"verdict {}\">{}</p>\n", of_target(view, t, " card"),
+      fmt::format("<div {}>\n<p class=\"verdict {}\">{}</p>\n", of_target(result, t, " card"),
                   verdict.good ? "good" : "bad", escape_markup(verdict.text));
-  text += facts_html(view, target);
-  text += html_copy("pattern, a character a decoder layer", target.pattern.text());
-  text += engines_html(view, target);
+  text += facts_html(result, target);
+  text += html_copy("pattern, one character per decoder layer", target.calibration.pattern.text());
+  text += engines_html(result, target);
   return text + "</div>\n";
 }
 
-std::string selector_html(const RunView& view) {
-  if (view.targets.size() < 2) return "";
+std::string selector_html(const Result& result) {
+  const std::vector<Target>& targets = result.targets;
+  if (targets.size() < 2) return "";
   std::string text = "<fieldset><legend class=\"muted\">target</legend>\n";
-  for (std::size_t t = 0; t < view.targets.size(); ++t) {
+  for (std::size_t t = 0; t < targets.size(); ++t) {
     text += fmt::format(
         "<label><input type=\"radio\" name=\"target\" value=\"{}\"{}> {} ({} F)</label>\n", t,
-        t + 1 == view.targets.size() ? " checked" : "", escape_markup(view.targets[t].request),
-        view.targets[t].pattern.full_count());
+        t + 1 == targets.size() ? " checked" : "", escape_markup(targets[t].request),
+        targets[t].calibration.pattern.full_count());
   }
   return text + "</fieldset>\n";
 }
 
-std::string strip_html(const RunView& view, std::size_t t) {
-  const Pattern& pattern = view.targets[t].pattern;
+std::string strip_html(const Report& report, std::size_t t) {
+  const Pattern& pattern = report.result.targets[t].calibration.pattern;
   Rows rows = {{"layer", "runs its indexer", "donor", "distance", "overlap with donor"}};
-  for (std::size_t layer = 0; layer < view.layers; ++layer) {
+  for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
     const std::size_t donor = pattern.donor(layer);
     rows.push_back(pattern.is_full(layer)
                        ? std::vector<std::string>{number(layer), "yes", "", "", ""}
                        : std::vector<std::string>{number(layer), "no", number(donor),
                                                   number(layer - donor),
-                                                  share(view.overlap.mean(layer, donor))});
+                                                  share(report.overlap.mean(layer, donor))});
   }
   return html_section(
       "Which layers run their indexer?",
       "F runs it; S takes the set of the layer that is named below it.",
       pattern_strip(pattern).inline_text() + html_details("as a table", html_table(rows)),
-      of_target(view, t));
+      of_target(report.result, t));
 }
 
-std::string heatmap_html(const RunView& view) {
+std::string heatmap_html(const Report& report) {
   Rows rows = {{"layer"}};
-  for (std::size_t j = 0; j < view.layers; ++j) rows[0].push_back(number(j));
-  for (std::size_t i = 0; i < view.layers; ++i) {
+  for (std::size_t j = 0; j < report.overlap.layers; ++j) rows[0].push_back(number(j));
+  for (std::size_t i = 0; i < report.overlap.layers; ++i) {
     rows.push_back({number(i)});
-    for (std::size_t j = 0; j < view.layers; ++j) {
-      rows.back().push_back(fmt::format("{:.2f}", view.overlap.mean(i, j)));
+    for (std::size_t j = 0; j < report.overlap.layers; ++j) {
+      rows.back().push_back(fmt::format("{:.2f}", report.overlap.mean(i, j)));
     }
   }
   return html_section(
       "How alike are the layers' top-k sets?",
       "Red frames: blocks of layers that agree. Small frames: each shared layer (row) and its "
       "donor (column).",
-      "<div id=\"heatmap\">" + overlap_heatmap(view).inline_text() +
+      "<div id=\"heatmap\">" + overlap_heatmap(report).inline_text() +
           "</div>\n<p class=\"muted\" id=\"heatmap-value\">point at a cell to read it</p>\n" +
           html_details("as a table", html_table(rows, "heatmap-table")));
 }
 
-std::string curve_html(const RunView& view) {
-  Rows rows = {{"removed", "layer", "loss rise", "runner-up behind by", "pattern"}};
-  for (std::size_t s = 0; s < view.steps.size(); ++s) {
-    const StepView& step = view.steps[s];
-    double second = HUGE_VAL;
-    for (const CandidateView& candidate : step.candidates) {
-      if (candidate.layer != step.removed) second = std::min(second, candidate.rise);
-    }
-    rows.push_back({number(s + 1), number(step.removed), four(step.rise),
-                    std::isinf(second) ? "" : fmt::format("{:.4f}", second - step.rise),
-                    step.pattern.text()});
+// How far the best other pattern of a step was behind.
+std::string margin_text(const PathStep& step) {
+  const Considered* second = runner_up(step);
+  return second == nullptr ? "" : fmt::format("{:.4f}", second->loss - step.loss);
+}
+
+std::string curve_html(const Result& result) {
+  Rows rows = {
+      {"step", "method", "layer shared", "removed", "loss rise", "runner-up behind by", "pattern"}};
+  for (const StepChange& change : step_changes(result)) {
+    const Pattern& pattern = change.step->pattern;
+    const auto removed = static_cast<std::ptrdiff_t>(result.baseline.full_count()) -
+                         static_cast<std::ptrdiff_t>(pattern.full_count());
+    rows.push_back({number(rows.size()), change.search->method,
+                    change_text(*change.before, pattern), fmt::format("{}", removed),
+                    four(change.step->loss - result.baseline_loss), margin_text(*change.step),
+                    pattern.text()});
   }
-  std::string caption = "Greedy search on calibration data; targets on held-out data.";
-  if (const auto knee = view.knee()) {
-    caption += fmt::format(" The curve bends at {} removed.", *knee);
+  std::string caption = fmt::format("Search ({}) on calibration data; targets on held-out data.",
+                                    methods_text(result));
+  for (const SearchPath& search : result.searches) {
+    const std::vector<CurvePoint> curve = search_curve(result, search);
+    if (const auto bend = knee(curve)) {
+      caption += fmt::format(" The curve bends at {} removed.", curve[*bend].removed);
+    }
   }
   return html_section(
       "What does each removed indexer cost?", caption,
-      loss_curve(view).inline_text() + html_details("as a table", html_table(rows)));
+      loss_curve(result).inline_text() + html_details("as a table", html_table(rows)));
 }
 
-std::string sensitivity_html(const RunView& view) {
-  auto candidates = view.sensitivity();
-  std::ranges::stable_sort(candidates, std::greater<>(), &CandidateView::rise);
-  Rows rows = {{"layer", "loss rise when it alone is shared"}};
+std::string sensitivity_html(const Result& result) {
+  auto costs = sensitivity(result);
+  std::ranges::stable_sort(costs, std::greater<>(), &LayerCost::rise);
+  Rows rows = {{"layer", "loss rise if only it is shared"}};
   std::vector<std::size_t> most;
-  for (const CandidateView& candidate : candidates) {
-    rows.push_back({number(candidate.layer), four(candidate.rise)});
-    if (most.size() < 3) most.push_back(candidate.layer);
+  for (const LayerCost& cost : costs) {
+    rows.push_back({number(cost.layer), four(cost.rise)});
+    if (most.size() < 3) most.push_back(cost.layer);
   }
   return html_section(
       "Which layers must keep their indexer?",
       most.empty() ? "No step had a choice."
-                   : fmt::format("Loss rise when one layer alone is shared. Most sensitive: {}.",
+                   : fmt::format("Loss rise if only one layer is shared. Most sensitive: {}.",
                                  fmt::join(most, ", ")),
-      sensitivity_bars(view).inline_text() + html_details("sorted, as a table", html_table(rows)));
+      sensitivity_bars(result).inline_text() +
+          html_details("sorted, as a table", html_table(rows)));
 }
 
-std::string steps_html(const RunView& view) {
+std::string steps_html(const Result& result) {
   Rows rows = {{"step", "layer", "change of the loss"}};
-  double before = 0;
-  for (std::size_t s = 0; s < view.steps.size(); ++s) {
-    for (const CandidateView& candidate : view.steps[s].candidates) {
-      rows.push_back({number(s + 1), number(candidate.layer), four(candidate.rise - before)});
+  std::size_t index = 0;
+  for (const StepChange& change : step_changes(result)) {
+    ++index;
+    for (const Considered& considered : change.step->considered) {
+      rows.push_back({number(index), change_text(*change.before, considered.pattern),
+                      four(considered.loss - change.loss_before)});
     }
-    before = view.steps[s].rise;
   }
   return html_section(
-      "How do the costs move while donors vanish?",
+      "How does each layer's cost change as donors are removed?",
       "Every candidate of every step: blue lowers the loss, red raises it. A ring "
       "is the layer that was shared.",
-      step_heatmap(view).inline_text() + html_details("as a table", html_table(rows)));
+      step_heatmap(result).inline_text() + html_details("as a table", html_table(rows)));
 }
 
-std::string scatter_html(const RunView& view) {
-  const auto costs = overlap_costs(view);
+std::string scatter_html(const Report& report) {
+  const auto costs = overlap_costs(report);
   std::vector<double> overlaps;
   std::vector<double> rises;
   Rows rows = {{"layer", "overlap with the layer before", "loss rise"}};
@@ -214,52 +221,52 @@ std::string scatter_html(const RunView& view) {
   }
   const auto rank = rank_correlation(overlaps, rises);
   return html_section(
-      "Does overlap foretell the cost?",
-      rank ? fmt::format("A point a layer. Rank correlation {:+.2f} ({}).", *rank,
+      "Does overlap predict the cost?",
+      rank ? fmt::format("One point per layer. Rank correlation {:+.2f} ({}).", *rank,
                          *rank < -0.5 ? "high overlap goes with low cost"
                                       : "overlap alone would not have found the pattern")
            : "Too few layers for a rank correlation.",
-      overlap_scatter(view).inline_text() + html_details("as a table", html_table(rows)));
+      overlap_scatter(report).inline_text() + html_details("as a table", html_table(rows)));
 }
 
-std::string positions_html(const RunView& view, std::size_t t) {
+std::string positions_html(const Report& report, std::size_t t) {
   Rows rows = {{"position below", "queries"}};
-  for (std::size_t b = 0; b < view.overlap.bucket_ends.size(); ++b) {
-    rows.push_back({fmt::format("{}", view.overlap.bucket_ends[b]),
-                    fmt::format("{}", view.overlap.queries[b])});
+  for (std::size_t b = 0; b < report.overlap.bucket_ends.size(); ++b) {
+    rows.push_back({fmt::format("{}", report.overlap.bucket_ends[b]),
+                    fmt::format("{}", report.overlap.queries[b])});
   }
   return html_section("Does overlap fall with position?",
                       "Overlap of neighboring layers, and of this target's shared layers with "
                       "their donors.",
-                      position_lines(view, view.targets[t]).inline_text() +
+                      position_lines(report, report.result.targets[t]).inline_text() +
                           html_details("queries, as a table", html_table(rows)),
-                      of_target(view, t));
+                      of_target(report.result, t));
 }
 
-std::string sequences_html(const RunView& view, std::size_t t) {
-  const TargetView& target = view.targets[t];
-  const Rise& rise = target.holdout ? *target.holdout : target.calibration;
+std::string sequences_html(const Result& result, std::size_t t) {
+  const Target& target = result.targets[t];
+  const Measured& measured = shown_measure(target);
   const char* where = target.holdout ? "held-out" : "calibration";
   Rows rows = {{fmt::format("{} sequence", where), "loss rise"}};
-  for (const auto& [sequence, delta] : worst_sequences(rise, 5)) {
+  for (const auto& [sequence, delta] : worst_sequences(measured, 5)) {
     rows.push_back({number(sequence), four(delta)});
   }
   Rows all = {rows[0]};
-  for (std::size_t s = 0; s < rise.sequences.size(); ++s) {
-    all.push_back({number(s), four(rise.sequences[s])});
+  for (const double delta : measured.delta.per_sequence) {
+    all.push_back({number(all.size() - 1), four(delta)});
   }
   return html_section(
       "Is the mean carried by a few sequences?",
       fmt::format("Loss rise of each {} sequence. The worst are named.", where),
-      sequence_bars(rise, fmt::format("Loss rise of each {} sequence", where)).inline_text() +
+      sequence_bars(measured, fmt::format("Loss rise of each {} sequence", where)).inline_text() +
           html_table(rows) + html_details("all sequences", html_table(all)),
-      of_target(view, t));
+      of_target(result, t));
 }
 
-std::string cost_html(const RunView& view, std::size_t t) {
+std::string cost_html(const Result& result, std::size_t t) {
   Rows rows = {
       {"context", "indexer TFLOP", "with this pattern", "index keys MB", "with this pattern"}};
-  for (const IndexerCost& cost : indexer_costs(view, view.targets[t])) {
+  for (const IndexerCost& cost : indexer_costs(result, result.targets[t])) {
     rows.push_back({fmt::format("{}K", cost.context / 1024),
                     fmt::format("{:.3g}", cost.teraflop_before),
                     fmt::format("{:.3g}", cost.teraflop_after),
@@ -268,15 +275,15 @@ std::string cost_html(const RunView& view, std::size_t t) {
   }
   return html_section(
       "What is saved in a prefill?",
-      "A model, not a measurement: heads x width x context² a layer that runs its indexer; index "
-      "keys in FP8, where the engine frees them. Attention, experts and the rest are unchanged.",
-      html_table(rows), of_target(view, t));
+      "A model, not a measurement: heads x width x context² per layer that runs its indexer; index "
+      "keys in FP8, if the engine frees them. Attention, experts and the rest are unchanged.",
+      html_table(rows), of_target(result, t));
 }
 
-std::string bench_html(const RunView& view) {
-  if (view.bench.empty()) return "";
+std::string bench_html(const std::vector<BenchRow>& bench) {
+  if (bench.empty()) return "";
   Rows rows = {{"context", "pattern", "ms", "speed-up", "stages, ms"}};
-  for (const BenchView& row : view.bench) {
+  for (const BenchRow& row : bench) {
     std::vector<std::string> stages;
     for (const auto& [stage, milliseconds] : row.stages) {
       stages.push_back(fmt::format("{} {:.1f}", stage, milliseconds));
@@ -291,41 +298,46 @@ std::string bench_html(const RunView& view) {
                       html_table(rows));
 }
 
-std::string tokens_text(const Json& tokens) {
-  if (tokens.is_null()) return "none";
-  return fmt::format("{}: {} sequences, {} tokens, longest {}, SHA-256 {}",
-                     plain(tokens.at("source")), plain(tokens.at("sequences")),
-                     plain(tokens.at("tokens")), plain(tokens.at("longest")),
-                     plain(tokens.at("sha256")));
+std::string tokens_text(const TokenSummary& tokens) {
+  return fmt::format("{}: {} sequences, {} tokens, longest {}, SHA-256 {}", tokens.source,
+                     tokens.sequences, tokens.tokens, tokens.longest, tokens.sha256);
 }
 
-std::string provenance_html(const RunView& view) {
+std::string documents_text(const DocumentAccount& account) {
+  const SourceAccount total = account.total();
+  return fmt::format(
+      "{} read, {} used, {} truncated; dropped: {} empty, {} invalid, {} too short, "
+      "{} duplicate; {} not needed",
+      total.read, total.used, total.truncated, total.empty, total.invalid, total.too_short,
+      total.duplicate, total.unused);
+}
+
+std::string provenance_html(const Result& result) {
+  const Provenance& provenance = result.provenance;
   std::vector<std::pair<std::string, std::string>> facts = {
-      {"program",
-       fmt::format("{} {}, numerics version {}", plain(view.tool.at("name")),
-                   plain(view.tool.at("version")), plain(view.tool.at("numerics_version")))},
-      {"device", view.device},
-      {"written", view.created},
+      {"program", fmt::format("indexcache-search {}, numerics version {}", provenance.tool_version,
+                              provenance.numerics_version)},
+      {"device", provenance.device},
+      {"written", provenance.created_at},
       {"model",
-       fmt::format("{}, {}, {} layers, top-{}", view.name, plain(view.model.at("architecture")),
-                   view.layers, plain(view.model.at("index_topk")))},
-      {"loss with every indexer", fmt::format("{:.5f} nats a token", view.baseline_loss)},
-      {"baseline", view.baseline.text()},
-      {"calibration", tokens_text(view.calibration)},
-      {"held out", tokens_text(view.holdout)}};
-  const Json prepared = view.calibration.value("prepared", Json());
-  if (prepared.is_object() && prepared.contains("total")) {
-    facts.emplace_back("documents", prepared["total"].value("documents", Json()).dump());
+       fmt::format("{}, {}, {} layers, top-{}", result.model.name, result.model.architecture,
+                   result.model.layers, result.model.index_topk)},
+      {"search", methods_text(result)},
+      {"loss with every indexer", fmt::format("{:.5f} nats per token", result.baseline_loss)},
+      {"baseline", result.baseline.text()},
+      {"calibration", tokens_text(result.calibration)},
+      {"held out", result.holdout ? tokens_text(result.holdout->tokens) : "none"}};
+  if (result.calibration.prepared) {
+    facts.emplace_back("documents", documents_text(*result.calibration.prepared));
   }
-  facts.emplace_back("constraints", view.settings.value("constraints", Json()).dump());
-  for (const auto& [field, value] : view.fingerprint.items())
-    facts.emplace_back(field, plain(value));
+  facts.emplace_back("constraints", to_json(result.constraints, result.baseline).dump());
+  facts.insert(facts.end(), result.fingerprint.begin(), result.fingerprint.end());
   return html_section("Data and provenance", "Enough to repeat it.", html_facts(facts));
 }
 
-std::string warnings_html(const RunView& view) {
+std::string warnings_html(const Result& result) {
   std::string text;
-  for (const std::string& warning : view.warnings) {
+  for (const std::string& warning : result.warnings) {
     text += fmt::format("<p class=\"warning\">{}</p>\n", escape_markup(warning));
   }
   return text;
@@ -333,36 +345,40 @@ std::string warnings_html(const RunView& view) {
 
 }  // namespace
 
-std::string report_html(const RunView& view) {
+std::string report_html(const Report& report) {
+  const Result& result = report.result;
+  const Provenance& provenance = result.provenance;
   std::string body = fmt::format(
       "<h1>{}</h1>\n<p class=\"muted\">IndexCache pattern, searched by loss · {} · {}</p>\n",
-      escape_markup(view.name), escape_markup(view.device), escape_markup(view.created));
-  body += warnings_html(view) + selector_html(view);
-  for (std::size_t t = 0; t < view.targets.size(); ++t) body += card_html(view, t);
+      escape_markup(result.model.name), escape_markup(provenance.device),
+      escape_markup(provenance.created_at));
+  body += warnings_html(result) + selector_html(result);
+  const std::size_t targets = result.targets.size();
+  for (std::size_t t = 0; t < targets; ++t) body += card_html(result, t);
   body += "<div class=\"grid\">\n";
-  for (std::size_t t = 0; t < view.targets.size(); ++t) body += strip_html(view, t);
-  body += curve_html(view) + heatmap_html(view) + sensitivity_html(view) + steps_html(view) +
-          scatter_html(view);
-  for (std::size_t t = 0; t < view.targets.size(); ++t) {
-    body += positions_html(view, t) + sequences_html(view, t) + cost_html(view, t);
+  for (std::size_t t = 0; t < targets; ++t) body += strip_html(report, t);
+  body += curve_html(result) + heatmap_html(report) + sensitivity_html(result) +
+          steps_html(result) + scatter_html(report);
+  for (std::size_t t = 0; t < targets; ++t) {
+    body += positions_html(report, t) + sequences_html(result, t) + cost_html(result, t);
   }
-  body += bench_html(view) + provenance_html(view) + "</div>\n";
-  return html_document("IndexCache: " + view.name, body);
+  body += bench_html(report.bench) + provenance_html(result) + "</div>\n";
+  return html_document("IndexCache: " + result.model.name, body);
 }
 
-std::vector<std::pair<std::string, Svg>> report_charts(const RunView& view) {
-  const TargetView& target = view.targets.back();
-  const bool held = target.holdout.has_value();
-  return {{"pattern", pattern_strip(target.pattern)},
-          {"loss", loss_curve(view)},
-          {"overlap", overlap_heatmap(view)},
-          {"sensitivity", sensitivity_bars(view)},
-          {"steps", step_heatmap(view)},
-          {"overlap-cost", overlap_scatter(view)},
-          {"positions", position_lines(view, target)},
-          {"sequences", sequence_bars(held ? *target.holdout : target.calibration,
-                                      held ? "Loss rise of each held-out sequence"
-                                           : "Loss rise of each calibration sequence")}};
+std::vector<std::pair<std::string, Svg>> report_charts(const Report& report) {
+  const Result& result = report.result;
+  const Target& target = result.targets.back();
+  return {{"pattern", pattern_strip(target.calibration.pattern)},
+          {"loss", loss_curve(result)},
+          {"overlap", overlap_heatmap(report)},
+          {"sensitivity", sensitivity_bars(result)},
+          {"steps", step_heatmap(result)},
+          {"overlap-cost", overlap_scatter(report)},
+          {"positions", position_lines(report, target)},
+          {"sequences", sequence_bars(shown_measure(target),
+                                      target.holdout ? "Loss rise of each held-out sequence"
+                                                     : "Loss rise of each calibration sequence")}};
 }
 
 }  // namespace indexcache

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "present/svg.h"
 
-#include "core/utf8.h"
 #include "present/assets.h"
+#include "present/escape.h"
 
 #include <fmt/format.h>
 
@@ -44,29 +44,6 @@ std::string with_hint(std::string_view name, std::string_view hint) {
 }
 
 }  // namespace
-
-std::string escape_markup(std::string_view text) {
-  std::string out;
-  for (const char letter : printable_utf8(text)) {
-    const auto code = static_cast<unsigned char>(letter);
-    if (letter == '&') {
-      out += "&amp;";
-    } else if (letter == '<') {
-      out += "&lt;";
-    } else if (letter == '>') {
-      out += "&gt;";
-    } else if (letter == '"') {
-      out += "&quot;";
-    } else if (letter == '\'') {
-      out += "&#39;";
-    } else if ((code < 0x20 && letter != '\n' && letter != '\t') || code == 0x7F) {
-      out += "\xEF\xBF\xBD";
-    } else {
-      out += letter;
-    }
-  }
-  return out;
-}
 
 Svg::Svg(double width, double height, const std::string& title)
     : width_(width), height_(height), title_(title) {}

@@ -2,7 +2,7 @@
 // A small writer of SVG: shapes by CSS class, text escaped, coordinates rounded to a tenth of a
 // unit.
 //
-// Colors are left to style sheets (page/assets.h), so that one drawing serves light and dark
+// Colors are left to style sheets (present/assets.h), so that one drawing serves light and dark
 // pages.
 #pragma once
 
@@ -14,10 +14,6 @@
 #include <vector>
 
 namespace indexcache {
-
-// Text for HTML and XML, in elements and in quoted attributes: valid UTF-8, nothing of it is
-// markup.
-std::string escape_markup(std::string_view text);
 
 enum class Anchor { start, middle, end };
 

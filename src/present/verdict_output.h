@@ -12,15 +12,14 @@ namespace indexcache {
 // verdict.json (indexcache-verdict/1). Equal inputs give equal bytes.
 Json verdict_json(const Verdict& verdict);
 
-// A line a guard, and the verdict.
+// One line per guard, and the verdict.
 std::string verdict_table(const Verdict& verdict);
 
-// JUnit XML: one test suite, a test case a guard, hashes as properties. Characters that XML 1.0
-// cannot hold, and bytes that are no UTF-8, become U+FFFD.
+// JUnit XML: one test suite, one test case per guard, hashes as properties. Characters that XML 1.0
+// cannot hold, and bytes that are not UTF-8, become U+FFFD.
 std::string verdict_junit(const Verdict& verdict);
 
-// GitHub workflow commands: an ::error a failed guard, at its line of the gate file. Escaped as the
-// runner reads them: % first, then CR and LF, in properties also : and ,.
+// GitHub workflow commands: an ::error per failed guard, at its line of the gate file.
 std::string verdict_annotations(const Verdict& verdict);
 
 // A Markdown table for a step summary or a pull request.

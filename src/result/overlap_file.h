@@ -2,7 +2,7 @@
 // overlap.h5 (docs/formats.md).
 #pragma once
 
-#include "result/run_record.h"
+#include "result/result.h"
 #include "search/overlap.h"
 
 #include <filesystem>

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The result of a run: what run.json holds, and the only form in which the rest of the program sees
-// it. result_json.h reads and writes it.
+// it. result_json.h reads and writes it; pattern_yaml.h has the part of it that describes one
+// target.
 #pragma once
 
+#include "calibration/account.h"
 #include "core/fingerprint.h"
 #include "core/pattern.h"
 #include "search/constraints.h"
+#include "search/overlap.h"
 #include "search/paired.h"
 #include "search/search_path.h"
 
@@ -28,6 +31,8 @@ struct Provenance {
   // Device memory in bytes, weights included; absent if the backend does not count it.
   std::optional<std::int64_t> planned_bytes;
   std::optional<std::int64_t> peak_bytes;
+
+  bool operator==(const Provenance&) const = default;
 };
 
 struct TokenSummary {
@@ -36,6 +41,9 @@ struct TokenSummary {
   std::size_t sequences = 0;
   std::int64_t tokens = 0;
   std::int64_t longest = 0;
+  std::optional<DocumentAccount> prepared = std::nullopt;  // absent for ready-made token ids
+
+  bool operator==(const TokenSummary&) const = default;
 };
 
 struct ModelSummary {
@@ -53,6 +61,8 @@ struct ModelSummary {
   std::string config_sha256;
   std::string weights_layout_sha256;
   std::string tokenizer_sha256;  // empty if the folder has no tokenizer.json
+
+  bool operator==(const ModelSummary&) const = default;
 };
 
 // A pattern measured on a token set against the baseline.
@@ -61,12 +71,16 @@ struct Measured {
   double loss = 0;         // nats per token
   SequenceLosses losses;   // [sequences]
   PairedDifference delta;  // to the baseline, on the same sequences
+
+  bool operator==(const Measured&) const = default;
 };
 
 struct Holdout {
   TokenSummary tokens;
   double baseline_loss = 0;
   SequenceLosses baseline_losses;
+
+  bool operator==(const Holdout&) const = default;
 };
 
 // How much of a shared layer's own index set its donor's set holds, on the calibration data.
@@ -74,6 +88,8 @@ struct DonorOverlap {
   std::size_t layer;
   std::size_t donor;
   double overlap;  // in [0, 1]
+
+  bool operator==(const DonorOverlap&) const = default;
 };
 
 // One retention that was asked for.
@@ -84,6 +100,8 @@ struct Target {
   std::optional<Measured> holdout;
   std::optional<Measured> uniform_holdout;  // uniform interleaving of the same size
   std::vector<DonorOverlap> donors;         // of every S layer, ascending
+
+  bool operator==(const Target&) const = default;
 };
 
 // The part of overlap.h5 that run.json repeats.
@@ -91,6 +109,8 @@ struct OverlapSummary {
   std::vector<double> adjacent;                             // [layers - 1]
   std::vector<std::pair<std::size_t, std::size_t>> blocks;  // first and last layer
   std::int64_t query_step = 1;
+
+  bool operator==(const OverlapSummary&) const = default;
 };
 
 struct Result {
@@ -107,6 +127,15 @@ struct Result {
   std::vector<Target> targets;       // by falling number of F layers
   OverlapSummary overlap;
   std::vector<std::string> warnings;
+  bool complete = true;  // false if a time budget ended the search; the same command continues it
+
+  bool operator==(const Result&) const = default;
 };
+
+// Of the S layers of `pattern`: how much of the set that each takes over its own indexer would have
+// chosen, or the one that it inherits natively (search/overlap.h).
+std::vector<DonorOverlap> donor_overlaps(const Pattern& pattern, const Overlap& overlap);
+
+OverlapSummary summarize(const Overlap& overlap);
 
 }  // namespace indexcache

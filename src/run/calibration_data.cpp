@@ -172,15 +172,14 @@ CalibrationData CalibrationLoader::split(std::optional<double> holdout) {
   if (cuts_sequences(options_)) {
     const double share = holdout.value_or(kDefaultHoldout);
     const PreparedSet set = prepared(options_.inputs, share);
-    CalibrationData data{set.token_set(false), std::nullopt, to_json(set.report())};
+    CalibrationData data{set.token_set(false), std::nullopt, without_folders(set.report())};
     if (share > 0) data.holdout = set.token_set(true);
     check(data.search);
     if (data.holdout) check_tokens(*data.holdout, token_limits(model_.config));
     return data;
   }
   const StoredTokens file = stored(options_.inputs);
-  CalibrationData data{{}, std::nullopt, {}};
-  if (file.description.is_object()) data.prepared = file.description.value("report", Json());
+  CalibrationData data{{}, std::nullopt, account_of(file, options_.inputs[0])};
   check(file.tokens);
   const bool splits = std::ranges::count(file.held_out, true) > 0;
   if (!holdout && splits) {

@@ -50,7 +50,7 @@ Tokenizer open_tokenizer(const std::string& path, std::optional<std::int64_t> vo
 struct CalibrationData {
   TokenSet search;
   std::optional<TokenSet> holdout;
-  Json prepared;  // the account of documents; null for ready-made ids
+  std::optional<DocumentAccount> prepared;  // absent for ready-made ids
 };
 
 class CalibrationLoader {

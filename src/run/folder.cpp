@@ -2,6 +2,14 @@
 #include "run/folder.h"
 
 #include "core/error.h"
+#include "io/files.h"
+#include "io/png.h"
+#include "present/heatmap.h"
+#include "present/page.h"
+#include "present/report.h"
+#include "result/overlap_file.h"
+#include "result/result_json.h"
+#include "result/stored_pattern.h"
 
 #include <fmt/format.h>
 
@@ -12,6 +20,24 @@
 
 namespace indexcache {
 namespace {
+
+constexpr const char* kReport = "report.html";
+constexpr const char* kOutputs[] = {"run.json", "overlap.h5", "heatmap.png", "pattern.yaml"};
+
+std::vector<std::string> methods_of(const Result& result) {
+  std::vector<std::string> methods;
+  for (const SearchPath& search : result.searches) methods.push_back(search.method);
+  return methods;
+}
+
+// A refinement searches once per target.
+std::vector<std::string> methods_of(const SearchSubject& subject) {
+  std::vector<std::string> methods = {std::string(strategies().front().name)};
+  for (std::size_t t = 0; subject.refinement != nullptr && t < subject.requests.size(); ++t) {
+    methods.emplace_back(subject.refinement->name);
+  }
+  return methods;
+}
 
 constexpr const char* kRemedy = "choose another --output";
 
@@ -42,6 +68,63 @@ void prepare_folder(const std::filesystem::path& folder,
   const bool own = std::ranges::any_of(
       own_files, [&](const char* name) { return std::filesystem::exists(folder / name); });
   if (!own) fail(folder, "it holds files that this tool did not write");
+}
+
+std::optional<Result> finished_run(const std::filesystem::path& folder,
+                                   const Fingerprint& fingerprint, const SearchSubject& subject) {
+  for (const char* name : kOutputs) {
+    if (!std::filesystem::exists(folder / name)) return std::nullopt;
+  }
+  Result result = read_result(folder);
+  const std::vector<Request>& targets = subject.requests;
+  if (!result.complete || result.fingerprint != fingerprint ||
+      result.targets.size() != targets.size() || methods_of(result) != methods_of(subject)) {
+    return std::nullopt;
+  }
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    if (result.targets[t].request != targets[t].text) return std::nullopt;
+    const std::size_t kept = targets[t].full;
+    if (!std::filesystem::exists(folder / pattern_file_name(t, targets.size(), kept))) {
+      return std::nullopt;
+    }
+  }
+  return result;
+}
+
+void discard_outputs(const std::filesystem::path& folder, std::size_t layers) {
+  for (const char* name : kOutputs) std::filesystem::remove(folder / name);
+  std::filesystem::remove(folder / kReport);
+  for (std::size_t kept = 1; kept <= layers; ++kept) {
+    std::filesystem::remove(folder / pattern_file_name(0, 2, kept));
+  }
+}
+
+void remove_leftovers(const std::filesystem::path& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    const std::string output = name.substr(0, name.find(".tmp-"));
+    const bool ours = std::ranges::find(kOutputs, output) != std::end(kOutputs) ||
+                      output == kReport || output.starts_with("pattern-");
+    if (output != name && ours) std::filesystem::remove(entry.path());
+  }
+}
+
+void write_outputs(const std::filesystem::path& folder, const Result& result,
+                   const Overlap& overlap) {
+  write_overlap(folder / "overlap.h5", overlap, result.model, result.calibration);
+  write_png(folder / "heatmap.png", draw_heatmap(overlap, result.model.name));
+  for (std::size_t t = 0; t < result.targets.size(); ++t) {
+    const std::size_t kept = result.targets[t].calibration.pattern.full_count();
+    write_file(folder / pattern_file_name(t, result.targets.size(), kept),
+               to_pattern_yaml(result, t));
+  }
+  write_file(folder / "run.json", to_json(result).dump(1) + "\n");
+  write_file(folder / kReport, report_html({result, overlap, {}, folder.filename().string()}));
+}
+
+void complete_report(const std::filesystem::path& folder) {
+  if (std::filesystem::exists(folder / kReport)) return;
+  write_file(folder / kReport, report_html(read_report(folder)));
 }
 
 }  // namespace indexcache

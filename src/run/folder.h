@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folder that a command writes into.
+// The folders that commands write into, and what a run leaves in its own.
 #pragma once
 
+#include "core/fingerprint.h"
+#include "result/result.h"
+#include "run/subject.h"
+
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace indexcache {
@@ -15,5 +20,23 @@ void make_folder(const std::filesystem::path& folder, const std::string& option 
 // overwritten.
 void prepare_folder(const std::filesystem::path& folder,
                     const std::initializer_list<const char*>& own_files);
+
+// The stored result if the folder holds exactly this run, finished.
+std::optional<Result> finished_run(const std::filesystem::path& folder,
+                                   const Fingerprint& fingerprint, const SearchSubject& subject);
+
+// Removes what a run on a model with so many layers wrote, except its journal.
+void discard_outputs(const std::filesystem::path& folder, std::size_t layers);
+
+// Removes the temporary files that a kill in the middle of a write left. Call it only while the
+// journal's lock is held, so that nobody is writing one.
+void remove_leftovers(const std::filesystem::path& folder);
+
+// pattern.yaml for every target, run.json, overlap.h5, heatmap.png and report.html.
+void write_outputs(const std::filesystem::path& folder, const Result& result,
+                   const Overlap& overlap);
+
+// Makes report.html from the other files if it is missing.
+void complete_report(const std::filesystem::path& folder);
 
 }  // namespace indexcache

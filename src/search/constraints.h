@@ -16,6 +16,8 @@ struct Constraints {
   std::size_t max_run = 0;          // longest run of S layers; 0: any
 
   static Constraints none(std::size_t layers);
+
+  bool operator==(const Constraints&) const = default;
 };
 
 // Whether `pattern` is F where it is pinned full, S where it is pinned shared, and has no longer run

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/paired.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -19,6 +20,12 @@ double student_t_975(std::size_t degrees_of_freedom) {
          (5 * std::pow(z, 5) + 16 * z * z * z + 3 * z) / (96 * n * n);
 }
 
+std::optional<SequenceDifference> largest_difference(const std::vector<double>& differences) {
+  const auto largest = std::ranges::max_element(differences);
+  if (largest == differences.end()) return std::nullopt;
+  return SequenceDifference{static_cast<std::size_t>(largest - differences.begin()), *largest};
+}
+
 PairedDifference paired_difference(std::span<const double> losses, std::span<const double> baseline,
                                    std::span<const double> weights) {
   PairedDifference result;
@@ -29,6 +36,7 @@ PairedDifference paired_difference(std::span<const double> losses, std::span<con
     total += weights[s];
   }
   result.mean /= total;
+  result.largest = largest_difference(result.per_sequence);
   const std::size_t n = losses.size();
   if (n < 2) return result;
   // Variance of a weighted mean of n independent differences; s^2 / n for equal weights.

@@ -10,11 +10,25 @@
 
 namespace indexcache {
 
+// A sequence and its own difference.
+struct SequenceDifference {
+  std::size_t sequence;
+  double difference;  // nats per token
+
+  bool operator==(const SequenceDifference&) const = default;
+};
+
 struct PairedDifference {
-  double mean = 0;                                // nats a token
+  double mean = 0;                                // nats per token
   std::optional<std::pair<double, double>> ci95;  // absent for a single sequence
   std::vector<double> per_sequence;
+  std::optional<SequenceDifference> largest = std::nullopt;  // the first of equals
+
+  bool operator==(const PairedDifference&) const = default;
 };
+
+// The largest of `differences`; nullopt if there are none.
+std::optional<SequenceDifference> largest_difference(const std::vector<double>& differences);
 
 // losses - baseline, sequence by sequence; the mean weighs each by its predicted tokens. The
 // interval is Student's t with n - 1 degrees of freedom over sequences, which are the independent

@@ -20,6 +20,8 @@ struct Considered {
   Pattern pattern;
   double loss;  // mean over all tokens
   SequenceLosses losses;
+
+  bool operator==(const Considered&) const = default;
 };
 
 // A pattern that a strategy moved to. Successive steps need not be nested.
@@ -27,12 +29,16 @@ struct PathStep {
   Pattern pattern;
   double loss;                         // mean over all tokens
   std::vector<Considered> considered;  // what it was chosen from, itself included
+
+  bool operator==(const PathStep&) const = default;
 };
 
 struct SearchPath {
   std::string method;  // the strategy's name: "greedy", "swap"
   Pattern start;
   std::vector<PathStep> steps;
+
+  bool operator==(const SearchPath&) const = default;
 };
 
 // Receives the steps of a strategy as they are taken. What it has received stays valid if the

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gate/guards.h"
+
+#include "core/error.h"
+#include "serving/pipeline_stages.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace indexcache {
+namespace {
+
+constexpr const char* kNoDonors = "the result has no donor overlap for every shared layer";
+constexpr const char* kNoBaseline = "no --baseline is given";
+constexpr const char* kNoDrift = "no --drift is given";
+
+Finding compared(bool within, std::optional<double> measured, std::string limit,
+                 std::string detail) {
+  return {measured && within, std::move(limit),
+          measured ? std::optional(fmt::format("{:.6g}", *measured)) : std::nullopt,
+          std::move(detail)};
+}
+
+Finding at_most(std::optional<double> measured, const Limit& limit, std::string detail) {
+  return compared(measured && *measured <= limit.number, measured, "<= " + limit.text,
+                  std::move(detail));
+}
+
+Finding at_least(std::optional<double> measured, const Limit& limit, std::string detail) {
+  return compared(measured && *measured >= limit.number, measured, ">= " + limit.text,
+                  std::move(detail));
+}
+
+std::string holdout_detail(const Evidence& evidence) {
+  if (evidence.result.held_out() == nullptr) return "the result has no held-out sequences";
+  return fmt::format("{} held-out sequences", evidence.result.holdout->tokens.sequences);
+}
+
+Finding holdout_delta(const Evidence& evidence, const Limit& limit) {
+  const Measured* held = evidence.result.held_out();
+  if (held == nullptr) return at_most(std::nullopt, limit, holdout_detail(evidence));
+  if (!held->delta.ci95) {
+    return at_most(std::nullopt, limit, "one held-out sequence gives no interval");
+  }
+  return at_most(held->delta.ci95->second, limit, holdout_detail(evidence));
+}
+
+Finding sequence_delta(const Evidence& evidence, const Limit& limit) {
+  const Measured* held = evidence.result.held_out();
+  if (held == nullptr || !held->delta.largest) {
+    return at_most(std::nullopt, limit, holdout_detail(evidence));
+  }
+  return at_most(held->delta.largest->difference, limit,
+                 fmt::format("held-out sequence {}", held->delta.largest->sequence));
+}
+
+Finding ppl_ratio(const Evidence& evidence, const Limit& limit) {
+  const Measured* held = evidence.result.held_out();
+  return at_most(held != nullptr ? std::optional(std::exp(held->delta.mean)) : std::nullopt, limit,
+                 holdout_detail(evidence));
+}
+
+Finding kept_ratio(const Evidence& evidence, const Limit& limit) {
+  const std::size_t kept = evidence.result.pattern.full_count();
+  const std::size_t layers = evidence.result.pattern.layers();
+  return at_most(static_cast<double>(kept) / static_cast<double>(layers), limit,
+                 fmt::format("{} of {} layers", kept, layers));
+}
+
+Finding mean_donor_overlap(const Evidence& evidence, const Limit& limit) {
+  if (!evidence.result.target) return at_least(std::nullopt, limit, kNoDonors);
+  const std::vector<DonorOverlap>& donors = evidence.result.target->donors;
+  if (donors.empty()) return at_least(1.0, limit, "no layer is shared");
+  double sum = 0;
+  for (const DonorOverlap& donor : donors) sum += donor.overlap;
+  return at_least(sum / static_cast<double>(donors.size()), limit,
+                  fmt::format("{} shared layers", donors.size()));
+}
+
+Finding donor_overlap(const Evidence& evidence, const Limit& limit) {
+  if (!evidence.result.target) return at_least(std::nullopt, limit, kNoDonors);
+  const std::vector<DonorOverlap>& donors = evidence.result.target->donors;
+  if (donors.empty()) return at_least(1.0, limit, "no layer is shared");
+  const auto least = std::ranges::min_element(donors, {}, &DonorOverlap::overlap);
+  const auto below = std::ranges::count_if(
+      donors, [&](const DonorOverlap& donor) { return donor.overlap < limit.number; });
+  return at_least(least->overlap, limit,
+                  fmt::format("layer {} is the lowest; {} below", least->layer, below));
+}
+
+// A pattern that begins with S cannot be read, so this always passes; gates may state it.
+Finding first_layer_full(const Evidence& evidence, const Limit&) {
+  const char first = evidence.result.pattern.text()[0];
+  return {first == 'F', "F", std::string(1, first), "layer 0"};
+}
+
+Finding stages(const Pattern& pattern, const std::vector<std::size_t>& starts, std::string limit) {
+  std::vector<std::size_t> shared;
+  for (const std::size_t start : starts) {
+    if (!pattern.is_full(start)) shared.push_back(start);
+  }
+  return {shared.empty(), std::move(limit),
+          shared.empty() ? "all F" : fmt::format("S at {}", fmt::join(shared, ", ")),
+          fmt::format("stages begin at {}", fmt::join(starts, ", "))};
+}
+
+Finding pp_size(const Evidence& evidence, const Limit& limit) {
+  const Pattern& pattern = evidence.result.pattern;
+  const auto count = static_cast<std::size_t>(limit.number);
+  const std::string text = fmt::format("F at the starts of {} stages", count);
+  if (count > pattern.layers()) return {false, text, std::nullopt, "the model has fewer layers"};
+  return stages(pattern, even_stage_starts(count, pattern.layers()), text);
+}
+
+Finding pp_partition(const Evidence& evidence, const Limit& limit) {
+  const Pattern& pattern = evidence.result.pattern;
+  const std::string text = fmt::format("F at the starts of {}", fmt::join(limit.sizes, ", "));
+  std::size_t sum = 0;
+  for (const std::size_t size : limit.sizes) sum += size;
+  if (sum != pattern.layers()) {
+    return {false, text, std::nullopt,
+            fmt::format("the stages have {} layers, the model {}", sum, pattern.layers())};
+  }
+  return stages(pattern, stage_starts(limit.sizes, sum), text);
+}
+
+Finding same_pattern(const Evidence& evidence, const Limit&) {
+  if (evidence.baseline == nullptr) {
+    return {false, "the baseline's pattern", std::nullopt, kNoBaseline};
+  }
+  const Pattern& own = evidence.result.pattern;
+  const Pattern& other = evidence.baseline->pattern;
+  std::vector<std::size_t> layers;
+  for (std::size_t layer = 0; layer < own.layers(); ++layer) {
+    if (own.is_full(layer) != other.is_full(layer)) layers.push_back(layer);
+  }
+  return {layers.empty(), other.text(), own.text(),
+          layers.empty() ? "equal" : fmt::format("layers {} differ", fmt::join(layers, ", "))};
+}
+
+std::optional<std::string> field_of(const StoredPattern& stored, const std::string& name) {
+  const auto found = std::ranges::find(stored.fingerprint, name, &Fingerprint::value_type::first);
+  return found == stored.fingerprint.end() ? std::nullopt : std::optional(found->second);
+}
+
+// The fields that are asked for, or all that either of the two has.
+std::vector<std::string> compared_fields(const Evidence& evidence, const Limit& limit) {
+  std::vector<std::string> names = limit.fields;
+  if (!names.empty() || evidence.baseline == nullptr || evidence.baseline->fingerprint.empty()) {
+    return names;
+  }
+  for (const StoredPattern* stored : {evidence.baseline, &evidence.result}) {
+    for (const auto& [name, value] : stored->fingerprint) {
+      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+    }
+  }
+  return names;
+}
+
+Finding same_fingerprint(const Evidence& evidence, const Limit& limit) {
+  const std::string text = limit.fields.empty()
+                               ? "the baseline's fingerprint"
+                               : fmt::format("the baseline's {}", fmt::join(limit.fields, ", "));
+  if (evidence.baseline == nullptr) return {false, text, std::nullopt, kNoBaseline};
+  const std::vector<std::string> names = compared_fields(evidence, limit);
+  if (names.empty()) return {false, text, std::nullopt, "the baseline has no fingerprint"};
+  std::vector<std::string> differ;
+  std::vector<std::string> missing;
+  for (const std::string& name : names) {
+    const auto own = field_of(evidence.result, name);
+    const auto other = field_of(*evidence.baseline, name);
+    if (!own || !other) {
+      missing.push_back(name);
+    } else if (*own != *other) {
+      differ.push_back(name);
+    }
+  }
+  if (!missing.empty()) {
+    return {false, text, std::nullopt,
+            fmt::format("not in both files: {}", fmt::join(missing, ", "))};
+  }
+  return {differ.empty(), text, differ.empty() ? "equal" : "different",
+          differ.empty() ? fmt::format("{} fields", names.size())
+                         : fmt::format("{} differ", fmt::join(differ, ", "))};
+}
+
+[[noreturn]] void incomparable(const StoredPattern& baseline, const std::string& why) {
+  throw InputError({"the baseline cannot be compared with this result", baseline.file.string(), why,
+                    "a result of the same held-out sequences and program; update the stored file "
+                    "if the change is intended"});
+}
+
+Finding delta_over_baseline(const Evidence& evidence, const Limit& limit) {
+  if (evidence.baseline == nullptr) return at_most(std::nullopt, limit, kNoBaseline);
+  const StoredPattern& baseline = *evidence.baseline;
+  const Measured* own = evidence.result.held_out();
+  const Measured* other = baseline.held_out();
+  if (own == nullptr || other == nullptr) {
+    return at_most(std::nullopt, limit, "both need held-out sequences");
+  }
+  if (evidence.result.holdout->tokens.sha256 != baseline.holdout->tokens.sha256) {
+    incomparable(baseline, "it was measured on different held-out sequences");
+  }
+  const auto numerics = field_of(evidence.result, "numerics version");
+  if (!numerics || numerics != field_of(baseline, "numerics version")) {
+    incomparable(baseline, "it was measured with a different numerics version");
+  }
+  return at_most(own->delta.mean - other->delta.mean, limit,
+                 fmt::format("{:+.6g} against {:+.6g}", own->delta.mean, other->delta.mean));
+}
+
+Finding mean_overlap_drop(const Evidence& evidence, const Limit& limit) {
+  if (evidence.drift == nullptr) return at_most(std::nullopt, limit, kNoDrift);
+  return at_most(evidence.drift->mean_drop(), limit, "mean over shared layers");
+}
+
+Finding overlap_drop(const Evidence& evidence, const Limit& limit) {
+  if (evidence.drift == nullptr) return at_most(std::nullopt, limit, kNoDrift);
+  const LayerDrift* largest = evidence.drift->largest();
+  if (largest == nullptr) return at_most(0.0, limit, "no layer is shared");
+  return at_most(*largest->change.drop(), limit, fmt::format("layer {}", largest->layer));
+}
+
+}  // namespace
+
+const std::vector<GuardKind>& guard_kinds() {
+  static const std::vector<GuardKind> kinds = {
+      {"max_holdout_delta", LimitKind::number,
+       "upper end of the 95 % interval of the held-out loss increase, nats per token",
+       holdout_delta},
+      {"max_sequence_delta", LimitKind::number,
+       "loss increase of the held-out sequence that suffers most, nats per token", sequence_delta},
+      {"max_ppl_ratio", LimitKind::number, "held-out perplexity over that of all-Full", ppl_ratio},
+      {"max_kept_ratio", LimitKind::ratio, "share of layers that run their indexer", kept_ratio},
+      {"min_mean_donor_overlap", LimitKind::ratio,
+       "overlap of shared layers with their donors, on average", mean_donor_overlap},
+      {"min_donor_overlap", LimitKind::ratio, "overlap of every shared layer with its donor",
+       donor_overlap},
+      {"first_layer_full", LimitKind::flag, "layer 0 runs its indexer", first_layer_full},
+      {"pp_size", LimitKind::stages,
+       "the first layer of every pipeline stage runs its indexer, stages cut evenly by vLLM or "
+       "SGLang",
+       pp_size},
+      {"pp_partition", LimitKind::partition,
+       "the first layer of every pipeline stage of these sizes runs its indexer", pp_partition},
+      {"same_pattern", LimitKind::flag, "the pattern is the baseline's", same_pattern},
+      {"same_fingerprint", LimitKind::fields, "fields of the fingerprint are the baseline's",
+       same_fingerprint},
+      {"max_delta_over_baseline", LimitKind::number,
+       "held-out loss increase above the baseline's, nats per token", delta_over_baseline},
+      {"max_mean_overlap_drop", LimitKind::ratio,
+       "fall of the mean donor overlap on new data (--drift)", mean_overlap_drop},
+      {"max_overlap_drop", LimitKind::ratio,
+       "fall of any layer's donor overlap on new data (--drift)", overlap_drop},
+  };
+  return kinds;
+}
+
+}  // namespace indexcache

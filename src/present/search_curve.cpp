@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "present/search_curve.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace indexcache {
+namespace {
+
+std::size_t removed_indexers(const Result& result, const Pattern& pattern) {
+  const std::size_t before = result.baseline.full_count();
+  return before - std::min(before, pattern.full_count());
+}
+
+// The loss of a pattern that the baseline or some step measured.
+std::optional<double> loss_of(const Result& result, const Pattern& pattern) {
+  if (pattern == result.baseline) return result.baseline_loss;
+  for (const SearchPath& search : result.searches) {
+    for (const PathStep& step : search.steps) {
+      if (step.pattern == pattern) return step.loss;
+      for (const Considered& considered : step.considered) {
+        if (considered.pattern == pattern) return considered.loss;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<double> ranks(const std::vector<double>& values) {
+  std::vector<std::size_t> order(values.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::sort(order, {}, [&](std::size_t i) { return values[i]; });
+  std::vector<double> rank(values.size());
+  for (std::size_t begin = 0; begin < order.size();) {
+    std::size_t end = begin;
+    while (end < order.size() && values[order[end]] == values[order[begin]]) ++end;
+    const double mean = static_cast<double>(begin + end - 1) / 2;
+    for (std::size_t i = begin; i < end; ++i) rank[order[i]] = mean;
+    begin = end;
+  }
+  return rank;
+}
+
+// Patterns that share exactly one layer more than `before`.
+std::vector<LayerCost> single_layers(const Result& result, const StepChange& change) {
+  std::vector<LayerCost> costs;
+  for (const Considered& considered : change.step->considered) {
+    const auto shared = newly_shared(*change.before, considered.pattern);
+    if (shared.size() != 1 || !newly_shared(considered.pattern, *change.before).empty()) continue;
+    costs.push_back({shared[0], considered.loss - result.baseline_loss});
+  }
+  return costs;
+}
+
+}  // namespace
+
+std::vector<CurvePoint> search_curve(const Result& result, const SearchPath& search) {
+  std::vector<CurvePoint> points;
+  const auto add = [&](const Pattern& pattern, double loss) {
+    points.push_back({removed_indexers(result, pattern), loss - result.baseline_loss});
+  };
+  if (const auto loss = loss_of(result, search.start)) add(search.start, *loss);
+  for (const PathStep& step : search.steps) add(step.pattern, step.loss);
+  return points;
+}
+
+std::optional<std::size_t> knee(const std::vector<CurvePoint>& curve) {
+  if (curve.size() < 4) return std::nullopt;
+  for (std::size_t i = 1; i < curve.size(); ++i) {
+    if (curve[i].removed <= curve[i - 1].removed) return std::nullopt;
+  }
+  const CurvePoint& first = curve.front();
+  const CurvePoint& last = curve.back();
+  const auto width = static_cast<double>(last.removed - first.removed);
+  std::optional<std::size_t> farthest;
+  double most = 0;
+  for (std::size_t i = 0; i < curve.size(); ++i) {
+    const double along = static_cast<double>(curve[i].removed - first.removed) / width;
+    const double chord = first.rise + (last.rise - first.rise) * along;
+    if (chord - curve[i].rise > most) {
+      most = chord - curve[i].rise;
+      farthest = i;
+    }
+  }
+  return farthest;
+}
+
+std::vector<LayerCost> sensitivity(const Result& result) {
+  for (const StepChange& change : step_changes(result)) {
+    const auto costs = single_layers(result, change);
+    if (costs.size() > 1) return costs;
+  }
+  return {};
+}
+
+std::vector<StepChange> step_changes(const Result& result) {
+  std::vector<StepChange> changes;
+  for (const SearchPath& search : result.searches) {
+    const Pattern* before = &search.start;
+    double loss = loss_of(result, search.start).value_or(result.baseline_loss);
+    for (const PathStep& step : search.steps) {
+      changes.push_back({&search, &step, before, loss});
+      before = &step.pattern;
+      loss = step.loss;
+    }
+  }
+  return changes;
+}
+
+std::string change_text(const Pattern& before, const Pattern& after) {
+  const auto shared = newly_shared(before, after);
+  const auto restored = newly_shared(after, before);
+  std::string text = fmt::format("{}", fmt::join(shared, ", "));
+  if (!restored.empty()) text += fmt::format(" for {}", fmt::join(restored, ", "));
+  return text;
+}
+
+bool is_nested(const SearchPath& search) {
+  const Pattern* before = &search.start;
+  for (const PathStep& step : search.steps) {
+    if (!newly_shared(step.pattern, *before).empty()) return false;
+    before = &step.pattern;
+  }
+  return true;
+}
+
+std::string methods_text(const Result& result) {
+  std::vector<std::string> methods;
+  for (const SearchPath& search : result.searches) {
+    if (std::ranges::find(methods, search.method) == methods.end()) {
+      methods.push_back(search.method);
+    }
+  }
+  return fmt::format("{}", fmt::join(methods, ", "));
+}
+
+std::optional<double> rank_correlation(const std::vector<double>& x, const std::vector<double>& y) {
+  if (x.size() < 3 || x.size() != y.size()) return std::nullopt;
+  const std::vector<double> a = ranks(x);
+  const std::vector<double> b = ranks(y);
+  const double mean = static_cast<double>(x.size() - 1) / 2;
+  double both = 0;
+  double left = 0;
+  double right = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    both += (a[i] - mean) * (b[i] - mean);
+    left += (a[i] - mean) * (a[i] - mean);
+    right += (b[i] - mean) * (b[i] - mean);
+  }
+  if (left == 0 || right == 0) return std::nullopt;
+  return both / std::sqrt(left * right);
+}
+
+}  // namespace indexcache

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a search says about the model: how the loss rises as indexers are removed, where that curve
+// bends, and what each layer costs. For paths of any strategy, nested or not.
+#pragma once
+
+#include "result/result.h"
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+// Loss minus the baseline's, in nats per token, of a pattern with that many indexers fewer.
+struct CurvePoint {
+  std::size_t removed;
+  double rise;
+};
+
+// The start, if its loss is known, and every step of the path.
+std::vector<CurvePoint> search_curve(const Result& result, const SearchPath& search);
+
+// Index of the point where the curve bends: the farthest below the chord of its ends. nullopt for
+// fewer than four points and for a curve that does not remove more from point to point.
+std::optional<std::size_t> knee(const std::vector<CurvePoint>& curve);
+
+struct LayerCost {
+  std::size_t layer;
+  double rise;
+};
+
+// Loss rise when one more layer is shared: of the first step of a search that compared several
+// layers. Empty if there is none.
+std::vector<LayerCost> sensitivity(const Result& result);
+
+// A step of a search and what it was a step from.
+struct StepChange {
+  const SearchPath* search;
+  const PathStep* step;
+  const Pattern* before;
+  double loss_before;  // the baseline's if that of `before` is not known
+};
+
+// All steps of all searches, in their order.
+std::vector<StepChange> step_changes(const Result& result);
+
+// "12", or "12 for 30" if layer 30 runs its indexer again: what `after` shares and restores.
+std::string change_text(const Pattern& before, const Pattern& after);
+
+// Whether every step only shares more layers.
+bool is_nested(const SearchPath& search);
+
+// "greedy", or "greedy, swap".
+std::string methods_text(const Result& result);
+
+// Spearman's rank correlation, ties at their mean rank; nullopt for fewer than three points or if
+// one side does not vary.
+std::optional<double> rank_correlation(const std::vector<double>& x, const std::vector<double>& y);
+
+}  // namespace indexcache

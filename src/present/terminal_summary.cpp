@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "present/terminal_summary.h"
+
+#include "present/search_curve.h"
+#include "present/target_text.h"
+#include "result/stored_pattern.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <vector>
+
+namespace indexcache {
+namespace {
+
+// "+0.02894  95% [+0.02210, +0.03570]"
+std::string interval_text(const Measured& measured) {
+  const PairedDifference& delta = measured.delta;
+  const std::string text = delta_text(delta.mean);
+  if (!delta.ci95) return text + "  (one sequence: no interval)";
+  return text + fmt::format("  95% [{}, {}]", delta_text(delta.ci95->first),
+                            delta_text(delta.ci95->second));
+}
+
+std::string target_text(const Result& result, const Target& target, const std::string& file) {
+  const Pattern& pattern = target.calibration.pattern;
+  const std::size_t layers = pattern.layers();
+  const std::size_t kept = pattern.full_count();
+  std::string text = fmt::format(
+      "\n{}\n  {} of {} layers keep their indexer ({:.0f}% of indexer work removed; {})\n",
+      pattern.text(), kept, layers, saved_percent(result, target), target.method);
+  text += fmt::format("  calibration loss  {}\n", interval_text(target.calibration));
+  if (target.holdout) {
+    text += fmt::format("  held-out loss     {}\n", interval_text(*target.holdout));
+  }
+  if (target.uniform_holdout) {
+    text += fmt::format("  uniform, held out {}\n", interval_text(*target.uniform_holdout));
+  }
+  return text + fmt::format("  {}\n", file);
+}
+
+// Eighths of a block, from none to all of it.
+constexpr const char* kBlocks[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+constexpr std::size_t kRows = 4;
+
+// The first of these that is set says how text is encoded.
+bool terminal_has_blocks() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* value = std::getenv(name);
+    if (value == nullptr || *value == '\0') continue;
+    const std::string locale = value;
+    return locale.find("UTF-8") != std::string::npos || locale.find("utf8") != std::string::npos;
+  }
+  return false;
+}
+
+// The rises of a curve in at most 70 columns: up to four of them per step if there are few, the
+// last of each group of steps if there are many.
+std::vector<double> curve_columns(const std::vector<CurvePoint>& steps) {
+  constexpr std::size_t kColumns = 70;
+  const std::size_t stride = (steps.size() + kColumns - 1) / kColumns;
+  const std::size_t width = std::clamp<std::size_t>(kColumns / steps.size(), 1, 4);
+  std::vector<double> rises;
+  for (std::size_t s = stride; s <= steps.size(); s += stride) {
+    rises.insert(rises.end(), width, std::max(steps[s - 1].rise, 0.0));
+  }
+  return rises;
+}
+
+// A block plot of 80 columns and four rows: of the first search, which removes indexers one by one.
+std::string curve_text(const Result& result) {
+  if (result.searches.empty() || !is_nested(result.searches[0])) return "";
+  std::vector<CurvePoint> steps = search_curve(result, result.searches[0]);
+  std::erase_if(steps, [](const CurvePoint& point) { return point.removed == 0; });
+  if (steps.size() < 2) return "";
+  const std::vector<double> rises = curve_columns(steps);
+  const double most = std::max(*std::ranges::max_element(rises), 1e-9);
+  const bool blocks = terminal_has_blocks();
+  std::string text =
+      fmt::format("\ncalibration loss rise, {} indexers removed one by one\n", steps.size());
+  for (std::size_t row = kRows; row-- > 0;) {
+    text += row + 1 == kRows ? fmt::format("{:+.4f} |", most)
+            : row == 0       ? "      0 |"
+                             : "        |";
+    for (const double rise : rises) {
+      const double filled = rise / most * kRows * 8 - static_cast<double>(row) * 8;
+      const auto level = static_cast<std::size_t>(std::clamp(std::lround(filled), 0L, 8L));
+      text += blocks ? kBlocks[level] : level >= 4 ? "#" : level > 0 ? "." : " ";
+    }
+    while (text.back() == ' ') text.pop_back();
+    text += "\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string summary_text(const Result& result, const std::string& folder) {
+  std::string text = fmt::format("{}: loss {} with every indexer, on {} sequences ({} tokens)\n",
+                                 result.model.name, loss_text(result.baseline_loss),
+                                 result.calibration.sequences, result.calibration.tokens);
+  text +=
+      result.holdout
+          ? fmt::format("{} held-out sequences: loss {} with every indexer\n",
+                        result.holdout->tokens.sequences, loss_text(result.holdout->baseline_loss))
+          : "no held-out sequences: the result is not verified on data the search never saw\n";
+  text += curve_text(result);
+  const std::vector<Target>& targets = result.targets;
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    const std::size_t kept = targets[t].calibration.pattern.full_count();
+    text +=
+        target_text(result, targets[t], folder + "/" + pattern_file_name(t, targets.size(), kept));
+  }
+  for (const std::string& warning : result.warnings) {
+    text += fmt::format("\nwarning: {}", warning);
+  }
+  text += fmt::format("\n{0}/report.html  {0}/run.json  {0}/overlap.h5  {0}/heatmap.png\n", folder);
+  text += fmt::format(
+      "next: indexcache-search export {0} --engine vllm   (sglang, transformers, …; or --all)\n"
+      "      indexcache-search eval MODEL {0}/pattern.yaml --calibration OTHER_DATA\n",
+      folder);
+  return text;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/instruments.h"
+
+#include "core/error.h"
+
+#include <utility>
+
+namespace indexcache {
+
+void Instruments::begin(Phase phase, std::string label) {
+  phase_ = phase;
+  label_ = std::move(label);
+}
+
+double Instruments::seconds_for(double) const {
+  return 0;
+}
+
+DeviceInstruments::DeviceInstruments(Session& session, const CalibrationData& data,
+                                     Journal& journal, Progress& progress, double budget_seconds)
+    : session_(session),
+      data_(data),
+      journal_(journal),
+      progress_(progress),
+      sweep_(evaluator(data.search)),
+      counted_(sweep_, sweep_.planner(), phase_, workload_),
+      budget_(counted_, budget_seconds, BudgetEvaluator::Clock::now()),
+      remembering_(budget_, journal.losses(),
+                   [&journal](std::span<const Pattern> patterns,
+                              std::span<const std::size_t> sequences,
+                              std::span<const SequenceLosses> losses, double seconds) {
+                     journal.record(patterns, sequences, losses, seconds);
+                   }) {}
+
+SweepEvaluator DeviceInstruments::evaluator(const TokenSet& tokens) {
+  SweepEvaluator sweep = session_.evaluator(tokens);
+  sweep.set_progress([this](std::size_t done, std::size_t total) {
+    progress_.update(label_, done, total);
+  });
+  return sweep;
+}
+
+// The overlap is needed again after an interruption, and the losses of the same pass show that this
+// machine computes the bits that the journal continues from.
+OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
+  const SweepPlanner& planner = sweep_.planner();
+  OverlapPass pass = measure_overlap(sweep_, session_.backend(), baseline);
+  workload_.sweeps.push_back(count_sweep(
+      planner, phase_, std::span(&baseline, 1), sweep_.all_sequences(),
+      overlap_row_bytes(planner.config(), pass.overlap.query_step)));
+  if (!journal_.baseline()) journal_.record_baseline(pass.losses);
+  if (*journal_.baseline() == pass.losses) return pass;
+  throw ResumeMismatch({"the run folder holds losses of a different machine or build",
+                        "the journal's baseline",
+                        "the all-Full losses differ in their last bits",
+                        "continue where it began, another --output, or --restart"});
+}
+
+Evaluator& DeviceInstruments::holdout() {
+  if (!holdout_) {
+    holdout_sweep_.emplace(evaluator(*data_.holdout));
+    holdout_.emplace(*holdout_sweep_, holdout_sweep_->planner(), phase_, workload_);
+  }
+  return *holdout_;
+}
+
+PlanningInstruments::PlanningInstruments(const ModelConfig& config, const Backend& backend,
+                                         const CalibrationData& data, SweepMemory memory)
+    : planner_(config, backend, data.search, memory),
+      guess_(data.search.predicted()),
+      counted_(guess_, planner_, phase_, workload_),
+      known_(data.search.sequences.size()),
+      remembering_(counted_, known_) {
+  if (!data.holdout) return;
+  holdout_planner_.emplace(config, backend, *data.holdout, memory);
+  holdout_guess_.emplace(data.holdout->predicted());
+  holdout_.emplace(*holdout_guess_, *holdout_planner_, phase_, workload_);
+}
+
+OverlapPass PlanningInstruments::measure_baseline(const Pattern& baseline) {
+  OverlapPass pass;
+  pass.losses = guess_.losses_of(baseline);
+  pass.overlap.layers = baseline.layers();
+  pass.overlap.query_step = overlap_query_step(planner_);
+  workload_.sweeps.push_back(
+      count_sweep(planner_, phase_, std::span(&baseline, 1), guess_.all_sequences(),
+                  overlap_row_bytes(planner_.config(), pass.overlap.query_step)));
+  return pass;
+}
+
+}  // namespace indexcache

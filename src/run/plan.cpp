@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/plan.h"
+
+#include "core/bytes.h"
+#include "core/error.h"
+#include "core/host_memory.h"
+#include "core/process_time.h"
+#include "run/search_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+namespace indexcache {
+namespace {
+
+constexpr std::size_t kMostGpus = 8;
+
+int threads_of(const DeviceOptions& device) {
+  return device.threads > 0 ? device.threads
+                            : static_cast<int>(std::thread::hardware_concurrency());
+}
+
+// The sweeps of a run that are, or are not, its refinement.
+Workload part_of(const Workload& work, bool refinement) {
+  Workload part;
+  for (const CountedSweep& sweep : work.sweeps) {
+    if ((sweep.phase == Phase::refinement) == refinement) part.sweeps.push_back(sweep);
+  }
+  return part;
+}
+
+void estimate_time(RunPlan& plan) {
+  const bool streams = plan.streamed_bytes > 0;
+  plan.time = run_time(part_of(plan.work, false), streams, plan.costs, plan.weights);
+  plan.time.once += plan.startup_seconds;
+  const Workload refinement = part_of(plan.work, true);
+  if (refinement.sweeps.empty()) return;
+  Costs repeated = plan.costs;  // what is done once is done already
+  repeated.once = repeated.first_byte = 0;
+  plan.refinement_seconds = run_time(refinement, streams, repeated, plan.weights).total();
+}
+
+// Counts what the run does with weights placed so: the run itself, on instruments that count.
+void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
+                const Backend& backend, Placement placement) {
+  plan.placement = placement;
+  plan.weight_bytes = plan.weights.device(placement) + backend.lane_bytes();
+  PlanningInstruments instruments(model.config, backend, subject.data,
+                                  sweep_memory(backend, plan.weight_bytes));
+  Progress silent(Progress::Style::silent);
+  const SearchOutcome outcome = search_run(subject, instruments, silent);
+  plan.work = instruments.workload();
+  plan.steps = outcome.searches.front().steps.size();
+}
+
+// A loss per pattern and sequence in the journal, a report, and two matrices per position bucket.
+std::int64_t folder_bytes(const RunPlan& plan, std::int64_t layers) {
+  return 26 * plan.work.evaluations(Phase::search) * static_cast<std::int64_t>(plan.sequences) +
+         (std::int64_t{1} << 20) + 16 * 8 * layers * layers;
+}
+
+std::string kinds_text(const RunPlan& plan) {
+  std::string text = fmt::format("weights {}", bytes_text(plan.weight_bytes));
+  const auto bytes = plan.work.most_bytes();
+  for (std::size_t k = 0; k < kMemoryKinds; ++k) {
+    if (bytes[k] > 0) text += fmt::format(", {} {}", kMemoryNames[k], bytes_text(bytes[k]));
+  }
+  return text;
+}
+
+std::string range_text(const RunPlan& plan) {
+  const double seconds = plan.time.total(), factor = 1 + plan.costs.uncertainty;
+  return fmt::format("{} ({} to {}; {})", format_duration(seconds),
+                     format_duration(seconds / factor), format_duration(seconds * factor),
+                     plan.costs.source);
+}
+
+}  // namespace
+
+RunPlan make_plan(const Model& model, const SearchSubject& subject, const Backend& backend,
+                  const DeviceOptions& device) {
+  const CalibrationData& data = subject.data;
+  RunPlan plan;
+  plan.weights =
+      weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.activation());
+  plan.sequences = data.search.sequences.size();
+  plan.device_limit = backend.memory_bytes();
+  plan.host_limit = available_host_bytes();
+  count_work(plan, model, subject, backend, placement_for(device, plan.weights, backend));
+  // Weights that stay may leave too little for the longest sequence.
+  if (device.weights == "auto" && plan.work.tight() && plan.placement == Placement::resident) {
+    count_work(plan, model, subject, backend, choose_placement(plan.weights, 0, plan.host_limit));
+  }
+  const bool resident = plan.placement == Placement::resident;
+  plan.unshared_layer_visits = plan.work.evaluations(Phase::search) * model.config.layers;
+  plan.streamed_bytes = resident ? 0 : plan.work.passes() * plan.weights.stored;
+  plan.host_weight_bytes = plan.weights.host(plan.placement);
+  plan.host_token_bytes =
+      4 * (data.search.tokens() + (data.holdout ? data.holdout->tokens() : 0));
+  plan.disk_bytes = folder_bytes(plan, model.config.layers);
+  plan.costs = estimated_costs(model.config, data.search, backend, threads_of(device));
+  plan.startup_seconds = seconds_since_process_start();
+  estimate_time(plan);
+  return plan;
+}
+
+void probe(RunPlan& plan, const Model& model, const SearchSubject& subject, Backend& backend) {
+  const TokenSet& tokens = subject.data.search;
+  const auto searched = std::ranges::find(plan.work.sweeps, Phase::search, &CountedSweep::phase);
+  const CountedSweep& sweep =
+      searched == plan.work.sweeps.end() ? plan.work.sweeps.front() : *searched;
+  const auto count = static_cast<std::ptrdiff_t>(sweep.cut.waves.front().count);
+  const TokenSet wave{tokens.source, {tokens.sequences.begin(), tokens.sequences.begin() + count}};
+  plan.costs = measured_costs(model, backend, plan.placement, wave,
+                              sweep_memory(backend, plan.weight_bytes));
+  estimate_time(plan);
+}
+
+double seconds_on(const RunPlan& plan, std::size_t gpus) {
+  const auto share = static_cast<double>((plan.sequences + gpus - 1) / gpus) /
+                     static_cast<double>(plan.sequences);
+  return plan.time.total() * share;
+}
+
+std::vector<std::string> plan_lines(const RunPlan& plan) {
+  const std::size_t waves = plan.work.most_waves();
+  std::vector<std::string> lines = {fmt::format(
+      "search: {} steps, {} evaluations; {} layer visits, {} without shared prefixes", plan.steps,
+      plan.work.evaluations(Phase::search), plan.work.layer_visits(Phase::search),
+      plan.unshared_layer_visits)};
+  if (const std::int64_t most = plan.work.evaluations(Phase::refinement); most > 0) {
+    lines.push_back(fmt::format(
+        "refinement: at most {} evaluations, about {} (an upper bound: it ends when nothing "
+        "improves)",
+        most, format_duration(plan.refinement_seconds)));
+  }
+  lines.push_back(
+      fmt::format("weights: {}, {} passes over the layers{}{}", name_of(plan.placement),
+                  plan.work.passes(), waves > 1 ? fmt::format(" (up to {} waves per pass)", waves) : "",
+                  plan.streamed_bytes > 0
+                      ? fmt::format(", {} brought to the device", bytes_text(plan.streamed_bytes))
+                      : ""));
+  lines.push_back(fmt::format("memory: {} of {}: {}", bytes_text(plan.device_bytes()),
+                              bytes_text(plan.device_limit), kinds_text(plan)));
+  lines.push_back(fmt::format("host: {} of {} available: stored weights {}, tokens {}",
+                              bytes_text(plan.host_bytes()), bytes_text(plan.host_limit),
+                              bytes_text(plan.host_weight_bytes),
+                              bytes_text(plan.host_token_bytes)));
+  lines.push_back(
+      fmt::format("time: about {}; dominated by {}", range_text(plan), plan.time.dominating()));
+  return lines;
+}
+
+void check_fits(const RunPlan& plan, const SearchSubject& subject) {
+  if (plan.host_bytes() > plan.host_limit) {
+    throw ResourceError(
+        {"the weights do not fit the host's memory",
+         fmt::format("--weights {}", name_of(plan.placement)),
+         fmt::format("{} are needed, but only {} are available", bytes_text(plan.host_bytes()),
+                     bytes_text(plan.host_limit)),
+         "--weights disk (keeps only two layers in memory)"});
+  }
+  const CountedSweep* tight = plan.work.tight();
+  if (tight == nullptr) return;
+  throw ResourceError(
+      {"the run does not fit the device's memory",
+       std::string(kPhaseNames[static_cast<std::size_t>(tight->phase)]),
+       fmt::format("a sequence of {} tokens and one pattern need {}, but only {} may be used",
+                   subject.data.search.longest(), bytes_text(plan.device_bytes()),
+                   bytes_text(plan.device_limit)),
+       fmt::format("{}a larger --memory-limit or GPU, or shorter sequences",
+                   plan.placement == Placement::resident ? "--weights stream or disk, " : "")});
+}
+
+Json to_json(const RunPlan& plan) {
+  const auto bytes = plan.work.most_bytes();
+  Json device{{"weights", plan.weight_bytes}};
+  for (std::size_t k = 0; k < kMemoryKinds; ++k) {
+    const std::string name(kMemoryNames[k]);
+    device[name] = (name == "weights" ? plan.weight_bytes : 0) + bytes[k];
+  }
+  Json visits = Json::object();
+  for (std::size_t v = 0; v < kVisits; ++v) {
+    visits[std::string(kVisitNames[v])] = plan.time.compute[v];
+  }
+  Json gpus = Json::object();
+  for (std::size_t n = 1; n <= kMostGpus; ++n) gpus[std::to_string(n)] = seconds_on(plan, n);
+  return {{"schema", "indexcache-plan/2"},
+          {"steps", plan.steps},
+          {"evaluations", plan.work.evaluations(Phase::search)},
+          {"layer_visits", plan.work.layer_visits(Phase::search)},
+          {"layer_visits_without_sharing", plan.unshared_layer_visits},
+          {"refinement_evaluations_bound", plan.work.evaluations(Phase::refinement)},
+          {"refinement_seconds_bound", plan.refinement_seconds},
+          {"passes", plan.work.passes()},
+          {"most_waves", plan.work.most_waves()},
+          {"weights", name_of(plan.placement)},
+          {"streamed_bytes", plan.streamed_bytes},
+          {"device_bytes", plan.device_bytes()},
+          {"device_limit_bytes", plan.device_limit},
+          {"device_bytes_by_kind", device},
+          {"host_bytes", plan.host_bytes()},
+          {"host_bytes_by_kind",
+           {{"weights", plan.host_weight_bytes}, {"tokens", plan.host_token_bytes}}},
+          {"disk_bytes", plan.disk_bytes},
+          {"fits", plan.work.tight() == nullptr},
+          {"seconds", plan.time.total()},
+          {"seconds_by_visit", visits},
+          {"seconds_once", plan.time.once},
+          {"seconds_first_load", plan.time.first_load},
+          {"seconds_streaming", plan.time.streaming},
+          {"dominating", plan.time.dominating()},
+          {"costs", plan.costs.source},
+          {"uncertainty", plan.costs.uncertainty},
+          {"seconds_by_gpus", gpus}};
+}
+
+}  // namespace indexcache

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run needs and how long it takes, before it begins.
+#pragma once
+
+#include "io/json.h"
+#include "run/session.h"
+#include "run/subject.h"
+#include "search/costs.h"
+#include "search/workload.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+struct RunPlan {
+  Workload work;          // of search_run over PlanningInstruments
+  std::size_t steps = 0;  // of the search
+  std::int64_t unshared_layer_visits = 0;  // of the search, had every pattern been evaluated alone
+  Placement placement = Placement::resident;
+  WeightSizes weights;
+  std::int64_t weight_bytes = 0;       // on the device
+  std::int64_t streamed_bytes = 0;     // of weights that come to the device again for each pass
+  std::int64_t host_weight_bytes = 0;  // in host memory, waiting or on their way
+  std::int64_t host_token_bytes = 0;
+  std::int64_t disk_bytes = 0;    // of the run folder, about
+  std::int64_t device_limit = 0;  // bytes that may be planned with
+  std::int64_t host_limit = 0;    // bytes that are available
+  Costs costs;
+  RunTime time;  // without the refinement, whose work depends on the data
+  // Seconds of the refinement at most: its work is counted up to its limit. 0 without one.
+  double refinement_seconds = 0;
+  std::size_t sequences = 0;   // of the search
+  double startup_seconds = 0;  // of this process before it planned
+
+  std::int64_t device_bytes() const { return weight_bytes + work.most_bytes_total(); }
+  std::int64_t host_bytes() const { return host_weight_bytes + host_token_bytes; }
+};
+
+// Counts, sizes and estimated time. Throws ResourceError if the weights do not fit the device.
+RunPlan make_plan(const Model& model, const SearchSubject& subject, const Backend& backend,
+                  const DeviceOptions& device);
+
+// The same with costs measured on the model's first layers.
+void probe(RunPlan& plan, const Model& model, const SearchSubject& subject, Backend& backend);
+
+// Throws ResourceError naming the setting to change if the run does not fit.
+void check_fits(const RunPlan& plan, const SearchSubject& subject);
+
+// Seconds if the sequences are split over so many GPUs: the one with the most of them decides.
+double seconds_on(const RunPlan& plan, std::size_t gpus);
+
+// The lines that `run` prints before it begins.
+std::vector<std::string> plan_lines(const RunPlan& plan);
+
+// Schema indexcache-plan/2 (docs/formats.md).
+Json to_json(const RunPlan& plan);
+
+}  // namespace indexcache

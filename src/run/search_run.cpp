@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/search_run.h"
+
+#include "core/error.h"
+#include "present/target_text.h"
+#include "search/baselines.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace indexcache {
+namespace {
+
+// A pattern that was reached, and the method that reached it.
+struct Reached {
+  PathStep step;
+  std::string method;
+};
+
+class SearchRun {
+ public:
+  SearchRun(const SearchSubject& subject, Instruments& instruments, Progress& progress,
+            std::int64_t planned_evaluations)
+      : subject_(subject),
+        instruments_(instruments),
+        progress_(progress),
+        planned_evaluations_(static_cast<double>(planned_evaluations)),
+        requests_(subject.requests) {}
+
+  SearchOutcome execute() {
+    measure_baseline();
+    try {
+      search();
+      refine();
+    } catch (const BudgetSpent&) {
+      end_early();
+    }
+    verify();
+    if (subject_.data.holdout) hold_out();
+    return std::move(outcome_);
+  }
+
+ private:
+  void measure_baseline() {
+    instruments_.begin(Phase::baseline, "overlap and loss with every indexer");
+    OverlapPass pass = instruments_.measure_baseline(subject_.space.start);
+    outcome_.overlap = std::move(pass.overlap);
+    outcome_.baseline_loss = instruments_.verification().mean(pass.losses);
+    outcome_.baseline_losses = std::move(pass.losses);
+    progress_.note(fmt::format("all-Full loss {}", loss_text(outcome_.baseline_loss)));
+  }
+
+  void search() {
+    const Strategy& strategy = strategies().front();
+    begin_path(Phase::search, std::string(strategy.name), subject_.space.start);
+    strategy.search(instruments_.search(), subject_.space, sink());
+  }
+
+  // One path per target, from the best pattern of its size.
+  void refine() {
+    if (subject_.refinement == nullptr) return;
+    for (const Request& request : requests_) {
+      const Reached from = reached(request.full);
+      begin_path(Phase::refinement, std::string(subject_.refinement->name), from.step.pattern);
+      subject_.refinement->refine(instruments_.search(), subject_.space, from.step, sink());
+    }
+  }
+
+  void begin_path(Phase phase, std::string method, const Pattern& start) {
+    outcome_.searches.push_back({std::move(method), start, {}});
+    phase_ = phase;
+    name_step();
+  }
+
+  StepSink sink() {
+    return [this](PathStep step) {
+      SearchPath& path = outcome_.searches.back();
+      evaluated_ += static_cast<double>(step.considered.size());
+      path.steps.push_back(std::move(step));
+      tell(path);
+      name_step();
+    };
+  }
+
+  void name_step() {
+    const SearchPath& path = outcome_.searches.back();
+    instruments_.begin(phase_, fmt::format("{} step {}", path.method, path.steps.size() + 1));
+  }
+
+  void tell(const SearchPath& path) {
+    const PathStep& step = path.steps.back();
+    const std::size_t count = path.steps.size();
+    const Pattern& before = count > 1 ? path.steps[count - 2].pattern : path.start;
+    std::string moves;
+    for (const std::size_t layer : newly_shared(before, step.pattern)) {
+      moves += fmt::format("  layer {} shared", layer);
+    }
+    for (const std::size_t layer : newly_shared(step.pattern, before)) {
+      moves += fmt::format("  layer {} full", layer);
+    }
+    progress_.note(fmt::format("{} step {}  {}{}  delta {}{}", path.method, count,
+                               step.pattern.text(), moves,
+                               delta_text(step.loss - outcome_.baseline_loss), time_left()));
+  }
+
+  std::string time_left() const {
+    const double seconds = instruments_.seconds_for(planned_evaluations_ - evaluated_);
+    if (phase_ != Phase::search || seconds <= 0) return "";
+    return fmt::format("  about {} left", format_duration(seconds));
+  }
+
+  // The best pattern with `full` F layers that any search went through, the earliest of equals.
+  Reached reached(std::size_t full) const {
+    std::optional<Reached> best;
+    if (subject_.space.start.full_count() == full) {
+      best = Reached{{subject_.space.start, outcome_.baseline_loss, {}},
+                     outcome_.searches.front().method};
+    }
+    for (const SearchPath& path : outcome_.searches) {
+      for (const PathStep& step : path.steps) {
+        if (step.pattern.full_count() != full || (best && best->step.loss <= step.loss)) continue;
+        best = Reached{step, path.method};
+      }
+    }
+    return best.value();
+  }
+
+  void end_early() {
+    outcome_.complete = false;
+    std::size_t fewest = subject_.space.start.full_count();
+    const SearchPath& path = outcome_.searches.front();
+    for (const PathStep& step : path.steps) {
+      fewest = std::min(fewest, step.pattern.full_count());
+    }
+    std::erase_if(requests_, [&](const Request& request) { return request.full < fewest; });
+    if (requests_.empty() || (phase_ == Phase::search && requests_.back().full != fewest)) {
+      requests_.push_back({"budget", fewest});
+    }
+    outcome_.warnings.push_back(fmt::format(
+        "--budget ended the {} after {} steps; the same command continues it",
+        phase_ == Phase::search ? "search" : "refinement", outcome_.searches.back().steps.size()));
+    progress_.note("warning: " + outcome_.warnings.back());
+  }
+
+  // Every chosen pattern again, alone: no shared prefix, no batch, the same bits.
+  void verify() {
+    instruments_.begin(Phase::verification, "verifying from scratch");
+    Evaluator& evaluator = instruments_.verification();
+    for (const Request& request : requests_) {
+      const Reached found = reached(request.full);
+      const Pattern& pattern = found.step.pattern;
+      SequenceLosses losses = evaluator.losses_of(pattern);
+      const double loss = evaluator.mean(losses);
+      if (loss != found.step.loss) {
+        throw InternalError({"the chosen pattern does not reproduce its loss", pattern.text(),
+                             fmt::format("{} in the search, {} alone", found.step.loss, loss),
+                             "report it with the journal"});
+      }
+      auto delta = paired_difference(losses, outcome_.baseline_losses, evaluator.weights());
+      outcome_.targets.push_back({.request = request.text,
+                                  .method = found.method,
+                                  .calibration = {pattern, loss, std::move(losses), std::move(delta)},
+                                  .holdout = std::nullopt,
+                                  .uniform_holdout = std::nullopt,
+                                  .donors = {}});
+    }
+  }
+
+  void hold_out() {
+    instruments_.begin(Phase::holdout, "held-out sequences");
+    Evaluator& evaluator = instruments_.holdout();
+    const Pattern& baseline = subject_.space.start;
+    std::vector<Pattern> patterns = {baseline};
+    for (const Target& target : outcome_.targets) {
+      const Pattern& pattern = target.calibration.pattern;
+      patterns.push_back(pattern);
+      patterns.push_back(uniform_of_size(baseline, pattern.full_count()));
+    }
+    const auto losses = evaluator.losses(patterns);
+    const auto measured = [&](std::size_t p) {
+      return Measured{patterns[p], evaluator.mean(losses[p]), losses[p],
+                      paired_difference(losses[p], losses[0], evaluator.weights())};
+    };
+    outcome_.holdout_baseline_loss = evaluator.mean(losses[0]);
+    outcome_.holdout_baseline_losses = losses[0];
+    for (std::size_t t = 0; t < outcome_.targets.size(); ++t) {
+      outcome_.targets[t].holdout = measured(2 * t + 1);
+      outcome_.targets[t].uniform_holdout = measured(2 * t + 2);
+    }
+  }
+
+  const SearchSubject& subject_;
+  Instruments& instruments_;
+  Progress& progress_;
+  double planned_evaluations_;
+  double evaluated_ = 0;
+  std::vector<Request> requests_;  // those that the search reached, once it has ended
+  Phase phase_ = Phase::baseline;
+  SearchOutcome outcome_;
+};
+
+}  // namespace
+
+SearchOutcome search_run(const SearchSubject& subject, Instruments& instruments,
+                         Progress& progress, std::int64_t planned_evaluations) {
+  return SearchRun(subject, instruments, progress, planned_evaluations).execute();
+}
+
+}  // namespace indexcache
