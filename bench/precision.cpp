@@ -7,7 +7,7 @@
 #include "model/model.h"
 #include "model/model_weights.h"
 #include "run_bench.h"
-#include "search/evaluator.h"
+#include "search/sweep_evaluator.h"
 
 #include <fmt/format.h>
 
@@ -65,7 +65,7 @@ Result run(const Model& model, const TokenSet& tokens, const CudaOptions& option
   const auto backend = make_cuda_backend(options);
   ModelWeights weights(model.config, model.checkpoint, model.has_indexer, *backend,
                        Placement::resident);
-  Evaluator evaluator(model.config, weights, *backend, tokens,
+  SweepEvaluator evaluator(model.config, weights, *backend, tokens,
                       {.memory_bytes = backend->memory_bytes() - weights.bytes(), .enforce = true});
   SetRecorder recorder(*backend);
   const Pattern baseline = model.baseline();

@@ -6,7 +6,7 @@
 #include "model/model.h"
 #include "model/model_weights.h"
 #include "run_bench.h"
-#include "search/evaluator.h"
+#include "search/sweep_evaluator.h"
 #include "search/greedy.h"
 
 #include <fmt/format.h>
@@ -59,7 +59,7 @@ int bench(const char* model_folder, const char* calibration) {
   CpuBackend backend;
   ModelWeights weights(model.config, model.checkpoint, model.has_indexer, backend,
                        Placement::resident);
-  Evaluator evaluator(model.config, weights, backend, tokens);
+  SweepEvaluator evaluator(model.config, weights, backend, tokens);
   fmt::print("one greedy step on {} tokens:\n", tokens.tokens());
   compare(evaluator, model.baseline());
   return 0;

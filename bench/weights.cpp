@@ -6,7 +6,7 @@
 #include "model/model.h"
 #include "model/model_weights.h"
 #include "run_bench.h"
-#include "search/evaluator.h"
+#include "search/sweep_evaluator.h"
 
 #include <fmt/format.h>
 
@@ -76,7 +76,7 @@ Timing time_placement(const Model& model, const TokenSet& tokens,
     fmt::print("  plain pinned copy: {:.1f} GB/s\n", plain_copy_rate(*backend));
   }
   ModelWeights weights(model.config, model.checkpoint, model.has_indexer, *backend, placement);
-  Evaluator evaluator(model.config, weights, *backend, tokens,
+  SweepEvaluator evaluator(model.config, weights, *backend, tokens,
                       {.memory_bytes = backend->memory_bytes() - weights.bytes()});
   Timing timing{};
   std::vector<double> seconds;

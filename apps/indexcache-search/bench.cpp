@@ -8,6 +8,7 @@
 #include "io/files.h"
 #include "model/synthetic_weights.h"
 #include "pattern_spec.h"
+#include "run/targets.h"
 #include "version.h"
 
 #include <fmt/format.h>
@@ -71,13 +72,13 @@ BenchShape read_synthetic(const std::string& path) {
 }
 
 BenchShape read_shape(const BenchOptions& options) {
-  if (options.engine.model.empty() == options.synthetic.empty()) {
+  if (options.device.model.empty() == options.synthetic.empty()) {
     throw UsageError({"a benchmark needs one model", "command line",
                       "either MODEL or --synthetic configs/NAME.yaml",
                       "indexcache-search bench --help"});
   }
   if (!options.synthetic.empty()) return read_synthetic(options.synthetic);
-  Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
+  Model model = open_model(options.device.model, options.device.mla_norm_eps);
   BenchShape shape{.model = std::nullopt,
                    .config = model.config,
                    .share_layers = false,
@@ -136,11 +137,11 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
 }  // namespace
 
 BenchModel::BenchModel(BenchShape shape, const BenchOptions& options)
-    : shape_(std::move(shape)), backend_(make_backend(options.engine)) {
+    : shape_(std::move(shape)), backend_(make_backend(options.device)) {
   check_shape(shape_.config, *backend_);
   if (shape_.model) {
     const Placement placement =
-        placement_for(options.engine,
+        placement_for(options.device,
                       weight_sizes(shape_.config, shape_.model->checkpoint, shape_.has_indexer,
                                    backend_->activation()),
                       *backend_);
@@ -225,7 +226,7 @@ Command add_bench(CLI::App& app, CommonOptions& common) {
   command->add_option("kind", options->kind, "ops, prefill or search")
       ->type_name("KIND")
       ->check(CLI::IsMember({"ops", "prefill", "search"}));
-  add_engine_options(*command, options->engine);
+  add_device_options(*command, options->device, options->progress);
   command
       ->add_option("-c,--calibration", options->calibration,
                    "search: ready-made token ids, .h5, .npy or .jsonl with input_ids")

@@ -4,7 +4,7 @@
 
 #include "backend/backend.h"
 #include "calibration/token_set.h"
-#include "engine.h"
+#include "device_options.h"
 #include "io/json.h"
 #include "model/weights.h"
 
@@ -18,8 +18,9 @@
 namespace indexcache {
 
 struct BenchOptions {
-  EngineOptions engine;  // model may be empty when `synthetic` is given
-  std::string kind;      // ops, prefill or search
+  DeviceOptions device;  // model may be empty when `synthetic` is given
+  std::string progress = "auto";
+  std::string kind;  // ops, prefill or search
   std::string synthetic;
   std::string calibration;  // search: ready-made token ids instead of random ones
   std::vector<std::int64_t> contexts = {32768};
@@ -51,7 +52,7 @@ class BenchModel {
   WeightSource& weights() { return *weights_; }
   Pattern baseline() const { return Pattern::from_full_layers(shape_.has_indexer); }
   Pattern pattern(const std::string& spec) const;
-  EvaluatorOptions memory() const { return sweep_memory(*backend_, weight_bytes_); }
+  SweepMemory memory() const { return sweep_memory(*backend_, weight_bytes_); }
   // {"planned_bytes", "peak_bytes"} of the device so far, weights included, after sweeps that
   // planned `sweep_bytes`; printed as well unless `json`. Null on engines that do not count.
   Json memory_report(std::int64_t sweep_bytes, bool json) const;

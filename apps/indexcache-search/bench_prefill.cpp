@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench prefill: a whole forward pass for some patterns, split by stage.
 #include "bench.h"
-#include "search/evaluator.h"
+#include "search/sweep_evaluator.h"
 
 #include <fmt/format.h>
 
@@ -33,7 +33,8 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
   Json results = Json::array();
   for (const std::int64_t context : options.contexts) {
     const TokenSet tokens = random_tokens(model.config(), options.sequences, context);
-    Evaluator evaluator(model.config(), model.weights(), model.backend(), tokens, model.memory());
+    SweepEvaluator evaluator(model.config(), model.weights(), model.backend(), tokens,
+                             model.memory());
     double first = 0;
     if (!json) {
       fmt::print("context {}\n  {:<14} {:>9} {:>7}", context, "pattern", "ms", "speed");
@@ -60,7 +61,7 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
       fmt::print("\n");
       std::fflush(stdout);
     }
-    results.back()["memory"] = model.memory_report(evaluator.planned_bytes(), json);
+    results.back()["memory"] = model.memory_report(evaluator.planner().plan(1).total(), json);
   }
   return results;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench search: the time of greedy steps, and of the whole search that begins with them.
 #include "bench.h"
-#include "calibration.h"
 #include "core/error.h"
 #include "pattern_spec.h"
+#include "run/calibration_data.h"
+#include "run/targets.h"
 #include "search/greedy.h"
 
 #include <fmt/format.h>
@@ -40,32 +41,35 @@ Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
                       fmt::format("{} layers own an indexer", baseline.full_count()),
                       "--keep 1/8"});
   }
-  Evaluator evaluator(model.config(), model.weights(), model.backend(), tokens, model.memory());
-  evaluator.losses(std::span(&baseline, 1));  // what is done once: algorithms, layouts, memory
+  SweepEvaluator evaluator(model.config(), model.weights(), model.backend(), tokens,
+                           model.memory());
+  evaluator.losses_of(baseline);  // what is done once: algorithms, layouts, memory
 
   std::vector<double> step_seconds;
+  std::vector<PathStep> taken;
   std::size_t candidates = 0;
   auto last = Clock::now();
   const std::size_t steps = baseline.full_count() - target;
   const std::size_t timed = options.whole ? steps : 1;
-  const GreedyHooks hooks{[](std::size_t, const Pattern&) { return std::nullopt; },
-                          [&](std::size_t, const Step& step) {
-                            step_seconds.push_back(seconds_since(last));
-                            last = Clock::now();
-                            candidates += step.candidates.size();
-                          }};
-  const Constraints constraints = Constraints::none(baseline.layers());
-  const auto taken =
-      greedy_search(evaluator, baseline, constraints, baseline.full_count() - timed, hooks);
+  const SearchSpace space{
+      baseline, Constraints::none(baseline.layers()), {baseline.full_count() - timed}};
+  greedy_search(evaluator, space, [&](PathStep step) {
+    step_seconds.push_back(seconds_since(last));
+    last = Clock::now();
+    candidates += step.considered.size();
+    taken.push_back(std::move(step));
+  });
+  const std::size_t first = taken.front().considered.size();
+  const std::int64_t planned = evaluator.planner().plan(first).total();
   double total = 0;
   for (const double seconds : step_seconds) total += seconds;
   // A step has one candidate fewer than the one before it.
   std::size_t all = 0;
-  for (std::size_t s = 0; s < steps; ++s) all += taken.front().candidates.size() - s;
+  for (std::size_t s = 0; s < steps; ++s) all += first - s;
   const double projected = total / static_cast<double>(candidates) * static_cast<double>(all);
   if (!json) {
     fmt::print("  {} tokens in {} sequences; step 1: {} candidates in {:.3f} s\n", tokens.tokens(),
-               tokens.sequences.size(), taken.front().candidates.size(), step_seconds.front());
+               tokens.sequences.size(), first, step_seconds.front());
     fmt::print("  {} steps to {} F layers: {:.3f} s {}\n", steps, target, projected,
                options.whole ? "measured" : "projected");
     if (options.whole) fmt::print("  {}\n", taken.back().pattern.text());
@@ -77,7 +81,7 @@ Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
           {"total_seconds", projected},
           {"measured", options.whole},
           {"pattern", taken.back().pattern.text()},
-          {"memory", model.memory_report(evaluator.planned_bytes(), json)}};
+          {"memory", model.memory_report(planned, json)}};
 }
 
 }  // namespace indexcache

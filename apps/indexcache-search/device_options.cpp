@@ -23,7 +23,8 @@ void add_machine_options(CLI::App& command, int& threads, std::string& progress)
 void add_device_options(CLI::App& command, DeviceOptions& options, std::string& progress) {
   command.add_option("model", options.model, "Hugging Face folder of the checkpoint")
       ->type_name("MODEL");
-  command.add_option("--device", options.device, "cpu, cuda, cuda:N or auto (a GPU if there is one)")
+  command
+      .add_option("--device", options.device, "cpu, cuda, cuda:N or auto (a GPU if there is one)")
       ->capture_default_str();
   command
       .add_option("--precision", options.precision,

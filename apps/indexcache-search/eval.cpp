@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // eval: patterns against all-Full on the same sequences.
-#include "calibration.h"
+#include "calibration_options.h"
 #include "commands.h"
-#include "engine.h"
+#include "device_options.h"
 #include "pattern_spec.h"
+#include "present/target_text.h"
 #include "result/parts_json.h"
 
 #include <fmt/format.h>
@@ -14,7 +15,8 @@ namespace indexcache {
 namespace {
 
 struct EvalOptions {
-  EngineOptions engine;
+  DeviceOptions device;
+  std::string progress = "auto";
   CalibrationOptions calibration;
   std::vector<std::string> patterns;
 };
@@ -39,19 +41,19 @@ void print_row(const std::string& name, const Json& row) {
 }
 
 int run_eval(const EvalOptions& options, const CommonOptions& common) {
-  std::unique_ptr<Backend> backend = make_backend(options.engine);
-  Progress progress(progress_style(options.engine.progress, common));
-  const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
+  std::unique_ptr<Backend> backend = make_backend(options.device);
+  Progress progress(progress_style(options.progress, common));
+  const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<Pattern> patterns = {model.baseline()};
   for (const std::string& spec : options.patterns) {
     patterns.push_back(parse_pattern_spec(spec, model.has_indexer));
   }
   std::vector<std::string> warnings;
-  const TokenSet tokens = CalibrationLoader(options.calibration, model, options.engine.model,
-                                            options.engine.threads, progress, warnings)
+  const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
+                                            options.device.threads, progress, warnings)
                               .whole(options.calibration.inputs);
-  Engine engine(model, std::move(backend), options.engine);
-  Evaluator evaluator = engine.evaluator(tokens, progress, "evaluating");
+  Session session(model, std::move(backend), options.device);
+  SweepEvaluator evaluator = session.evaluator(tokens, progress, "evaluating");
   const auto losses = evaluator.losses(patterns);
 
   Json rows = Json::array();
@@ -76,7 +78,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
 Command add_eval(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<EvalOptions>();
   CLI::App* command = app.add_subcommand("eval", "Loss of given patterns against all-Full, paired");
-  add_engine_options(*command, options->engine);
+  add_device_options(*command, options->device, options->progress);
   add_calibration_options(*command, options->calibration);
   command
       ->add_option("patterns", options->patterns,

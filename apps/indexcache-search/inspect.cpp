@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // inspect: what a checkpoint is, from its headers alone.
 #include "commands.h"
-#include "engine.h"
+#include "device_options.h"
 #include "inspect_engines.h"
 #include "io/files.h"
 #include "result/parts_json.h"
+#include "run/provenance.h"
 
 #include <fmt/format.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // overlap: how much the layers' top-k sets agree.
-#include "calibration.h"
+#include "calibration_options.h"
 #include "commands.h"
 #include "core/error.h"
 #include "device_options.h"
@@ -11,6 +11,7 @@
 #include "result/overlap_file.h"
 #include "result/result_json.h"
 #include "run/folder.h"
+#include "run/provenance.h"
 #include "search/overlap_pass.h"
 #include "version.h"
 
@@ -25,7 +26,8 @@ namespace indexcache {
 namespace {
 
 struct OverlapOptions {
-  EngineOptions engine;
+  DeviceOptions device;
+  std::string progress = "auto";
   CalibrationOptions calibration;
   std::string output;
   std::string against;
@@ -124,12 +126,12 @@ void print_text(const Json& document, const Overlap& overlap, const std::optiona
 }
 
 int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
-  std::unique_ptr<Backend> backend = make_backend(options.engine);
-  Progress progress(progress_style(options.engine.progress, common));
-  const Model model = open_model(options.engine.model, options.engine.mla_norm_eps);
+  std::unique_ptr<Backend> backend = make_backend(options.device);
+  Progress progress(progress_style(options.progress, common));
+  const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<std::string> warnings;
-  const TokenSet tokens = CalibrationLoader(options.calibration, model, options.engine.model,
-                                            options.engine.threads, progress, warnings)
+  const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
+                                            options.device.threads, progress, warnings)
                               .whole(options.calibration.inputs);
   if (std::filesystem::exists(std::filesystem::path(options.output) / "journal.jsonl")) {
     throw InputError({"the output folder cannot be used", options.output,
@@ -139,11 +141,10 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   std::optional<StoredRun> stored;
   if (!options.against.empty()) stored = read_run(options.against, model);
   prepare_folder(options.output, {"overlap.h5"});
-  Engine engine(model, std::move(backend), options.engine);
-  Evaluator evaluator = engine.evaluator(tokens, progress, "measuring overlap");
-  const OverlapPass pass = measure_overlap(evaluator, engine.backend(),
-                                           stored ? stored->result.baseline : model.baseline(),
-                                           model.config.index_topk, tokens.longest());
+  Session session(model, std::move(backend), options.device);
+  SweepEvaluator evaluator = session.evaluator(tokens, progress, "measuring overlap");
+  const OverlapPass pass = measure_overlap(evaluator, session.backend(),
+                                           stored ? stored->result.baseline : model.baseline());
   const std::filesystem::path folder = options.output;
   write_overlap(folder / "overlap.h5", pass.overlap, summarize(model), summarize(tokens));
   write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
@@ -170,7 +171,7 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<OverlapOptions>();
   CLI::App* command =
       app.add_subcommand("overlap", "Overlap of the layers' top-k sets: overlap.h5, heatmap.png");
-  add_engine_options(*command, options->engine);
+  add_device_options(*command, options->device, options->progress);
   add_calibration_options(*command, options->calibration);
   command
       ->add_option("--against", options->against,

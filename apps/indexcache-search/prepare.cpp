@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // prepare: documents -> a calibration file.
-#include "calibration.h"
+#include "calibration_options.h"
 #include "commands.h"
 #include "core/error.h"
 #include "core/utf8.h"
-#include "engine.h"
+#include "device_options.h"
 #include "io/files.h"
 #include "io/json.h"
 

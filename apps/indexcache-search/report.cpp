@@ -2,7 +2,7 @@
 // report: what people look at, made from the files of a run.
 #include "commands.h"
 #include "core/error.h"
-#include "engine.h"
+#include "device_options.h"
 #include "io/files.h"
 #include "io/png.h"
 #include "present/heatmap.h"

@@ -46,6 +46,15 @@ const char* idle_setting(const CalibrationOptions& options) {
   return nullptr;
 }
 
+// What became of the documents that a prepared file was made from.
+std::optional<DocumentAccount> account_of(const StoredTokens& stored, const std::string& file) {
+  if (!stored.description.is_object()) return std::nullopt;
+  const JsonSource source{"the calibration file does not describe itself as prepare does",
+                          file + ": /description", "prepare it again"};
+  const auto report = JsonField(stored.description, source).find("report");
+  return report ? std::optional(document_account_from_json(*report)) : std::nullopt;
+}
+
 }  // namespace
 
 PrepareOptions prepare_options(const CalibrationOptions& options, double holdout, int threads) {

@@ -25,18 +25,16 @@ DeviceInstruments::DeviceInstruments(Session& session, const CalibrationData& da
       sweep_(evaluator(data.search)),
       counted_(sweep_, sweep_.planner(), phase_, workload_),
       budget_(counted_, budget_seconds, BudgetEvaluator::Clock::now()),
-      remembering_(budget_, journal.losses(),
-                   [&journal](std::span<const Pattern> patterns,
-                              std::span<const std::size_t> sequences,
-                              std::span<const SequenceLosses> losses, double seconds) {
-                     journal.record(patterns, sequences, losses, seconds);
-                   }) {}
+      remembering_(
+          budget_, journal.losses(),
+          [&journal](std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
+                     std::span<const SequenceLosses> losses,
+                     double seconds) { journal.record(patterns, sequences, losses, seconds); }) {}
 
 SweepEvaluator DeviceInstruments::evaluator(const TokenSet& tokens) {
   SweepEvaluator sweep = session_.evaluator(tokens);
-  sweep.set_progress([this](std::size_t done, std::size_t total) {
-    progress_.update(label_, done, total);
-  });
+  sweep.set_progress(
+      [this](std::size_t done, std::size_t total) { progress_.update(label_, done, total); });
   return sweep;
 }
 
@@ -45,14 +43,13 @@ SweepEvaluator DeviceInstruments::evaluator(const TokenSet& tokens) {
 OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
   const SweepPlanner& planner = sweep_.planner();
   OverlapPass pass = measure_overlap(sweep_, session_.backend(), baseline);
-  workload_.sweeps.push_back(count_sweep(
-      planner, phase_, std::span(&baseline, 1), sweep_.all_sequences(),
-      overlap_row_bytes(planner.config(), pass.overlap.query_step)));
+  workload_.sweeps.push_back(
+      count_sweep(planner, phase_, std::span(&baseline, 1), sweep_.all_sequences(),
+                  overlap_row_bytes(planner.config(), pass.overlap.query_step)));
   if (!journal_.baseline()) journal_.record_baseline(pass.losses);
   if (*journal_.baseline() == pass.losses) return pass;
   throw ResumeMismatch({"the run folder holds losses of a different machine or build",
-                        "the journal's baseline",
-                        "the all-Full losses differ in their last bits",
+                        "the journal's baseline", "the all-Full losses differ in their last bits",
                         "continue where it began, another --output, or --restart"});
 }
 

@@ -57,9 +57,7 @@ class DeviceInstruments : public Instruments {
   Evaluator& search() override { return remembering_; }
   Evaluator& verification() override { return counted_; }
   Evaluator& holdout() override;
-  double seconds_for(double evaluations) const override {
-    return budget_.seconds_for(evaluations);
-  }
+  double seconds_for(double evaluations) const override { return budget_.seconds_for(evaluations); }
 
  private:
   SweepEvaluator evaluator(const TokenSet& tokens);

@@ -97,8 +97,7 @@ RunPlan make_plan(const Model& model, const SearchSubject& subject, const Backen
   plan.unshared_layer_visits = plan.work.evaluations(Phase::search) * model.config.layers;
   plan.streamed_bytes = resident ? 0 : plan.work.passes() * plan.weights.stored;
   plan.host_weight_bytes = plan.weights.host(plan.placement);
-  plan.host_token_bytes =
-      4 * (data.search.tokens() + (data.holdout ? data.holdout->tokens() : 0));
+  plan.host_token_bytes = 4 * (data.search.tokens() + (data.holdout ? data.holdout->tokens() : 0));
   plan.disk_bytes = folder_bytes(plan, model.config.layers);
   plan.costs = estimated_costs(model.config, data.search, backend, threads_of(device));
   plan.startup_seconds = seconds_since_process_start();
@@ -119,29 +118,29 @@ void probe(RunPlan& plan, const Model& model, const SearchSubject& subject, Back
 }
 
 double seconds_on(const RunPlan& plan, std::size_t gpus) {
-  const auto share = static_cast<double>((plan.sequences + gpus - 1) / gpus) /
-                     static_cast<double>(plan.sequences);
+  const auto share =
+      static_cast<double>((plan.sequences + gpus - 1) / gpus) / static_cast<double>(plan.sequences);
   return plan.time.total() * share;
 }
 
 std::vector<std::string> plan_lines(const RunPlan& plan) {
   const std::size_t waves = plan.work.most_waves();
-  std::vector<std::string> lines = {fmt::format(
-      "search: {} steps, {} evaluations; {} layer visits, {} without shared prefixes", plan.steps,
-      plan.work.evaluations(Phase::search), plan.work.layer_visits(Phase::search),
-      plan.unshared_layer_visits)};
+  std::vector<std::string> lines = {
+      fmt::format("search: {} steps, {} evaluations; {} layer visits, {} without shared prefixes",
+                  plan.steps, plan.work.evaluations(Phase::search),
+                  plan.work.layer_visits(Phase::search), plan.unshared_layer_visits)};
   if (const std::int64_t most = plan.work.evaluations(Phase::refinement); most > 0) {
     lines.push_back(fmt::format(
         "refinement: at most {} evaluations, about {} (an upper bound: it ends when nothing "
         "improves)",
         most, format_duration(plan.refinement_seconds)));
   }
-  lines.push_back(
-      fmt::format("weights: {}, {} passes over the layers{}{}", name_of(plan.placement),
-                  plan.work.passes(), waves > 1 ? fmt::format(" (up to {} waves per pass)", waves) : "",
-                  plan.streamed_bytes > 0
-                      ? fmt::format(", {} brought to the device", bytes_text(plan.streamed_bytes))
-                      : ""));
+  lines.push_back(fmt::format(
+      "weights: {}, {} passes over the layers{}{}", name_of(plan.placement), plan.work.passes(),
+      waves > 1 ? fmt::format(" (up to {} waves per pass)", waves) : "",
+      plan.streamed_bytes > 0
+          ? fmt::format(", {} brought to the device", bytes_text(plan.streamed_bytes))
+          : ""));
   lines.push_back(fmt::format("memory: {} of {}: {}", bytes_text(plan.device_bytes()),
                               bytes_text(plan.device_limit), kinds_text(plan)));
   lines.push_back(fmt::format("host: {} of {} available: stored weights {}, tokens {}",
@@ -155,12 +154,11 @@ std::vector<std::string> plan_lines(const RunPlan& plan) {
 
 void check_fits(const RunPlan& plan, const SearchSubject& subject) {
   if (plan.host_bytes() > plan.host_limit) {
-    throw ResourceError(
-        {"the weights do not fit the host's memory",
-         fmt::format("--weights {}", name_of(plan.placement)),
-         fmt::format("{} are needed, but only {} are available", bytes_text(plan.host_bytes()),
-                     bytes_text(plan.host_limit)),
-         "--weights disk (keeps only two layers in memory)"});
+    throw ResourceError({"the weights do not fit the host's memory",
+                         fmt::format("--weights {}", name_of(plan.placement)),
+                         fmt::format("{} are needed, but only {} are available",
+                                     bytes_text(plan.host_bytes()), bytes_text(plan.host_limit)),
+                         "--weights disk (keeps only two layers in memory)"});
   }
   const CountedSweep* tight = plan.work.tight();
   if (tight == nullptr) return;

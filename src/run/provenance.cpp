@@ -25,7 +25,7 @@ std::string run_bound(const Constraints& constraints, const std::vector<Request>
 }  // namespace
 
 Fingerprint fingerprint_of(const Model& model, const SearchSubject& subject,
-                        const std::string& device) {
+                           const std::string& device) {
   const CalibrationData& data = subject.data;
   const Constraints& constraints = subject.space.constraints;
   return {{"numerics version", fmt::format("{}", kNumericsVersion)},

@@ -158,12 +158,13 @@ class SearchRun {
                              "report it with the journal"});
       }
       auto delta = paired_difference(losses, outcome_.baseline_losses, evaluator.weights());
-      outcome_.targets.push_back({.request = request.text,
-                                  .method = found.method,
-                                  .calibration = {pattern, loss, std::move(losses), std::move(delta)},
-                                  .holdout = std::nullopt,
-                                  .uniform_holdout = std::nullopt,
-                                  .donors = {}});
+      outcome_.targets.push_back(
+          {.request = request.text,
+           .method = found.method,
+           .calibration = {pattern, loss, std::move(losses), std::move(delta)},
+           .holdout = std::nullopt,
+           .uniform_holdout = std::nullopt,
+           .donors = {}});
     }
   }
 
@@ -202,8 +203,8 @@ class SearchRun {
 
 }  // namespace
 
-SearchOutcome search_run(const SearchSubject& subject, Instruments& instruments,
-                         Progress& progress, std::int64_t planned_evaluations) {
+SearchOutcome search_run(const SearchSubject& subject, Instruments& instruments, Progress& progress,
+                         std::int64_t planned_evaluations) {
   return SearchRun(subject, instruments, progress, planned_evaluations).execute();
 }
 

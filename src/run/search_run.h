@@ -31,7 +31,7 @@ struct SearchOutcome {
 // unknown. If the budget ends the search, the smallest pattern that was reached takes the place of
 // the targets that were not. Throws InternalError if a chosen pattern does not reproduce its loss
 // alone, and what the instruments throw.
-SearchOutcome search_run(const SearchSubject& subject, Instruments& instruments,
-                         Progress& progress, std::int64_t planned_evaluations = 0);
+SearchOutcome search_run(const SearchSubject& subject, Instruments& instruments, Progress& progress,
+                         std::int64_t planned_evaluations = 0);
 
 }  // namespace indexcache

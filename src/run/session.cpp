@@ -103,8 +103,8 @@ Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
   throw ResourceError({"the weights do not fit the device's memory",
                        options.memory_limit.empty() ? "--weights " + options.weights
                                                     : "--memory-limit " + options.memory_limit,
-                       fmt::format("weights ({}) need {}, but only {} are available", name_of(placement),
-                                   bytes_text(needed), bytes_text(room)),
+                       fmt::format("weights ({}) need {}, but only {} are available",
+                                   name_of(placement), bytes_text(needed), bytes_text(room)),
                        least < room
                            ? "--weights stream, or auto"
                            : fmt::format("more than {} of memory{}", bytes_text(least),

@@ -23,9 +23,9 @@ struct SearchOptions {
 };
 
 struct SearchSubject {
-  SearchSpace space;             // its targets are those of `requests`
+  SearchSpace space;              // its targets are those of `requests`
   std::vector<Request> requests;  // by falling number of F layers, without duplicates
-  const Refinement* refinement;  // null: none
+  const Refinement* refinement;   // null: none
   CalibrationData data;
   std::vector<std::string> warnings;
 };

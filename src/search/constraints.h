@@ -20,8 +20,8 @@ struct Constraints {
   bool operator==(const Constraints&) const = default;
 };
 
-// Whether `pattern` is F where it is pinned full, S where it is pinned shared, and has no longer run
-// of S layers than max_run.
+// Whether `pattern` is F where it is pinned full, S where it is pinned shared, and has no longer
+// run of S layers than max_run.
 bool keeps(const Pattern& pattern, const Constraints& constraints);
 
 // The fewest F layers that sharing more layers of `pattern` can lead to; nullopt where a run of S

@@ -142,7 +142,9 @@ Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const B
   costs.stream_byte = 1 / rates.link;
   costs.first_byte = 1 / rates.disk;
   costs.once = backend.is_gpu() ? 2 : 0;
-  costs.source = backend.is_gpu() ? "estimated for one H200" : fmt::format("estimated for {} core{}", threads, threads == 1 ? "" : "s");
+  costs.source = backend.is_gpu()
+                     ? "estimated for one H200"
+                     : fmt::format("estimated for {} core{}", threads, threads == 1 ? "" : "s");
   costs.uncertainty = backend.is_gpu() ? 1.0 : 2.0;
   return costs;
 }

@@ -34,7 +34,8 @@ struct RunTime {
 };
 
 // `streams`: weights come to the device again for each pass.
-RunTime run_time(const Workload& work, bool streams, const Costs& costs, const WeightSizes& weights);
+RunTime run_time(const Workload& work, bool streams, const Costs& costs,
+                 const WeightSizes& weights);
 
 // From the operations of each visit and the rates that docs/performance.md measured on one H200, or
 // of a CPU core. The lengths of `tokens` decide how far queries look back.

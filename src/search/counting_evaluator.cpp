@@ -16,8 +16,7 @@ CountingEvaluator::CountingEvaluator(Evaluator& inner, const SweepPlanner& plann
 
 std::vector<SequenceLosses> CountingEvaluator::losses(const LossRequest& request) {
   if (!request.patterns.empty() && !request.sequences.empty()) {
-    workload_.sweeps.push_back(
-        count_sweep(planner_, phase_, request.patterns, request.sequences));
+    workload_.sweeps.push_back(count_sweep(planner_, phase_, request.patterns, request.sequences));
   }
   return inner_.losses(request);
 }

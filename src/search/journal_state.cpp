@@ -115,8 +115,8 @@ class Reader {
     for (const Json& entry : *list) {
       const bool sound = entry.is_number_unsigned() && entry < state_.baseline->size();
       if (!sound || (!sequences.empty() && entry <= sequences.back())) {
-        throw Contradiction{fmt::format("sequences do not ascend below {}",
-                                        state_.baseline->size())};
+        throw Contradiction{
+            fmt::format("sequences do not ascend below {}", state_.baseline->size())};
       }
       sequences.push_back(entry.get<std::size_t>());
     }
@@ -169,8 +169,7 @@ JournalState read_journal(std::string_view text, const std::string& where) {
       return state;
     }
     if (!object) {
-      throw InputError(
-          {"the journal is damaged", place, "checksum mismatch", kRestart});
+      throw InputError({"the journal is damaged", place, "checksum mismatch", kRestart});
     }
     try {
       reader.apply(parse_json(*object, place, kRestart));
@@ -198,8 +197,7 @@ std::string losses_line(std::size_t line, std::span<const Pattern> patterns,
                         std::span<const SequenceLosses> losses, double seconds) {
   Json entries = Json::array();
   for (std::size_t p = 0; p < patterns.size(); ++p) {
-    entries.push_back(
-        Json{{"pattern", patterns[p].text()}, {"losses", losses_to_json(losses[p])}});
+    entries.push_back(Json{{"pattern", patterns[p].text()}, {"losses", losses_to_json(losses[p])}});
   }
   Json created{{"at", created_time()}};
   if (const auto recorded = recorded_seconds(seconds)) created["seconds"] = *recorded;

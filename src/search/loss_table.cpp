@@ -28,8 +28,7 @@ std::vector<std::size_t> LossTable::missing(const Pattern& pattern,
   return unknown;
 }
 
-SequenceLosses LossTable::of(const Pattern& pattern,
-                             std::span<const std::size_t> sequences) const {
+SequenceLosses LossTable::of(const Pattern& pattern, std::span<const std::size_t> sequences) const {
   const SequenceLosses& row = losses_.at(pattern);
   SequenceLosses losses;
   for (const std::size_t sequence : sequences) losses.push_back(row[sequence]);

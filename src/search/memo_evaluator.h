@@ -12,9 +12,9 @@ class MemoEvaluator : public Evaluator {
  public:
   // Receives losses, [patterns][sequences], as soon as they are measured, and the seconds that
   // this took. May be empty.
-  using Recorder = std::function<void(std::span<const Pattern> patterns,
-                                      std::span<const std::size_t> sequences,
-                                      std::span<const SequenceLosses> losses, double seconds)>;
+  using Recorder =
+      std::function<void(std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
+                         std::span<const SequenceLosses> losses, double seconds)>;
 
   // The references must outlive the evaluator; `known` is of the same token set as `inner`.
   MemoEvaluator(Evaluator& inner, LossTable& known, Recorder recorder = {});

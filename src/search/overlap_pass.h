@@ -2,8 +2,8 @@
 // One sweep of one pattern that yields its losses and the overlap of its index sets.
 #pragma once
 
-#include "search/sweep_evaluator.h"
 #include "search/overlap.h"
+#include "search/sweep_evaluator.h"
 
 namespace indexcache {
 
@@ -12,9 +12,9 @@ struct OverlapPass {
   Overlap overlap;
 };
 
-// Which positions' index sets an overlap pass keeps: the sets of all layers meet at the last one, so
-// they are kept until then. 1 if those of every query fit the planner's memory, else 2, 4, …: every
-// so many positions.
+// Which positions' index sets an overlap pass keeps: the sets of all layers meet at the last one,
+// so they are kept until then. 1 if those of every query fit the planner's memory, else 2, 4, …:
+// every so many positions.
 std::int64_t overlap_query_step(const SweepPlanner& planner);
 
 // Bytes that an overlap pass keeps for each row.

@@ -84,9 +84,8 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
                                                    SweepObserver* observer) {
   std::vector<SequenceLosses> result(request.patterns.size());
   if (request.patterns.empty() || request.sequences.empty()) return result;
-  const SweepPlan cut =
-      planner_.plan(request.patterns.size(), request.sequences,
-                    observer == nullptr ? 0 : observer->kept_row_bytes());
+  const SweepPlan cut = planner_.plan(request.patterns.size(), request.sequences,
+                                      observer == nullptr ? 0 : observer->kept_row_bytes());
   planner_.require_fit(cut);
   const PatternGroups groups = pattern_groups(request.patterns, cut.patterns);
   start_progress(cut, groups);
@@ -145,7 +144,7 @@ void SweepEvaluator::timed(Visit visit, std::size_t layer, const std::function<v
 }
 
 void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
-                      std::span<SequenceLosses> sums, SweepObserver* observer) {
+                           std::span<SequenceLosses> sums, SweepObserver* observer) {
   const auto embedded = [&](const RowLayout& rows, const Tensor& tokens) {
     Tensor hidden = backend_.allocate(rows.total, config_.hidden, DType::f32, Memory::state);
     backend_.embed(tokens, weights_.embedding(), hidden);
@@ -200,7 +199,8 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
 
 // Keys of all rows of `hidden`, written to their positions in `keys`.
 void SweepEvaluator::fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
-                          const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys) {
+                               const Tensor& hidden, const RowLayout& key_rows,
+                               const KeyRows& keys) {
   for (const RowChunk& chunk : chunks) {
     const KeyRows part = decoder_.allocate_keys(chunk.rows.total, !keys.index_keys.empty());
     decoder_.keys(weights, chunk.rows, chunk.of(hidden), part);
@@ -211,7 +211,7 @@ void SweepEvaluator::fill_keys(const LayerWeights& weights, const std::vector<Ro
 }
 
 void SweepEvaluator::advance_dense(const LayerWeights& weights, const Wave& wave,
-                              const DenseRows& dense) {
+                                   const DenseRows& dense) {
   for (const RowChunk& chunk : wave.dense_chunks) {
     const Tensor hidden = chunk.of(dense.hidden);
     const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
@@ -223,8 +223,8 @@ void SweepEvaluator::advance_dense(const LayerWeights& weights, const Wave& wave
 // Advances a stream by one layer; where its patterns differ, into two streams that share all that
 // does not depend on the choice.
 void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
-                       std::span<const Pattern> patterns, std::size_t layer, Stream stream,
-                       std::vector<Stream>& next) {
+                            std::span<const Pattern> patterns, std::size_t layer, Stream stream,
+                            std::vector<Stream>& next) {
   Stream full, shared;
   for (std::size_t p : stream.patterns) {
     (patterns[p].is_full(layer) ? full : shared).patterns.push_back(p);

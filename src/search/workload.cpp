@@ -46,17 +46,16 @@ std::size_t Workload::most_waves() const {
 }
 
 const CountedSweep* Workload::tight() const {
-  const auto found = std::ranges::find(sweeps, false, [](const CountedSweep& sweep) {
-    return sweep.cut.fits;
-  });
+  const auto found =
+      std::ranges::find(sweeps, false, [](const CountedSweep& sweep) { return sweep.cut.fits; });
   return found == sweeps.end() ? nullptr : &*found;
 }
 
 CountedSweep count_sweep(const SweepPlanner& planner, Phase phase,
                          std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
                          std::int64_t kept_row_bytes) {
-  CountedSweep sweep{phase, patterns.size(), 0, 0, {},
-                     planner.plan(patterns.size(), sequences, kept_row_bytes)};
+  CountedSweep sweep{
+      phase, patterns.size(), 0, 0, {}, planner.plan(patterns.size(), sequences, kept_row_bytes)};
   for (const std::size_t s : sequences) {
     sweep.tokens += static_cast<std::int64_t>(planner.tokens().sequences[s].size());
   }

@@ -34,7 +34,7 @@ void check_bits() {
                            "FFFSFFFFFFFFFFFF", "FSFSFSFSFSFSFSFS", "FFFSFFFFFFFFFFFF"}) {
     patterns.push_back(Pattern::parse(text));
   }
-  Evaluator evaluator = session.evaluator(tokens);
+  SweepEvaluator evaluator = session.evaluator(tokens);
   const auto batch = evaluator.losses(patterns);
   for (std::size_t p = 0; p < patterns.size(); ++p) {
     INFO(session.backend.name() << " " << patterns[p].text());
@@ -108,7 +108,7 @@ TEST_CASE("GPU memory stays within the plan", "[search]") {
   const std::int64_t weights = session.weights.bytes();
   for (const std::int64_t memory : {std::int64_t{1}, std::int64_t{1} << 30}) {
     Session<CudaBackend> fresh(data("dsa-mini"));
-    Evaluator evaluator = fresh.evaluator(tokens, {.memory_bytes = memory});
+    SweepEvaluator evaluator = fresh.evaluator(tokens, {.memory_bytes = memory});
     const std::vector<Pattern> patterns = {Pattern::all_full(16),
                                            Pattern::parse("FFSFFFFFFFFFFFFF"),
                                            Pattern::parse("FSSSSSSSSSSSSSSS")};
@@ -125,7 +125,7 @@ TEST_CASE("GPU sweeps that cannot fit are refused with what would fit") {
   Session<CudaBackend> session(data("dsa-mini"));
   const TokenSet tokens = small_set();
   const Pattern full = Pattern::all_full(16);
-  Evaluator evaluator = session.evaluator(tokens, {.memory_bytes = 1 << 20, .enforce = true});
+  SweepEvaluator evaluator = session.evaluator(tokens, {.memory_bytes = 1 << 20, .enforce = true});
   try {
     evaluator.losses(std::span(&full, 1));
     FAIL("it was not refused");

@@ -172,7 +172,7 @@ void check_case(const std::filesystem::path& folder, const std::string& run) {
   session.backend.positions = positions;
   RecordingObserver seen(session.backend, positions);
   const Pattern pattern = pattern_of(about["indexer_types"]);
-  Evaluator evaluator = session.evaluator(tokens);
+  SweepEvaluator evaluator = session.evaluator(tokens);
   const auto losses = evaluator.losses(std::span(&pattern, 1), &seen);
 
   check_layers(file, seen, session.backend, session.model.config, positions);

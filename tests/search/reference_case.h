@@ -53,7 +53,7 @@ template <typename Engine>
 void check_reference_search() {
   Session<Engine> session(data("dsa-mini"));
   const TokenSet tokens = read_tokens(golden("dsa-mini/calibration.h5"));
-  Evaluator evaluator = session.evaluator(tokens);
+  SweepEvaluator evaluator = session.evaluator(tokens);
   const Json expected = reference();
 
   const OverlapPass pass =
@@ -105,7 +105,7 @@ template <typename Engine>
 void check_held_out_losses() {
   Session<Engine> session(data("dsa-mini"));
   const TokenSet tokens = read_tokens(golden("dsa-mini/heldout.h5"));
-  Evaluator evaluator = session.evaluator(tokens);
+  SweepEvaluator evaluator = session.evaluator(tokens);
   const Json expected = reference();
   std::vector<Pattern> patterns = {Pattern::all_full(16)};
   std::vector<double> wanted = {expected["heldout_full"]};

@@ -5,7 +5,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "model/model.h"
 #include "model/model_weights.h"
-#include "search/evaluator.h"
+#include "search/sweep_evaluator.h"
 
 #include <filesystem>
 #include <optional>
@@ -22,8 +22,8 @@ struct Session {
         weights(model.config, model.checkpoint, model.has_indexer, backend, placement) {}
 
   // Room for every token set of the tests in one wave.
-  Evaluator evaluator(const TokenSet& tokens,
-                      EvaluatorOptions options = {.memory_bytes = std::int64_t{4} << 30}) {
+  SweepEvaluator evaluator(const TokenSet& tokens,
+                      SweepMemory options = {.memory_bytes = std::int64_t{4} << 30}) {
     return {model.config, weights, backend, tokens, options};
   }
 
