@@ -24,11 +24,9 @@ class Pattern {
   static Pattern from_full_layers(const std::vector<bool>& full);
   static Pattern all_full(std::size_t layers);
 
-  // uniform interleaving: layer l is F iff l mod `period` == 0.
+  // Uniform interleaving: layer l is F iff l mod `period` == 0 (rule C of core/frequency.h).
+  // Requires period >= 1.
   static Pattern uniform(std::size_t layers, std::size_t period);
-
-  // F iff max(l - offset + 1, 0) mod freq == 0: the rule of vLLM and transformers.
-  static Pattern frequency(std::size_t layers, std::size_t freq, std::size_t offset);
 
   std::size_t layers() const { return text_.size(); }
   bool is_full(std::size_t layer) const { return text_[layer] == 'F'; }

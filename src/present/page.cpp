@@ -47,19 +47,18 @@ ServedModel served(const RunView& view) {
           .config = {}};
 }
 
-// What to paste: the two engines most used first, the others behind a click.
+// What to paste: the engines most used first, the others folded away.
 std::string engines_html(const RunView& view, const TargetView& target) {
   const ServedModel model = served(view);
   std::string first;
   std::string others;
   for (const EngineProfile* profile : newest_profiles()) {
-    const std::string_view name = profile->name;
-    std::string& place = name == "vllm" || name == "sglang" ? first : others;
+    std::string& place = profile->shown_first ? first : others;
     try {
       const EngineExport result = export_pattern(*profile, target.pattern, model, {});
       place += html_copy(title_of(*profile), result.text.substr(0, result.text.size() - 1));
     } catch (const InputError& error) {
-      place += fmt::format("<p class=\"muted\">{}: {}</p>\n", escape_markup(name),
+      place += fmt::format("<p class=\"muted\">{}: {}</p>\n", escape_markup(profile->name),
                            escape_markup(error.problem().why));
     }
   }

@@ -62,7 +62,7 @@ class Reader {
       reading_.schedule.clear();
       return reading_;
     }
-    if (reading_.schedule[0] == 'S') reading_.failure = profile_.first_shared;
+    if (reading_.schedule[0] == 'S') reading_.failure = profile_.without_donor;
     return reading_;
   }
 
@@ -110,8 +110,7 @@ class Reader {
     const Json* flag = find_set(config_, kFlag);
     if (flag != nullptr && flag->is_boolean() && flag->get<bool>()) return true;
     const Json* freq = find_set(config_, kFreq);
-    return profile_.engine == ServingEngine::atom && freq != nullptr &&
-           freq->get<std::int64_t>() > 1;
+    return profile_.frequency_is_flag && freq != nullptr && *freq > 1;
   }
 
   // GlmMoeDsaConfig of transformers: a configuration without indexer_types gets one, from the
@@ -166,16 +165,12 @@ class Reader {
   bool has_pattern() const {
     const Json* pattern = find_set(config_, kPattern);
     if (pattern == nullptr) return false;
-    // An empty one is none for xLLM.
-    return profile_.engine != ServingEngine::xllm || *pattern != "";
+    return !profile_.empty_pattern_is_unset || *pattern != "";
   }
 
   void by_types(const Json& types) {
     reading_.decided_by = kTypes;
-    // transformers indexes the list with every layer.
-    if (types.size() < layers_ && profile_.engine == ServingEngine::transformers) {
-      throw Stops{fmt::format("{} has {} entries for {} layers", kTypes, types.size(), layers_)};
-    }
+    check_length(kTypes, types.size(), "entries");
     for (std::size_t layer = 0; layer < layers_; ++layer) {
       const bool shared = layer < types.size() && types[layer] == "shared";
       reading_.schedule += shared ? 'S' : 'F';
@@ -209,14 +204,7 @@ class Reader {
     } else {
       letters = pattern.get<std::vector<std::string>>();
     }
-    if (letters.size() < layers_ && profile_.too_short == Tolerance::fails) {
-      throw Stops{
-          fmt::format("{} has {} characters for {} layers", kPattern, letters.size(), layers_)};
-    }
-    if (letters.size() > layers_ && profile_.too_long == Tolerance::fails) {
-      throw Stops{
-          fmt::format("{} has {} characters for {} layers", kPattern, letters.size(), layers_)};
-    }
+    check_length(kPattern, letters.size(), "characters");
     for (std::size_t layer = 0; layer < layers_; ++layer) {
       reading_.schedule += layer < letters.size() ? letter_of(letters[layer], layer) : 'F';
     }
@@ -247,18 +235,24 @@ class Reader {
     const std::int64_t every = freq == nullptr || null_freq ? 1 : freq->get<std::int64_t>();
     if (every < 1) throw Stops{fmt::format("{} is {}", kFreq, every)};
     reading_.decided_by = freq == nullptr || null_freq ? "no key" : kFreq;
-    // xLLM takes offset 0 for none.
-    const bool has_offset = offset != nullptr && !offset->is_null() &&
-                            (profile_.engine != ServingEngine::xllm || *offset != 0);
+    const bool has_offset =
+        offset != nullptr && !offset->is_null() && !(profile_.zero_offset_is_unset && *offset == 0);
     const bool by_offset = profile_.with_offset != FrequencyRule::a;
     const std::int64_t shift = has_offset ? offset->get<std::int64_t>() : profile_.default_offset;
-    if (has_offset && by_offset && shift < 1 && profile_.engine == ServingEngine::sglang) {
+    if (has_offset && by_offset && shift < 1 && profile_.checks_offset) {
       throw Stops{fmt::format("{} is {}: it must be positive", kOffset, shift)};
     }
     if (has_offset && !by_offset && every > 1) remark("{} is ignored", kOffset);
     reading_.schedule = frequency_schedule(
         has_offset ? profile_.with_offset : profile_.without_offset, layers_, every, shift);
     remark_on_others(reading_.decided_by);
+  }
+
+  void check_length(const char* key, std::size_t length, const char* unit) const {
+    if ((length < layers_ && profile_.too_short == Tolerance::fails) ||
+        (length > layers_ && profile_.too_long == Tolerance::fails)) {
+      throw Stops{fmt::format("{} has {} {} for {} layers", key, length, unit, layers_)};
+    }
   }
 
   void remark_length(const char* key, std::size_t length) {
@@ -322,7 +316,7 @@ bool is_glm_config(const Json& config) {
   if (type != nullptr) return *type == "glm_moe_dsa";
   const Json* architectures = find_set(config, "architectures");
   return architectures != nullptr && architectures->is_array() && !architectures->empty() &&
-         (*architectures)[0] == "GlmMoeDsaForCausalLM";
+         (*architectures)[0] == kGlmArchitecture;
 }
 
 ConfigReading read_schedule(const EngineProfile& profile, const Json& config, const Json& overrides,

@@ -11,6 +11,9 @@
 
 namespace indexcache {
 
+// GLM-5 in "architectures" of config.json.
+inline constexpr const char* kGlmArchitecture = "GlmMoeDsaForCausalLM";
+
 struct ConfigReading {
   std::string schedule;    // [L] F and S, as the engine runs them; empty where it stops before that
   std::string decided_by;  // the key, or "no key"

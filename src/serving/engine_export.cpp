@@ -36,7 +36,7 @@ Json sharing_keys(const EngineProfile& profile, const Pattern& pattern) {
 Json bare_config(const EngineProfile& profile, const Pattern& pattern, const ServedModel& model) {
   Json config{{"num_hidden_layers", pattern.layers()}};
   std::string architecture = model.architecture;
-  if (architecture.empty() && profile.glm_only) architecture = "GlmMoeDsaForCausalLM";
+  if (architecture.empty() && profile.glm_only) architecture = kGlmArchitecture;
   if (!architecture.empty()) config["architectures"] = Json::array({architecture});
   return config;
 }
@@ -58,25 +58,21 @@ void check_expressible(const EngineProfile& profile, const Pattern& pattern,
   if (!profile.unsupported.empty()) {
     refuse(profile, std::string(profile.unsupported), "a newer version of the engine");
   }
-  if (profile.glm_only && !model.architecture.empty() &&
-      model.architecture != "GlmMoeDsaForCausalLM") {
+  if (profile.glm_only && !model.architecture.empty() && model.architecture != kGlmArchitecture) {
     refuse(profile, fmt::format("it shares in GLM-5 models alone, this is {}", model.architecture),
            "another engine");
   }
   if (model.has_indexer.empty()) return;
   check_fits(pattern, model.has_indexer, "pattern");
+  if (profile.surplus_loads_since.empty()) return;
   for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
-    if (profile.loads_surplus || pattern.is_full(layer) || !model.has_indexer[layer]) continue;
+    if (pattern.is_full(layer) || !model.has_indexer[layer]) continue;
     refuse(profile,
            fmt::format("it stops at the indexer weights of layer {}, which it does not expect on a "
                        "shared layer",
                        layer),
-           "version 0.25 or later");
+           fmt::format("version {} or later", profile.surplus_loads_since));
   }
-}
-
-StageCut cut_of(const EngineProfile& profile) {
-  return profile.engine == ServingEngine::sglang ? StageCut::sglang : StageCut::vllm;
 }
 
 std::vector<std::size_t> shared_starts(const Pattern& pattern,
@@ -88,18 +84,11 @@ std::vector<std::size_t> shared_starts(const Pattern& pattern,
   return shared;
 }
 
-// "VLLM_PP_LAYER_PARTITION=39,39" where the engine takes one, else the sizes alone.
+// "VLLM_PP_LAYER_PARTITION=39,39" if the engine has such a variable, else only the sizes.
 std::string partition_text(const EngineProfile& profile, const std::vector<std::size_t>& sizes) {
   const std::string list = fmt::format("{}", fmt::join(sizes, ","));
-  switch (profile.engine) {
-    case ServingEngine::vllm:
-    case ServingEngine::vllm_ascend:
-      return "VLLM_PP_LAYER_PARTITION=" + list;
-    case ServingEngine::sglang:
-      return "SGLANG_PP_LAYER_PARTITION=" + list;
-    default:
-      return "stages of " + list + " layers";
-  }
+  return profile.stage_variable.empty() ? fmt::format("stages of {} layers", list)
+                                        : fmt::format("{}={}", profile.stage_variable, list);
 }
 
 std::string advice(const EngineProfile& profile, const Pattern& pattern, std::size_t stages) {
@@ -124,7 +113,7 @@ void check_stages(const EngineProfile& profile, const Pattern& pattern,
   const bool stated = !stages.partition.empty();
   if ((!stated && stages.count < 2) || profile.stage_start == StageStart::handed_over) return;
   const auto sizes =
-      stated ? stages.partition : even_stages(cut_of(profile), stages.count, pattern.layers());
+      stated ? stages.partition : even_stages(profile.stage_cut, stages.count, pattern.layers());
   const auto shared = shared_starts(pattern, sizes);
   if (shared.empty()) return;
   refuse(profile,
@@ -141,7 +130,7 @@ void warn_of_stages(const EngineProfile& profile, const Pattern& pattern,
   std::vector<std::string> unsafe;
   for (const std::size_t count : {2, 4, 8}) {
     if (count > pattern.layers()) continue;
-    const auto sizes = even_stages(cut_of(profile), count, pattern.layers());
+    const auto sizes = even_stages(profile.stage_cut, count, pattern.layers());
     const auto shared = shared_starts(pattern, sizes);
     if (!shared.empty()) unsafe.push_back(fmt::format("{} ({})", count, fmt::join(shared, " ")));
   }
@@ -235,9 +224,8 @@ Json patched_config(const EngineProfile& profile, const Pattern& pattern, const 
   Json patched = config;
   for (const char* key : kSharingKeys) patched.erase(key);
   patched.update(sharing_keys(profile, pattern));
-  // transformers would derive indexer_types from the pattern, and vllm-ascend takes a shared type
-  // for weights that do not exist.
-  if (profile.engine == ServingEngine::vllm_ascend && is_glm_config(config)) {
+  // Without the key transformers would derive it from the pattern.
+  if (profile.types_mean_ownership && is_glm_config(config)) {
     const auto owners = has_indexer.empty() ? Pattern::all_full(pattern.layers())
                                             : Pattern::from_full_layers(has_indexer);
     patched["indexer_types"] = indexer_types(owners);

@@ -17,7 +17,7 @@ std::vector<std::size_t> even_stages(StageCut cut, std::size_t stages, std::size
                       fmt::format("from 1 to {} stages", layers)});
   }
   std::vector<std::size_t> sizes(stages, layers / stages);
-  const std::size_t last = cut == StageCut::vllm ? stages - 2 : stages - 1;
+  const std::size_t last = cut == StageCut::spare_before_last ? stages - 2 : stages - 1;
   for (std::size_t i = 0; i < layers % stages; ++i) ++sizes[last - i];
   return sizes;
 }
@@ -41,7 +41,7 @@ std::vector<std::size_t> stage_starts(const std::vector<std::size_t>& sizes, std
 
 std::vector<std::size_t> even_stage_starts(std::size_t stages, std::size_t layers) {
   std::set<std::size_t> starts;
-  for (const StageCut cut : {StageCut::vllm, StageCut::sglang}) {
+  for (const StageCut cut : {StageCut::spare_before_last, StageCut::spare_last}) {
     for (const std::size_t start : stage_starts(even_stages(cut, stages, layers), layers)) {
       starts.insert(start);
     }

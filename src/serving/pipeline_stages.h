@@ -12,10 +12,11 @@
 
 namespace indexcache {
 
-// How an engine cuts layers that do not divide evenly by itself (get_pp_indices of both).
+// Which stages get one layer more if an engine cuts layers that do not divide evenly: going
+// backwards from
 enum class StageCut {
-  vllm,    // 0.33: one spare layer each, from the last stage but one backwards
-  sglang,  // 0.5: one spare layer each for the last stages
+  spare_before_last,  // the last stage but one (get_pp_indices of vLLM 0.33)
+  spare_last,         // the last stage (get_pp_indices of SGLang 0.5)
 };
 
 // Layers of each of `stages` stages. Throws UsageError unless 1 <= stages <= layers.

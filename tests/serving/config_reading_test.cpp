@@ -195,25 +195,6 @@ TEST_CASE("engines: frequency and offset") {
   for (const Row& row : rows) check(row);
 }
 
-TEST_CASE("the four rules of frequency, on the counts of released models") {
-  const auto count = [](FrequencyRule rule, std::size_t layers, std::int64_t offset) {
-    return std::ranges::count(frequency_schedule(rule, layers, 4, offset), 'F');
-  };
-  CHECK(frequency_schedule(FrequencyRule::a, 14, 4, 0) == "FFSSSFSSSFSSSF");
-  CHECK(frequency_schedule(FrequencyRule::b, 11, 4, 3) == "FFFSSSFSSSF");
-  CHECK(frequency_schedule(FrequencyRule::c, 9, 4, 0) == "FSSSFSSSF");
-  CHECK(frequency_schedule(FrequencyRule::d, 12, 4, 3) == "FFFFSSSFSSSF");
-  const std::vector<std::size_t> layers = {61, 78, 47};
-  const std::vector<std::vector<std::int64_t>> expected = {
-      {16, 21, 13}, {17, 21, 14}, {16, 20, 12}, {18, 22, 14}};
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    CHECK(count(FrequencyRule::a, layers[i], 0) == expected[0][i]);
-    CHECK(count(FrequencyRule::b, layers[i], 3) == expected[1][i]);
-    CHECK(count(FrequencyRule::c, layers[i], 0) == expected[2][i]);
-    CHECK(count(FrequencyRule::d, layers[i], 3) == expected[3][i]);
-  }
-}
-
 TEST_CASE("sharing keys of another type are refused with their place") {
   const auto refusal = [](const std::string& keys) {
     try {
