@@ -27,6 +27,15 @@ void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
   progress.note("warning: " + warnings.back());
 }
 
+// A schedule that cannot be read is ignored; layers without tensors are S all the same.
+void warn_of_sharing_keys(const Model& model, Progress& progress,
+                          std::vector<std::string>& warnings) {
+  if (model.config.sharing_problem.empty()) return;
+  warnings.push_back("the sharing keys of config.json are ignored: " +
+                     model.config.sharing_problem);
+  progress.note("warning: " + warnings.back());
+}
+
 CalibrationData load_data(const SearchOptions& options, const Model& model, Progress& progress,
                           std::vector<std::string>& warnings) {
   CalibrationLoader loader(options.calibration, model, options.engine.model, options.engine.threads,
@@ -70,6 +79,7 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   Constraints constraints = make_constraints(options.constraints, baseline);
   std::vector<Request> targets = make_requests(options.constraints, baseline, constraints);
   std::vector<std::string> warnings;
+  warn_of_sharing_keys(model, progress, warnings);
   CalibrationData data = load_data(options, model, progress, warnings);
   return {std::move(baseline), std::move(constraints), std::move(targets), std::move(data),
           std::move(warnings)};

@@ -12,7 +12,7 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kPatternHelp =
-    "one character a decoder layer, F (runs its indexer) or S (reuses the nearest earlier F), "
+    "one character per decoder layer, F (runs its indexer) or S (reuses the nearest earlier F), "
     "beginning with F";
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sharing pattern: one character a decoder layer, F (Full) or S (Shared).
+// A sharing pattern: one character per decoder layer, F (Full) or S (Shared).
 //
 // F runs its own lightning indexer; S attends to the index set of the nearest earlier F layer
 // (IndexCache, arXiv 2603.12201, section 3). MTP layers are not part of a pattern.

@@ -20,19 +20,20 @@ void since(std::string_view version, std::string_view read, Rows& rows, Change c
   rows.push_back(std::move(row));
 }
 
-constexpr std::string_view kGarbage = "layer 0 reads an index buffer that nobody has written";
+constexpr std::string_view kGarbage = "the layer reads uninitialized memory";
 constexpr std::string_view kMtp =
-    "MTP layers are not part of the pattern and keep their indexer: measure the acceptance rate of "
-    "speculative decoding again";
+    "MTP layers are not part of the pattern and keep their indexer; if you use speculative "
+    "decoding, "
+    "measure its acceptance rate again";
 constexpr std::string_view kKeepsCache =
-    "S layers keep their index-K cache: time is saved, memory is not";
-constexpr std::string_view kSavesCache = "S layers have no index-K cache";
+    "S layers keep their index-K cache: sharing saves time but no memory";
+constexpr std::string_view kSavesCache = "S layers allocate no index-K cache";
 
 // DeepseekV32Attention.__init__ in models/deepseek_v32/attention.py; get_pp_indices.
 Rows vllm() {
   constexpr std::string_view kKeys =
-      "the pattern decides before index_topk_freq, and indexer_types is not read; use_index_cache "
-      "is what the engine's documentation asks for";
+      "index_topk_pattern takes precedence over index_topk_freq, and indexer_types is not read; "
+      "use_index_cache is sent because the engine's documentation requires it";
   Rows rows{{
       .name = "vllm",
       .read = "0.20.0",
@@ -51,7 +52,7 @@ Rows vllm() {
     row.unsupported = "";
     row.needs_flag = true;
     row.without_offset = row.with_offset = FrequencyRule::a;
-    row.caveats = {"without use_index_cache: true the pattern is not looked at", kKeepsCache, kMtp};
+    row.caveats = {"without use_index_cache: true the pattern is ignored", kKeepsCache, kMtp};
   });
   since("0.23", "0.23", rows, [&](EngineProfile& row) {
     row.needs_flag = false;
@@ -72,8 +73,8 @@ Rows vllm() {
 // dsa_layer_skips_topk in srt/configs/model_config.py; get_pp_indices.
 Rows sglang() {
   constexpr std::string_view kTwoBatch =
-      "--enable-two-batch-overlap is refused at start-up together with sharing";
-  constexpr std::string_view kSamePattern = "prefill and decode servers need the same pattern";
+      "with sharing, the engine refuses to start with --enable-two-batch-overlap";
+  constexpr std::string_view kSamePattern = "prefill and decode servers must use the same pattern";
   Rows rows{{
       .name = "sglang",
       .since = "0.5.10",
@@ -84,12 +85,13 @@ Rows sglang() {
       .too_short = Tolerance::fails,
       .without_offset = FrequencyRule::a,
       .checks_offset = true,
-      .without_donor = "the first forward pass stops",
+      .without_donor = "the first forward pass fails",
       .stage_start = StageStart::lost,
       .stage_cut = StageCut::spare_last,
       .stage_variable = "SGLANG_PP_LAYER_PARTITION",
       .shown_first = true,
-      .caveats = {"two-batch overlap does not carry index sets from layer to layer", kMtp},
+      .caveats = {"do not use two-batch overlap: it does not pass index sets from layer to layer",
+                  kMtp},
   }};
   since("0.5.14", "0.5.17", rows, [&](EngineProfile& row) {
     row.too_short = Tolerance::reads_full;
@@ -105,8 +107,9 @@ Rows sglang() {
     row.sends = {pattern, indexer_types};
     row.order = {indexer_types, cli_factor, pattern, frequency};
     row.caveats = {
-        "indexer_types decides before the pattern, and transformers gives every GLM-5 "
-        "configuration one: both are sent",
+        "both keys are sent: indexer_types takes precedence over the pattern, and transformers "
+        "adds "
+        "one to every GLM-5 configuration",
         kTwoBatch, kSavesCache, kSamePattern, kMtp};
   });
   return rows;
@@ -122,27 +125,29 @@ Rows transformers() {
       .glm_only = true,
       .order = {indexer_types},
       .too_short = Tolerance::fails,
-      .without_donor = "the forward pass stops",
+      .without_donor = "the forward pass fails",
       .stage_start = StageStart::lost,
-      .caveats = {"AutoModelForCausalLM.from_pretrained(MODEL, indexer_types=[…]) does the same",
-                  "indexer weights of S layers are reported as unexpected and dropped"},
+      .caveats =
+          {"AutoModelForCausalLM.from_pretrained(MODEL, indexer_types=[…]) has the same effect",
+           "indexer weights of S layers are reported as unexpected and dropped"},
   }};
 }
 
 Rows tensorrt_llm() {
   return {{
       .name = "tensorrt-llm",
-      .read = "pull request 15574 of July 2026; no package could be read",
+      .read = "pull request 15574 of July 2026; no package was available",
       .hand_over = HandOver::model_kwargs,
       .sends = {pattern},
       .sends_flag = true,
       .order = {pattern, frequency},
       .any_case = true,
       .without_donor = kGarbage,
-      .caveats = {"put it into the YAML of extra options (--extra_llm_api_options)",
-                  "model_kwargs is a prototype of the engine that passes over keys it does not "
-                  "know: --write-config DIR makes a config.json instead",
-                  kMtp},
+      .caveats =
+          {"put these lines into the YAML file of --extra_llm_api_options",
+           "model_kwargs is a prototype feature that ignores unknown keys silently; --write-config "
+           "DIR writes a config.json instead",
+           kMtp},
   }};
 }
 
@@ -160,11 +165,12 @@ Rows vllm_ascend() {
       .without_donor = kGarbage,
       .stage_start = StageStart::lost,
       .stage_variable = "VLLM_PP_LAYER_PARTITION",
-      .caveats = {"without use_index_cache F layers do not keep what S layers read: silently wrong "
-                  "output",
-                  "never send indexer_types for a checkpoint whose layers all own an indexer: "
-                  "their weights are then refused",
-                  kMtp},
+      .caveats =
+          {"without use_index_cache F layers do not store the index sets that S layers read: the "
+           "output is silently wrong",
+           "do not send indexer_types for a checkpoint in which every layer owns an indexer: the "
+           "engine then refuses to load their weights",
+           kMtp},
   }};
   since("0.27", "0.27.1rc1", rows,
         [](EngineProfile& row) { row.stage_start = StageStart::refused; });
@@ -176,7 +182,7 @@ Rows vllm_ascend() {
 Rows xllm() {
   return {{
       .name = "xllm",
-      .read = "sources of August 2026; no package could be read",
+      .read = "sources of August 2026; no package was available",
       .hand_over = HandOver::config_json,
       .sends = {pattern, indexer_types},
       .sends_flag = true,
@@ -191,9 +197,10 @@ Rows xllm() {
       .zero_offset_is_unset = true,
       .null_frequency = NullFrequency::every_layer,
       .without_donor = "a check stops the engine at run time",
-      .caveats = {"it has no override option: serve the config.json of --write-config DIR",
-                  "context-parallel prefill with sharing is not supported",
-                  "a draft model has a configuration of its own: this one is the backbone's"},
+      .caveats =
+          {"the engine has no override option: serve with the config.json of --write-config DIR",
+           "context-parallel prefill with sharing is not supported",
+           "a draft model has its own config.json; these keys belong in that of the main model"},
   }};
 }
 
@@ -206,15 +213,15 @@ Rows lmdeploy() {
       .sends = {indexer_types},
       .glm_only = true,
       .order = {indexer_types},
-      .without_donor = "the first forward pass stops, later ones read stale indices",
-      .caveats = {"PyTorch engine alone (--backend pytorch)", kMtp},
+      .without_donor = "the first forward pass fails, and later ones read stale indices",
+      .caveats = {"only the PyTorch backend shares (--backend pytorch)", kMtp},
   }};
 }
 
 Rows atom() {
   return {{
       .name = "atom",
-      .read = "sources of August 2026; no package could be read",
+      .read = "sources of August 2026; no package was available",
       .hand_over = HandOver::config_json,
       .sends = {pattern, indexer_types},
       .sends_flag = true,

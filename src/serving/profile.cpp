@@ -14,7 +14,7 @@
 namespace indexcache {
 namespace {
 
-// Leading numbers: {0, 5, 13} of "0.5.13.post1"; empty where there are none.
+// Leading numbers: {0, 5, 13} of "0.5.13.post1"; empty if there are none.
 std::vector<int> version_numbers(std::string_view text) {
   std::vector<int> numbers;
   if (text.starts_with('v')) text.remove_prefix(1);
@@ -30,7 +30,7 @@ std::vector<int> version_numbers(std::string_view text) {
   return numbers;
 }
 
-// Whether `version` is later than `read`, in the numbers that `read` states.
+// Whether `version` is later than `read`, compared in as many numbers as `read` has.
 bool beyond(const std::vector<int>& version, const std::vector<int>& read) {
   const std::vector<int> part(version.begin(),
                               version.begin() + std::min(version.size(), read.size()));
@@ -77,24 +77,24 @@ ChosenProfile choose_profile(const std::string& engine, const std::string& versi
   }
   if (newest == nullptr) {
     const std::string near = nearest_name(engine, engine_names());
-    throw UsageError({fmt::format("there is no profile of the engine \"{}\"", engine), "--engine",
-                      fmt::format("known are {}", fmt::join(engine_names(), ", ")),
+    throw UsageError({fmt::format("unknown engine \"{}\"", engine), "--engine",
+                      fmt::format("known engines: {}", fmt::join(engine_names(), ", ")),
                       near.empty() ? "" : fmt::format("--engine {}", near)});
   }
   if (version.empty()) return {newest, ""};
   const std::vector<int> read = version_numbers(newest->read);
   if (wanted.empty() || read.empty()) {
-    return {newest,
-            fmt::format("{} {} was not read: this is what {} does", engine, version, newest->read)};
+    return {newest, fmt::format("the rules of {} {} are not known; these are from {}", engine,
+                                version, newest->read)};
   }
   if (chosen == nullptr) {
-    return {oldest, fmt::format("{} {} is older than any version that was read: this is what {} {} "
-                                "does",
-                                engine, version, engine, oldest->read)};
+    return {oldest, fmt::format("{} {} is older than any version whose rules are known; these are "
+                                "from {}",
+                                engine, version, oldest->read)};
   }
   if (chosen == newest && beyond(wanted, read)) {
-    return {newest, fmt::format("{} {} is newer than {}, the last version that was read", engine,
-                                version, newest->read)};
+    return {newest, fmt::format("{} {} is newer than {}, the last version whose rules are known",
+                                engine, version, newest->read)};
   }
   return {chosen, ""};
 }
