@@ -151,7 +151,7 @@ std::size_t layers_of(const Json& keys, std::optional<std::size_t> layers,
     }
   }
   if (keys.contains("index_topk_freq")) return needed(layers, origin);
-  fail(origin, "it has neither a key \"pattern\" nor a key that an engine reads");
+  fail(origin, "it has no key \"pattern\" and no key that an engine reads");
 }
 
 // How each engine reads the keys. A config.json is a whole configuration; any other object is an

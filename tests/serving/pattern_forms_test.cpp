@@ -68,7 +68,7 @@ TEST_CASE("text that is not a pattern is refused with the reason") {
   CHECK_THAT(parsed("freq:4,freq:3"), Contains("twice"));
   CHECK_THAT(parsed("freq:4,phase:3"), Contains("\"phase\""));
   CHECK_THAT(parsed("{}"), Contains("no engine reads a schedule"));
-  CHECK_THAT(parsed("{}", std::nullopt), Contains("neither a key \"pattern\""));
+  CHECK_THAT(parsed("{}", std::nullopt), Contains("no key \"pattern\""));
   CHECK_THAT(parsed("{"), Contains("error: "));
   CHECK_THAT(parsed("[1.5]"), Contains("layer numbers"));
   CHECK_THAT(parsed("[[0]]"), Contains("layer numbers"));
