@@ -126,7 +126,7 @@ std::string advice(const EngineProfile& profile, const Pattern& pattern, std::si
   return fmt::format("{}, or search with --pp-size {}", partition_text(profile, *sizes), stages);
 }
 
-// What becomes of a stage that begins with an S layer, for rows that do not hand index sets over.
+// What becomes of a stage that begins with an S layer and does not get an index set.
 std::string stage_text(const EngineProfile& profile) {
   switch (profile.stage_start) {
     case StageStart::refused:

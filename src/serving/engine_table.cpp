@@ -133,6 +133,7 @@ Rows transformers() {
   }};
 }
 
+// Pull request 15574, which states parity with vLLM and SGLang.
 Rows tensorrt_llm() {
   return {{
       .name = "tensorrt-llm",
@@ -179,6 +180,7 @@ Rows vllm_ascend() {
   return rows;
 }
 
+// Commit 3906f5a9.
 Rows xllm() {
   return {{
       .name = "xllm",
@@ -218,6 +220,7 @@ Rows lmdeploy() {
   }};
 }
 
+// Commit ffdf3bb5.
 Rows atom() {
   return {{
       .name = "atom",
