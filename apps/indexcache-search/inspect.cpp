@@ -60,6 +60,7 @@ Json describe(const Model& model) {
   json["tensors"] = model.checkpoint.tensor_count();
   json["bytes"] = model.checkpoint.total_bytes();
   json["bytes_by_dtype"] = bytes_by_dtype(model.checkpoint);
+  if (!c.sharing_problem.empty()) json["sharing_problem"] = c.sharing_problem;
   return json;
 }
 
@@ -92,6 +93,9 @@ void print_text(const Json& d, const Pattern& baseline) {
   print_line("", baseline.text());
   if (d["existing_indexer_types"] != baseline.text()) {
     print_line("config says", d["existing_indexer_types"].get<std::string>());
+  }
+  if (d.contains("sharing_problem")) {
+    print_line("config says", "no usable schedule: " + d["sharing_problem"].get<std::string>());
   }
   print_line("parameters", fmt::format("{:.2f} M", d["parameters"].get<double>() / 1e6));
   std::string dtypes;

@@ -15,7 +15,7 @@
 namespace indexcache {
 namespace {
 
-// Indexers that the engine would run and the checkpoint does not hold.
+// Indexers that the engine would run but the checkpoint does not contain.
 void add_missing(const ConfigReading& reading, const std::vector<bool>& has_indexer,
                  Json& remarks) {
   std::vector<std::size_t> missing;
@@ -25,7 +25,7 @@ void add_missing(const ConfigReading& reading, const std::vector<bool>& has_inde
   }
   if (missing.empty()) return;
   remarks.push_back(
-      fmt::format("it would run indexers that the checkpoint does not hold: layers {}",
+      fmt::format("it would run indexers that the checkpoint does not contain: layers {}",
                   fmt::join(missing, ", ")));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every serving engine makes of a config.json, side by side.
+// How every serving engine reads a config.json, side by side.
 #pragma once
 
 #include "io/json.h"
@@ -9,18 +9,18 @@
 
 namespace indexcache {
 
-// [{"engine", "profile", "schedule", "decided_by", "failure", "remarks"}], the newest profile of
-// each. `has_indexer` may be empty: which layers own one is then not known.
+// [{"engine", "read_in", "schedule", "decided_by", "failure", "remarks"}] by the newest profile of
+// each engine. `has_indexer` is empty if it is not known which layers own an indexer.
 Json engine_readings(const Json& config, const Json& overrides,
                      const std::vector<bool>& has_indexer, const std::string& where);
 
-// The readings, equal ones together, and a warning where they differ.
+// Prints the readings with equal ones together, and a warning if they differ.
 void print_readings(const Json& readings);
 
 // `inspect` of a config.json without a checkpoint. `overrides` is JSON, or empty.
 int inspect_config(const std::string& path, const std::string& overrides, bool json);
 
-// JSON of --override, an empty object where there is none. Throws UsageError.
+// The JSON object of --override, empty for an empty text. Throws UsageError.
 Json parse_overrides(const std::string& text);
 
 }  // namespace indexcache

@@ -2,6 +2,7 @@
 #include "core/pattern.h"
 
 #include "core/error.h"
+#include "core/frequency.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +12,7 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kPatternHelp =
-    "one character a decoder layer, F (runs its indexer) or S (reuses the nearest earlier F), "
+    "one character per decoder layer, F (runs its indexer) or S (reuses the nearest earlier F), "
     "beginning with F";
 
 }  // namespace
@@ -45,17 +46,8 @@ Pattern Pattern::all_full(std::size_t layers) {
 }
 
 Pattern Pattern::uniform(std::size_t layers, std::size_t period) {
-  std::vector<bool> full(layers);
-  for (std::size_t layer = 0; layer < layers; layer += period) full[layer] = true;
-  return from_full_layers(full);
-}
-
-Pattern Pattern::frequency(std::size_t layers, std::size_t freq, std::size_t offset) {
-  std::vector<bool> full(layers);
-  for (std::size_t layer = 0; layer < layers; ++layer) {
-    full[layer] = (layer + 1 <= offset) || (layer + 1 - offset) % freq == 0;
-  }
-  return from_full_layers(full);
+  return parse(frequency_schedule(FrequencyRule::c, layers, static_cast<std::int64_t>(period),
+                                  /*offset=*/0));
 }
 
 std::size_t Pattern::full_count() const {

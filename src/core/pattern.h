@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sharing pattern: one character a decoder layer, F (Full) or S (Shared).
+// A sharing pattern: one character per decoder layer, F (Full) or S (Shared).
 //
 // F runs its own lightning indexer; S attends to the index set of the nearest earlier F layer
 // (IndexCache, arXiv 2603.12201, section 3). MTP layers are not part of a pattern.
@@ -24,11 +24,9 @@ class Pattern {
   static Pattern from_full_layers(const std::vector<bool>& full);
   static Pattern all_full(std::size_t layers);
 
-  // uniform interleaving: layer l is F iff l mod `period` == 0.
+  // Uniform interleaving: layer l is F iff l mod `period` == 0 (rule C of core/frequency.h).
+  // Requires period >= 1.
   static Pattern uniform(std::size_t layers, std::size_t period);
-
-  // F iff max(l - offset + 1, 0) mod freq == 0: the rule of vLLM and transformers.
-  static Pattern frequency(std::size_t layers, std::size_t freq, std::size_t offset);
 
   std::size_t layers() const { return text_.size(); }
   bool is_full(std::size_t layer) const { return text_[layer] == 'F'; }

@@ -2,6 +2,7 @@
 #include "model/config.h"
 
 #include "core/error.h"
+#include "core/frequency.h"
 #include "io/files.h"
 #include "io/json.h"
 
@@ -171,36 +172,67 @@ void read_moe_layers(const Reader& r, ModelConfig& config) {
   }
 }
 
-// One layer's entry of indexer_types or of a pattern.
-bool is_full_entry(const Reader& r, const Json& entry, const std::string& key) {
-  if (entry == "full" || entry == "F") return true;
-  if (entry == "shared" || entry == "S") return false;
-  r.fail(key, "unknown entry " + entry.dump() + ": full/F and shared/S are known");
+// Entries of indexer_types or of a pattern, one per layer: a list of strings, or the letters of
+// one.
+std::vector<std::string> schedule_entries(const Reader& r, const std::string& key) {
+  const Json& value = r.at(key);
+  std::vector<std::string> entries;
+  if (value.is_string()) {
+    for (const char letter : value.get_ref<const std::string&>()) entries.emplace_back(1, letter);
+    return entries;
+  }
+  require(r, value.is_array(), key, "a list or a string is needed");
+  for (const Json& entry : value) {
+    require(r, entry.is_string(), key, "entries are strings, found " + entry.dump());
+    entries.push_back(entry.get<std::string>());
+  }
+  return entries;
 }
 
-// indexer_types, else index_topk_pattern, else index_topk_freq with index_skip_topk_offset.
+// Why `entries` are no schedule of `layers` layers; empty if they are one.
+std::string schedule_problem(const std::vector<std::string>& entries, std::size_t layers,
+                             const std::string& key) {
+  if (entries.size() != layers) {
+    return fmt::format("{} has {} entries for {} layers", key, entries.size(), layers);
+  }
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    const std::string& entry = entries[layer];
+    if (entry == "full" || entry == "F" || entry == "shared" || entry == "S") continue;
+    return fmt::format("{} of layer {} is \"{}\": full/F and shared/S are known", key, layer,
+                       entry);
+  }
+  const bool shared = entries[0] == "shared" || entries[0] == "S";
+  return shared ? fmt::format("{}: layer 0 must be full", key) : "";
+}
+
+// indexer_types, else index_topk_pattern, else index_topk_freq with index_skip_topk_offset. Values
+// that are no schedule become config.sharing_problem: engines load such models (serving/), and
+// which layers own an indexer is decided from the tensors. Only wrong types are refused.
 void read_native_schedule(const Reader& r, ModelConfig& config) {
   const auto layers = static_cast<std::size_t>(config.layers);
+  config.native_full.assign(layers, true);
   for (const char* key : {"indexer_types", "index_topk_pattern"}) {
     if (!r.has(key)) continue;
-    Json entries = r.at(key);
-    if (entries.is_string()) {
-      Json letters = Json::array();
-      for (char letter : entries.get<std::string>()) letters.push_back(std::string(1, letter));
-      entries = letters;
+    const std::vector<std::string> entries = schedule_entries(r, key);
+    config.sharing_problem = schedule_problem(entries, layers, key);
+    if (!config.sharing_problem.empty()) return;
+    for (std::size_t layer = 0; layer < layers; ++layer) {
+      config.native_full[layer] = entries[layer] == "full" || entries[layer] == "F";
     }
-    require(r, entries.is_array() && entries.size() == layers, key,
-            fmt::format("one entry for each of {} layers is needed", layers));
-    for (const Json& entry : entries) {
-      config.native_full.push_back(is_full_entry(r, entry, key));
-    }
-    require(r, config.native_full[0], key, "layer 0 must be full");
     return;
   }
-  const auto freq = r.integer_or("index_topk_freq", 1, kLarge, 1);
-  const auto offset = r.integer_or("index_skip_topk_offset", 1, kLarge, 2);
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    config.native_full.push_back(std::max<std::int64_t>(layer - offset + 1, 0) % freq == 0);
+  constexpr std::int64_t kLargest = 999'999'999;  // as serving/config_reading.cpp
+  const auto freq = r.integer_or("index_topk_freq", -kLargest, kLargest, 1);
+  const auto offset = r.integer_or("index_skip_topk_offset", -kLargest, kLargest, 2);
+  if (freq < 1 || offset < 1) {
+    config.sharing_problem =
+        fmt::format("index_topk_freq is {} and index_skip_topk_offset {}: both must be at least 1",
+                    freq, offset);
+    return;
+  }
+  const std::string schedule = frequency_schedule(FrequencyRule::b, layers, freq, offset);
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    config.native_full[layer] = schedule[layer] == 'F';
   }
 }
 

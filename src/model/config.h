@@ -53,8 +53,12 @@ struct ModelConfig {
   double rope_theta;
   std::optional<Yarn> yarn;
   RopeLayout index_rope;
-  std::vector<bool> moe_layer;        // [L] routed experts (true) or a dense MLP
-  std::vector<bool> native_full;      // [L] F in the schedule that config.json itself states
+  std::vector<bool> moe_layer;  // [L] routed experts (true) or a dense MLP
+  // [L] F in the schedule that config.json states. If its sharing keys are no schedule, which
+  // engines tolerate, sharing_problem says why, parse_config leaves every layer F, and open_model
+  // puts the layers that own an indexer here.
+  std::vector<bool> native_full;
+  std::string sharing_problem;
   std::int64_t fp8_block_rows = 128;  // quantization_config.weight_block_size
   std::int64_t fp8_block_cols = 128;
 

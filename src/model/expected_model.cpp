@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a checkpoint will hold, from its config.json.
+#include "core/error.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "model/dequantize.h"
@@ -59,6 +60,11 @@ bool is_config_alone(const std::filesystem::path& folder) {
 
 Model expect_model(const std::filesystem::path& folder, std::optional<double> mla_norm_eps) {
   ModelConfig config = read_config(folder, mla_norm_eps);
+  if (!config.sharing_problem.empty()) {
+    throw InputError({"config.json does not say which layers own an indexer",
+                      (folder / "config.json").string(), config.sharing_problem,
+                      "the checkpoint's weights, or a config.json without sharing keys"});
+  }
   const Json json = parse_json(read_file(folder / "config.json"), "config.json");
   const bool fp8 = json.contains("quantization_config") && json["quantization_config"].is_object();
   auto tensors = expected_tensors(config, fp8);

@@ -33,6 +33,7 @@ Model open_model(const std::filesystem::path& folder, std::optional<double> mla_
                       "every later layer could only reuse an index set that nobody computes",
                       "check that the checkpoint is complete"});
   }
+  if (!model.config.sharing_problem.empty()) model.config.native_full = model.has_indexer;
   return model;
 }
 

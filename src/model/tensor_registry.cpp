@@ -118,7 +118,9 @@ std::vector<bool> check_checkpoint(const ModelConfig& config, const Checkpoint& 
       check_all({{bias, {config.routed_experts}}}, config, checkpoint);
     }
     has_indexer.push_back(owns_indexer(config, checkpoint, layer));
-    if (has_indexer.back() || config.native_full[static_cast<std::size_t>(layer)]) {
+    const bool stated_full =
+        config.sharing_problem.empty() && config.native_full[static_cast<std::size_t>(layer)];
+    if (has_indexer.back() || stated_full) {
       check_all(indexer_tensors(config, layer), config, checkpoint);
     }
   }

@@ -35,8 +35,9 @@ std::string fused_gate_up_name(std::int64_t layer);  // presence selects the fus
 std::string correction_bias_name(std::int64_t layer);
 
 // Checks presence, shape, dtype and FP8 scales of everything that the forward pass will read, from
-// headers alone. Returns which layers own an indexer: those with indexer tensors, all of which
-// must then be there. Throws InputError naming file and tensor. Tensors of MTP layers are ignored.
+// headers only. Returns which layers own an indexer: those with indexer tensors, all of which must
+// then exist, as they must in layers that config.json states as full. Throws InputError naming file
+// and tensor. Tensors of MTP layers are ignored.
 std::vector<bool> check_checkpoint(const ModelConfig& config, const Checkpoint& checkpoint);
 
 }  // namespace indexcache

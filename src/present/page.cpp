@@ -39,19 +39,18 @@ std::string of_target(const Result& result, std::size_t t, const std::string& cs
                      t + 1 == result.targets.size() ? " on" : "", css, t);
 }
 
-// What to paste: the two engines most used first, the others behind a click.
+// What to paste: the engines most used first, the others folded away.
 std::string engines_html(const Result& result, const Target& target) {
   const ServedModel model = served_model(result.model);
   std::string first;
   std::string others;
   for (const EngineProfile* profile : newest_profiles()) {
-    const std::string_view name = profile->name;
-    std::string& place = name == "vllm" || name == "sglang" ? first : others;
+    std::string& place = profile->shown_first ? first : others;
     try {
       const std::string text = export_pattern(*profile, target.calibration.pattern, model, {}).text;
       place += html_copy(title_of(*profile), text.substr(0, text.size() - 1));
     } catch (const InputError& error) {
-      place += fmt::format("<p class=\"muted\">{}: {}</p>\n", escape_markup(name),
+      place += fmt::format("<p class=\"muted\">{}: {}</p>\n", escape_markup(profile->name),
                            escape_markup(error.problem().why));
     }
   }

@@ -91,6 +91,10 @@ std::size_t parse_keep(const std::string& text, std::size_t layers) {
 
 Pattern search_baseline(const ConstraintOptions& options, const Model& model) {
   if (!options.native_sharing) return model.baseline();
+  if (!model.config.sharing_problem.empty()) {
+    throw InputError({"config.json states no usable sharing schedule", "--native-sharing",
+                      model.config.sharing_problem, "leave --native-sharing out"});
+  }
   const Pattern native = Pattern::from_full_layers(model.config.native_full);
   if (native.full_count() == native.layers()) {
     throw UsageError({"config.json states no native sharing", "--native-sharing",

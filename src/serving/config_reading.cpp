@@ -50,7 +50,7 @@ class Reader {
   ConfigReading read() {
     try {
       if (!profile_.unsupported.empty()) return nothing_shared(profile_.unsupported);
-      if (profile_.glm_only && !glm_) return nothing_shared("it shares in GLM-5 models alone");
+      if (profile_.glm_only && !glm_) return nothing_shared("it shares only in GLM-5 models");
       if (profile_.through_hf_class && glm_) derive_types();
       for (const auto& [key, value] : overrides_.items()) config_[key] = value;
       if (profile_.needs_flag && !enabled()) {
@@ -62,7 +62,10 @@ class Reader {
       reading_.schedule.clear();
       return reading_;
     }
-    if (reading_.schedule[0] == 'S') reading_.failure = profile_.first_shared;
+    if (reading_.schedule[0] == 'S') {
+      reading_.failure = fmt::format("layer 0 is shared, with no earlier layer to reuse: {}",
+                                     profile_.without_donor);
+    }
     return reading_;
   }
 
@@ -110,12 +113,12 @@ class Reader {
     const Json* flag = find_set(config_, kFlag);
     if (flag != nullptr && flag->is_boolean() && flag->get<bool>()) return true;
     const Json* freq = find_set(config_, kFreq);
-    return profile_.engine == ServingEngine::atom && freq != nullptr &&
-           freq->get<std::int64_t>() > 1;
+    return profile_.frequency_is_flag && freq != nullptr && *freq > 1;
   }
 
   // GlmMoeDsaConfig of transformers: a configuration without indexer_types gets one, from the
-  // pattern or else from frequency and offset (rule B). It stays when the pattern is overridden.
+  // pattern or else from frequency and offset (rule B). A later override of the pattern does not
+  // change it.
   void derive_types() {
     if (find_set(config_, kTypes) != nullptr) return;
     Json types = Json::array();
@@ -125,8 +128,9 @@ class Reader {
       } else {
         for (const char letter : pattern->get<std::string>()) {
           if (letter != 'F' && letter != 'S') {
-            throw Stops{fmt::format("transformers' configuration class knows no \"{}\" in {}",
-                                    letter, kPattern)};
+            throw Stops{
+                fmt::format("transformers' configuration class does not accept \"{}\" in {}",
+                            letter, kPattern)};
           }
           types.push_back(letter == 'F' ? "full" : "shared");
         }
@@ -136,7 +140,7 @@ class Reader {
         const Json* value = find(config_, key);
         if (value == nullptr) return fallback;
         if (value->is_null()) {
-          throw Stops{fmt::format("transformers' configuration class stops at {}: null", key)};
+          throw Stops{fmt::format("transformers' configuration class fails on {}: null", key)};
         }
         return value->get<std::int64_t>();
       };
@@ -166,16 +170,12 @@ class Reader {
   bool has_pattern() const {
     const Json* pattern = find_set(config_, kPattern);
     if (pattern == nullptr) return false;
-    // An empty one is none for xLLM.
-    return profile_.engine != ServingEngine::xllm || *pattern != "";
+    return !profile_.empty_pattern_is_unset || *pattern != "";
   }
 
   void by_types(const Json& types) {
     reading_.decided_by = kTypes;
-    // transformers indexes the list with every layer.
-    if (types.size() < layers_ && profile_.engine == ServingEngine::transformers) {
-      throw Stops{fmt::format("{} has {} entries for {} layers", kTypes, types.size(), layers_)};
-    }
+    check_length(kTypes, types.size(), "entries");
     for (std::size_t layer = 0; layer < layers_; ++layer) {
       const bool shared = layer < types.size() && types[layer] == "shared";
       reading_.schedule += shared ? 'S' : 'F';
@@ -209,14 +209,7 @@ class Reader {
     } else {
       letters = pattern.get<std::vector<std::string>>();
     }
-    if (letters.size() < layers_ && profile_.too_short == Tolerance::fails) {
-      throw Stops{
-          fmt::format("{} has {} characters for {} layers", kPattern, letters.size(), layers_)};
-    }
-    if (letters.size() > layers_ && profile_.too_long == Tolerance::fails) {
-      throw Stops{
-          fmt::format("{} has {} characters for {} layers", kPattern, letters.size(), layers_)};
-    }
+    check_length(kPattern, letters.size(), "characters");
     for (std::size_t layer = 0; layer < layers_; ++layer) {
       reading_.schedule += layer < letters.size() ? letter_of(letters[layer], layer) : 'F';
     }
@@ -239,20 +232,19 @@ class Reader {
     const Json* offset = find(config_, kOffset);
     const bool null_freq = freq != nullptr && freq->is_null();
     if (null_freq && profile_.null_frequency == NullFrequency::fails) {
-      throw Stops{fmt::format("{} is null, and a number is taken for granted", kFreq)};
+      throw Stops{fmt::format("{} is null, but the engine expects a number", kFreq)};
     }
     if (offset != nullptr && offset->is_null() && profile_.without_offset == FrequencyRule::b) {
-      throw Stops{fmt::format("{} is null, and a number is taken for granted", kOffset)};
+      throw Stops{fmt::format("{} is null, but the engine expects a number", kOffset)};
     }
     const std::int64_t every = freq == nullptr || null_freq ? 1 : freq->get<std::int64_t>();
-    if (every < 1) throw Stops{fmt::format("{} is {}", kFreq, every)};
+    if (every < 1) throw Stops{fmt::format("{} is {}: it must be positive", kFreq, every)};
     reading_.decided_by = freq == nullptr || null_freq ? "no key" : kFreq;
-    // xLLM takes offset 0 for none.
-    const bool has_offset = offset != nullptr && !offset->is_null() &&
-                            (profile_.engine != ServingEngine::xllm || *offset != 0);
+    const bool has_offset =
+        offset != nullptr && !offset->is_null() && !(profile_.zero_offset_is_unset && *offset == 0);
     const bool by_offset = profile_.with_offset != FrequencyRule::a;
     const std::int64_t shift = has_offset ? offset->get<std::int64_t>() : profile_.default_offset;
-    if (has_offset && by_offset && shift < 1 && profile_.engine == ServingEngine::sglang) {
+    if (has_offset && by_offset && shift < 1 && profile_.checks_offset) {
       throw Stops{fmt::format("{} is {}: it must be positive", kOffset, shift)};
     }
     if (has_offset && !by_offset && every > 1) remark("{} is ignored", kOffset);
@@ -261,29 +253,35 @@ class Reader {
     remark_on_others(reading_.decided_by);
   }
 
+  void check_length(const char* key, std::size_t length, const char* unit) const {
+    if ((length < layers_ && profile_.too_short == Tolerance::fails) ||
+        (length > layers_ && profile_.too_long == Tolerance::fails)) {
+      throw Stops{fmt::format("{} has {} {} for {} layers", key, length, unit, layers_)};
+    }
+  }
+
   void remark_length(const char* key, std::size_t length) {
     if (length < layers_) {
-      remark("{} ends at layer {}: layers {} to {} count as F", key, length - 1, length,
-             layers_ - 1);
+      remark("{} has {} entries: layers {} to {} count as F", key, length, length, layers_ - 1);
     } else if (length > layers_) {
       remark("the last {} entries of {} are ignored", length - layers_, key);
     }
   }
 
-  // A key that would say something else, had it been read.
+  // Keys that would have given another schedule, had they been read.
   void remark_on_others(const std::string& decided) {
     const Json* types = find_set(config_, kTypes);
     if (decided != kTypes && types != nullptr) {
-      std::string said;
+      std::string stated;
       for (std::size_t l = 0; l < layers_; ++l) {
-        said += l < types->size() && (*types)[l] == "shared" ? 'S' : 'F';
+        stated += l < types->size() && (*types)[l] == "shared" ? 'S' : 'F';
       }
-      if (said != reading_.schedule) remark("{} says something else and is ignored", kTypes);
+      if (stated != reading_.schedule) remark("{} disagrees and is ignored", kTypes);
     }
     const Json* pattern = find_set(config_, kPattern);
     if (decided != kPattern && has_pattern() && pattern->is_string() &&
         *pattern != reading_.schedule) {
-      remark("{} says something else and is ignored: {} decides", kPattern, decided);
+      remark("{} disagrees and is ignored: {} decides", kPattern, decided);
     }
     const Json* freq = find_set(config_, kFreq);
     if (decided != kFreq && decided != kPattern && decided != kTypes && freq != nullptr &&
@@ -322,7 +320,7 @@ bool is_glm_config(const Json& config) {
   if (type != nullptr) return *type == "glm_moe_dsa";
   const Json* architectures = find_set(config, "architectures");
   return architectures != nullptr && architectures->is_array() && !architectures->empty() &&
-         (*architectures)[0] == "GlmMoeDsaForCausalLM";
+         (*architectures)[0] == kGlmArchitecture;
 }
 
 ConfigReading read_schedule(const EngineProfile& profile, const Json& config, const Json& overrides,

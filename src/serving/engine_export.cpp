@@ -13,8 +13,9 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kSharingKeys[] = {"use_index_cache", "index_topk_pattern", "indexer_types",
-                                        "index_topk_freq", "index_skip_topk_offset"};
+constexpr const char* kSharingKeys[] = {"use_index_cache",        "index_topk_pattern",
+                                        "indexer_types",          "index_topk_freq",
+                                        "index_skip_topk_offset", "cli_factor"};
 
 [[noreturn]] void refuse(const EngineProfile& profile, const std::string& why,
                          const std::string& remedy) {
@@ -36,21 +37,47 @@ Json sharing_keys(const EngineProfile& profile, const Pattern& pattern) {
 Json bare_config(const EngineProfile& profile, const Pattern& pattern, const ServedModel& model) {
   Json config{{"num_hidden_layers", pattern.layers()}};
   std::string architecture = model.architecture;
-  if (architecture.empty() && profile.glm_only) architecture = "GlmMoeDsaForCausalLM";
+  if (architecture.empty() && profile.glm_only) architecture = kGlmArchitecture;
   if (!architecture.empty()) config["architectures"] = Json::array({architecture});
   return config;
 }
 
+// Why a configuration that holds the exported keys does not give the pattern.
+std::string mismatch(const ConfigReading& reading) {
+  std::string why = reading.decided_by == "no key" && !reading.remarks.empty()
+                        ? reading.remarks.front()
+                        : fmt::format("{} of the model's config.json decides", reading.decided_by);
+  return fmt::format("{}; the engine would run {}", why, reading.schedule);
+}
+
+// Throws unless the engine reads the pattern. Other keys of the model's own config.json may stop it
+// or decide; without them the export itself would be wrong.
 void check_reading(const EngineProfile& profile, const Pattern& pattern, const Json& config,
-                   const Json& overrides) {
+                   const Json& overrides, bool own_config) {
   const ConfigReading reading = read_schedule(profile, config, overrides, "the export");
   if (reading.schedule == pattern.text() && reading.failure.empty()) return;
-  if (!reading.failure.empty()) {
-    refuse(profile, reading.failure, "--write-config DIR writes a config.json without that key");
+  if (!reading.failure.empty() || own_config) {
+    refuse(profile, reading.failure.empty() ? mismatch(reading) : reading.failure,
+           "--write-config DIR writes a config.json without that key");
   }
   throw InternalError({"an export does not read back as its pattern", std::string(profile.name),
                        fmt::format("{} instead of {}", reading.schedule, pattern.text()),
                        "report it with the pattern"});
+}
+
+void check_length(const Pattern& pattern, const Json& config, const std::string& where) {
+  const std::size_t layers = config_layers(config, where);
+  if (layers == pattern.layers()) return;
+  throw InputError({"the pattern has the wrong length", where,
+                    fmt::format("it has {} characters, the configuration has {} layers",
+                                pattern.layers(), layers),
+                    "the config.json of the model that was searched"});
+}
+
+// A model of which nothing is known may be GLM.
+bool may_be_glm(const ServedModel& model) {
+  if (model.config.is_object()) return is_glm_config(model.config);
+  return model.architecture.empty() || model.architecture == kGlmArchitecture;
 }
 
 void check_expressible(const EngineProfile& profile, const Pattern& pattern,
@@ -58,25 +85,23 @@ void check_expressible(const EngineProfile& profile, const Pattern& pattern,
   if (!profile.unsupported.empty()) {
     refuse(profile, std::string(profile.unsupported), "a newer version of the engine");
   }
-  if (profile.glm_only && !model.architecture.empty() &&
-      model.architecture != "GlmMoeDsaForCausalLM") {
-    refuse(profile, fmt::format("it shares in GLM-5 models alone, this is {}", model.architecture),
+  if (profile.glm_only && !may_be_glm(model)) {
+    refuse(profile,
+           fmt::format("it shares only in GLM-5 models, and this is {}",
+                       model.architecture.empty() ? "another model" : model.architecture),
            "another engine");
   }
   if (model.has_indexer.empty()) return;
   check_fits(pattern, model.has_indexer, "pattern");
+  if (profile.surplus_loads_since.empty()) return;
   for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
-    if (profile.loads_surplus || pattern.is_full(layer) || !model.has_indexer[layer]) continue;
+    if (pattern.is_full(layer) || !model.has_indexer[layer]) continue;
     refuse(profile,
-           fmt::format("it stops at the indexer weights of layer {}, which it does not expect on a "
+           fmt::format("it stops at the indexer weights of layer {}, because it expects none on a "
                        "shared layer",
                        layer),
-           "version 0.25 or later");
+           fmt::format("version {} or later", profile.surplus_loads_since));
   }
-}
-
-StageCut cut_of(const EngineProfile& profile) {
-  return profile.engine == ServingEngine::sglang ? StageCut::sglang : StageCut::vllm;
 }
 
 std::vector<std::size_t> shared_starts(const Pattern& pattern,
@@ -88,34 +113,29 @@ std::vector<std::size_t> shared_starts(const Pattern& pattern,
   return shared;
 }
 
-// "VLLM_PP_LAYER_PARTITION=39,39" where the engine takes one, else the sizes alone.
+// "VLLM_PP_LAYER_PARTITION=39,39" if the engine has such a variable, else only the sizes.
 std::string partition_text(const EngineProfile& profile, const std::vector<std::size_t>& sizes) {
   const std::string list = fmt::format("{}", fmt::join(sizes, ","));
-  switch (profile.engine) {
-    case ServingEngine::vllm:
-    case ServingEngine::vllm_ascend:
-      return "VLLM_PP_LAYER_PARTITION=" + list;
-    case ServingEngine::sglang:
-      return "SGLANG_PP_LAYER_PARTITION=" + list;
-    default:
-      return "stages of " + list + " layers";
-  }
+  return profile.stage_variable.empty() ? fmt::format("stages of {} layers", list)
+                                        : fmt::format("{}={}", profile.stage_variable, list);
 }
 
 std::string advice(const EngineProfile& profile, const Pattern& pattern, std::size_t stages) {
   const auto sizes = stages_on_full_layers(pattern, stages);
-  if (!sizes) return "fewer stages, or a search with --pp-size";
-  return fmt::format("{}, or a search with --pp-size {}", partition_text(profile, *sizes), stages);
+  if (!sizes) return "use fewer stages, or search with --pp-size";
+  return fmt::format("{}, or search with --pp-size {}", partition_text(profile, *sizes), stages);
 }
 
-std::string_view lost_text(StageStart start) {
-  switch (start) {
+// What becomes of a stage that begins with an S layer and does not get an index set.
+std::string stage_text(const EngineProfile& profile) {
+  switch (profile.stage_start) {
     case StageStart::refused:
       return "the engine refuses to start";
     case StageStart::lost:
-      return "index sets do not pass between stages, and it would read what nobody wrote";
+      return fmt::format("index sets are not passed between pipeline stages; {}",
+                         profile.without_donor);
     default:
-      return "nothing is known of index sets that pass between its stages";
+      return "it is not known whether index sets are passed between its pipeline stages";
   }
 }
 
@@ -124,16 +144,16 @@ void check_stages(const EngineProfile& profile, const Pattern& pattern,
   const bool stated = !stages.partition.empty();
   if ((!stated && stages.count < 2) || profile.stage_start == StageStart::handed_over) return;
   const auto sizes =
-      stated ? stages.partition : even_stages(cut_of(profile), stages.count, pattern.layers());
+      stated ? stages.partition : even_stages(profile.stage_cut, stages.count, pattern.layers());
   const auto shared = shared_starts(pattern, sizes);
   if (shared.empty()) return;
   refuse(profile,
          fmt::format("a pipeline stage begins with the shared layer {}: {}", shared.front(),
-                     lost_text(profile.stage_start)),
+                     stage_text(profile)),
          advice(profile, pattern, sizes.size()));
 }
 
-// What an operator who adds pipeline stages later has to know.
+// What an operator who adds pipeline stages later must know.
 void warn_of_stages(const EngineProfile& profile, const Pattern& pattern,
                     const ServedStages& stages, std::vector<std::string>& caveats) {
   if (stages.count > 0 || !stages.partition.empty()) return;
@@ -141,15 +161,15 @@ void warn_of_stages(const EngineProfile& profile, const Pattern& pattern,
   std::vector<std::string> unsafe;
   for (const std::size_t count : {2, 4, 8}) {
     if (count > pattern.layers()) continue;
-    const auto sizes = even_stages(cut_of(profile), count, pattern.layers());
+    const auto sizes = even_stages(profile.stage_cut, count, pattern.layers());
     const auto shared = shared_starts(pattern, sizes);
     if (!shared.empty()) unsafe.push_back(fmt::format("{} ({})", count, fmt::join(shared, " ")));
   }
   if (unsafe.empty()) return;
   caveats.push_back(fmt::format(
-      "pipeline parallelizm: even stages begin on shared layers for sizes {}; {}. --pp-size P "
-      "finds a cut",
-      fmt::join(unsafe, ", "), lost_text(profile.stage_start)));
+      "pipeline parallelism: even stages would begin with shared layers for sizes {}; {}. `export "
+      "--pp-size P` suggests a partition",
+      fmt::join(unsafe, ", "), stage_text(profile)));
 }
 
 std::string paste_text(const EngineProfile& profile, const Json& keys) {
@@ -203,16 +223,17 @@ EngineExport export_pattern(const EngineProfile& profile, const Pattern& pattern
   check_stages(profile, pattern, stages);
   EngineExport result{.keys = sharing_keys(profile, pattern), .text = "", .caveats = {}};
   result.text = paste_text(profile, result.keys);
-  const Json config =
-      model.config.is_object() ? model.config : bare_config(profile, pattern, model);
+  const bool own_config = model.config.is_object();
+  const Json config = own_config ? model.config : bare_config(profile, pattern, model);
   if (profile.hand_over == HandOver::config_json) {
     patched_config(profile, pattern, config, model.has_indexer, "config.json");
   } else {
-    check_reading(profile, pattern, config, result.keys);
+    check_length(pattern, config, "config.json");
+    check_reading(profile, pattern, config, result.keys, own_config);
   }
   for (const std::string_view caveat : profile.caveats) result.caveats.emplace_back(caveat);
   if (profile.glm_only && model.architecture.empty()) {
-    result.caveats.emplace_back("for GLM-5 models alone; the model of this pattern is not known");
+    result.caveats.emplace_back("only for GLM-5 models; the model of this pattern is not known");
   }
   if (stages.count > 1) {
     result.caveats.push_back(fmt::format("checked for {} even pipeline stages", stages.count));
@@ -226,23 +247,17 @@ EngineExport export_pattern(const EngineProfile& profile, const Pattern& pattern
 
 Json patched_config(const EngineProfile& profile, const Pattern& pattern, const Json& config,
                     const std::vector<bool>& has_indexer, const std::string& where) {
-  if (config_layers(config, where) != pattern.layers()) {
-    throw InputError({"the pattern has the wrong length", where,
-                      fmt::format("it has {} characters, the configuration {} layers",
-                                  pattern.layers(), config_layers(config, where)),
-                      "the config.json of the model that was searched"});
-  }
+  check_length(pattern, config, where);
   Json patched = config;
   for (const char* key : kSharingKeys) patched.erase(key);
   patched.update(sharing_keys(profile, pattern));
-  // transformers would derive indexer_types from the pattern, and vllm-ascend takes a shared type
-  // for weights that do not exist.
-  if (profile.engine == ServingEngine::vllm_ascend && is_glm_config(config)) {
+  // If the key were absent, transformers would derive it from the pattern.
+  if (profile.types_mean_ownership && is_glm_config(config)) {
     const auto owners = has_indexer.empty() ? Pattern::all_full(pattern.layers())
                                             : Pattern::from_full_layers(has_indexer);
     patched["indexer_types"] = indexer_types(owners);
   }
-  check_reading(profile, pattern, patched, Json::object());
+  check_reading(profile, pattern, patched, Json::object(), true);
   return patched;
 }
 
@@ -253,7 +268,7 @@ Json engines_json(const Pattern& pattern, const ServedModel& model) {
       const EngineExport result = export_pattern(*profile, pattern, model, {});
       engines[std::string(profile->name)] = Json{{hand_over_name(profile->hand_over), result.keys}};
     } catch (const InputError&) {
-      continue;  // not expressible: `export` says why
+      continue;  // not expressible; `export` says why
     }
   }
   return engines;

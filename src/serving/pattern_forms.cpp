@@ -23,7 +23,7 @@ namespace {
 
 std::size_t needed(std::optional<std::size_t> layers, const std::string& origin) {
   if (layers) return *layers;
-  fail(origin, "this form says nothing of the number of layers, and the model is not known");
+  fail(origin, "this form does not state the number of layers, and the model is not known");
 }
 
 Pattern checked(Pattern pattern, std::optional<std::size_t> layers, const std::string& origin) {
@@ -32,7 +32,7 @@ Pattern checked(Pattern pattern, std::optional<std::size_t> layers, const std::s
                       fmt::format("it has {} layers, the model has {} decoder layers (MTP layers "
                                   "do not count)",
                                   pattern.layers(), *layers),
-                      "one entry a decoder layer"});
+                      "one entry per decoder layer"});
   }
   return pattern;
 }
@@ -62,7 +62,7 @@ std::map<std::string, std::string> fields(const std::string& text, const std::st
     const auto colon = part.find(':');
     if (colon == std::string::npos ||
         !found.emplace(part.substr(0, colon), part.substr(colon + 1)).second) {
-      fail(origin, fmt::format("\"{}\" is not KEY:VALUE, or stands twice", part));
+      fail(origin, fmt::format("\"{}\" is not KEY:VALUE, or its key is given twice", part));
     }
   }
   return found;
@@ -72,8 +72,9 @@ FrequencyRule rule_named(const std::string& name, const std::string& origin) {
   const std::string_view names = "ABCD";
   const auto at = name.size() == 1 ? names.find(static_cast<char>(std::toupper(name[0])))
                                    : std::string_view::npos;
-  if (at == std::string_view::npos)
-    fail(origin, fmt::format("rule:{} is none of A, B, C, D", name));
+  if (at == std::string_view::npos) {
+    fail(origin, fmt::format("unknown rule \"{}\": A, B, C and D are known", name));
+  }
   return static_cast<FrequencyRule>(at);
 }
 
@@ -91,10 +92,10 @@ Pattern by_frequency(const std::string& text, std::optional<std::size_t> layers,
   const std::string offset_text = take("offset");
   const auto offset =
       offset_text.empty() ? std::optional<std::int64_t>(2) : whole_number(offset_text);
-  if (!freq || *freq < 1) fail(origin, "freq is a number of at least 1");
-  if (!offset || *offset < 1) fail(origin, "offset is a number of at least 1: layer 0 must be F");
+  if (!freq || *freq < 1) fail(origin, "freq must be at least 1");
+  if (!offset || *offset < 1) fail(origin, "offset must be at least 1, because layer 0 must be F");
   if (!takes_offset && !offset_text.empty()) fail(origin, "rules A and C have no offset");
-  if (!found.empty()) fail(origin, fmt::format("\"{}\" is not known", found.begin()->first));
+  if (!found.empty()) fail(origin, fmt::format("unknown key \"{}\"", found.begin()->first));
   return Pattern::parse(frequency_schedule(rule, needed(layers, origin), *freq, *offset), origin);
 }
 
@@ -103,10 +104,10 @@ Pattern from_layer_ids(const std::vector<std::int64_t>& ids, std::size_t layers,
   std::string text(layers, 'S');
   for (const std::int64_t id : ids) {
     if (id < 0 || id >= static_cast<std::int64_t>(layers)) {
-      fail(origin, fmt::format("there is no layer {} among {}", id, layers));
+      fail(origin, fmt::format("there is no layer {}: the model has {} layers", id, layers));
     }
     char& letter = text[static_cast<std::size_t>(id)];
-    if (letter == 'F') fail(origin, fmt::format("layer {} stands twice", id));
+    if (letter == 'F') fail(origin, fmt::format("layer {} is listed twice", id));
     letter = 'F';
   }
   return Pattern::parse(text, origin);
@@ -121,7 +122,7 @@ Pattern from_types(const std::vector<std::string>& types, std::optional<std::siz
     } else if (type == "shared" || type == "S") {
       text += 'S';
     } else {
-      fail(origin, fmt::format("entry {} is \"{}\": full and shared are known", text.size(), type));
+      fail(origin, fmt::format("entry {} is \"{}\": expected full or shared", text.size(), type));
     }
   }
   return checked(Pattern::parse(text, origin), layers, origin);
@@ -133,7 +134,7 @@ Pattern from_list(const Json& list, std::optional<std::size_t> layers, const std
   }
   std::vector<std::int64_t> ids;
   for (const Json& id : list) {
-    if (!id.is_number_integer()) fail(origin, "a list holds layer numbers, or full and shared");
+    if (!id.is_number_integer()) fail(origin, "a list must hold layer numbers, or full and shared");
     ids.push_back(id.get<std::int64_t>());
   }
   return from_layer_ids(ids, needed(layers, origin), origin);
@@ -150,17 +151,18 @@ std::size_t layers_of(const Json& keys, std::optional<std::size_t> layers,
     }
   }
   if (keys.contains("index_topk_freq")) return needed(layers, origin);
-  fail(origin, "it has no key \"pattern\" and none that an engine reads");
+  fail(origin, "it has no key \"pattern\" and no key that an engine reads");
 }
 
-// What each engine sees; a config.json is a whole configuration, other objects are put over one.
+// How each engine reads the keys. A config.json is a whole configuration; any other object is an
+// override of an otherwise empty one.
 Pattern from_keys(const Json& keys, std::optional<std::size_t> layers, const std::string& origin,
                   const EngineProfile* engine) {
   const bool whole = keys.contains("num_hidden_layers");
   const std::size_t count = layers_of(keys, layers, origin);
   if (count < 1 || count > 4096) fail(origin, "a model has 1 to 4096 layers");
   Json config = whole ? keys : Json{{"num_hidden_layers", count}};
-  // An engine that is named and serves GLM alone says for which model the keys are.
+  // If the named engine shares only in GLM models, the keys are for one.
   if (!whole && engine != nullptr && engine->glm_only) config["model_type"] = "glm_moe_dsa";
   const Json overrides = whole ? Json::object() : keys;
   std::map<std::string, std::vector<std::string>> seen;  // schedule -> engines
@@ -175,14 +177,14 @@ Pattern from_keys(const Json& keys, std::optional<std::size_t> layers, const std
     }
   }
   if (seen.empty() && !failure.empty()) fail(origin, failure);
-  if (seen.empty()) fail(origin, "no engine reads a schedule in it");
+  if (seen.empty()) fail(origin, "no engine reads a schedule from it");
   if (seen.size() > 1) {
     std::string list;
     for (const auto& [schedule, names] : seen) {
       list += fmt::format("{}{} ({})", list.empty() ? "" : "; ", schedule, fmt::join(names, ", "));
     }
     throw InputError({"engines read different patterns from this", origin, list,
-                      "name the engine in front, such as vllm:FILE"});
+                      "prefix the engine that will serve it, such as vllm:FILE"});
   }
   return checked(Pattern::parse(seen.begin()->first, origin), layers, origin);
 }
@@ -208,12 +210,13 @@ Pattern parse_pattern_form(const std::string& text, std::optional<std::size_t> l
   }
   if (text.starts_with("uniform:")) {
     const auto period = whole_number(text.substr(8));
-    if (!period || *period < 1) fail(origin, "uniform:N takes a number of at least 1");
+    if (!period || *period < 1) fail(origin, "N of uniform:N must be at least 1");
     return Pattern::uniform(needed(layers, origin), static_cast<std::size_t>(*period));
   }
   if (text.starts_with("freq:")) return by_frequency(text, layers, origin);
-  if (all_of(text, "0123456789, "))
+  if (all_of(text, "0123456789, ")) {
     return pattern_from_json(parse_json("[" + text + "]", origin), layers, origin);
+  }
   if (text.find(',') != std::string::npos) return from_types(split(text), layers, origin);
   const bool word = std::ranges::all_of(text, [](unsigned char c) { return std::isalnum(c) != 0; });
   if (!word) fail(origin, "");

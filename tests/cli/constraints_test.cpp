@@ -83,6 +83,33 @@ TEST_CASE("run --native-sharing begins with the schedule that config.json states
   CHECK_THAT(pinned.err, Contains("layer 3 cannot be pinned full"));
 }
 
+TEST_CASE("run ignores sharing keys that are no schedule, and says so") {
+  const Search search("glm_moe_dsa_tiny");
+  const auto model = search.folder / "model";
+  copy_folder(search.model, model);
+  Json config = parse_json(read_file(model / "config.json"), "config.json");
+  config.erase("indexer_types");
+  config["index_topk_pattern"] = "FSF";
+  write_text(model / "config.json", config.dump());
+  const auto run = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {
+        "run",    model, "-c", search.folder / "tokens.jsonl", "-o", search.folder / "run",
+        "--keep", "5"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_tool(arguments);
+  };
+  const ProcessResult native = run({"--native-sharing"});
+  CHECK(native.code == 3);
+  CHECK_THAT(native.err, Contains("index_topk_pattern has 3 entries for 6 layers"));
+  const ProcessResult process = run({});
+  INFO(process.err);
+  REQUIRE(process.code == 0);
+  const Json record = parse_json(read_file(search.folder / "run/run.json"), "run.json");
+  CHECK(record["baseline"]["pattern"] == "FFFFFF");
+  CHECK_THAT(record["warnings"][0].get<std::string>(), Contains("3 entries for 6 layers"));
+  CHECK_THAT(run_tool({"inspect", model}).out, Contains("no usable schedule: index_topk_pattern"));
+}
+
 TEST_CASE("a finished run is exported, for the model that it was searched with") {
   const Search search("glm_moe_dsa_shared_tiny");
   search.result({"--keep", "2"});

@@ -96,7 +96,7 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(b.run({"--remove", "6"}), 2, "cannot be reached");
   check_refused(b.run({"--pin-full", "6"}), 2, "layer 6 cannot be pinned");
   check_refused(b.run({"--pp-size", "7"}), 2, "7 pipeline stages");
-  check_refused(b.run({"--pp-partition", "3,2"}), 2, "5 layers together");
+  check_refused(b.run({"--pp-partition", "3,2"}), 2, "5 layers in total");
   check_refused(b.run({"--pp-partition", "3,3", "--pp-size", "2"}), 2, "--pp-size");
   check_refused(b.run({"--keep", "1/3", "--pp-size", "3"}), 2, "at least 3 must stay F");
   check_refused(b.run({"--pin-shared", "0"}), 2, "layer 0 cannot be pinned shared");

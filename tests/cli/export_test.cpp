@@ -30,7 +30,7 @@ TEST_CASE("export prints on stdout exactly what is pasted, and what to know on s
   CHECK(result.code == 0);
   CHECK(result.out ==
         "--hf-overrides '{\"use_index_cache\":true,\"index_topk_pattern\":\"FSFSSF\"}'\n");
-  CHECK_THAT(result.err, Contains("# pipeline parallelizm") && Contains("# MTP layers"));
+  CHECK_THAT(result.err, Contains("# pipeline parallelism") && Contains("# MTP layers"));
   CHECK(run_tool({"export", folder.path(), "-e", "vllm", "-q"}).err.empty());
   CHECK_THAT(run_tool({"export", folder.path(), "-e", "vllm", "--engine-version", "9"}).err,
              Contains("newer than 0.33.0"));
@@ -108,11 +108,11 @@ TEST_CASE("export refuses what it cannot stand for") {
   check({run, "-e", "vlm"}, 2, "try: --engine vllm");
   check({run, "--all", "--engine-version", "1"}, 2, "--engine-version");
   check({run, "-e", "vllm", "--write-config", run}, 2, "--model MODEL");
-  check({run, "-e", "transformers"}, 3, "GLM-5 models alone");
+  check({run, "-e", "transformers"}, 3, "only in GLM-5 models");
   check({run, "-e", "vllm", "--engine-version", "0.20.1"}, 3, "no index cache");
   check({run, "-e", "vllm", "--pp-size", "2"}, 3, "shared layer 3");
   check({run, "-e", "vllm", "--pp-size", "9"}, 2, "9 pipeline stages");
-  check({run, "-e", "vllm", "--pp-partition", "3,2"}, 2, "5 layers together");
+  check({run, "-e", "vllm", "--pp-partition", "3,2"}, 2, "5 layers in total");
   check({run, "-e", "vllm", "--target", "1/4"}, 3, "--target chooses");
   check({"FSFX", "-e", "vllm"}, 3, "position 4");
   check({"no/such/file", "-e", "vllm"}, 3, "not a pattern");
@@ -137,7 +137,7 @@ TEST_CASE("inspect shows what every engine makes of a config.json, and where the
   CHECK(differ.code == 0);
   CHECK_THAT(differ.out, Contains("FSFSSS  2F") && Contains("FFFFFF  6F") &&
                              Contains("engines read this configuration differently") &&
-                             Contains("note: sglang: index_topk_pattern says something else"));
+                             Contains("note: sglang: index_topk_pattern disagrees"));
   const Json shared =
       parse_json(run_tool({"inspect", golden("glm_moe_dsa_shared_tiny"), "--json"}).out, "stdout");
   REQUIRE(shared["engines"].size() == 8);

@@ -93,6 +93,22 @@ TEST_CASE("native sharing is read from types, pattern, or frequency and offset")
   CHECK(schedule(parsed(json)) == "FFFFFF");
 }
 
+TEST_CASE("sharing keys that are no schedule are a remark, because engines load such models") {
+  const auto problem = [](const std::string& key, const Json& value) {
+    Json json = golden_config("deepseek_v32_tiny");
+    json[key] = value;
+    const ModelConfig config = parsed(json);
+    CHECK(schedule(config) == "FFFFFF");
+    return config.sharing_problem;
+  };
+  CHECK(problem("index_topk_pattern", "FFFFFF").empty());
+  CHECK(problem("indexer_types", {"full"}) == "indexer_types has 1 entries for 6 layers");
+  CHECK_THAT(problem("index_topk_pattern", "SFFFFF"), Contains("layer 0 must be full"));
+  CHECK_THAT(problem("index_topk_pattern", "FXFFFF"), Contains("of layer 1 is \"X\""));
+  CHECK_THAT(problem("index_topk_freq", 0), Contains("index_topk_freq is 0"));
+  CHECK_THAT(problem("index_skip_topk_offset", -1), Contains("index_skip_topk_offset -1"));
+}
+
 TEST_CASE("newer and older RoPE keys mean the same, and the newer theta wins") {
   Json json = golden_config("deepseek_v32_tiny");
   Json rope = json["rope_scaling"];
@@ -138,9 +154,9 @@ TEST_CASE(
   CHECK_THAT(refusal_with("tie_word_embeddings", true), Contains("only false"));
   CHECK_THAT(refusal_with("num_experts_per_tok", 9), Contains("more experts than the kept groups"));
   CHECK_THAT(refusal_with("n_group", 3), Contains("evenly"));
-  CHECK_THAT(refusal_with("indexer_types", {"full"}), Contains("one entry for each of 6 layers"));
-  CHECK_THAT(refusal_with("index_topk_pattern", "SFFFFF"), Contains("layer 0 must be full"));
-  CHECK_THAT(refusal_with("index_topk_pattern", "FXFFFF"), Contains("unknown entry"));
+  CHECK_THAT(refusal_with("indexer_types", 5), Contains("a list or a string is needed"));
+  CHECK_THAT(refusal_with("indexer_types", {"full", 5}), Contains("entries are strings, found 5"));
+  CHECK_THAT(refusal_with("index_topk_freq", "4"), Contains("an integer is needed"));
   CHECK_THAT(refusal_with("rope_scaling", {{"type", "linear"}}), Contains("linear is not"));
   CHECK_THAT(refusal_with("quantization_config", {{"quant_method", "awq"}}), Contains("awq"));
   CHECK_THAT(refusal(Json::array()), Contains("not a JSON object"));

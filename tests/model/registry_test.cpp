@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/error.h"
+#include "io/files.h"
+#include "io/json.h"
 #include "model/model.h"
 #include "model/tensor_registry.h"
 #include "model/weights.h"
@@ -73,6 +75,20 @@ TEST_CASE("ownership of indexers follows the tensors, MTP layers do not count") 
   const Model deepseek = open_model(golden("deepseek_v32_tiny"));
   CHECK(deepseek.baseline().text() == "FFFFFF");
   CHECK(deepseek.checkpoint.contains("model.layers.6.eh_proj.weight"));
+}
+
+TEST_CASE("tensors decide ownership if the sharing keys of config.json are no schedule") {
+  const TempFolder folder;
+  copy_folder(golden("glm_moe_dsa_shared_tiny"), folder.path());
+  Json config = parse_json(read_file(folder / "config.json"), "config.json");
+  config["index_topk_pattern"] = "FFFSSS";  // eight layers; vLLM would run the last two
+  config.erase("indexer_types");
+  write_text(folder / "config.json", config.dump());
+  const Model model = open_model(folder.path());
+  CHECK(model.baseline().text() == "FFFSSSFS");
+  CHECK(model.config.native_full == model.has_indexer);
+  CHECK_THAT(model.config.sharing_problem, Contains("6 entries for 8 layers"));
+  CHECK_THROWS_WITH(expect_model(folder.path()), Contains("which layers own an indexer"));
 }
 
 TEST_CASE("a missing, misshapen or mistyped tensor is named") {

@@ -6,6 +6,7 @@
 #include "serving/pattern_forms.h"
 #include "serving/published.h"
 #include "support/catch.h"
+#include "support/refusal.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -18,12 +19,7 @@ const EngineProfile& profile(const std::string& engine, const std::string& versi
 
 std::string refusal(const EngineProfile& engine, const Pattern& pattern, const ServedModel& model,
                     const ServedStages& stages = {}) {
-  try {
-    export_pattern(engine, pattern, model, stages);
-    return "accepted";
-  } catch (const InputError& error) {
-    return error.describe();
-  }
+  return refusal_of([&] { export_pattern(engine, pattern, model, stages); });
 }
 
 ServedModel glm(std::size_t layers, const std::string& keys = "{}") {
@@ -140,14 +136,33 @@ TEST_CASE("what an engine cannot run is refused with the reason") {
   shared.has_indexer = {true, false, true, false};
   CHECK(refusal(profile("vllm", "0.24.0"), pattern, shared) == "accepted");
   CHECK_THAT(refusal(profile("transformers"), pattern, deepseek(4)),
-             Contains("GLM-5 models alone"));
-  CHECK_THAT(refusal(profile("lmdeploy"), pattern, deepseek(4)), Contains("GLM-5 models alone"));
+             Contains("only in GLM-5 models"));
+  CHECK_THAT(refusal(profile("lmdeploy"), pattern, deepseek(4)), Contains("only in GLM-5 models"));
   CHECK_THAT(refusal(profile("vllm"), pattern, deepseek(5)), Contains("wrong length"));
   // A null that the engine's configuration class cannot take.
   CHECK_THAT(refusal(profile("lmdeploy"), pattern, glm(4, R"({"index_topk_freq": null})")),
              Contains("null"));
   CHECK_THROWS_AS(patched_config(profile("vllm"), pattern, deepseek(5).config, {}, "c"),
                   InputError);
+}
+
+TEST_CASE("a config.json that an override cannot overrule is refused, not a bug") {
+  const Pattern pattern = Pattern::parse("FSSS");
+  ServedModel factor = deepseek(4);
+  factor.config["cli_factor"] = 2;
+  CHECK_THAT(refusal(profile("sglang", "0.5.19"), pattern, factor),
+             Contains("cli_factor of the model's config.json decides") && Contains("run FSFS") &&
+                 Contains("--write-config"));
+  CHECK(refusal(profile("sglang", "0.5.17"), pattern, factor) == "accepted");
+  CHECK(refusal(profile("sglang"), pattern, factor) == "accepted");  // sends indexer_types too
+  const Json patched = patched_config(profile("sglang", "0.5.19"), pattern, factor.config, {}, "c");
+  CHECK_FALSE(patched.contains("cli_factor"));
+  // A config.json without architectures, of a model that is not GLM.
+  const ServedModel unnamed{"", {}, deepseek(4).config};
+  CHECK_THAT(refusal(profile("lmdeploy"), pattern, unnamed),
+             Contains("only in GLM-5 models, and this is another model"));
+  const ServedModel other_length{"", {}, deepseek(5).config};
+  CHECK_THAT(refusal(profile("vllm"), pattern, other_length), Contains("wrong length"));
 }
 
 TEST_CASE("pipeline stages that begin with S, engine by engine") {
@@ -157,21 +172,21 @@ TEST_CASE("pipeline stages that begin with S, engine by engine") {
   struct Row {
     std::string engine;
     std::string version;
-    std::string four;  // what is said of four stages
+    std::string four;  // what is said about four stages
   };
   const std::vector<Row> rows = {
-      {"vllm", "0.21", "would read what nobody wrote"},
+      {"vllm", "0.21", "reads uninitialized memory"},
       {"vllm", "", "VLLM_PP_LAYER_PARTITION="},
       {"sglang", "0.5.13", "SGLANG_PP_LAYER_PARTITION="},
       {"sglang", "0.5.14", "accepted"},
       {"sglang", "", "accepted"},
-      {"transformers", "", "would read what nobody wrote"},
-      {"tensorrt-llm", "", "nothing is known"},
-      {"vllm-ascend", "0.25.1", "would read what nobody wrote"},
+      {"transformers", "", "the forward pass fails"},
+      {"tensorrt-llm", "", "it is not known"},
+      {"vllm-ascend", "0.25.1", "reads uninitialized memory"},
       {"vllm-ascend", "0.27.1", "refuses to start"},
       {"vllm-ascend", "", "accepted"},
-      {"xllm", "", "nothing is known"},
-      {"lmdeploy", "", "nothing is known"},
+      {"xllm", "", "it is not known"},
+      {"lmdeploy", "", "it is not known"},
       {"atom", "", "accepted"},
   };
   for (const Row& row : rows) {

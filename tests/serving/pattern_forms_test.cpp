@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serving/pattern_forms.h"
 
-#include "core/error.h"
 #include "support/catch.h"
+#include "support/refusal.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -10,11 +10,10 @@ using namespace indexcache::test;
 namespace {
 
 std::string parsed(const std::string& text, std::optional<std::size_t> layers = 6) {
-  try {
-    return parse_pattern_form(text, layers, "test").text();
-  } catch (const InputError& error) {
-    return error.describe();
-  }
+  std::string pattern;
+  const std::string refusal =
+      refusal_of([&] { pattern = parse_pattern_form(text, layers, "test").text(); });
+  return pattern.empty() ? refusal : pattern;
 }
 
 }  // namespace
@@ -50,13 +49,13 @@ TEST_CASE("patterns that engines would read differently are refused, unless one 
              Contains("engines read different patterns"));  // ATOM's rule D
 }
 
-TEST_CASE("patterns that are none are refused with the reason") {
+TEST_CASE("text that is not a pattern is refused with the reason") {
   CHECK_THAT(parsed("FSX"), Contains("position 3"));
   CHECK_THAT(parsed("fsfsss"), Contains("other than F and S"));
   CHECK_THAT(parsed("SFFFFF"), Contains("starts with S"));
   CHECK_THAT(parsed("FSF"), Contains("it has 3 layers, the model has 6"));
   CHECK_THAT(parsed("0,6"), Contains("no layer 6"));
-  CHECK_THAT(parsed("0,2,2"), Contains("layer 2 stands twice"));
+  CHECK_THAT(parsed("0,2,2"), Contains("layer 2 is listed twice"));
   CHECK_THAT(parsed("2,4"), Contains("starts with S"));
   CHECK_THAT(parsed("0,2", std::nullopt), Contains("model is not known"));
   CHECK_THAT(parsed("0,,2"), Contains("test"));
@@ -64,7 +63,7 @@ TEST_CASE("patterns that are none are refused with the reason") {
   CHECK_THAT(parsed("uniform:0"), Contains("at least 1"));
   CHECK_THAT(parsed("freq:0"), Contains("at least 1"));
   CHECK_THAT(parsed("freq:4,offset:0"), Contains("at least 1"));
-  CHECK_THAT(parsed("freq:4,rule:E"), Contains("none of A, B, C, D"));
+  CHECK_THAT(parsed("freq:4,rule:E"), Contains("A, B, C and D are known"));
   CHECK_THAT(parsed("freq:4,rule:A,offset:3"), Contains("no offset"));
   CHECK_THAT(parsed("freq:4,freq:3"), Contains("twice"));
   CHECK_THAT(parsed("freq:4,phase:3"), Contains("\"phase\""));
@@ -74,5 +73,6 @@ TEST_CASE("patterns that are none are refused with the reason") {
   CHECK_THAT(parsed("[1.5]"), Contains("layer numbers"));
   CHECK_THAT(parsed("[[0]]"), Contains("layer numbers"));
   CHECK_THAT(parsed(""), Contains("pattern"));
-  CHECK_THAT(parsed(R"({"index_topk_pattern": "SF"})", std::nullopt), Contains("vllm: layer 0"));
+  CHECK_THAT(parsed(R"({"index_topk_pattern": "SF"})", std::nullopt),
+             Contains("vllm: layer 0 is shared"));
 }

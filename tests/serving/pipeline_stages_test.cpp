@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage starts as get_pp_indices of vLLM 0.33.0 and SGLang 0.5.23 gives them.
+// Stage starts as given by get_pp_indices of vLLM 0.33.0 and SGLang 0.5.23.
 #include "serving/pipeline_stages.h"
 
 #include "core/error.h"
@@ -14,14 +14,14 @@ using Starts = std::vector<std::size_t>;
 
 }  // namespace
 
-TEST_CASE("stages of stated sizes begin where the ones before them end") {
+TEST_CASE("stages of given sizes begin where the ones before them end") {
   CHECK(stage_starts({20, 20, 21}, 61) == Starts{20, 40});
   CHECK(stage_starts({61}, 61).empty());
-  CHECK_THROWS_WITH(stage_starts({20, 20}, 61), Contains("do not hold"));
-  CHECK_THROWS_WITH(stage_starts({61, 0}, 61), Contains("no layer"));
+  CHECK_THROWS_WITH(stage_starts({20, 20}, 61), Contains("do not add up"));
+  CHECK_THROWS_WITH(stage_starts({61, 0}, 61), Contains("no layers"));
 }
 
-TEST_CASE("stages that engines cut themselves: the starts of each where they differ") {
+TEST_CASE("stages that engines cut evenly begin where either of their rules puts them") {
   CHECK(even_stage_starts(1, 78).empty());
   CHECK(even_stage_starts(2, 78) == Starts{39});
   // DeepSeek-V3.2 on two: vLLM 31 + 30, SGLang 30 + 31.

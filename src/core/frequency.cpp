@@ -1,33 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "serving/frequency.h"
+#include "core/frequency.h"
 
 #include <algorithm>
 
 namespace indexcache {
 namespace {
 
-std::int64_t distance(FrequencyRule rule, std::int64_t layer, std::int64_t offset) {
-  const auto behind = [&](std::int64_t first) { return std::max<std::int64_t>(layer - first, 0); };
+// The layer from which the rule counts; layers before it are full.
+std::int64_t first_counted(FrequencyRule rule, std::int64_t offset) {
   switch (rule) {
     case FrequencyRule::a:
-      return behind(1);
+      return 1;
     case FrequencyRule::b:
-      return behind(offset - 1);
+      return offset - 1;
     case FrequencyRule::c:
-      return layer;
+      return 0;
     case FrequencyRule::d:
       break;
   }
-  return behind(offset);
+  return offset;
 }
 
 }  // namespace
 
 std::string frequency_schedule(FrequencyRule rule, std::size_t layers, std::int64_t freq,
                                std::int64_t offset) {
+  const std::int64_t first = first_counted(rule, offset);
   std::string schedule;
   for (std::size_t layer = 0; layer < layers; ++layer) {
-    schedule += distance(rule, static_cast<std::int64_t>(layer), offset) % freq == 0 ? 'F' : 'S';
+    const auto distance = std::max<std::int64_t>(static_cast<std::int64_t>(layer) - first, 0);
+    schedule += distance % freq == 0 ? 'F' : 'S';
   }
   return schedule;
 }
