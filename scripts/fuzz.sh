@@ -15,7 +15,8 @@ configure_and_build fuzz
 executions=${1:-1000000}
 
 # Shares in thousandths, about in inverse proportion to what an execution costs.
-shares=(safetensors:230 shard_index:230 journal:200 config:150 gate:70 tokenizer:60 pattern:55 calibration:5)
+shares=(safetensors:220 shard_index:220 journal:190 config:140 gate:70 tokenizer:60 pattern:50 result:25 drift:20
+  calibration:5)
 total=0
 for share in "${shares[@]}"; do
   target=${share%:*}

@@ -2,7 +2,12 @@
 // `check`: every guard passing and failing, with its exit code; what is missing or incomparable.
 #include "io/files.h"
 #include "io/json.h"
+#include "io/yaml.h"
+#include "result/drift.h"
+#include "result/result_json.h"
+#include "result/stored_pattern.h"
 #include "support/catch.h"
+#include "support/example_result.h"
 #include "support/files.h"
 #include "support/process.h"
 
@@ -13,37 +18,48 @@ namespace {
 
 using Arguments = std::vector<std::string>;
 
-// What check reads of a run.json, for a model of six layers.
+// A run.json of a model of six layers, with one target.
 Json stored_run() {
-  return Json::parse(R"({
-    "schema": "indexcache-run/1",
-    "model": {"name": "m", "architecture": "DeepseekV32ForCausalLM", "layers": 6},
-    "holdout": {"sha256": "aa", "sequences": 8},
-    "fingerprint": {"numerics version": "2", "device": "cpu", "model config sha256": "cc"},
-    "targets": [{
-      "request": "1/2", "kept": 3, "pattern": "FSFFSS",
-      "holdout": {"delta": 0.02, "delta_ci95": [0.01, 0.03],
-                  "worst_sequence": {"sequence": 5, "delta": 0.11}},
-      "donor_overlap": [{"layer": 1, "donor": 0, "overlap": 0.5},
-                        {"layer": 4, "donor": 3, "overlap": 0.9},
-                        {"layer": 5, "donor": 3, "overlap": 0.7}]}]})");
+  Result result = example_result();
+  result.targets.erase(result.targets.begin());
+  return to_json(result);
+}
+
+// The target of a pattern that one layer less is shared in.
+void share_fewer(Json& run) {
+  Result result = result_from_json(run, "run.json");
+  Target& target = result.targets[0];
+  target.calibration.pattern = target.holdout->pattern = Pattern::parse("FSFFFS");
+  target.donors.erase(target.donors.begin() + 1);
+  target.donors[1].donor = 4;
+  run = to_json(result);
+}
+
+// Drops of 0.1 in layer 4 and 0.01 in the others.
+Drift stored_drift() {
+  Drift drift = compare_overlap(Pattern::parse("FSFFSS"), example_overlap(), example_overlap());
+  drift.stored_tokens_sha256 = std::string(64, 'a');
+  drift.tokens = example_result().calibration;
+  for (LayerDrift& layer : drift.layers) {
+    layer.change = {0.5, layer.layer == 4 ? 0.4 : 0.49};
+  }
+  return drift;
 }
 
 struct Bench {
   Bench() {
     save("run.json", stored_run());
     save("base.json", stored_run());
-    save("drift.json", Json::parse(R"({"schema": "indexcache-drift/1", "pattern": "FSFFSS",
-                                       "drop": {"mean": 0.04, "largest": 0.1, "layer": 4}})"));
+    save("drift.json", to_json(stored_drift()));
   }
 
   void save(const std::string& name, const Json& json) const {
     write_text(folder / name, json.dump());
   }
   template <typename Change>
-  void change(const std::string& name, Change change) const {
+  void change(const std::string& name, Change edit) const {
     Json json = parse_json(read_file(folder / name), name);
-    change(json);
+    edit(json);
     save(name, json);
   }
 
@@ -81,7 +97,7 @@ TEST_CASE("check: every guard passes and fails by its limit, exit 0 and 1") {
       {"pp_size: 2", "pp_size: 6", "S at 1, 4, 5"},
       {"pp_partition: [2, 4]", "pp_partition: [4, 2]", "S at 4"},
       {"max_delta_over_baseline: 0.0", "max_delta_over_baseline: -0.001", "+0.02 against +0.02"},
-      {"max_mean_overlap_drop: 0.04", "max_mean_overlap_drop: 0.03", "0.04"},
+      {"max_mean_overlap_drop: 0.041", "max_mean_overlap_drop: 0.03", "0.04"},
       {"max_overlap_drop: 0.1", "max_overlap_drop: 0.05", "layer 4"},
   };
   for (const Row& row : rows) {
@@ -108,15 +124,20 @@ TEST_CASE("check: guards on the pattern and on the baseline, exit 0 and 1") {
   CHECK(bench.compare("same_fingerprint: [model config sha256]").code == 0);
   CHECK(bench.compare("same_fingerprint: [device]").code == 1);
 
-  bench.change("base.json", [](Json& run) { run["targets"][0]["pattern"] = "FSFFFS"; });
+  bench.change("base.json", share_fewer);
   const ProcessResult pattern = bench.compare("same_pattern: true");
   CHECK(pattern.code == 1);
   CHECK_THAT(pattern.out, Contains("layers 4 differ"));
 
-  bench.change("run.json", [](Json& run) { run["targets"][0]["pattern"] = "SSFFSS"; });
+  // A pattern that begins with S is none: no command reads it.
+  bench.change("run.json", [](Json& run) {
+    for (Json* place : {&run["targets"][0], &run["targets"][0]["calibration"]}) {
+      place->at("pattern") = "SSFFSS";
+    }
+  });
   const ProcessResult first = bench.check("first_layer_full: true");
-  CHECK(first.code == 1);
-  CHECK_THAT(first.out, Contains("layer 0"));
+  CHECK(first.code == 3);
+  CHECK_THAT(first.err, Contains("starts with S") && Contains("layer 0"));
 }
 
 TEST_CASE("check: all guards must pass, and what is missing fails") {
@@ -135,19 +156,21 @@ TEST_CASE("check: all guards must pass, and what is missing fails") {
   fails("max_mean_overlap_drop: 1", "no --drift");
   fails("pp_partition: [3, 4]", "7 layers, the model 6");
   fails("pp_size: 7", "fewer layers");
-  bench.change("run.json", [](Json& run) { run["targets"][0]["donor_overlap"].erase(1); });
-  fails("min_donor_overlap: 0", "every shared layer");
-  fails("min_mean_donor_overlap: 0", "every shared layer");
   bench.change("run.json", [](Json& run) { run["targets"][0]["holdout"]["delta_ci95"] = nullptr; });
   fails("max_holdout_delta: 9", "gives no interval");
   bench.change("run.json", [](Json& run) { run["targets"][0].erase("holdout"); });
   fails("max_holdout_delta: 9", "no held-out sequences");
   fails("max_sequence_delta: 9", "no held-out sequences");
   fails("max_ppl_ratio: 9", "no held-out sequences");
-  bench.change("run.json", [](Json& run) { run.erase("fingerprint"); });
+  bench.change("run.json", [](Json& run) { run["fingerprint"] = Json::object(); });
   const ProcessResult bare = bench.compare("same_fingerprint: [device]");
   CHECK(bare.code == 1);
   CHECK_THAT(bare.out, Contains("not in both files: device"));
+  bench.change("run.json", [](Json& run) {
+    run = Json{{"schema", kPatternSchema}, {"pattern", "FSFFSS"}};
+  });
+  fails("min_donor_overlap: 0", "every shared layer");
+  fails("min_mean_donor_overlap: 0", "every shared layer");
 }
 
 TEST_CASE("check: a baseline or drift file that cannot be compared exits 3") {
@@ -159,8 +182,8 @@ TEST_CASE("check: a baseline or drift file that cannot be compared exits 3") {
     CHECK(result.out.empty());
     CHECK_THAT(result.err, Contains(tells));
   };
-  bench.change("base.json", [](Json& run) { run["holdout"]["sha256"] = "bb"; });
-  refuses("max_delta_over_baseline: 1", "held-out sequences are others");
+  bench.change("base.json", [](Json& run) { run["holdout"]["sha256"] = std::string(64, 'f'); });
+  refuses("max_delta_over_baseline: 1", "different held-out sequences");
   CHECK(bench.compare("same_pattern: true").code == 0);
   bench.save("base.json", stored_run());
   bench.change("base.json", [](Json& run) { run["fingerprint"]["numerics version"] = "1"; });
@@ -168,14 +191,19 @@ TEST_CASE("check: a baseline or drift file that cannot be compared exits 3") {
   bench.save("base.json", stored_run());
   bench.change("base.json", [](Json& run) { run["model"]["architecture"] = "Other"; });
   refuses("same_pattern: true", "it is of \"Other\"");
-  bench.change("base.json", [](Json& run) { run["targets"][0]["pattern"] = "FSFF"; });
+  bench.change("base.json", [](Json& run) {
+    run = Json{{"schema", kPatternSchema}, {"pattern", "FSFF"}};
+  });
   refuses("same_pattern: true", "it has 4 layers, the result 6");
   bench.change("base.json", [](Json& run) { run["schema"] = "indexcache-run/9"; });
   refuses("same_pattern: true", "indexcache-run/9");
   bench.save("base.json", Json::object());
   refuses("same_pattern: true", "no key \"schema\"");
   bench.save("base.json", stored_run());
-  bench.change("drift.json", [](Json& drift) { drift["pattern"] = "FSSFSS"; });
+  Drift other = compare_overlap(Pattern::parse("FSSFSS"), example_overlap(), example_overlap());
+  other.stored_tokens_sha256 = std::string(64, 'a');
+  other.tokens = example_result().calibration;
+  bench.save("drift.json", to_json(other));
   refuses("max_overlap_drop: 1", "another pattern");
   bench.save("drift.json", Json::object());
   refuses("max_overlap_drop: 1", "not a drift file");
@@ -229,13 +257,7 @@ TEST_CASE("check writes verdict.json and JUnit, and speaks to GitHub when it run
 
 TEST_CASE("check reads a pattern.yaml as it reads the run it came from") {
   const Bench bench;
-  write_text(bench.folder / "pattern.yaml",
-             "schema: indexcache-pattern/1\npattern: FSFFSS\n"
-             "model: {name: m, architecture: DeepseekV32ForCausalLM, layers: 6}\n"
-             "layers: {donor_overlap: {1: 0.5, 4: 0.9, 5: 0.7}}\n"
-             "result:\n  holdout:\n    tokens: {sha256: aa, sequences: 8}\n    delta: 0.02\n"
-             "    delta_ci95: [0.01, 0.03]\n    worst_sequence: {sequence: 5, delta: 0.11}\n"
-             "fingerprint: {numerics version: \"2\", device: cpu, model config sha256: cc}\n");
+  write_text(bench.folder / "pattern.yaml", to_pattern_yaml(example_result(), 1));
   write_text(bench.folder / "gate.yaml",
              "schema: indexcache-gate/1\nguards:\n  max_holdout_delta: 0.03\n"
              "  max_sequence_delta: 0.11\n  max_ppl_ratio: 1.1\n  min_donor_overlap: 0.5\n"

@@ -92,13 +92,18 @@ TEST_CASE("run writes one pattern a target, nested, and verifies on held-out seq
   REQUIRE(run["targets"].size() == 2);  // 14 and 7/8 of 16 are the same
   CHECK(run["targets"][0]["kept"] == 14);
   CHECK(run["targets"][1]["kept"] == 13);
-  CHECK(run["steps"].size() == 3);
+  const Json& search = run["searches"][0];
+  CHECK(search["method"] == "greedy");
+  REQUIRE(search["path"].size() == 3);
   CHECK_THAT(run["warnings"].dump(), Contains("2 of 2 held-out sequences are calibration"));
-  for (const Json& step : run["steps"]) CHECK(step["removed"] != 3);
-  CHECK(run["steps"][0]["candidates"].size() == 14);  // neither layer 0 nor layer 3
-  CHECK(run["steps"][0]["margin"].get<double>() >= 0);
+  for (const Json& step : search["path"]) {
+    CHECK(step["pattern"].get<std::string>()[3] == 'F');
+    for (const Json& other : step["considered"]) CHECK(other["loss"] >= step["loss"]);
+  }
+  CHECK(search["path"][0]["considered"].size() == 14);  // neither layer 0 nor layer 3
   for (const Json& target : run["targets"]) {
     CHECK(target["verified_from_scratch"] == true);
+    CHECK(target["method"] == "greedy");
     CHECK(target["holdout"]["loss"] == target["calibration"]["loss"]);  // the same sequences here
     CHECK(target["uniform_holdout"]["pattern"].get<std::string>().size() == 16);
   }
@@ -126,7 +131,7 @@ TEST_CASE("a natively shared model is searched among the indexers it has") {
   };
   const Json result = json_of(run("2", "out"));
   CHECK(result["baseline"]["pattern"] == "FFFSSSFS");
-  CHECK(result["steps"][0]["candidates"].size() == 3);
+  CHECK(result["searches"][0]["path"][0]["considered"].size() == 3);
   CHECK(result["targets"][0]["kept"] == 2);
   CHECK(run("5", "other").code == 2);  // more than exist
 }

@@ -8,6 +8,8 @@
 #include "support/process.h"
 #include "support/tokens.h"
 
+#include <set>
+
 using namespace indexcache;
 using namespace indexcache::test;
 
@@ -44,10 +46,11 @@ TEST_CASE("run keeps pinned layers and bounded runs, and says so in its files") 
   const std::string pattern = run["targets"][0]["pattern"];
   CHECK(pattern[4] == 'S');
   CHECK(pattern.find("SSS") == std::string::npos);
-  CHECK(run["steps"][0]["removed"] == 4);
-  CHECK(run["steps"][0]["candidates"].size() == 1);
-  CHECK(run["settings"]["constraints"]["pinned_shared"] == Json({4}));
-  CHECK(run["settings"]["constraints"]["max_run"] == 2);
+  const Json& first = run["searches"][0]["path"][0];
+  CHECK(first["pattern"] == "FFFFSF");
+  CHECK(first["considered"].size() == 1);
+  CHECK(run["constraints"]["pinned_shared"] == Json({4}));
+  CHECK(run["constraints"]["max_run"] == 2);
   CHECK_THAT(read_file(search.folder / "run/pattern.yaml"),
              Contains("max_run: 2") && Contains("pinned_shared: [4]"));
   const ProcessResult other = search.run({"--keep", "2", "--pin-shared", "4", "--max-run", "2"});
@@ -71,11 +74,12 @@ TEST_CASE("run --native-sharing begins with the schedule that config.json states
   REQUIRE(process.code == 0);
   const Json run = parse_json(read_file(search.folder / "run/run.json"), "run.json");
   CHECK(run["baseline"]["pattern"] == "FFFSFS");
-  CHECK(run["steps"].size() == 2);
-  for (const Json& candidate : run["steps"][0]["candidates"]) {
-    CHECK((candidate["layer"] == 1 || candidate["layer"] == 2 || candidate["layer"] == 4));
-  }
-  CHECK(run["settings"]["constraints"]["natively_shared"] == Json({3, 5}));
+  const Json& path = run["searches"][0]["path"];
+  REQUIRE(path.size() == 2);
+  std::set<std::string> considered;
+  for (const Json& candidate : path[0]["considered"]) considered.insert(candidate["pattern"]);
+  CHECK(considered == std::set<std::string>{"FSFSFS", "FFSSFS", "FFFSSS"});
+  CHECK(run["constraints"]["natively_shared"] == Json({3, 5}));
   const ProcessResult pinned =
       run_tool({"run", model, "-c", search.folder / "tokens.jsonl", "-o", search.folder / "other",
                 "--native-sharing", "--keep", "2", "--pin-full", "3"});

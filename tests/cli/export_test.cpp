@@ -2,7 +2,9 @@
 // export and the reading of configurations, as their users meet them.
 #include "io/files.h"
 #include "io/json.h"
+#include "result/parts_json.h"
 #include "support/catch.h"
+#include "support/example_result.h"
 #include "support/files.h"
 #include "support/process.h"
 
@@ -11,13 +13,16 @@ using namespace indexcache::test;
 
 namespace {
 
-// A result of a six-layer DeepSeek model as `run` writes it, cut to what export reads.
+// The model of a six-layer DeepSeek result, as YAML in one line.
+std::string model_yaml() {
+  Json model = to_json(example_model());
+  return "model: " + model.dump() + "\n";
+}
+
+// A result of such a model as people cut it down to what export reads.
 std::filesystem::path stored_result(const TempFolder& folder) {
   write_text(folder / "pattern.yaml",
-             "schema: indexcache-pattern/1\n"
-             "model: {architecture: DeepseekV32ForCausalLM, layers: 6, config_sha256: \"00\",\n"
-             "  indexer_layers: [0, 1, 2, 3, 4, 5]}\n"
-             "pattern: FSFSSF\n");
+             "schema: indexcache-pattern/2\n" + model_yaml() + "pattern: FSFSSF\n");
   return folder.path();
 }
 
@@ -120,11 +125,13 @@ TEST_CASE("export refuses what it cannot stand for") {
   check({"FSF", "-e", "vllm", "-m", golden("glm_moe_dsa_tiny")}, 3, "wrong length");
   check({"FSFSSFFF", "-e", "vllm", "-m", golden("glm_moe_dsa_shared_tiny")}, 3, "no indexer");
   write_text(folder / "pattern.yaml",
-             "schema: indexcache-pattern/1\nmodel: {layers: 7}\n"
-             "pattern: FSFSSF\n");
-  check({run, "-e", "vllm"}, 3, "contradicts itself");
-  write_text(folder / "pattern.yaml", "schema: indexcache-pattern/2\npattern: FSFSSF\n");
-  check({run, "-e", "vllm"}, 3, "indexcache-pattern/2");
+             "schema: indexcache-pattern/2\n" + model_yaml() + "pattern: FSFSSFF\n");
+  check({run, "-e", "vllm"}, 3, "it has 7 characters, the model has 6");
+  write_text(folder / "pattern.yaml",
+             "schema: indexcache-pattern/2\nmodel: {layers: 6}\npattern: FSFSSF\n");
+  check({run, "-e", "vllm"}, 3, "model has no key");
+  write_text(folder / "pattern.yaml", "schema: indexcache-pattern/3\npattern: FSFSSF\n");
+  check({run, "-e", "vllm"}, 3, "indexcache-pattern/3");
 }
 
 TEST_CASE("inspect shows what every engine makes of a config.json, and where they differ") {

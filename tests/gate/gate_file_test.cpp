@@ -32,7 +32,7 @@ TEST_CASE("the gate that is shipped is a gate") {
   const Gate gate =
       read_gate(std::filesystem::path(INDEXCACHE_SOURCE_DIR) / "configs/ci-gate.yaml");
   CHECK(gate.guards.size() == 7);
-  CHECK(gate.guards[0].name == "max_holdout_delta");
+  CHECK(gate.guards[0].kind->name == std::string("max_holdout_delta"));
   CHECK(gate.guards[0].line == 5);
   CHECK(gate.sha256.size() == 64);
 }

@@ -6,12 +6,18 @@
 #include "io/files.h"
 #include "io/yaml.h"
 #include "present/charts.h"
+#include "present/escape.h"
 #include "present/scale.h"
-#include "present/summary_text.h"
+#include "present/search_curve.h"
 #include "present/synthetic_run.h"
+#include "present/target_text.h"
+#include "present/terminal_summary.h"
 #include "result/overlap_file.h"
+#include "result/result_json.h"
 #include "serving/published.h"
 #include "support/catch.h"
+#include "support/damage.h"
+#include "support/example_result.h"
 #include "support/files.h"
 
 #include <filesystem>
@@ -23,12 +29,8 @@ namespace {
 
 const std::string kHostile = "</title><script>alert(1)</script>\"'&ü漢 " + std::string(170, 'x');
 
-RunView view_of(const SyntheticRun& run, const Json& bench = {}) {
-  return make_run_view(to_json(run.record, run.overlap), run.overlap, bench, "runs/example");
-}
-
-RunView example(const std::string& name = "GLM-5") {
-  return view_of(synthetic_run(name, Pattern::parse("FFSFSSSFSSFSSSSF")));
+Report example(const std::string& name = "GLM-5") {
+  return synthetic_report(name, Pattern::parse("FFSFSSSFSSFSSSSF"));
 }
 
 std::size_t count(const std::string& text, const std::string& part) {
@@ -37,13 +39,29 @@ std::size_t count(const std::string& text, const std::string& part) {
   return found;
 }
 
-std::string refusal(const Json& run, const Overlap& overlap) {
+// A run folder with `report` in it.
+void write_run(const TempFolder& folder, const Json& run, const Overlap& overlap) {
+  write_text(folder / "run.json", run.dump());
+  write_overlap(folder / "overlap.h5", overlap, example_model(), example_result().calibration);
+}
+
+std::string refusal(const TempFolder& folder) {
   try {
-    make_run_view(run, overlap, {}, "runs/x");
+    read_report(folder.path());
     return "accepted";
   } catch (const InputError& error) {
     return error.describe();
   }
+}
+
+// Everything that shows a result.
+void present(const Report& report) {
+  CHECK_FALSE(report_html(report).empty());
+  CHECK_FALSE(report_markdown(report).empty());
+  CHECK_FALSE(report_json(report).dump().empty());
+  CHECK_FALSE(report_charts(report).empty());
+  CHECK_FALSE(compare_html({report, example(), report}).empty());
+  CHECK_FALSE(summary_text(report.result, "run").empty());
 }
 
 }  // namespace
@@ -52,20 +70,11 @@ TEST_CASE("pages for the browser: published patterns, hostile names, a compariso
   const std::filesystem::path folder = INDEXCACHE_PAGES;
   std::filesystem::create_directories(folder);
   const auto published = published_patterns();
-  const RunView paper = view_of(synthetic_run("DSA 30B", Pattern::parse(published[0].text)));
-  const RunView glm =
-      view_of(synthetic_run("GLM-5", Pattern::parse(published[2].text)),
-              Json{{"prefill",
-                    {{{"context", 32768},
-                      {"pattern", std::string(78, 'F')},
-                      {"milliseconds", 812.5},
-                      {"speed_up", 1.0},
-                      {"stage_milliseconds", {{"indexer", 420.0}, {"attention", 200.5}}}},
-                     {{"context", 32768},
-                      {"pattern", published[2].text},
-                      {"milliseconds", 520.25},
-                      {"speed_up", 1.56},
-                      {"stage_milliseconds", {{"indexer", 118.0}, {"attention", 200.5}}}}}}});
+  const Report paper = synthetic_report("DSA 30B", Pattern::parse(published[0].text));
+  Report glm = synthetic_report("GLM-5", Pattern::parse(published[2].text));
+  glm.bench = {
+      {32768, std::string(78, 'F'), 812.5, 1.0, {{"indexer", 420.0}, {"attention", 200.5}}},
+      {32768, published[2].text, 520.25, 1.56, {{"indexer", 118.0}, {"attention", 200.5}}}};
   write_file(folder / "paper.html", report_html(paper));
   write_file(folder / "glm.html", report_html(glm));
   write_file(folder / "hostile.html", report_html(example(kHostile)));
@@ -100,40 +109,66 @@ TEST_CASE("every chart is a drawing of its own too") {
 }
 
 TEST_CASE("runs without hold-out, without steps and with one sequence are shown") {
-  SyntheticRun run = synthetic_run("x", Pattern::parse("FSFS"));
-  run.record.holdout.reset();
-  for (Target& target : run.record.targets) target.holdout.reset(), target.uniform_holdout.reset();
-  CHECK_THAT(report_html(view_of(run)), Contains("Not verified: the run had no held-out"));
-  SyntheticRun still = synthetic_run("x", Pattern::parse("FFFS"));
-  still.record.steps.clear();
-  CHECK_THAT(report_html(view_of(still)), Contains("No step had a choice."));
-  SyntheticRun single = synthetic_run("x", Pattern::parse("FSFS"));
-  for (Target& target : single.record.targets) {
+  Report run = synthetic_report("x", Pattern::parse("FSFS"));
+  run.result.holdout.reset();
+  for (Target& target : run.result.targets) target.holdout.reset(), target.uniform_holdout.reset();
+  CHECK_THAT(report_html(run), Contains("Not verified: the run had no held-out"));
+  Report still = synthetic_report("x", Pattern::parse("FFFS"));
+  still.result.searches[0].steps.clear();
+  CHECK_THAT(report_html(still), Contains("No step had a choice."));
+  still.result.searches.clear();
+  present(still);
+  Report single = synthetic_report("x", Pattern::parse("FSFS"));
+  for (Target& target : single.result.targets) {
     target.holdout = synthetic_measure(target.calibration.pattern, 0.1, 1);
   }
-  CHECK_THAT(report_html(view_of(single)), Contains("one held-out sequence gives no interval"));
+  CHECK_THAT(report_html(single), Contains("one held-out sequence gives no interval"));
 }
 
-TEST_CASE("a run that is not whole is refused, not shown in part") {
-  const SyntheticRun run = synthetic_run("x", Pattern::parse("FSFS"));
-  const Json whole = to_json(run.record, run.overlap);
-  CHECK(refusal(whole, run.overlap) == "accepted");
+TEST_CASE("searches of several methods are shown, each with its path") {
+  const Report report{example_result(), example_overlap(), {}, "run"};
+  const std::string page = report_html(report);
+  CHECK_THAT(page, Contains("found by swap") && Contains("Search (greedy, swap)"));
+  CHECK_THAT(page, Contains("greedy step 2: layer 5 shared, +0.0050"));
+  CHECK_THAT(page, Contains("swap step 1: layer 1 for 2 shared, +0.0150"));
+  CHECK_THAT(summary_text(report.result, "run"), Contains("removed; swap)"));
+  const Json numbers = report_json(report);
+  CHECK(numbers["searches"].size() == 2);
+  CHECK(numbers["searches"][1]["curve"].size() == 2);
+  CHECK(numbers["searches"][1]["curve"][0]["removed"] == 3);
+  CHECK(numbers["targets"][1]["method"] == "swap");
+  present(report);
+}
+
+TEST_CASE("a run folder that is not whole is refused, not shown in part") {
+  const TempFolder folder;
+  const Json whole = to_json(example_result());
+  CHECK_THAT(refusal(folder), Contains("no run.json"));
+  write_run(folder, whole, example_overlap());
+  CHECK(refusal(folder) == "accepted");
   Json broken = whole;
   broken.erase("targets");
-  CHECK_THAT(refusal(broken, run.overlap), Contains("targets"));
-  broken = whole;
-  broken["steps"][0]["pattern"] = "FFF";
-  CHECK_THAT(refusal(broken, run.overlap), Contains("another length"));
-  broken = whole;
-  broken["steps"][0]["candidates"][0]["layer"] = 4;
-  CHECK_THAT(refusal(broken, run.overlap), Contains("no such layer"));
-  broken = whole;
-  broken["targets"] = Json::array();
-  CHECK_THAT(refusal(broken, run.overlap), Contains("no target"));
-  broken = whole;
-  broken["schema"] = "indexcache-run/2";
-  CHECK_THAT(refusal(broken, run.overlap), Contains("indexcache-run/2"));
-  CHECK_THAT(refusal(whole, synthetic_overlap(5)), Contains("another model"));
+  write_run(folder, broken, example_overlap());
+  CHECK_THAT(refusal(folder), Contains("targets"));
+  write_run(folder, whole, synthetic_overlap(5));
+  CHECK_THAT(refusal(folder), Contains("another model"));
+  write_run(folder, whole, example_overlap());
+  write_text(folder / "bench.json", "{\"prefill\": [{\"context\": 3}]}");
+  CHECK_THAT(refusal(folder), Contains("prefill[0] has no key \"pattern\""));
+}
+
+TEST_CASE("whatever a damaged run.json is read as can be shown") {
+  std::size_t shown = 0;
+  for_every_damage(to_json(example_result()), 64, [&](const Damage& damage) {
+    INFO(damage.name);
+    try {
+      present({result_from_json(damage.document, "x"), example_overlap(), {}, "run"});
+      ++shown;
+    } catch (const InputError&) {
+      // Refused: tests/result/strictness_test.cpp.
+    }
+  });
+  CHECK(shown > 0);
 }
 
 TEST_CASE("ticks are round and hold the data") {
@@ -148,51 +183,57 @@ TEST_CASE("ticks are round and hold the data") {
 }
 
 TEST_CASE("knee, rank correlation and worst sequences") {
-  RunView view = example();
-  view.steps.erase(view.steps.begin() + 4, view.steps.end());
-  const std::vector<double> rises = {0.001, 0.002, 0.003, 0.1};
-  for (std::size_t s = 0; s < 4; ++s) view.steps[s].rise = rises[s];
-  CHECK(view.knee() == 3u);
-  view.steps.erase(view.steps.begin() + 2, view.steps.end());
-  CHECK_FALSE(view.knee().has_value());
+  const std::vector<CurvePoint> curve = {{0, 0}, {1, 0.001}, {2, 0.002}, {3, 0.003}, {4, 0.1}};
+  CHECK(knee(curve) == 3u);
+  CHECK_FALSE(knee({curve[0], curve[1], curve[2]}).has_value());
+  CHECK_FALSE(knee({curve[0], curve[1], curve[1], curve[2]}).has_value());
   CHECK(*rank_correlation({1, 2, 3, 4}, {10, 20, 30, 40}) == Approx(1));
   CHECK(*rank_correlation({1, 2, 3, 4}, {4, 3, 2, 1}) == Approx(-1));
   CHECK(*rank_correlation({1, 2, 2, 3}, {1, 2, 2, 3}) == Approx(1));
   CHECK_FALSE(rank_correlation({1, 1, 1}, {1, 2, 3}).has_value());
-  const Rise rise{Pattern::parse("F"), 0, {}, {}, {0.1, 0.5, 0.3}};
-  const auto worst = worst_sequences(rise, 2);
-  CHECK(worst[0].first == 1);
-  CHECK(worst[1].first == 2);
+  const Measured measured{Pattern::parse("F"), 0, {}, {0, {}, {0.1, 0.5, 0.3}}};
+  const auto worst = worst_sequences(measured, 2);
+  CHECK(worst[0] == SequenceDifference{1, 0.5});
+  CHECK(worst[1] == SequenceDifference{2, 0.3});
+}
+
+TEST_CASE("a layer's cost is that of the first step with a choice") {
+  const std::vector<LayerCost> costs = sensitivity(example_result());
+  REQUIRE(costs.size() == 3);
+  CHECK(costs[0].layer == 5);
+  CHECK(costs[1].layer == 1);
+  CHECK(costs[1].rise == Approx(0.007));
+  CHECK(is_nested(example_result().searches[0]));
+  CHECK_FALSE(is_nested(example_result().searches[1]));
 }
 
 TEST_CASE("the predicted cost is that of the layers that run") {
-  const RunView view = example();
-  const auto costs = indexer_costs(view, view.targets.back());
+  const Result result = example().result;
+  const auto costs = indexer_costs(result, result.targets.back());
   REQUIRE(costs.size() == 3);
   // 16 layers x 32 heads x 128 x 32768^2.
   CHECK(costs[0].teraflop_before == Approx(16 * 32 * 128 * 32768.0 * 32768.0 / 1e12));
   CHECK(costs[0].teraflop_after / costs[0].teraflop_before == Approx(6.0 / 16));
   CHECK(costs[0].kept_megabytes_before == Approx(16 * 132 * 32768 / 1e6));
-  CHECK(saved_percent(view, view.targets.back()) == Approx(62.5));
+  CHECK(saved_percent(result, result.targets.back()) == Approx(62.5));
 }
 
 TEST_CASE("the verdict is green within the limit of the shipped gate, and better than uniform") {
   const auto path = std::filesystem::path(INDEXCACHE_SOURCE_DIR) / "configs/ci-gate.yaml";
   const double limit =
       parse_yaml(read_file(path), path.string())["guards"]["max_holdout_delta"].get<double>();
-  const RunView view = example();
-  TargetView target = view.targets.back();
-  target.holdout->mean = limit - 0.01;
-  target.holdout->low = limit - 0.02;
-  target.holdout->high = limit;
-  target.uniform->mean = limit;
-  CHECK(verdict_of(view, target).good);
-  target.holdout->high = limit + 0.001;
-  CHECK_FALSE(verdict_of(view, target).good);
-  target.holdout->high = limit;
-  target.uniform->mean = limit - 0.02;
-  CHECK_FALSE(verdict_of(view, target).good);
-  CHECK_THAT(verdict_of(view, target).text, Contains("no worse than this pattern"));
-  target.holdout->low = -0.01;
-  CHECK_THAT(verdict_of(view, target).text, Contains("no rise can be told from noise"));
+  Target target = example().result.targets.back();
+  PairedDifference& held = target.holdout->delta;
+  held.mean = limit - 0.01;
+  held.ci95 = {limit - 0.02, limit};
+  target.uniform_holdout->delta.mean = limit;
+  CHECK(verdict_of(target).good);
+  held.ci95->second = limit + 0.001;
+  CHECK_FALSE(verdict_of(target).good);
+  held.ci95->second = limit;
+  target.uniform_holdout->delta.mean = limit - 0.02;
+  CHECK_FALSE(verdict_of(target).good);
+  CHECK_THAT(verdict_of(target).text, Contains("no worse than this pattern"));
+  held.ci95->first = -0.01;
+  CHECK_THAT(verdict_of(target).text, Contains("no rise can be told from noise"));
 }

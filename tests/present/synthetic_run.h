@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Run records of any size around a given pattern, for pages of models too large to search in a
+// Results of any size around a given pattern, for pages of models too large to search in a
 // test.
 #pragma once
 
-#include "result/run_record.h"
+#include "present/report.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,11 +12,6 @@
 #include <vector>
 
 namespace indexcache::test {
-
-struct SyntheticRun {
-  RunRecord record;
-  Overlap overlap;
-};
 
 // Overlap that falls with distance, in blocks of six layers and three buckets.
 inline Overlap synthetic_overlap(std::size_t layers) {
@@ -51,70 +46,88 @@ inline Measured synthetic_measure(const Pattern& pattern, double rise, std::size
   return {pattern, 2.0 + delta.mean, losses, delta};
 }
 
+// A step from `current` that shares `chosen` at the loss `best`; every other layer costs more.
+inline PathStep synthetic_step(const Pattern& current, std::size_t chosen, double best,
+                               std::mt19937& engine) {
+  PathStep step{.pattern = current.with_shared(chosen), .loss = best, .considered = {}};
+  for (const std::size_t layer : current.full_layers()) {
+    if (layer == 0) continue;
+    const double worse = layer == chosen ? 0 : 0.0005 + 0.0002 * static_cast<double>(engine() % 60);
+    const double spike = layer % 9 == 8 && layer != chosen ? 0.03 : 0;
+    const double loss = best + worse + spike;
+    step.considered.push_back({current.with_shared(layer), loss, SequenceLosses(16, loss)});
+  }
+  return step;
+}
+
+inline ModelSummary synthetic_model(const std::string& name, std::size_t layers) {
+  return {.name = name,
+          .architecture = "GlmMoeDsaForCausalLM",
+          .layers = layers,
+          .mtp_layers = 1,
+          .index_topk = 2048,
+          .index_heads = 32,
+          .index_head_dim = 128,
+          .has_indexer = std::vector<bool>(layers, true),
+          .native_schedule = std::string(layers, 'F'),
+          .quantization = "fp8 128x128",
+          .mla_norm_eps = 1e-5,
+          .config_sha256 = std::string(64, 'a'),
+          .weights_layout_sha256 = std::string(64, 'b'),
+          .tokenizer_sha256 = ""};
+}
+
 // A search that ends in `pattern`, with targets at half and at the end.
-inline SyntheticRun synthetic_run(const std::string& name, const Pattern& pattern) {
+inline Report synthetic_report(const std::string& name, const Pattern& pattern) {
   const std::size_t layers = pattern.layers();
   const Pattern full = Pattern::all_full(layers);
-  SyntheticRun run{.record = {.device = "cuda H200, bf16, indexer fp8",
-                              .model = {.name = name,
-                                        .architecture = "GlmMoeDsaForCausalLM",
-                                        .layers = layers,
-                                        .mtp_layers = 1,
-                                        .index_topk = 2048,
-                                        .index_heads = 32,
-                                        .index_head_dim = 128,
-                                        .has_indexer = std::vector<bool>(layers, true),
-                                        .native_schedule = full.text(),
-                                        .quantization = "fp8 128x128",
-                                        .mla_norm_eps = 1e-5,
-                                        .config_sha256 = std::string(64, 'a'),
-                                        .weights_layout_sha256 = std::string(64, 'b'),
-                                        .tokenizer_sha256 = ""},
-                              .calibration = {.source = "calibration.h5",
-                                              .sha256 = std::string(64, 'c'),
-                                              .sequences = 16,
-                                              .tokens = 524288,
-                                              .longest = 32768},
-                              .holdout = std::nullopt,
-                              .constraints = Constraints::none(layers),
-                              .fingerprint = {{"numerics version", "2"}, {"device", "cuda"}},
-                              .baseline = full,
-                              .baseline_loss = 2.0,
-                              .baseline_losses = SequenceLosses(16, 2.0),
-                              .steps = {},
-                              .targets = {},
-                              .warnings = {"a \"warning\" with <markup> & more"}},
-                   .overlap = synthetic_overlap(layers)};
+  const TokenSummary tokens{.source = "calibration.h5",
+                            .sha256 = std::string(64, 'c'),
+                            .sequences = 16,
+                            .tokens = 524288,
+                            .longest = 32768};
+  TokenSummary held_out = tokens;
+  held_out.sequences = 24;
+  const Overlap overlap = synthetic_overlap(layers);
+  Result result{.provenance = {.tool_version = "0.1.0",
+                               .numerics_version = 2,
+                               .device = "cuda H200, bf16, indexer fp8",
+                               .created_at = "2023-11-14T22:13:20Z",
+                               .search_seconds = std::nullopt,
+                               .planned_bytes = std::nullopt,
+                               .peak_bytes = std::nullopt},
+                .model = synthetic_model(name, layers),
+                .calibration = tokens,
+                .holdout = Holdout{held_out, 2.0, SequenceLosses(24, 2.0)},
+                .constraints = Constraints::none(layers),
+                .fingerprint = {{"numerics version", "2"}, {"device", "cuda"}},
+                .baseline = full,
+                .baseline_loss = 2.0,
+                .baseline_losses = SequenceLosses(16, 2.0),
+                .searches = {{.method = "greedy", .start = full, .steps = {}}},
+                .targets = {},
+                .overlap = summarize(overlap),
+                .warnings = {"a \"warning\" with <markup> & more"}};
   std::mt19937 engine(3);
-  Pattern current = full;
+  std::vector<PathStep>& steps = result.searches[0].steps;
   auto left = pattern.shared_layers();
   std::shuffle(left.begin(), left.end(), engine);
   for (std::size_t s = 0; s < left.size(); ++s) {
     const double done = static_cast<double>(s + 1) / static_cast<double>(left.size());
     const double best = 2.0 + 0.06 * done * done * done - 0.002 * done;
-    std::vector<Candidate> candidates;
-    for (const std::size_t layer : current.full_layers()) {
-      if (layer == 0) continue;
-      const double worse =
-          layer == left[s] ? 0 : 0.0005 + 0.0002 * static_cast<double>(engine() % 60);
-      const double spike = layer % 9 == 8 && layer != left[s] ? 0.03 : 0;
-      const double loss = best + worse + spike;
-      candidates.push_back({layer, SequenceLosses(16, loss), loss});
-    }
-    run.record.steps.push_back(choose(current, std::move(candidates)));
-    current = run.record.steps.back().pattern;
+    const Pattern& current = s == 0 ? full : steps.back().pattern;
+    steps.push_back(synthetic_step(Pattern(current), left[s], best, engine));
   }
-  run.record.holdout = Holdout{run.record.calibration, 2.0, SequenceLosses(24, 2.0)};
-  run.record.holdout->tokens.sequences = 24;
-  for (const std::size_t steps : {std::max<std::size_t>(left.size() / 2, 1), left.size()}) {
-    const Step& step = run.record.steps[steps - 1];
+  for (const std::size_t count : {std::max<std::size_t>(left.size() / 2, 1), left.size()}) {
+    const PathStep& step = steps[count - 1];
     const double rise = step.loss - 2.0;
-    run.record.targets.push_back({std::to_string(step.pattern.full_count()),
-                                  synthetic_measure(step.pattern, rise, 16),
-                                  synthetic_measure(step.pattern, rise * 1.2 + 0.001, 24),
-                                  synthetic_measure(step.pattern, rise * 6 + 0.05, 24)});
+    result.targets.push_back({std::to_string(step.pattern.full_count()), "greedy",
+                              synthetic_measure(step.pattern, rise, 16),
+                              synthetic_measure(step.pattern, rise * 1.2 + 0.001, 24),
+                              synthetic_measure(step.pattern, rise * 6 + 0.05, 24),
+                              donor_overlaps(step.pattern, overlap)});
   }
-  return run;
+  return {std::move(result), overlap, {}, "example"};
 }
 
 }  // namespace indexcache::test

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a verdict says, with names that mean harm. Guards and exit codes: tests/cli/check_test.cpp.
 #include "present/verdict_output.h"
+
 #include "support/catch.h"
+#include "support/example_result.h"
 
 #include <sstream>
 
@@ -13,14 +15,14 @@ namespace {
 const std::string kHostile = "a%0A::error::b,c:d\r\ne|f`g`<script>&\"'\x01\xFF\x1B[31m]]>ü";
 
 Verdict hostile() {
-  StoredResult result{.file = "runs/" + kHostile,
-                      .pattern = "FFSS",
-                      .model = Json{{"name", kHostile.substr(0, kHostile.find('\xFF'))}},
-                      .fingerprint = Json{{"device", "<&>"}},
-                      .holdout = std::nullopt,
-                      .donors = std::nullopt};
-  const Gate gate{
-      "gates/" + kHostile, "00", {{"max_ppl_ratio", 1.5, 7}, {"first_layer_full", true, 8}}};
+  StoredPattern result = stored_pattern(example_result(), 1, "runs/" + kHostile);
+  result.model->name = kHostile.substr(0, kHostile.find('\xFF'));
+  result.fingerprint = {{"device", "<&>"}};
+  result.target->holdout.reset();
+  const Gate gate = parse_gate(
+      "schema: indexcache-gate/1\n\n\n\n\nguards:\n  max_ppl_ratio: 1.5\n"
+      "  first_layer_full: true\n",
+      "gates/" + kHostile);
   return apply_gate(gate, result, std::nullopt, std::nullopt);
 }
 
