@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-# Sourced by the other scripts: Debian 12 and Ubuntu 24.04 packages, installed only where missing.
+# Sourced by the other scripts: Debian 12 and Ubuntu 24.04 packages, installed only if missing.
 
 build_packages=(cmake g++ ninja-build libcli11-dev libeigen3-dev libfmt-dev libhdf5-dev libpcre2-dev
   libpng-dev libssl-dev libutf8proc-dev libyaml-cpp-dev libzstd-dev nlohmann-json3-dev zlib1g-dev)
 test_packages=(catch2 python3 python3-jsonschema python3-yaml)
 
-# What the test of the report's page needs; Ubuntu has Chromium as a snap alone.
+# What decides how sources are formatted: the version of Debian 12. With libLLVM it takes 165 MB, so
+# only CI installs it; elsewhere its test is skipped if it is missing.
+format_packages=(clang-format-14)
+
+# What scripts/tidy.sh needs.
+tidy_packages=(clang-tidy-14)
+
+# What the test of the report's page needs; Ubuntu has Chromium only as a snap.
 browser_packages=(chromium chromium-driver python3-selenium fonts-dejavu-core)
 
 install_packages() {

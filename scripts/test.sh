@@ -7,9 +7,11 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
 install_packages "${build_packages[@]}" "${test_packages[@]}"
-# CI looks at the report in a browser; elsewhere that test is skipped where there is none.
-if [ "${CI:-}" = true ] && apt-cache show chromium-driver >/dev/null 2>&1; then
-  install_packages "${browser_packages[@]}"
+# CI checks the format and looks at the report in a browser; elsewhere these tests are skipped if the
+# programs are missing.
+if [ "${CI:-}" = true ]; then
+  ! apt-cache show "${format_packages[@]}" >/dev/null 2>&1 || install_packages "${format_packages[@]}"
+  ! apt-cache show chromium-driver >/dev/null 2>&1 || install_packages "${browser_packages[@]}"
 fi
 # In CI warnings are errors; elsewhere a newer compiler's new warning must not stop anyone.
 preset=dev

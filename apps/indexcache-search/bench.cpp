@@ -6,13 +6,13 @@
 #include "core/bytes.h"
 #include "core/error.h"
 #include "io/files.h"
+#include "io/yaml.h"
 #include "model/synthetic_weights.h"
 #include "pattern_spec.h"
 #include "run/targets.h"
 #include "version.h"
 
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -22,37 +22,8 @@
 namespace indexcache {
 namespace {
 
-// YAML's plain scalars as JSON has them: true, 12, 1.0e-6, text.
-Json scalar(const YAML::Node& node) {
-  bool flag = false;
-  std::int64_t integer = 0;
-  double number = 0;
-  if (YAML::convert<std::int64_t>::decode(node, integer)) return integer;
-  if (YAML::convert<double>::decode(node, number)) return number;
-  if (YAML::convert<bool>::decode(node, flag)) return flag;
-  return node.as<std::string>();
-}
-
-Json to_json(const YAML::Node& node) {
-  if (node.IsMap()) {
-    Json object = Json::object();
-    for (const auto& entry : node) object[entry.first.as<std::string>()] = to_json(entry.second);
-    return object;
-  }
-  if (!node.IsSequence()) return scalar(node);
-  Json array = Json::array();
-  for (const auto& entry : node) array.push_back(to_json(entry));
-  return array;
-}
-
 BenchShape read_synthetic(const std::string& path) {
-  Json document;
-  try {
-    document = to_json(YAML::Load(read_file(path)));
-  } catch (const YAML::Exception& error) {
-    throw InputError({"the model's shape is not YAML", path, error.msg,
-                      "take configs/deepseek-v3.2.yaml as a pattern"});
-  }
+  const Json document = parse_yaml(read_file(path), path);
   if (!document.is_object() || !document.contains("config")) {
     throw InputError({"the model's shape has no config", path,
                       "the keys of the model's config.json are needed under `config:`",
@@ -121,7 +92,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
   if (options.kind == "search") parse_keep(options.keep, shape.has_indexer.size());
   BenchModel model(std::move(shape), options);
   if (!common.json) fmt::print("{}, {}\n", model.name(), model.backend().name());
-  Json document{{"schema", "indexcache-search/bench/v1"},
+  Json document{{"schema", "indexcache-bench/1"},
                 {"version", kToolVersion},
                 {"kind", options.kind},
                 {"model", model.name()},

@@ -4,10 +4,10 @@
 #include "core/error.h"
 #include "core/nearest_name.h"
 #include "io/files.h"
+#include "io/yaml.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cctype>
@@ -42,47 +42,44 @@ std::vector<std::string> setting_names(const CLI::App& command) {
   throw UsageError({what, where, why, remedy});
 }
 
-Value read_value(const YAML::Node& node, const std::string& where) {
-  Value value{{}, where};
-  if (node.IsScalar()) {
-    value.texts.push_back(node.as<std::string>());
-  } else if (node.IsSequence()) {
-    for (const auto& entry : node) {
-      if (!entry.IsScalar()) fail("a setting is not a value or a list of values", where, "", "");
-      value.texts.push_back(entry.as<std::string>());
-    }
-  } else {
-    fail("a setting is not a value or a list of values", where, "", "");
+// A value or a list of values; `value` has no other text than that of the file.
+Value read_value(const Json& value, const std::string& where) {
+  Value texts{{}, where};
+  for (const Json& one : value.is_array() ? value : Json::array({value})) {
+    if (!one.is_string()) fail("a setting is not a value or a list of values", where, "", "");
+    texts.texts.push_back(one.get<std::string>());
   }
-  return value;
+  return texts;
+}
+
+Json read_document(const std::string& path, YamlLines& lines) {
+  if (!std::filesystem::is_regular_file(path)) {
+    fail("the configuration file does not exist", path, "", "check the path after --config");
+  }
+  try {
+    return parse_yaml(read_file(path), path, &lines, YamlScalars::text);
+  } catch (const InputError& error) {  // to main, this file is part of the command line
+    fail("the configuration file is not valid YAML", error.problem().where, error.problem().why,
+         "");
+  }
 }
 
 void read_config(const std::string& path, const CLI::App& command,
                  std::map<std::string, Value>& values) {
-  if (!std::filesystem::is_regular_file(path)) {
-    fail("the configuration file does not exist", path, "", "check the path after --config");
-  }
-  YAML::Node document;
-  try {
-    document = YAML::Load(read_file(path));
-  } catch (const YAML::Exception& error) {
-    fail("the configuration file is not valid YAML",
-         fmt::format("{}:{}", path, error.mark.line + 1), error.msg, "");
-  }
-  if (document.IsNull()) return;
-  if (!document.IsMap()) fail("the configuration file is not a map of settings", path, "", "");
+  YamlLines lines;
+  const Json document = read_document(path, lines);
+  if (document.is_null()) return;
+  if (!document.is_object()) fail("the configuration file is not a map of settings", path, "", "");
   const std::vector<std::string> known = setting_names(command);
-  for (const auto& entry : document) {
-    const std::string where = fmt::format("{}:{}", path, entry.first.Mark().line + 1);
-    if (!entry.first.IsScalar()) fail("a setting has no name", where, "", "");
-    const auto name = entry.first.as<std::string>();
+  for (const auto& [name, value] : document.items()) {
+    const std::string where = fmt::format("{}:{}", path, lines.at("/" + name));
     if (std::ranges::find(known, name) == known.end()) {
       const std::string near = nearest_name(name, known);
       fail(fmt::format("unknown setting \"{}\"", name), where,
            near.empty() ? "" : fmt::format("did you mean \"{}\"?", near),
            fmt::format("known settings: {}", fmt::join(known, ", ")));
     }
-    values[name] = read_value(entry.second, where);
+    values[name] = read_value(value, where);
   }
 }
 

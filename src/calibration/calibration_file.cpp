@@ -98,7 +98,7 @@ class Writer {
                 {static_cast<std::int64_t>(documents_.size()) / kDocumentFields, kDocumentFields},
                 documents_);
     file_.write_text("/description", description.dump(1));
-    const std::string fingerprint = hasher_.hex();
+    std::string fingerprint = hasher_.hex();
     file_.attribute("schema", kSchema);
     file_.attribute("fingerprint", fingerprint);
     file_.attribute("tokenizer_sha256", tokenizer_sha256);

@@ -26,7 +26,7 @@ std::optional<std::int64_t> parse_bytes(const std::string& text) {
   if (!unit.empty() && unit != "B") {
     const std::size_t power = kPrefixes.find(unit.front()) + 1;
     const std::string rest = unit.substr(1);
-    if (power == 0 || (rest != "" && rest != "B" && rest != "iB")) return std::nullopt;
+    if (power == 0 || (!rest.empty() && rest != "B" && rest != "iB")) return std::nullopt;
     factor = std::pow(rest == "B" ? 1000.0 : 1024.0, static_cast<double>(power));
   }
   const double bytes = number * factor;

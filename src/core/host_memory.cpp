@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <fstream>
 #include <string>
-#include <sys/resource.h>
 #include <unistd.h>
 
 namespace indexcache {
@@ -35,12 +34,6 @@ std::int64_t available_host_bytes() {
   if (limit < 0) return available;
   const std::int64_t used = std::max<std::int64_t>(number_in("/sys/fs/cgroup/memory.current"), 0);
   return std::clamp<std::int64_t>(limit - used, 0, available);
-}
-
-std::int64_t peak_host_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
 }  // namespace indexcache

@@ -9,7 +9,4 @@ namespace indexcache {
 // within the container's limit (cgroup v2).
 std::int64_t available_host_bytes();
 
-// The most memory that this process has held so far (peak resident set), in bytes.
-std::int64_t peak_host_bytes();
-
 }  // namespace indexcache

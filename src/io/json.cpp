@@ -45,7 +45,7 @@ AnyJson parse_strictly(std::string_view text, const std::string& where, const st
     throw InputError({"invalid JSON", where, error.what(), remedy});
   }
   throw InputError({"invalid JSON", where,
-                    fmt::format("the key \"{}\" stands twice in one object", duplicates.found()),
+                    fmt::format("duplicate key \"{}\" in an object", duplicates.found()),
                     remedy});
 }
 

@@ -41,7 +41,8 @@ Json plain_scalar(const std::string& text) {
 
 class Converter {
  public:
-  Converter(const std::string& where, YamlLines* lines) : where_(where), lines_(lines) {}
+  Converter(const std::string& where, YamlLines* lines, YamlScalars scalars)
+      : where_(where), lines_(lines), scalars_(scalars) {}
 
   Json convert(const YAML::Node& node, const std::string& pointer, int depth) {
     if (++values_ > kMostValues || depth > kDeepest) fail(node, "it holds too many values");
@@ -49,7 +50,8 @@ class Converter {
     if (node.IsSequence()) return sequence(node, pointer, depth);
     if (!node.IsScalar()) return {};
     check_text(node);
-    return node.Tag() == "!" ? Json(node.Scalar()) : plain_scalar(node.Scalar());
+    const bool as_written = node.Tag() == "!" || scalars_ == YamlScalars::text;
+    return as_written ? Json(node.Scalar()) : plain_scalar(node.Scalar());
   }
 
  private:
@@ -59,7 +61,7 @@ class Converter {
       if (!entry.first.IsScalar()) fail(entry.first, "a key is not a plain word");
       check_text(entry.first);
       const std::string& key = entry.first.Scalar();
-      if (json.contains(key)) fail(entry.first, fmt::format("the key \"{}\" stands twice", key));
+      if (json.contains(key)) fail(entry.first, fmt::format("duplicate key \"{}\"", key));
       const std::string at = pointer + "/" + key;
       note(at, entry.first);
       json[key] = convert(entry.second, at, depth + 1);
@@ -77,7 +79,7 @@ class Converter {
     return json;
   }
 
-  // The YAML library takes any bytes; JSON holds UTF-8 alone.
+  // The YAML library takes any bytes; JSON holds only UTF-8.
   void check_text(const YAML::Node& node) const {
     try {
       static_cast<void>(Json(node.Scalar()).dump());
@@ -98,14 +100,16 @@ class Converter {
 
   const std::string& where_;
   YamlLines* lines_;
+  YamlScalars scalars_;
   std::size_t values_ = 0;
 };
 
 }  // namespace
 
-Json parse_yaml(std::string_view text, const std::string& where, YamlLines* lines) {
+Json parse_yaml(std::string_view text, const std::string& where, YamlLines* lines,
+                YamlScalars scalars) {
   try {
-    return Converter(where, lines).convert(YAML::Load(std::string(text)), "", 0);
+    return Converter(where, lines, scalars).convert(YAML::Load(std::string(text)), "", 0);
   } catch (const YAML::Exception& error) {
     throw InputError({"the file is not valid YAML",
                       fmt::format("{}:{}", where, error.mark.line + 1), error.msg,

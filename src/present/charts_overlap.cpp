@@ -16,30 +16,6 @@ namespace {
 constexpr double kWidth = 480;
 constexpr std::size_t kStripColumns = 12;
 
-std::string hex(const Rgb& color) {
-  return fmt::format("#{:02x}{:02x}{:02x}", color[0], color[1], color[2]);
-}
-
-// Shades of viridis are rounded to 128: more are not told apart.
-CellGrid heat_cells(const Overlap& overlap) {
-  CellGrid cells;
-  for (std::size_t i = 0; i < overlap.layers; ++i) {
-    for (std::size_t j = 0; j < overlap.layers; ++j) {
-      cells.add(i, j, hex(viridis(std::round(overlap.mean(i, j) * 127) / 127)));
-    }
-  }
-  return cells;
-}
-
-void draw_color_bar(Svg& svg, double top) {
-  CellGrid bar;
-  for (std::size_t i = 0; i < 50; ++i)
-    bar.add(0, i, hex(viridis((static_cast<double>(i) + 0.5) / 50)));
-  svg.grid(130, top, 4, 12, bar);
-  svg.text(124, top + 11, "0", "tick", Anchor::end);
-  svg.text(336, top + 11, "1  share in common", "tick");
-}
-
 double mean_neighbors(const Report& report, std::size_t bucket) {
   double sum = 0;
   for (std::size_t l = 0; l + 1 < report.overlap.layers; ++l)
@@ -86,36 +62,10 @@ Svg pattern_strip(const Pattern& pattern) {
 }
 
 Svg overlap_heatmap(const Report& report) {
-  Svg svg(kWidth, 512, "Overlap of top-k sets between layers");
-  const Plot plot{40, 8, 470, 438};
-  const double cell = (plot.right - plot.left) / static_cast<double>(report.overlap.layers);
-  svg.grid(plot.left, plot.top, cell, cell, heat_cells(report.overlap));
-  for (const OverlapBlock& block : find_blocks(report.overlap)) {
-    const double side = static_cast<double>(block.last - block.first + 1) * cell;
-    svg.rect(plot.left + static_cast<double>(block.first) * cell,
-             plot.top + static_cast<double>(block.first) * cell, side, side, "block",
-             fmt::format("layers {} to {} agree", block.first, block.last));
-  }
-  for (std::size_t t = 0; t < report.result.targets.size(); ++t) {
-    const Pattern& pattern = report.result.targets[t].calibration.pattern;
-    svg.begin_group(t + 1 == report.result.targets.size() ? "target on" : "target",
-                    fmt::format("data-target=\"{}\"", t));
-    for (const std::size_t layer : pattern.shared_layers()) {
-      const double x = plot.left + static_cast<double>(pattern.donor(layer)) * cell;
-      const double y = plot.top + static_cast<double>(layer) * cell;
-      svg.rect(x, y, cell, cell, "donor");
-      svg.rect(x + 1, y + 1, cell - 2, cell - 2, "donor-in");
-    }
-    svg.end_group();
-  }
-  const LayerSlots slots(plot, report.overlap.layers);
-  for (std::size_t layer = 0; layer < report.overlap.layers; layer += slots.label_step) {
-    svg.text(plot.left - 6, plot.top + (static_cast<double>(layer) + 0.5) * cell + 4,
-             fmt::format("{}", layer), "tick", Anchor::end);
-  }
-  svg.text_upwards(11, (plot.top + plot.bottom) / 2, "layer", "axis");
-  draw_layer_axis(svg, plot, report.overlap.layers, "layer");
-  draw_color_bar(svg, plot.bottom + 48);
+  Svg svg(kHeatmapWidth, kHeatmapHeight, "Overlap of top-k sets between layers");
+  std::vector<Pattern> targets;
+  for (const Target& target : report.result.targets) targets.push_back(target.calibration.pattern);
+  draw_heatmap(svg, report.overlap, targets, 0);
   return svg;
 }
 

@@ -161,14 +161,14 @@ void draw_bar(Svg& svg, const Scale& y, double x, double width, double value,
 }
 
 // Blue below zero, white, red above; |t| <= 1.
-std::string diverging(double t) {
+Rgb diverging(double t) {
   const double strength = std::clamp(std::abs(t), 0.0, 1.0);
   const double end[2][3] = {{33, 102, 172}, {178, 24, 43}};
   const double shade = std::round(strength * 31) / 31;
   const auto mix = [&](int channel) {
-    return static_cast<int>(std::lround(247 + (end[t > 0][channel] - 247) * shade));
+    return static_cast<std::uint8_t>(std::lround(247 + (end[t > 0][channel] - 247) * shade));
   };
-  return fmt::format("#{:02x}{:02x}{:02x}", mix(0), mix(1), mix(2));
+  return {mix(0), mix(1), mix(2)};
 }
 
 // A row of the step heatmap: the layers that a step might have shared, with the change of the loss.

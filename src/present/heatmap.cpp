@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "present/heatmap.h"
 
-#include "present/bitmap_font.h"
+#include "present/raster.h"
+#include "present/scale.h"
 
 #include <fmt/format.h>
 
@@ -12,88 +13,63 @@
 namespace indexcache {
 namespace {
 
-constexpr Rgb kWhite = {255, 255, 255};
-constexpr Rgb kInk = {32, 32, 32};
-constexpr Rgb kBlock = {220, 30, 30};
-constexpr std::ptrdiff_t kMargin = 24;
-constexpr std::ptrdiff_t kBarWidth = 24;
-constexpr int kScale = 2;
+constexpr double kHeading = 40;     // units above the drawing in a picture of its own
+constexpr int kPixelsPerUnit = 2;   // 960 x 1104 pixels, whatever the number of layers
+constexpr double kMarginLeft = 40;  // of the matrix
 
-// Where things stand, in pixels.
-struct Frame {
-  std::ptrdiff_t cell;  // side of one matrix cell
-  std::ptrdiff_t left;  // of the matrix
-  std::ptrdiff_t top;
-  std::ptrdiff_t side;  // of the matrix
-  std::size_t tick;     // layers between labels
-
-  std::ptrdiff_t at(std::size_t layer) const { return static_cast<std::ptrdiff_t>(layer) * cell; }
-};
-
-Frame layout(std::size_t layers) {
-  Frame frame{};
-  frame.cell = std::clamp<std::ptrdiff_t>(900 / static_cast<std::ptrdiff_t>(layers), 10, 40);
-  frame.left = kMargin + text_height(kScale) + 12 + text_width("000", kScale) + 8;
-  frame.top = kMargin + 2 * text_height(kScale) + 24;
-  frame.side = frame.at(layers);
-  frame.tick = 1;
-  for (std::size_t tick : {1, 2, 5, 10, 20, 50}) {
-    frame.tick = tick;
-    if (static_cast<std::ptrdiff_t>(tick) * frame.cell >= text_width("000", kScale)) break;
-  }
-  return frame;
+// The matrix, without its labels.
+Plot matrix_area(double top) {
+  return {kMarginLeft, top + 8, kHeatmapWidth - 10, top + 438};
 }
 
-void draw_cells(Image& image, const Frame& frame, const Overlap& overlap) {
+// Shades of viridis are rounded to 128: the eye does not tell more apart.
+CellGrid heat_cells(const Overlap& overlap) {
+  CellGrid cells;
   for (std::size_t i = 0; i < overlap.layers; ++i) {
     for (std::size_t j = 0; j < overlap.layers; ++j) {
-      image.fill(frame.left + frame.at(j), frame.top + frame.at(i), frame.cell, frame.cell,
-                 viridis(overlap.mean(i, j)));
+      cells.add(i, j, viridis(std::round(overlap.mean(i, j) * 127) / 127));
     }
   }
-  image.frame(frame.left - 1, frame.top - 1, frame.side + 2, frame.side + 2, 1, kInk);
+  return cells;
 }
 
-void draw_blocks(Image& image, const Frame& frame, const Overlap& overlap) {
-  const std::ptrdiff_t thickness = frame.cell >= 20 ? 3 : 2;
+void draw_blocks(Canvas& canvas, const Plot& plot, double cell, const Overlap& overlap) {
   for (const OverlapBlock& block : find_blocks(overlap)) {
-    const std::ptrdiff_t side = frame.at(block.last - block.first + 1);
-    image.frame(frame.left + frame.at(block.first), frame.top + frame.at(block.first), side, side,
-                thickness, kBlock);
+    const double offset = static_cast<double>(block.first) * cell;
+    const double side = static_cast<double>(block.last - block.first + 1) * cell;
+    canvas.rect(plot.left + offset, plot.top + offset, side, side, "block",
+                fmt::format("layers {} to {} agree", block.first, block.last));
   }
 }
 
-void draw_axes(Image& image, const Frame& frame, std::size_t layers) {
-  const std::ptrdiff_t bottom = frame.top + frame.side;
-  for (std::size_t layer = 0; layer < layers; layer += frame.tick) {
-    const std::string label = fmt::format("{}", layer);
-    const std::ptrdiff_t center = frame.at(layer) + frame.cell / 2;
-    image.fill(frame.left + center, bottom + 1, 1, 5, kInk);
-    image.fill(frame.left - 6, frame.top + center, 5, 1, kInk);
-    const std::ptrdiff_t width = text_width(label, kScale) - kScale;
-    draw_text(image, frame.left + center - width / 2, bottom + 10, label, kScale, kInk);
-    draw_text(image, frame.left - 10 - width, frame.top + center - text_height(kScale) / 2, label,
-              kScale, kInk);
+// One mark per shared layer (row) at its donor (column).
+void draw_donors(Canvas& canvas, const Plot& plot, double cell, const Pattern& pattern) {
+  for (const std::size_t layer : pattern.shared_layers()) {
+    const double x = plot.left + static_cast<double>(pattern.donor(layer)) * cell;
+    const double y = plot.top + static_cast<double>(layer) * cell;
+    canvas.rect(x, y, cell, cell, "donor");
+    canvas.rect(x + 1, y + 1, cell - 2, cell - 2, "donor-in");
   }
-  const std::ptrdiff_t width = text_width("layer", kScale);
-  draw_text(image, frame.left + (frame.side - width) / 2, bottom + 18 + text_height(kScale),
-            "layer", kScale, kInk);
-  draw_text_upwards(image, kMargin, frame.top + (frame.side + width) / 2, "layer", kScale, kInk);
 }
 
-void draw_color_bar(Image& image, const Frame& frame) {
-  const std::ptrdiff_t left = frame.left + frame.side + kMargin;
-  for (std::ptrdiff_t y = 0; y < frame.side; ++y) {
-    const double t = 1.0 - static_cast<double>(y) / static_cast<double>(frame.side - 1);
-    image.fill(left, frame.top + y, kBarWidth, 1, viridis(t));
+void draw_axes(Canvas& canvas, const Plot& plot, double cell, std::size_t layers) {
+  const LayerSlots slots(plot, layers);
+  for (std::size_t layer = 0; layer < layers; layer += slots.label_step) {
+    canvas.text(plot.left - 6, plot.top + (static_cast<double>(layer) + 0.5) * cell + 4,
+                fmt::format("{}", layer), "tick", Anchor::end);
   }
-  image.frame(left - 1, frame.top - 1, kBarWidth + 2, frame.side + 2, 1, kInk);
-  for (int tenth = 0; tenth <= 10; tenth += 2) {
-    const std::ptrdiff_t y = frame.top + (frame.side - 1) * (10 - tenth) / 10;
-    image.fill(left + kBarWidth + 1, y, 5, 1, kInk);
-    draw_text(image, left + kBarWidth + 10, y - text_height(kScale) / 2,
-              fmt::format("{:.1f}", tenth / 10.0), kScale, kInk);
+  canvas.text_upwards(11, (plot.top + plot.bottom) / 2, "layer", "axis");
+  draw_layer_axis(canvas, plot, layers, "layer");
+}
+
+void draw_color_bar(Canvas& canvas, double top) {
+  CellGrid bar;
+  for (std::size_t i = 0; i < 50; ++i) {
+    bar.add(0, i, viridis((static_cast<double>(i) + 0.5) / 50));
   }
+  canvas.grid(130, top, 4, 12, bar);
+  canvas.text(124, top + 11, "0", "tick", Anchor::end);
+  canvas.text(336, top + 11, "1  share in common", "tick");
 }
 
 }  // namespace
@@ -120,22 +96,28 @@ Rgb viridis(double t) {
   return color;
 }
 
+void draw_heatmap(Canvas& canvas, const Overlap& overlap, const std::vector<Pattern>& targets,
+                  double top) {
+  const Plot plot = matrix_area(top);
+  const double cell = (plot.right - plot.left) / static_cast<double>(overlap.layers);
+  canvas.grid(plot.left, plot.top, cell, cell, heat_cells(overlap));
+  draw_blocks(canvas, plot, cell, overlap);
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    canvas.begin_group(t + 1 == targets.size() ? "target on" : "target",
+                       fmt::format("data-target=\"{}\"", t));
+    draw_donors(canvas, plot, cell, targets[t]);
+    canvas.end_group();
+  }
+  draw_axes(canvas, plot, cell, overlap.layers);
+  draw_color_bar(canvas, plot.bottom + 48);
+}
+
 Image draw_heatmap(const Overlap& overlap, const std::string& title) {
-  const Frame frame = layout(overlap.layers);
-  const std::string heading = "overlap of top-k sets, mean over queries";
-  const std::ptrdiff_t bar = kMargin + kBarWidth + 10 + text_width("0.0", kScale) + kMargin;
-  const std::ptrdiff_t width =
-      std::max(frame.left + frame.side + bar, frame.left + text_width(heading, kScale) + kMargin);
-  const std::ptrdiff_t height = frame.top + frame.side + 2 * text_height(kScale) + 26 + kMargin;
-  Image image(static_cast<std::size_t>(width), static_cast<std::size_t>(height), kWhite);
-  const auto room = static_cast<std::size_t>((width - frame.left) / text_width("0", kScale));
-  draw_text(image, frame.left, kMargin, title.substr(0, room), kScale, kInk);
-  draw_text(image, frame.left, kMargin + text_height(kScale) + 8, heading, kScale, kInk);
-  draw_cells(image, frame, overlap);
-  draw_blocks(image, frame, overlap);
-  draw_axes(image, frame, overlap.layers);
-  draw_color_bar(image, frame);
-  return image;
+  Raster raster(kHeatmapWidth, kHeading + kHeatmapHeight, kPixelsPerUnit);
+  raster.text(kMarginLeft, 18, title, "note");
+  raster.text(kMarginLeft, 36, "overlap of top-k sets, mean over queries", "tick");
+  draw_heatmap(raster, overlap, {}, kHeading);
+  return raster.image();
 }
 
 }  // namespace indexcache

@@ -53,23 +53,24 @@ double Scale::at(double value) const {
   return from_ + (value - low_) / (high_ - low_) * (to_ - from_);
 }
 
-void draw_value_axis(Svg& svg, const Plot& plot, const Scale& scale, const std::string& name) {
+void draw_value_axis(Canvas& canvas, const Plot& plot, const Scale& scale,
+                     const std::string& name) {
   for (const double tick : scale.ticks()) {
     const double y = scale.at(tick);
-    svg.line(plot.left, y, plot.right, y, "grid");
-    svg.text(plot.left - 6, y + 4, tick_text(tick, scale.ticks()), "tick", Anchor::end);
+    canvas.line(plot.left, y, plot.right, y, "grid");
+    canvas.text(plot.left - 6, y + 4, tick_text(tick, scale.ticks()), "tick", Anchor::end);
   }
-  svg.text(4, plot.top - 12, name, "axis");
+  canvas.text(4, plot.top - 12, name, "axis");
 }
 
-void draw_category_axis(Svg& svg, const Plot& plot, const std::vector<double>& positions,
+void draw_category_axis(Canvas& canvas, const Plot& plot, const std::vector<double>& positions,
                         const std::vector<std::string>& labels, const std::string& name) {
-  svg.line(plot.left, plot.bottom, plot.right, plot.bottom, "frame");
+  canvas.line(plot.left, plot.bottom, plot.right, plot.bottom, "frame");
   for (std::size_t i = 0; i < positions.size(); ++i) {
-    svg.line(positions[i], plot.bottom, positions[i], plot.bottom + 4, "frame");
-    svg.text(positions[i], plot.bottom + 17, labels[i], "tick", Anchor::middle);
+    canvas.line(positions[i], plot.bottom, positions[i], plot.bottom + 4, "frame");
+    canvas.text(positions[i], plot.bottom + 17, labels[i], "tick", Anchor::middle);
   }
-  svg.text(plot.right, plot.bottom + 34, name, "axis", Anchor::end);
+  canvas.text(plot.right, plot.bottom + 34, name, "axis", Anchor::end);
 }
 
 LayerSlots::LayerSlots(const Plot& plot, std::size_t layers)
@@ -82,7 +83,8 @@ LayerSlots::LayerSlots(const Plot& plot, std::size_t layers)
   }
 }
 
-void draw_layer_axis(Svg& svg, const Plot& plot, std::size_t layers, const std::string& name) {
+void draw_layer_axis(Canvas& canvas, const Plot& plot, std::size_t layers,
+                     const std::string& name) {
   const LayerSlots slots(plot, layers);
   std::vector<double> positions;
   std::vector<std::string> labels;
@@ -90,7 +92,7 @@ void draw_layer_axis(Svg& svg, const Plot& plot, std::size_t layers, const std::
     positions.push_back(slots.center(layer));
     labels.push_back(fmt::format("{}", layer));
   }
-  draw_category_axis(svg, plot, positions, labels, name);
+  draw_category_axis(canvas, plot, positions, labels, name);
 }
 
 }  // namespace indexcache

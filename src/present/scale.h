@@ -2,7 +2,7 @@
 // Data to drawing: linear scales with round ticks, and a frame with axes.
 #pragma once
 
-#include "present/svg.h"
+#include "present/canvas.h"
 
 #include <string>
 #include <vector>
@@ -44,10 +44,10 @@ struct Plot {
 };
 
 // Grid lines, tick labels and the axis' name on the left.
-void draw_value_axis(Svg& svg, const Plot& plot, const Scale& scale, const std::string& name);
+void draw_value_axis(Canvas& canvas, const Plot& plot, const Scale& scale, const std::string& name);
 
 // Tick labels and the axis' name below; `labels` are put at `positions`.
-void draw_category_axis(Svg& svg, const Plot& plot, const std::vector<double>& positions,
+void draw_category_axis(Canvas& canvas, const Plot& plot, const std::vector<double>& positions,
                         const std::vector<std::string>& labels, const std::string& name);
 
 // Layers 0 to n - 1 in slots between left and right: where each center lies, and every how many
@@ -62,6 +62,6 @@ struct LayerSlots {
   std::size_t label_step;
 };
 
-void draw_layer_axis(Svg& svg, const Plot& plot, std::size_t layers, const std::string& name);
+void draw_layer_axis(Canvas& canvas, const Plot& plot, std::size_t layers, const std::string& name);
 
 }  // namespace indexcache

@@ -85,17 +85,15 @@ void Svg::text_upwards(double x, double y, std::string_view text, std::string_vi
       css, coordinate(x), coordinate(y), escape_markup(text));
 }
 
-void CellGrid::add(std::size_t row, std::size_t column, const std::string& color) {
-  paths_[color] += fmt::format("M{} {}h1v1h-1z", column, row);
-}
-
 void Svg::grid(double x, double y, double width, double height, const CellGrid& cells) {
   body_ += fmt::format(
       "<g class=\"cells\" shape-rendering=\"crispEdges\" transform=\"translate({} {}) scale({:.5g} "
       "{:.5g})\">\n",
       coordinate(x), coordinate(y), width, height);
-  for (const auto& [color, path] : cells.paths_) {
-    body_ += fmt::format("<path fill=\"{}\" d=\"{}\"/>\n", color, path);
+  for (const auto& [color, places] : cells.by_color()) {
+    body_ += fmt::format("<path fill=\"#{:02x}{:02x}{:02x}\" d=\"", color[0], color[1], color[2]);
+    for (const auto& [row, column] : places) body_ += fmt::format("M{} {}h1v1h-1z", column, row);
+    body_ += "\"/>\n";
   }
   body_ += "</g>\n";
 }

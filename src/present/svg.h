@@ -6,8 +6,8 @@
 // pages.
 #pragma once
 
-#include <cstddef>
-#include <map>
+#include "present/canvas.h"
+
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,39 +15,24 @@
 
 namespace indexcache {
 
-enum class Anchor { start, middle, end };
-
-// Cells of equal size with colors of their own ("#rrggbb"); cells of one color become one path,
-// which keeps a matrix of 78 layers small.
-class CellGrid {
- public:
-  void add(std::size_t row, std::size_t column, const std::string& color);
-
- private:
-  friend class Svg;
-  std::map<std::string, std::string> paths_;
-};
-
-class Svg {
+class Svg final : public Canvas {
  public:
   // `title` is what the drawing shows, for those who cannot see it.
   Svg(double width, double height, const std::string& title);
 
   void rect(double x, double y, double width, double height, std::string_view css,
-            std::string_view hint = "");
-  void line(double x1, double y1, double x2, double y2, std::string_view css);
+            std::string_view hint = "") override;
+  void line(double x1, double y1, double x2, double y2, std::string_view css) override;
   void circle(double x, double y, double radius, std::string_view css, std::string_view hint = "");
   void polyline(const std::vector<std::pair<double, double>>& points, std::string_view css);
   void polygon(const std::vector<std::pair<double, double>>& points, std::string_view css);
   void text(double x, double y, std::string_view text, std::string_view css,
-            Anchor anchor = Anchor::start);
-  // Read from bottom to top.
-  void text_upwards(double x, double y, std::string_view text, std::string_view css);
-  // `width` and `height` are those of one cell.
-  void grid(double x, double y, double width, double height, const CellGrid& cells);
+            Anchor anchor = Anchor::start) override;
+  void text_upwards(double x, double y, std::string_view text, std::string_view css) override;
+  void grid(double x, double y, double width, double height, const CellGrid& cells) override;
 
-  void begin_group(std::string_view css, std::string_view attributes = "");
-  void end_group();
+  void begin_group(std::string_view css, std::string_view attributes = "") override;
+  void end_group() override;
 
   // The element for a page.
   std::string inline_text() const;

@@ -52,6 +52,9 @@ Json bench(const std::vector<std::string>& arguments) {
   const ProcessResult result = run_tool(all);
   INFO(result.err);
   REQUIRE(result.code == 0);
+  const std::filesystem::path produced = INDEXCACHE_PRODUCED;  // held to its schema afterwards
+  std::filesystem::create_directories(produced);
+  write_text(produced / (arguments.front() + ".bench.json"), result.out);
   return parse_json(result.out, "stdout");
 }
 
@@ -63,6 +66,7 @@ TEST_CASE("bench times operations, prefills and searches of a synthetic model") 
   const std::string shape = folder / "tiny.yaml";
 
   const Json ops = bench({"ops", "--synthetic", shape, "--context", "64"});
+  CHECK(ops["schema"] == "indexcache-bench/1");
   CHECK(ops["model"] == "tiny (synthetic)");
   CHECK(ops["ops"].size() >= 12);
   for (const Json& op : ops["ops"]) CHECK(op["milliseconds"].get<double>() > 0);

@@ -58,7 +58,7 @@ TEST_CASE("a gate with an unknown key or without a guard is refused with its lin
   CHECK_THAT(refusal("guards: {first_layer_full: true}\n"), Contains("its schema is null"));
   CHECK_THAT(refusal("schema: indexcache-gate/2\nguards: {first_layer_full: true}\n"),
              Contains("indexcache-gate/2"));
-  CHECK_THAT(with_guards("  pp_size: 2\n  pp_size: 4\n"), Contains("stands twice"));
+  CHECK_THAT(with_guards("  pp_size: 2\n  pp_size: 4\n"), Contains("duplicate key"));
   CHECK_THAT(with_guards("  pp_size: [2\n"), Contains("not valid YAML"));
   CHECK_THROWS_AS(read_gate("no/such/gate.yaml"), UsageError);
 }

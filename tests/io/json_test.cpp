@@ -29,6 +29,6 @@ TEST_CASE("broken JSON and a repeated key are refused with the place") {
     FAIL();
   } catch (const InputError& error) {
     CHECK(error.problem().where == "file.json");
-    CHECK(error.problem().why == "the key \"a\" stands twice in one object");
+    CHECK(error.problem().why == "duplicate key \"a\" in an object");
   }
 }

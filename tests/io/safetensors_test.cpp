@@ -67,7 +67,7 @@ TEST_CASE("lying headers are refused with the reason") {
   CHECK_THAT(refusal(entry("F32", "[1]", "[0,4]"), four + "x"), Contains("holds 5"));
   const std::string twice = R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
                             R"("t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
-  CHECK_THAT(refusal(twice, "x"), Contains("stands twice"));
+  CHECK_THAT(refusal(twice, "x"), Contains("duplicate key"));
 }
 
 TEST_CASE("a file shorter than a header length is refused") {

@@ -19,6 +19,13 @@ TEST_CASE("YAML becomes JSON values with their types") {
         Json::parse(R"(["0x10",10,"inf",".nan","1_0"])"));
 }
 
+TEST_CASE("scalars stay text as written where that is asked for, null excepted") {
+  const Json json = parse_yaml("a: 0.50\nb: [007, true, 1e3]\nc: ~\nd: {e: \"x\"}\n", "x", nullptr,
+                               YamlScalars::text);
+  CHECK(json ==
+        Json::parse(R"({"a":"0.50","b":["007","true","1e3"],"c":null,"d":{"e":"x"}})"));
+}
+
 TEST_CASE("YAML keys know their lines") {
   YamlLines lines;
   parse_yaml("schema: 1\nguards:\n  a: 1\n\n  b: [2,\n   3]\n", "x", &lines);
@@ -33,7 +40,7 @@ TEST_CASE("YAML that is none, repeats a key or expands without end is refused wi
   try {
     parse_yaml("a: 1\nb: 2\na: 2\n", "f.yaml");
   } catch (const InputError& error) {
-    CHECK_THAT(error.describe(), Contains("f.yaml:3") && Contains("\"a\" stands twice"));
+    CHECK_THAT(error.describe(), Contains("f.yaml:3") && Contains("duplicate key \"a\""));
   }
   CHECK_THROWS_AS(parse_yaml("? [1, 2]\n: 3\n", "f.yaml"), InputError);
   std::string bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n";

@@ -12,54 +12,86 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <span>
 
 namespace indexcache::test {
 
 inline constexpr double kTolerance = 1e-4;  // of the tensor's largest element
 
-// Tensors of one row a position, put together from the dense and the tail rows of a sweep.
+// Tensors of one row per position, put together from the parts that a sweep computes: rows t < k
+// and the others, in chunks or not. Every row must be computed, and only once.
 template <typename T>
 class ByPosition {
  public:
   void put(const RowLayout& rows, const std::vector<T>& values, std::int64_t positions) {
     if (rows.total == 0) return;
     const std::size_t width = values.size() / static_cast<std::size_t>(rows.total);
-    values_.resize(rows.segments.size() * static_cast<std::size_t>(positions) * width);
+    const std::size_t all = rows.segments.size() * static_cast<std::size_t>(positions);
+    values_.resize(all * width);
+    written_.resize(all);
     for (std::size_t s = 0; s < rows.segments.size(); ++s) {
       const Segment& segment = rows.segments[s];
-      const auto to = static_cast<std::int64_t>(s) * positions + segment.first_position;
+      const std::int64_t to = static_cast<std::int64_t>(s) * positions + segment.first_position;
       std::copy_n(values.begin() + segment.first_row * static_cast<std::int64_t>(width),
                   segment.rows * static_cast<std::int64_t>(width),
                   values_.begin() + to * static_cast<std::int64_t>(width));
+      for (std::int64_t row = to; row < to + segment.rows; ++row) {
+        ++written_[static_cast<std::size_t>(row)];
+      }
     }
   }
-  const std::vector<T>& values() const { return values_; }
+
+  const std::vector<T>& values() const {
+    CHECK(std::ranges::all_of(written_, [](int times) { return times == 1; }));
+    return values_;
+  }
 
  private:
   std::vector<T> values_;
+  std::vector<int> written_;  // how often each row was computed
 };
 
-// An engine, with the routings it chose kept.
+// A backend that keeps the routings it chose, by layer. An operation does not know its layer, so
+// NamingWeights says which one a sweep has come to.
 template <typename Engine>
 class RecordingBackend : public Engine {
  public:
   Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                 const RouterRule& rule) override {
     Routing routing = Engine::route(rows, logits, bias, rule);
-    // A layer routes its tail rows and its dense rows once each.
-    const std::size_t layer = calls_++ / 2;
-    experts[layer].put(rows, this->download_indices(routing.experts), positions);
-    weights[layer].put(rows, this->download(routing.weights), positions);
+    REQUIRE(layer.has_value());
+    experts[*layer].put(rows, this->download_indices(routing.experts), positions);
+    weights[*layer].put(rows, this->download(routing.weights), positions);
     return routing;
   }
 
   std::int64_t positions = 0;
+  std::optional<std::size_t> layer;
   std::map<std::size_t, ByPosition<std::int32_t>> experts;
   std::map<std::size_t, ByPosition<float>> weights;
+};
+
+// The weights of a sweep, which computes a layer only with that layer's weights: whatever its order
+// or chunks, the layer asked for last is the one being computed.
+template <typename Engine>
+class NamingWeights : public WeightSource {
+ public:
+  NamingWeights(WeightSource& weights, RecordingBackend<Engine>& backend)
+      : weights_(weights), backend_(backend) {
+    embedding_ = weights.embedding();
+    final_norm_ = weights.final_norm();
+    lm_head_ = weights.lm_head();
+  }
+
+  const LayerWeights& layer(std::int64_t layer) override {
+    backend_.layer = static_cast<std::size_t>(layer);
+    return weights_.layer(layer);
+  }
 
  private:
-  std::size_t calls_ = 0;
+  WeightSource& weights_;
+  RecordingBackend<Engine>& backend_;
 };
 
 class RecordingObserver : public SweepObserver {
@@ -130,7 +162,6 @@ template <typename Engine>
 void check_layers(const SafetensorsFile& file, const RecordingObserver& seen,
                   const RecordingBackend<Engine>& backend, const ModelConfig& config,
                   std::int64_t positions) {
-  std::size_t routed = 0;
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(config.layers); ++layer) {
     const std::string suffix = "." + std::to_string(layer);
     INFO("layer " << layer);
@@ -138,12 +169,12 @@ void check_layers(const SafetensorsFile& file, const RecordingObserver& seen,
                 kTolerance);
     CHECK(seen.selected.at(layer) ==
           tail_sets(file, "topk" + suffix, positions, config.index_topk));
+    REQUIRE(backend.experts.contains(layer) == config.moe_layer[layer]);
     if (!config.moe_layer[layer]) continue;
-    CHECK(backend.experts.at(routed).values() ==
+    CHECK(backend.experts.at(layer).values() ==
           values_of<std::int32_t>(file, "router_idx" + suffix));
-    CHECK_CLOSE(backend.weights.at(routed).values(), values_of<float>(file, "router_w" + suffix),
+    CHECK_CLOSE(backend.weights.at(layer).values(), values_of<float>(file, "router_w" + suffix),
                 kTolerance);
-    ++routed;
   }
 }
 
@@ -172,8 +203,10 @@ void check_case(const std::filesystem::path& folder, const std::string& run) {
   session.backend.positions = positions;
   RecordingObserver seen(session.backend, positions);
   const Pattern pattern = pattern_of(about["indexer_types"]);
-  SweepEvaluator evaluator = session.evaluator(tokens);
-  const auto losses = evaluator.losses(std::span(&pattern, 1), &seen);
+  NamingWeights<Engine> weights(session.weights, session.backend);
+  SweepEvaluator evaluator(session.model.config, weights, session.backend, tokens,
+                      {.memory_bytes = std::int64_t{4} << 30});
+  const auto losses = evaluator.losses(LossRequest{std::span(&pattern, 1), evaluator.all_sequences()}, &seen);
 
   check_layers(file, seen, session.backend, session.model.config, positions);
   const auto last = static_cast<std::size_t>(session.model.config.layers) - 1;

@@ -18,23 +18,33 @@ MAY_INCLUDE = {
     "present": {"core", "io", "calibration", "search", "serving", "result", "gate", "present"},
     "run": {"core", "io", "backend", "model", "calibration", "search", "serving", "result", "present", "run"},
 }
-# Third-party headers that one layer keeps to itself, and implementations nobody includes.
+# A test knows what the code in the folder of the same name knows, the helpers of tests, and a backend
+# to compute with. Other folders of tests (cli, cuda, fuzz, …) and the benchmarks may include any layer.
+EVERY_TEST = {"support", "backend"}
+
+# Third-party headers that few places keep to themselves, and implementations nobody else includes.
 ONLY_IN = {
     "CLI/": ["apps/"],
     "Eigen/": ["src/backend/cpu/"],
+    "catch2/": ["tests/support/", "tests/cuda/main.cpp"],
     "hdf5.h": ["src/io/"],
     "png.h": ["src/io/"],
     "openssl/": ["src/io/"],
     "pcre2.h": ["src/text/"],
     "utf8proc.h": ["src/text/"],
-    "zlib.h": ["src/io/"],
-    "zstd.h": ["src/io/"],
-    "yaml-cpp/": ["src/io/", "apps/"],
-    "backend/cpu/": ["src/backend/cpu/", "src/run/"],
-    "backend/cuda/": ["src/backend/cuda/"],
-    "kernels/": ["src/backend/cuda/"],
-    "cuda": ["src/backend/cuda/"],
+    "zlib.h": ["src/io/", "tests/io/"],
+    "zstd.h": ["src/io/", "tests/io/"],
+    "yaml-cpp/": ["src/io/"],
+    "backend/cpu/": ["src/backend/cpu/", "src/run/", "apps/", "tests/", "bench/"],
+    "backend/cuda/": ["src/backend/cuda/", "tests/cuda/", "bench/"],
+    "kernels/": ["src/backend/cuda/", "tests/cuda/"],
+    "cuda": ["src/backend/cuda/", "tests/cuda/", "bench/"],
     "cublas": ["src/backend/cuda/"],
+    # Loops in parallel are OpenMP's; a thread of one's own loads weights. Other uses want a reason.
+    "omp.h": ["src/core/", "src/backend/cpu/", "src/calibration/"],
+    "thread": ["src/model/", "src/run/", "apps/", "tests/"],
+    "future": [],
+    "execution": [],
 }
 GENERATED = {"version.h"}
 # Device code knows CUDA, the language's own small headers and its own folder (kernels/README.md).
@@ -42,29 +52,44 @@ KERNELS_MAY_INCLUDE = ("kernels/", "cuda", "cstdint", "cub/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
-def kernel_problems(root):
-    for path in sorted([*root.glob("kernels/*.h"), *root.glob("kernels/*.cu*")]):
-        for _, header in INCLUDE.findall(path.read_text()):
+def begins(header, prefix):
+    """Whether `prefix` (a folder, a file, or the first letters of a library's headers) means the header."""
+    exact = prefix in {"thread", "future", "execution"}
+    return header == prefix if exact else header.startswith(prefix)
+
+
+def allowed_layers(name):
+    """The folders whose headers the file may include; None for any."""
+    top, folder = name.split("/")[:2]
+    if top == "src":
+        return MAY_INCLUDE[folder]
+    if top == "tests" and folder in MAY_INCLUDE:
+        return MAY_INCLUDE[folder] | EVERY_TEST
+    return None
+
+
+def problems_of(name, text):
+    for kind, header in INCLUDE.findall(text):
+        if name.startswith("kernels/"):
             if not header.startswith(KERNELS_MAY_INCLUDE):
-                yield f"{path.relative_to(root).as_posix()}: kernels must not include {header}"
+                yield f"{name}: kernels must not include {header}"
+            continue
+        for prefix, places in ONLY_IN.items():
+            ours = kind == '"' and prefix == "cuda"  # "cuda/gpu.h" is a helper of tests
+            if begins(header, prefix) and not ours and not name.startswith(tuple(places)):
+                yield f"{name}: {header} belongs to {' and '.join(places) or 'nobody'}"
+        layers = allowed_layers(name)
+        if kind == '"' and layers is not None and header not in GENERATED:
+            target = header.split("/")[0]
+            if target not in layers:
+                yield f"{name}: layer {name.split('/')[1]} must not include {header}"
 
 
 def problems(root):
-    yield from kernel_problems(root)
-    for path in sorted([*root.glob("src/**/*.h"), *root.glob("src/**/*.cpp"), *root.glob("apps/**/*.*")]):
-        if path.suffix not in {".h", ".cpp"}:
-            continue
-        name = path.relative_to(root).as_posix()
-        for kind, header in INCLUDE.findall(path.read_text()):
-            for prefix, places in ONLY_IN.items():
-                own_png = kind == '"' and prefix == "png.h"
-                if header.startswith(prefix) and not own_png:
-                    if not name.startswith(tuple(places)):
-                        yield f"{name}: {header} belongs to {' and '.join(places)}"
-            if kind == '"' and name.startswith("src/") and header not in GENERATED:
-                layer, target = name.split("/")[1], header.split("/")[0]
-                if target not in MAY_INCLUDE[layer]:
-                    yield f"{name}: layer {layer} must not include {header}"
+    for folder in ("kernels", "src", "apps", "tests", "bench"):
+        for path in sorted(root.glob(f"{folder}/**/*")):
+            if path.suffix in {".h", ".cpp", ".cu", ".cuh"}:
+                yield from problems_of(path.relative_to(root).as_posix(), path.read_text())
 
 
 def main():

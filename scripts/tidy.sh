@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs clang-tidy with the checks of .clang-tidy; exits with 1 if it finds anything.
+#   scripts/tidy.sh [--preset NAME] [FILE…]
+# Without files: every C++ source of src/ and apps/ that the preset compiles (cpu-only unless given; it
+# is configured if it is not yet, but not built). That takes minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/packages.sh
+
+preset=cpu-only
+if [ "${1:-}" = --preset ]; then
+  preset=${2:?--preset needs a name of CMakePresets.json}
+  shift 2
+fi
+tidy=$(command -v clang-tidy-14 || command -v clang-tidy || true)
+if [ -z "$tidy" ]; then
+  install_packages "${tidy_packages[@]}"
+  tidy=clang-tidy-14
+fi
+[ -f "build/$preset/compile_commands.json" ] || cmake --preset "$preset" >/dev/null
+
+files=("$@")
+if [ ${#files[@]} -eq 0 ]; then
+  mapfile -t files < <(python3 - "$PWD" "build/$preset/compile_commands.json" <<'END'
+import json, os, sys
+root, commands = sys.argv[1:]
+names = {os.path.relpath(command["file"], root) for command in json.load(open(commands))}
+print(*sorted(n for n in names if n.startswith(("src/", "apps/")) and n.endswith(".cpp")), sep="\n")
+END
+)
+fi
+printf '%s\0' "${files[@]}" \
+  | xargs -0 -n 1 -P "$(nproc)" "$tidy" -p "build/$preset" --quiet \
+  || { echo "clang-tidy has findings" >&2; exit 1; }
+echo "clang-tidy finds nothing in ${#files[@]} files"
