@@ -6,6 +6,7 @@
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/host_memory.h"
+#include "core/thread_count.h"
 
 #include <fmt/format.h>
 
@@ -13,7 +14,6 @@
 #include <chrono>
 #include <cstdio>
 #include <numeric>
-#include <thread>
 
 namespace indexcache {
 namespace {
@@ -32,11 +32,6 @@ RunTime timed(const RunPlan& plan, const Costs& costs, const WeightSizes& weight
   RunTime time = run_time(plan, costs, weights);
   time.once += startup;
   return time;
-}
-
-int threads_of(const EngineOptions& engine) {
-  return engine.threads > 0 ? engine.threads
-                            : static_cast<int>(std::thread::hardware_concurrency());
 }
 
 // Sequences are independent: the GPU with the most of them decides.
@@ -183,7 +178,7 @@ PlanReport make_plan(const Model& model, const SearchSubject& subject, const Bac
       .weights = weights,
       .device_limit = backend.memory_bytes(),
       .host_limit = available_host_bytes(),
-      .costs = estimated_costs(model.config, data.search, backend, threads_of(engine)),
+      .costs = estimated_costs(model.config, data.search, backend, thread_count(engine.threads)),
       .time = {},
       .sequences = data.search.sequences.size(),
       .startup_seconds = 0};
