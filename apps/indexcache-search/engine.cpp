@@ -122,26 +122,10 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
   return backend;
 }
 
-void check_shape(const ModelConfig& config, const Backend& backend) {
-  if (!backend.is_gpu()) return;
-  const auto require = [](bool holds, const std::string& key, const std::string& limit) {
-    if (holds) return;
-    throw InputError({"the GPU engine has no kernel for this model", key, limit, "--device cpu"});
-  };
-  require(config.latent_width() % 4 == 0 && config.latent_width() <= 576,
-          "kv_lora_rank + qk_rope_head_dim", "it must be a multiple of 4, at most 576");
-  require(config.kv_lora_rank <= 512, "kv_lora_rank", "it must be at most 512");
-  require(config.index_head_dim % 4 == 0, "index_head_dim", "it must be a multiple of 4");
-  require(config.routed_experts <= 1024, "n_routed_experts", "it must be at most 1024");
-  require(config.router.experts_used <= 32, "num_experts_per_tok", "it must be at most 32");
-  require(config.router.groups <= 32, "n_group", "it must be at most 32");
-  require(config.layers <= 128, "num_hidden_layers", "it must be at most 128");
-}
-
 namespace {
 
 std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> backend) {
-  check_shape(model.config, *backend);
+  backend->check(model.config.shape());
   return backend;
 }
 

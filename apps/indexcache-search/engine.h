@@ -47,10 +47,6 @@ Progress::Style progress_style(const std::string& progress, const CommonOptions&
 // for what no device can do, ResourceError where there is no GPU to use.
 std::unique_ptr<Backend> make_backend(const EngineOptions& options);
 
-// What the GPU's kernels take, before a weight is read. Throws InputError naming the key of
-// config.json; the CPU takes every model.
-void check_shape(const ModelConfig& config, const Backend& backend);
-
 // Where weights wait: as --weights says, else what fits first. Throws ResourceError naming the
 // setting to change where the device cannot hold them that way.
 Placement placement_for(const EngineOptions& options, const WeightSizes& sizes,

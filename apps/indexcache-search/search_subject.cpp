@@ -65,7 +65,7 @@ void add_search_options(CLI::App& command, SearchOptions& options) {
 
 SearchSubject open_subject(const SearchOptions& options, const Model& model, const Backend& backend,
                            Progress& progress) {
-  check_shape(model.config, backend);
+  backend.check(model.config.shape());
   Pattern baseline = search_baseline(options.constraints, model);
   Constraints constraints = make_constraints(options.constraints, baseline);
   std::vector<Request> targets = make_requests(options.constraints, baseline, constraints);

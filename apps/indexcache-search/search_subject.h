@@ -34,7 +34,8 @@ struct SearchSubject {
 };
 
 // Checks everything that can be checked before a weight is read. Throws UsageError for a hold-out
-// that is none, and what check_shape, make_constraints, make_requests and CalibrationLoader throw.
+// that is none, and what Backend::check, make_constraints, make_requests and CalibrationLoader
+// throw.
 SearchSubject open_subject(const SearchOptions& options, const Model& model, const Backend& backend,
                            Progress& progress);
 

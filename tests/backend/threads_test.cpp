@@ -65,17 +65,22 @@ TEST_CASE("backends with different numbers of threads live side by side and agre
 }
 
 TEST_CASE("memory for scratch grows with the threads of the backend that is asked") {
-  const ScratchShape shape{.rows = 1000,
-                           .longest = 1000,
-                           .vocabulary = 100,
-                           .hidden = 64,
-                           .heads = 4,
-                           .index_heads = 4,
-                           .index_topk = 128,
-                           .intermediate = 96,
-                           .moe_intermediate = 24};
+  const ModelShape shape{.layers = 2,
+                         .vocabulary = 100,
+                         .hidden = 64,
+                         .heads = 4,
+                         .latent_width = 40,
+                         .kv_lora_rank = 32,
+                         .index_heads = 4,
+                         .index_head_dim = 32,
+                         .index_topk = 128,
+                         .intermediate = 96,
+                         .moe_intermediate = 24,
+                         .routed_experts = 16,
+                         .experts_used = 4,
+                         .expert_groups = 1};
   const CpuBackend one(1), five(5);
-  CHECK(five.scratch_bytes(shape) == 5 * one.scratch_bytes(shape));
+  CHECK(five.scratch_bytes(shape, 1000, 1000) == 5 * one.scratch_bytes(shape, 1000, 1000));
 }
 
 TEST_CASE("a loop over tiles runs on as many threads as it is given") {

@@ -23,7 +23,8 @@ class CpuBackend : public Backend {
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   void limit_memory(std::int64_t bytes) override { memory_bytes_ = std::min(memory_bytes_, bytes); }
   MemoryUse memory_use() const override { return ledger_->use(); }
-  std::int64_t scratch_bytes(const ScratchShape& shape) const override;
+  std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
+                             std::int64_t longest) const override;
   int threads() const { return threads_; }
   double measure(const std::function<void()>& body) override;
 

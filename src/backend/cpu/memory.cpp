@@ -50,16 +50,17 @@ CpuBackend::CpuBackend(int threads)
     : threads_(thread_count(threads)), memory_bytes_(half_of_memory()) {}
 
 // Every thread keeps the largest matrix of each kind that it has needed (cpu::scratch).
-std::int64_t CpuBackend::scratch_bytes(const ScratchShape& shape) const {
+std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,
+                                       std::int64_t longest) const {
   constexpr std::int64_t kTile = 32, kKeys = 256, kRows = 128, kLossRows = 64, kExpertRows = 256;
   constexpr std::int64_t kHeads = 16;
-  const std::int64_t rows = std::max<std::int64_t>(shape.rows, 1);
+  rows = std::max<std::int64_t>(rows, 1);
   const std::int64_t tile = std::min(kTile, rows);
   const std::int64_t numbers =
-      kHeads * std::min(shape.index_topk, shape.longest) +  // attention
-      tile * (shape.longest + shape.index_heads * kKeys) +  // indexer
-      std::min(kRows, rows) * 2 * shape.intermediate +      // dense MLP
-      std::min(kLossRows, rows) * shape.vocabulary +        // loss
+      kHeads * std::min(shape.index_topk, longest) +    // attention
+      tile * (longest + shape.index_heads * kKeys) +    // indexer
+      std::min(kRows, rows) * 2 * shape.intermediate +  // dense MLP
+      std::min(kLossRows, rows) * shape.vocabulary +    // loss
       std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
   return 4 * numbers * threads_;
 }
