@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine.h"
 
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cuda_device.h"
+#include "backend/devices/make_backend.h"
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/host_memory.h"
@@ -21,12 +20,6 @@ constexpr std::int64_t kCpuWaveBytes = std::int64_t{512} << 20;
 Precision parse_precision(const std::string& text) {
   if (text == "bf16") return Precision::bf16;
   return text == "fp8" ? Precision::fp8 : Precision::fp32;
-}
-
-CudaOptions cuda_options(const EngineOptions& options) {
-  const std::string& indexer =
-      options.indexer_precision.empty() ? options.precision : options.indexer_precision;
-  return {parse_precision(options.precision), parse_precision(indexer)};
 }
 
 }  // namespace
@@ -49,7 +42,9 @@ void add_machine_options(CLI::App& command, int& threads, std::string& progress)
 void add_engine_options(CLI::App& command, EngineOptions& options) {
   command.add_option("model", options.model, "Hugging Face folder of the checkpoint")
       ->type_name("MODEL");
-  command.add_option("--device", options.device, "cpu, cuda or auto: a GPU where there is one")
+  command
+      .add_option("--device", options.device,
+                  "auto (a GPU if one is usable), cpu, cuda, or cuda:N for another GPU")
       ->capture_default_str();
   command
       .add_option("--precision", options.precision,
@@ -87,39 +82,19 @@ Progress::Style progress_style(const std::string& progress, const CommonOptions&
   return Progress::detect();
 }
 
-namespace {
-
-std::unique_ptr<Backend> make_unlimited(const EngineOptions& options) {
-  const std::string& device = options.device;
-  if (device != "cpu" && device != "auto" && device != "cuda") {
-    throw UsageError(
-        {"unknown device " + device, "--device " + device, "", "--device cpu, cuda or auto"});
-  }
-  const CudaOptions cuda = cuda_options(options);
-  std::string reason;
-  if (device == "cuda" || (device == "auto" && cuda_is_usable(reason))) {
-    return make_cuda_backend(cuda);
-  }
-  if (cuda.compute != Precision::fp32 || cuda.indexer != Precision::fp32) {
-    const bool named = device == "cpu";
-    throw UsageError({"the CPU computes in fp32 alone", "--precision / --indexer-precision",
-                      named ? "--device cpu is given" : "there is no usable GPU: " + reason,
-                      named ? "--device cuda, or fp32 for both" : "fp32 for both"});
-  }
-  return std::make_unique<CpuBackend>(options.threads);
-}
-
-}  // namespace
-
 std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
   const auto limit = parse_bytes(options.memory_limit);
   if (!limit && !options.memory_limit.empty()) {
     throw UsageError({fmt::format("--memory-limit {} is no size", options.memory_limit),
                       "--memory-limit", "", "a number with a unit: 24GiB, 800MiB or 80GB"});
   }
-  std::unique_ptr<Backend> backend = make_unlimited(options);
-  if (limit) backend->limit_memory(*limit);
-  return backend;
+  const std::string& indexer =
+      options.indexer_precision.empty() ? options.precision : options.indexer_precision;
+  return make_backend({.device = parse_device(options.device),
+                       .compute = parse_precision(options.precision),
+                       .indexer = parse_precision(indexer),
+                       .threads = options.threads,
+                       .memory_limit = limit});
 }
 
 namespace {

@@ -8,7 +8,8 @@
 namespace indexcache {
 
 struct DeviceSpec {
-  enum class Kind { automatic, cpu, cuda };  // automatic: the first GPU if it is usable, else the CPU
+  // automatic: the first GPU if it is usable, else the CPU.
+  enum class Kind { automatic, cpu, cuda };
 
   Kind kind = Kind::automatic;
   int index = 0;  // of the GPU, among those that are visible

@@ -4,16 +4,13 @@
 #include "backend/cpu/tiles.h"
 #include "core/bytes.h"
 #include "core/error.h"
-#include "core/thread_count.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <new>
 #include <random>
-#include <unistd.h>
 
 namespace indexcache {
 namespace {
@@ -39,37 +36,7 @@ std::vector<T> download_as(const Tensor& tensor) {
   return values;
 }
 
-// Half of the machine's memory; the rest is for the page cache and everybody else.
-std::int64_t half_of_memory() {
-  return std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / 2;
-}
-
 }  // namespace
-
-CpuBackend::CpuBackend(int threads)
-    : threads_(thread_count(threads)), memory_bytes_(half_of_memory()) {}
-
-// Every thread keeps the largest matrix of each kind that it has needed (cpu::scratch).
-std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,
-                                       std::int64_t longest) const {
-  constexpr std::int64_t kTile = 32, kKeys = 256, kRows = 128, kLossRows = 64, kExpertRows = 256;
-  constexpr std::int64_t kHeads = 16;
-  rows = std::max<std::int64_t>(rows, 1);
-  const std::int64_t tile = std::min(kTile, rows);
-  const std::int64_t numbers =
-      kHeads * std::min(shape.index_topk, longest) +    // attention
-      tile * (longest + shape.index_heads * kKeys) +    // indexer
-      std::min(kRows, rows) * 2 * shape.intermediate +  // dense MLP
-      std::min(kLossRows, rows) * shape.vocabulary +    // loss
-      std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
-  return 4 * numbers * threads_;
-}
-
-double CpuBackend::measure(const std::function<void()>& body) {
-  const auto begin = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype, Memory kind) {
   const std::int64_t bytes = rows * cols * static_cast<std::int64_t>(size_of(dtype));

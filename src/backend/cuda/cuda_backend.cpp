@@ -220,8 +220,7 @@ std::shared_ptr<std::byte> CudaBackend::allocate_host(std::int64_t bytes) {
                          "--weights disk, which keeps only two layers in memory"});
   }
   INDEXCACHE_CUDA(status);
-  return {static_cast<std::byte*>(memory),
-          [device = device_](std::byte* host) {
+  return {static_cast<std::byte*>(memory), [device = device_](std::byte* host) {
             cuda::try_make_current(device);
             static_cast<void>(cudaFreeHost(host));
           }};
@@ -231,8 +230,7 @@ std::shared_ptr<void> CudaBackend::mark() {
   cuda::make_current(device_);
   cuda::Event event = cuda::make_event();
   INDEXCACHE_CUDA(cudaEventRecord(event.get(), stream_.get()));
-  return {event.release(),
-          [device = device_](void* mark) {
+  return {event.release(), [device = device_](void* mark) {
             cuda::try_make_current(device);
             static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(mark)));
           }};

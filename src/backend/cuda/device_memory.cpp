@@ -51,18 +51,19 @@ int DeviceMemory::device() const {
 std::shared_ptr<void> DeviceMemory::allocate(std::size_t bytes, Memory kind) {
   make_current(ledger_->device);
   void* data = nullptr;
-  const cudaError_t status =
-      cudaMallocFromPoolAsync(&data, std::max<std::size_t>(bytes, 1), ledger_->pool.get(), ledger_->stream.get());
+  const cudaError_t status = cudaMallocFromPoolAsync(&data, std::max<std::size_t>(bytes, 1),
+                                                     ledger_->pool.get(), ledger_->stream.get());
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // clears it
     std::size_t free = 0, total = 0;
     INDEXCACHE_CUDA(cudaMemGetInfo(&free, &total));
     throw ResourceError(
         {"out of GPU memory", std::string(kMemoryNames[static_cast<std::size_t>(kind)]),
-         fmt::format("{:.2f} GiB were requested in addition to {:.2f} GiB in use; the GPU has {:.2f} GiB, "
-                     "of which {:.2f} GiB are free",
-                     gib(static_cast<std::int64_t>(bytes)), gib(ledger_->total()),
-                     gib(static_cast<std::int64_t>(total)), gib(static_cast<std::int64_t>(free))),
+         fmt::format(
+             "{:.2f} GiB were requested in addition to {:.2f} GiB in use; the GPU has {:.2f} GiB, "
+             "of which {:.2f} GiB are free",
+             gib(static_cast<std::int64_t>(bytes)), gib(ledger_->total()),
+             gib(static_cast<std::int64_t>(total)), gib(static_cast<std::int64_t>(free))),
          "fewer or shorter sequences, --precision bf16, or a GPU that no other process uses"});
   }
   INDEXCACHE_CUDA(status);

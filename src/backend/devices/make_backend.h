@@ -14,9 +14,9 @@ namespace indexcache {
 
 struct BackendOptions {
   DeviceSpec device;
-  Precision compute = Precision::fp32;  // anything else needs a GPU
-  Precision indexer = Precision::fp32;  // likewise
-  int threads = 0;                      // of the CPU backend; 0: all that are available
+  Precision compute = Precision::fp32;       // anything else needs a GPU
+  Precision indexer = Precision::fp32;       // likewise
+  int threads = 0;                           // of the CPU backend; 0: all that are available
   std::optional<std::int64_t> memory_limit;  // bytes; none: what the device has
 };
 
