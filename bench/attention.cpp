@@ -3,6 +3,7 @@
 // against the expanded form (each head reads keys and values of its own), at the shapes of real
 // models. The projections on either side cost the same in both forms and are left out.
 #include "backend/cpu/cpu_backend.h"
+#include "core/allocator.h"
 
 #include <fmt/format.h>
 
@@ -86,6 +87,7 @@ void compare(const Shape& s) {
 }  // namespace indexcache
 
 int main() {
+  indexcache::keep_freed_memory();
   for (const indexcache::Shape& shape :
        {indexcache::Shape{"dsa-mini", 4, 32, 32, 64, 96, 128, 1024},
         indexcache::Shape{"dsa-mini", 4, 32, 32, 64, 96, 128, 8192},

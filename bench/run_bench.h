@@ -2,6 +2,7 @@
 // The main function of a benchmark whose arguments are all needed.
 #pragma once
 
+#include "core/allocator.h"
 #include "core/error.h"
 
 #include <fmt/format.h>
@@ -18,6 +19,7 @@ int run_bench(int argc, char** argv, const char* usage, int (*bench)(Texts...)) 
     fmt::print(stderr, "usage: {}\n", usage);
     return 2;
   }
+  keep_freed_memory();
   try {
     return [&]<std::size_t... kIndex>(std::index_sequence<kIndex...>) {
       return bench(argv[1 + kIndex]...);

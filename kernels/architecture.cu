@@ -5,6 +5,8 @@
 namespace indexcache::kernels {
 namespace {
 
+// Asked at every launch rather than kept: a process may use several devices. The runtime answers
+// from memory, in well under a microsecond.
 int attribute(cudaDeviceAttr name) {
   int device = 0, value = 0;
   if (cudaGetDevice(&device) != cudaSuccess) return 0;
@@ -24,22 +26,19 @@ bool runs_here() {
 }
 
 int most_shared_bytes() {
-  static const int bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-  return bytes;
+  return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
 }
 
 bool has_warpgroups() {
 #if defined(INDEXCACHE_BUILT_FOR_SM90A)
-  static const bool hopper = attribute(cudaDevAttrComputeCapabilityMajor) == 9;
-  return hopper;
+  return attribute(cudaDevAttrComputeCapabilityMajor) == 9;
 #else
   return false;
 #endif
 }
 
 int multiprocessors() {
-  static const int count = attribute(cudaDevAttrMultiProcessorCount);
-  return count;
+  return attribute(cudaDevAttrMultiProcessorCount);
 }
 
 }  // namespace indexcache::kernels

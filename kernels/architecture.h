@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the current device can run of what this build holds.
+// What the current device of the calling thread can run of the code in this build. The device of a
+// launch's stream must be current: it is asked here, and cudaFuncSetAttribute acts on it.
 #pragma once
 
 namespace indexcache::kernels {
@@ -12,6 +13,6 @@ bool runs_here();
 
 // Of the current device.
 int multiprocessors();
-int most_shared_bytes();  // that one block may ask for
+int most_shared_bytes();  // that one block may request
 
 }  // namespace indexcache::kernels

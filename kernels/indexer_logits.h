@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lightning-indexer scores (DeepSeek-V3.2, docs/numerics.md):
-//   logits[t, u] = key_scale[u] * sum_h head_weight[t, h] * ReLU(q[t, h] . k[u]),   u <=
-//   position(t)
-// with key_scale only for e4m3. Columns above a row's position are left as they are.
+//   logits[t, u] = key_scale[u] * sum_h head_weight[t, h] * ReLU(q[t, h] . k[u]),
+//   u <= position(t)
+// with key_scale only for e4m3. Columns beyond a row's position are not written.
 //
 // Three kernels compute it, chosen by type and shape:
 //   f32   indexer_logits_f32.cu: CUDA cores, FMA in ascending order of dimensions, then of heads
-//   bf16, e4m3  indexer_logits_sm90.cu where it applies (see there): wgmma, keys on the M side
+//   bf16, e4m3  indexer_logits_sm90.cu if it applies (see there): wgmma, keys on the M side
 //   else  indexer_logits_mma.cu: warp-level tensor cores (sm_80 and later); e4m3 is widened to
-//         bf16, which is exact
+//         float16, which is exact
 // Products accumulate in float32 (the FP8 tensor cores of Hopper keep fewer bits of a sum).
 #pragma once
 
 #include "kernels/types.h"
 
 namespace indexcache::kernels {
+
+inline constexpr int kIndexUnit = 4;                   // of widths, f32
+inline constexpr int kIndexTensorCoreUnit = 16;        // of widths, bf16 and e4m3
+inline constexpr int kMostIndexTensorCoreWidth = 128;  // likewise
 
 struct IndexerLogitsParams {
   const void* queries;  // type [rows, heads, width], 16-byte aligned
@@ -29,7 +33,7 @@ struct IndexerLogitsParams {
   int most_rows;  // of any segment
   int most_keys;  // of any row: its position + 1
   int heads;
-  int width;  // a multiple of 16
+  int width;  // f32: a multiple of kIndexUnit; others: within the limits of tensor cores
 };
 
 cudaError_t indexer_logits(const IndexerLogitsParams& params, cudaStream_t stream);

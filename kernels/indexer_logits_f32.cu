@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreads) logits_f32_kernel(IndexerLogitsParam
 }  // namespace
 
 cudaError_t indexer_logits_f32(const IndexerLogitsParams& params, cudaStream_t stream) {
-  if (params.type != Type::f32 || params.width % 4 != 0) return cudaErrorInvalidValue;
+  if (params.type != Type::f32 || params.width % kIndexUnit != 0) return cudaErrorInvalidValue;
   const dim3 grid(static_cast<unsigned>(ceil_div(params.most_keys, kTile)),
                   static_cast<unsigned>(ceil_div(params.most_rows, kTile)),
                   static_cast<unsigned>(params.segment_count));

@@ -218,7 +218,8 @@ cudaError_t launch(const IndexerLogitsParams& p, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t indexer_logits_mma(const IndexerLogitsParams& params, cudaStream_t stream) {
-  if (params.width % 16 != 0 || params.width > 128 || params.heads <= 0) {
+  if (params.width % kIndexTensorCoreUnit != 0 || params.width > kMostIndexTensorCoreWidth ||
+      params.heads <= 0) {
     return cudaErrorInvalidValue;
   }
   if (params.type == Type::bf16) return launch<bf16>(params, stream);

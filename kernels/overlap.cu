@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kThreads) overlap_kernel(OverlapParams p, int 
 
 cudaError_t overlap(const OverlapParams& params, cudaStream_t stream) {
   if (params.rows == 0) return cudaSuccess;
-  if (params.layers > 128) return cudaErrorInvalidValue;
+  if (params.layers > kMostOverlapLayers) return cudaErrorInvalidValue;
   const Plan plan = plan_of(params);
   const cudaError_t status = cudaFuncSetAttribute(
       overlap_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(plan.bytes));

@@ -11,6 +11,8 @@
 
 namespace indexcache::kernels {
 
+inline constexpr int kMostOverlapLayers = 128;
+
 struct OverlapParams {
   const std::int32_t* const*
       sets;  // [layers] device pointers to [rows, k], no repetitions in a row
@@ -19,7 +21,7 @@ struct OverlapParams {
   const std::int64_t* bucket_ends;  // [buckets], ascending, the last above every position
   unsigned long long* counts;       // [buckets, layers, layers], upper triangle
   std::int64_t rows;
-  int layers;  // at most 128
+  int layers;  // at most kMostOverlapLayers
   int k;
   int buckets;
   int longest;  // highest position + 1

@@ -10,13 +10,16 @@
 
 namespace indexcache::kernels {
 
+inline constexpr int kLeastQuantizedWidth = 32;
+inline constexpr int kMostQuantizedWidth = 256;
+
 struct QuantizeIndexParams {
   const void* x;  // type [vectors, width]: f32 or bf16
   Type type;
   void* out;      // e4m3 [vectors, width]
   float* scales;  // [vectors]
   std::int64_t vectors;
-  std::int64_t width;  // a power of two from 32 to 256
+  std::int64_t width;  // a power of two from kLeastQuantizedWidth to kMostQuantizedWidth
 };
 
 cudaError_t quantize_index(const QuantizeIndexParams& params, cudaStream_t stream);

@@ -88,10 +88,11 @@ __global__ void route_kernel(RouteParams p) {
 
 cudaError_t route(const RouteParams& params, cudaStream_t stream) {
   if (params.rows == 0) return cudaSuccess;
-  if (params.experts > 1024 || params.groups > kWarp || params.experts_used > kWarp ||
-      params.experts % params.groups != 0) {
+  if (params.experts > kMostExperts || params.groups > kMostExpertGroups ||
+      params.experts_used > kMostExpertsUsed || params.experts % params.groups != 0) {
     return cudaErrorInvalidValue;
   }
+  static_assert(kMostExpertGroups <= kWarp && kMostExpertsUsed <= kWarp);  // one per lane
   const std::size_t bytes = sizeof(float) * 2 * kRows * static_cast<std::size_t>(params.experts);
   route_kernel<<<static_cast<unsigned>(ceil_div(params.rows, kRows)), dim3(kWarp, kRows), bytes,
                  stream>>>(params);

@@ -10,16 +10,20 @@
 
 namespace indexcache::kernels {
 
+inline constexpr int kMostExperts = 1024;
+inline constexpr int kMostExpertGroups = 32;
+inline constexpr int kMostExpertsUsed = 32;
+
 struct RouteParams {
   const float* logits;   // [rows, experts]
   const float* bias;     // [experts]
   std::int32_t* chosen;  // [rows, experts_used]
   float* weights;        // [rows, experts_used]
   std::int64_t rows;
-  int experts;  // at most 1,024
-  int groups;   // at most 32; 1 for no limit
+  int experts;  // at most kMostExperts
+  int groups;   // at most kMostExpertGroups; 1 for no limit
   int kept_groups;
-  int experts_used;  // at most 32
+  int experts_used;  // at most kMostExpertsUsed
   bool normalize;
   float scale;
 };

@@ -220,13 +220,15 @@ cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t sparse_attention_general(const SparseAttentionParams& params, cudaStream_t stream) {
-  if (params.key_width % 4 != 0 || params.key_stride % 4 != 0 || params.key_width > 576 ||
-      params.value_width > 512 || params.value_width > params.key_width) {
+  if (params.key_width % kAttentionKeyUnit != 0 || params.key_stride % kAttentionKeyUnit != 0 ||
+      params.key_width > kMostAttentionKeyWidth || params.value_width > kMostAttentionValueWidth ||
+      params.value_width > params.key_width) {
     return cudaErrorInvalidValue;
   }
   return with_float_type(params.type, [&](auto type) {
     using T = decltype(type);
     if (params.key_width <= 128) return launch<T, 128, 1>(params, stream);
+    static_assert(4 * kThreads == kMostAttentionValueWidth);
     return launch<T, 32, 4>(params, stream);
   });
 }

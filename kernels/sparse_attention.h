@@ -15,12 +15,16 @@
 
 namespace indexcache::kernels {
 
+inline constexpr int kAttentionKeyUnit = 4;
+inline constexpr int kMostAttentionKeyWidth = 576;
+inline constexpr int kMostAttentionValueWidth = 512;
+
 struct SparseAttentionParams {
   const void* queries;  // type [rows, heads, key_width]
   Type type;            // f32 or bf16, of queries, keys and out
   std::int64_t query_stride, query_head_stride;
   const void* keys;          // type [key rows, key_width], 16-byte aligned
-  std::int64_t key_stride;   // a multiple of 4
+  std::int64_t key_stride;   // a multiple of kAttentionKeyUnit
   const std::int32_t* sets;  // [rows, k] positions, or null
   std::int64_t sets_stride;
   int k;
@@ -29,8 +33,8 @@ struct SparseAttentionParams {
   std::int64_t out_stride, out_head_stride;
   std::int64_t rows;
   int heads;
-  int key_width;    // at most 576, a multiple of 4
-  int value_width;  // at most 512 and key_width
+  int key_width;    // at most kMostAttentionKeyWidth, a multiple of kAttentionKeyUnit
+  int value_width;  // at most kMostAttentionValueWidth and key_width
   float scale;
 };
 

@@ -226,13 +226,14 @@ bool aligned(const void* pointer, std::int64_t stride) {
 
 bool sparse_attention_mma_applies(const SparseAttentionParams& p) {
   return p.type == Type::bf16 && p.key_width % 16 == 0 && p.value_width % 16 == 0 &&
-         p.key_width <= 576 && p.value_width <= 512 &&
+         p.key_width <= kMostAttentionKeyWidth && p.value_width <= kMostAttentionValueWidth &&
          aligned(p.queries, p.query_stride | p.query_head_stride) && aligned(p.keys, p.key_stride);
 }
 
 cudaError_t sparse_attention_mma(const SparseAttentionParams& params, cudaStream_t stream) {
   if (!sparse_attention_mma_applies(params)) return cudaErrorInvalidValue;
   if (params.value_width <= 2 * kWarps * 16) return launch<2>(params, stream);
+  static_assert(8 * kWarps * 16 == kMostAttentionValueWidth);
   return launch<8>(params, stream);
 }
 

@@ -109,7 +109,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
 
 BenchModel::BenchModel(BenchShape shape, const BenchOptions& options)
     : shape_(std::move(shape)), backend_(make_backend(options.device)) {
-  check_shape(shape_.config, *backend_);
+  backend_->check(shape_.config.shape());
   if (shape_.model) {
     const Placement placement =
         placement_for(options.device,

@@ -24,7 +24,8 @@ void add_device_options(CLI::App& command, DeviceOptions& options, std::string& 
   command.add_option("model", options.model, "Hugging Face folder of the checkpoint")
       ->type_name("MODEL");
   command
-      .add_option("--device", options.device, "cpu, cuda, cuda:N or auto (a GPU if there is one)")
+      .add_option("--device", options.device,
+                  "auto (a GPU if one is usable), cpu, cuda, or cuda:N for another GPU")
       ->capture_default_str();
   command
       .add_option("--precision", options.precision,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parse, merge settings, dispatch; the one place where errors become messages and exit codes.
 #include "commands.h"
+#include "core/allocator.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "settings.h"
@@ -92,5 +93,6 @@ int run_main(int argc, char** argv) {
 }  // namespace indexcache
 
 int main(int argc, char** argv) {
+  indexcache::keep_freed_memory();
   return indexcache::run_main(argc, argv);
 }

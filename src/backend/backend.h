@@ -12,6 +12,7 @@
 // docs/numerics.md.
 #pragma once
 
+#include "backend/model_shape.h"
 #include "backend/tensor.h"
 #include "backend/weight_lane.h"
 
@@ -66,14 +67,6 @@ struct MemoryUse {
   std::int64_t peak_total = 0;
 };
 
-// What decides how much memory operations take for themselves.
-struct ScratchShape {
-  std::int64_t rows;     // of one call, at most
-  std::int64_t longest;  // keys of one row, at most
-  std::int64_t vocabulary, hidden, heads, index_heads, index_topk;
-  std::int64_t intermediate, moe_intermediate;
-};
-
 // Where the time of a forward pass goes.
 enum class Stage { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
 inline constexpr std::size_t kStages = 7;
@@ -95,9 +88,13 @@ class Backend {
   // Type of indexer queries and keys before index_topk.
   virtual DType index_activation() const { return activation(); }
 
-  // A GPU: its memory is small and not paged, so it is planned, counted and refused; only shapes
-  // that its kernels take run.
+  // A GPU: its memory is small and not paged, so it is planned, counted and refused.
   virtual bool is_gpu() const { return false; }
+
+  // Returns if this backend can run a model of these sizes, before a weight is read. Throws
+  // InputError naming the key of config.json and the limit, UsageError if another precision would
+  // do. The default is a backend that runs every model.
+  virtual void check(const ModelShape& shape) const { static_cast<void>(shape); }
 
   // Bytes of device memory that this process may plan with, weights included.
   virtual std::int64_t memory_bytes() const = 0;
@@ -105,8 +102,10 @@ class Backend {
   // that is less. Results do not depend on it.
   virtual void limit_memory(std::int64_t bytes) = 0;
   virtual MemoryUse memory_use() const = 0;
-  // Bytes that the operations take for themselves, at most, whatever memory they are counted under.
-  virtual std::int64_t scratch_bytes(const ScratchShape& shape) const = 0;
+  // The most bytes that the operations take for themselves, whatever memory they are counted under,
+  // with at most `rows` rows per call and `longest` keys per row.
+  virtual std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
+                                     std::int64_t longest) const = 0;
   // Device memory that a weight lane takes for itself.
   virtual std::int64_t lane_bytes() const { return 0; }
 

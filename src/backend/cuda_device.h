@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA engine as the rest of the program sees it. A build without CUDA has the same functions
-// (no_cuda.cpp), and they say so.
+// The CUDA backend as the rest of the program sees it. A build without CUDA has the same functions
+// (no_cuda.cpp), which report that.
 #pragma once
 
 #include "backend/backend.h"
@@ -8,10 +8,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace indexcache {
 
-enum class Precision { fp32, bf16, fp8 };  // fp8 for the indexer alone
+enum class Precision { fp32, bf16, fp8 };  // fp8 only for the indexer
 
 constexpr std::string_view name_of(Precision precision) {
   switch (precision) {
@@ -28,12 +29,14 @@ constexpr std::string_view name_of(Precision precision) {
 struct CudaOptions {
   Precision compute = Precision::fp32;  // activations and weights; fp32 is IEEE float32, no TF32
   Precision indexer = Precision::fp32;  // queries and keys of the lightning indexer
+  int device = 0;                       // index among the GPUs that are visible
 };
 
-// Whether make_cuda_backend would succeed; `reason` says why not.
-bool cuda_is_usable(std::string& reason);
+// Whether make_cuda_backend would succeed on that device; `reason` says why not.
+bool cuda_is_usable(std::string& reason, int device = 0);
 
-// Throws ResourceError when there is no GPU, none that this build has code for, or no driver.
+// Throws ResourceError if there is no such GPU, no code for it in this build, or no driver; an
+// index out of range is answered with the GPUs that exist.
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
 
 }  // namespace indexcache

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/thread_count.h"
 #include "io/files.h"
 
 #include <fmt/format.h>
@@ -131,7 +132,7 @@ class Preparation {
   void read_documents() {
     DocumentReader reader(set_.files_.files, options().separator);
     const DocumentParser parser(tokenizer_, parser_options_);
-    const int threads = options().threads > 0 ? options().threads : omp_get_max_threads();
+    const int threads = thread_count(options().threads);
     std::vector<Tokenizer::Scratch> scratch(static_cast<std::size_t>(threads));
     while (true) {
       check_interrupt();

@@ -295,6 +295,23 @@ double yarn_mscale(double factor, double mscale) {
   return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
+ModelShape ModelConfig::shape() const {
+  return {.layers = layers,
+          .vocabulary = vocabulary,
+          .hidden = hidden,
+          .heads = heads,
+          .latent_width = latent_width(),
+          .kv_lora_rank = kv_lora_rank,
+          .index_heads = index_heads,
+          .index_head_dim = index_head_dim,
+          .index_topk = index_topk,
+          .intermediate = intermediate,
+          .moe_intermediate = moe_intermediate,
+          .routed_experts = routed_experts,
+          .experts_used = router.experts_used,
+          .expert_groups = router.groups};
+}
+
 float ModelConfig::softmax_scale() const {
   const double factor = yarn ? yarn_mscale(yarn->factor, yarn->mscale_all_dim) : 1.0;
   return static_cast<float>(factor * factor / std::sqrt(static_cast<double>(qk_head_dim())));

@@ -63,6 +63,8 @@ struct ModelConfig {
   std::int64_t fp8_block_cols = 128;
 
   std::int64_t latent_width() const { return kv_lora_rank + qk_rope_head_dim; }
+  // What a backend must know to say whether it can run the model.
+  ModelShape shape() const;
   std::int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
   // dqk^-0.5, times the square of YaRN's attention factor where there is YaRN.
   float softmax_scale() const;

@@ -15,7 +15,6 @@ template <typename Stored, typename Convert>
 void convert_all(std::span<const std::byte> bytes, Convert convert, std::vector<float>& out) {
   const auto count = static_cast<std::int64_t>(bytes.size() / sizeof(Stored));
   out.resize(static_cast<std::size_t>(count));
-#pragma omp parallel for if (count >= 65536)
   for (std::int64_t i = 0; i < count; ++i) {
     Stored value;
     std::memcpy(&value, bytes.data() + i * static_cast<std::int64_t>(sizeof(Stored)),
@@ -69,7 +68,6 @@ Blocks blocks_for(const ModelConfig& config, const Checkpoint& checkpoint,
 
 void multiply_blocks(const Blocks& blocks, const std::vector<float>& scales, std::int64_t rows,
                      std::int64_t cols, std::vector<float>& values) {
-#pragma omp parallel for
   for (std::int64_t i = 0; i < rows; ++i) {
     const std::int64_t scale_row = i / blocks.rows * blocks.scale_cols;
     for (std::int64_t j = 0; j < cols; ++j) {

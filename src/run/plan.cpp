@@ -5,22 +5,17 @@
 #include "core/error.h"
 #include "core/host_memory.h"
 #include "core/process_time.h"
+#include "core/thread_count.h"
 #include "run/search_run.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <thread>
 
 namespace indexcache {
 namespace {
 
 constexpr std::size_t kMostGpus = 8;
-
-int threads_of(const DeviceOptions& device) {
-  return device.threads > 0 ? device.threads
-                            : static_cast<int>(std::thread::hardware_concurrency());
-}
 
 // The sweeps of a run that are, or are not, its refinement.
 Workload part_of(const Workload& work, bool refinement) {
@@ -99,7 +94,7 @@ RunPlan make_plan(const Model& model, const SearchSubject& subject, const Backen
   plan.host_weight_bytes = plan.weights.host(plan.placement);
   plan.host_token_bytes = 4 * (data.search.tokens() + (data.holdout ? data.holdout->tokens() : 0));
   plan.disk_bytes = folder_bytes(plan, model.config.layers);
-  plan.costs = estimated_costs(model.config, data.search, backend, threads_of(device));
+  plan.costs = estimated_costs(model.config, data.search, backend, thread_count(device.threads));
   plan.startup_seconds = seconds_since_process_start();
   estimate_time(plan);
   return plan;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run/session.h"
 
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cuda_device.h"
+#include "backend/devices/make_backend.h"
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/host_memory.h"
@@ -22,36 +21,6 @@ Precision parse_precision(const std::string& text) {
   return text == "fp8" ? Precision::fp8 : Precision::fp32;
 }
 
-CudaOptions cuda_options(const DeviceOptions& options) {
-  const std::string& indexer =
-      options.indexer_precision.empty() ? options.precision : options.indexer_precision;
-  return {parse_precision(options.precision), parse_precision(indexer)};
-}
-
-}  // namespace
-
-namespace {
-
-std::unique_ptr<Backend> make_unlimited(const DeviceOptions& options) {
-  const std::string& device = options.device;
-  if (device != "cpu" && device != "auto" && device != "cuda") {
-    throw UsageError(
-        {"unknown device " + device, "--device " + device, "", "--device cpu, cuda or auto"});
-  }
-  const CudaOptions cuda = cuda_options(options);
-  std::string reason;
-  if (device == "cuda" || (device == "auto" && cuda_is_usable(reason))) {
-    return make_cuda_backend(cuda);
-  }
-  if (cuda.compute != Precision::fp32 || cuda.indexer != Precision::fp32) {
-    const bool named = device == "cpu";
-    throw UsageError({"the CPU backend supports only fp32", "--precision / --indexer-precision",
-                      named ? "--device cpu is given" : "there is no usable GPU: " + reason,
-                      named ? "--device cuda, or fp32 for both" : "fp32 for both"});
-  }
-  return std::make_unique<CpuBackend>(options.threads);
-}
-
 }  // namespace
 
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
@@ -60,31 +29,19 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
     throw UsageError({fmt::format("invalid size for --memory-limit: \"{}\"", options.memory_limit),
                       "--memory-limit", "", "a number with a unit: 24GiB, 800MiB or 80GB"});
   }
-  std::unique_ptr<Backend> backend = make_unlimited(options);
-  if (limit) backend->limit_memory(*limit);
-  return backend;
-}
-
-void check_shape(const ModelConfig& config, const Backend& backend) {
-  if (!backend.is_gpu()) return;
-  const auto require = [](bool holds, const std::string& key, const std::string& limit) {
-    if (holds) return;
-    throw InputError({"the GPU backend has no kernel for this model", key, limit, "--device cpu"});
-  };
-  require(config.latent_width() % 4 == 0 && config.latent_width() <= 576,
-          "kv_lora_rank + qk_rope_head_dim", "it must be a multiple of 4, at most 576");
-  require(config.kv_lora_rank <= 512, "kv_lora_rank", "it must be at most 512");
-  require(config.index_head_dim % 4 == 0, "index_head_dim", "it must be a multiple of 4");
-  require(config.routed_experts <= 1024, "n_routed_experts", "it must be at most 1024");
-  require(config.router.experts_used <= 32, "num_experts_per_tok", "it must be at most 32");
-  require(config.router.groups <= 32, "n_group", "it must be at most 32");
-  require(config.layers <= 128, "num_hidden_layers", "it must be at most 128");
+  const std::string& indexer =
+      options.indexer_precision.empty() ? options.precision : options.indexer_precision;
+  return make_backend({.device = parse_device(options.device),
+                       .compute = parse_precision(options.precision),
+                       .indexer = parse_precision(indexer),
+                       .threads = options.threads,
+                       .memory_limit = limit});
 }
 
 namespace {
 
 std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> backend) {
-  check_shape(model.config, *backend);
+  backend->check(model.config.shape());
   return backend;
 }
 

@@ -30,10 +30,6 @@ struct DeviceOptions {
 // for what no device can do, ResourceError if there is no GPU to use.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
 
-// What the GPU's kernels take, before a weight is read. Throws InputError naming the key of
-// config.json; the CPU takes every model.
-void check_shape(const ModelConfig& config, const Backend& backend);
-
 // Where weights wait: as --weights says, else what fits first. Throws ResourceError naming the
 // setting to change if the device cannot hold them that way.
 Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,

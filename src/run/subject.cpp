@@ -61,7 +61,7 @@ CalibrationData load_data(const SearchOptions& options, const Model& model, Prog
 
 SearchSubject open_subject(const SearchOptions& options, const Model& model, const Backend& backend,
                            Progress& progress) {
-  check_shape(model.config, backend);
+  backend.check(model.config.shape());
   const Pattern start = search_baseline(options.constraints, model);
   SearchSubject subject{
       {start, make_constraints(options.constraints, start), {}}, {}, nullptr, {}, {}};

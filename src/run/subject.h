@@ -31,7 +31,7 @@ struct SearchSubject {
 };
 
 // Checks everything that can be checked before a weight is read. Throws UsageError for a hold-out
-// that is neither a file nor a share, and what check_shape, make_constraints, make_requests and
+// that is neither a file nor a share, and what Backend::check, make_constraints, make_requests and
 // CalibrationLoader throw.
 SearchSubject open_subject(const SearchOptions& options, const Model& model, const Backend& backend,
                            Progress& progress);

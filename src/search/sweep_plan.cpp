@@ -50,19 +50,6 @@ std::int64_t row_bytes(const SweepShape& shape) {
   return Decoder::row_bytes(shape.config, shape.backend);
 }
 
-ScratchShape scratch_shape(const SweepShape& shape, std::int64_t rows) {
-  const ModelConfig& c = shape.config;
-  return {.rows = rows,
-          .longest = shape.tokens.longest(),
-          .vocabulary = c.vocabulary,
-          .hidden = c.hidden,
-          .heads = c.heads,
-          .index_heads = c.index_heads,
-          .index_topk = c.index_topk,
-          .intermediate = c.intermediate,
-          .moe_intermediate = c.moe_intermediate};
-}
-
 std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const Rows& rows,
                                                 std::size_t patterns, std::int64_t chunk_rows) {
   const ModelConfig& c = shape.config;
@@ -85,7 +72,7 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   // Tokens, targets and places of rows; a layer's chunk, or the final norm and losses.
   const std::int64_t layouts = 24 * (rows.dense + rows.tail) * 3;
   add(Memory::workspace,
-      layouts + shape.backend.scratch_bytes(scratch_shape(shape, final_rows)) +
+      layouts + shape.backend.scratch_bytes(c.shape(), final_rows, shape.tokens.longest()) +
           std::max(chunk * row_bytes(shape), final_rows * (c.hidden * activation + 8)));
   // FP8 keys of the indexer exist beside the originals.
   add(Memory::workspace, (rows.dense + rows.tail) * (2 * c.index_head_dim + 4));

@@ -113,9 +113,9 @@ TEST_CASE("usage errors exit 2 and point to the help") {
     check_refused(b.run({"--budget", budget}), 2, "is no time");
   }
   check_refused(b.run({"--device", "quantum"}), 2, "unknown device");
-  check_refused(b.run({"--device", "tpu"}), 2, "unknown device");
-  check_refused(b.run({"--device", "cpu", "--precision", "bf16"}), 2, "fp32 alone");
-  check_refused(b.run({"--device", "cpu", "--indexer-precision", "fp8"}), 2, "fp32 alone");
+  check_refused(b.run({"--device", "cuda:one"}), 2, "unknown device");
+  check_refused(b.run({"--device", "cpu", "--precision", "bf16"}), 2, "only fp32");
+  check_refused(b.run({"--device", "cpu", "--indexer-precision", "fp8"}), 2, "only fp32");
   check_refused(b.run({"--precision", "fp8"}), 2, "--precision");
   check_refused(b.run({"--threads", "-1"}), 2, "--threads");
   CHECK(run_tool({}).code == 2);

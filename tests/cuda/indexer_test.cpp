@@ -112,7 +112,7 @@ void check_logits(Launch launch, kernels::Type type, const Shape& shape, double 
   const Tensor dw = b.upload(w, rows.total, heads);
   const Tensor ds = b.upload(scales, keys.total, 1);
   const Tensor out = b.upload(std::vector<float>(expected.size(), kPoison), rows.total, stride);
-  cuda::DeviceMemory memory(nullptr);
+  cuda::DeviceMemory memory(0, nullptr);
   cuda::LayoutCache layouts(memory, nullptr);
   const cuda::DeviceRows& places = layouts.get(rows, keys);
   synchronize();
@@ -197,7 +197,7 @@ void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
   const Tensor out = b.upload(
       std::span<const std::int32_t>(std::vector<std::int32_t>(count_of(rows.total, k), -77)),
       rows.total, k);
-  cuda::DeviceMemory memory(nullptr);
+  cuda::DeviceMemory memory(0, nullptr);
   cuda::LayoutCache layouts(memory, nullptr);
   const auto* places = layouts.get(rows, rows).places;
   synchronize();

@@ -61,10 +61,11 @@ TEST_CASE("threads, waves and moving weights do not change a bit") {
     CHECK(moving.evaluator(tokens).losses(patterns) == expected);  // a second pass
     CHECK(moving.weights.bytes() < session.weights.bytes() / 2);
   }
-  const CpuBackend three_threads(3);
-  CHECK(session.evaluator(tokens).losses(patterns) == expected);
-  const CpuBackend one_thread(1);
-  CHECK(session.evaluator(tokens).losses(patterns) == expected);
+  for (const int threads : {1, 3}) {
+    Session<> other(data("dsa-mini"), std::nullopt, Placement::resident, threads);
+    REQUIRE(other.backend.threads() == threads);
+    CHECK(other.evaluator(tokens).losses(patterns) == expected);
+  }
 }
 
 TEST_CASE("the mean weighs sequences by their predicted tokens") {

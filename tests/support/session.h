@@ -15,10 +15,12 @@ namespace indexcache::test {
 
 template <typename BackendType = CpuBackend>
 struct Session {
-  explicit Session(const std::filesystem::path& folder,
-                   std::optional<double> mla_norm_eps = std::nullopt,
-                   Placement placement = Placement::resident)
+  // `arguments` are those of the backend's constructor.
+  template <typename... Arguments>
+  explicit Session(const std::filesystem::path& folder, std::optional<double> mla_norm_eps = {},
+                   Placement placement = Placement::resident, Arguments... arguments)
       : model(open_model(folder, mla_norm_eps)),
+        backend(arguments...),
         weights(model.config, model.checkpoint, model.has_indexer, backend, placement) {}
 
   // Room for every token set of the tests in one wave.

@@ -123,7 +123,7 @@ void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
                                   const RowLayout& key_rows, const Tensor& keys,
                                   const Tensor& values, const Tensor& sets, float scale,
                                   const Heads& out) {
-  for_each_tile(rows, kQueryRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kQueryRows, [&](const Tile& tile) {
     const std::int64_t first_key = key_rows.segments[tile.segment].first_row;
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       const std::int64_t row = tile.first_row + i;

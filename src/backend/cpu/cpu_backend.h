@@ -14,7 +14,8 @@ namespace indexcache {
 
 class CpuBackend : public Backend {
  public:
-  // `threads` 0 takes what OpenMP offers within the container's quota.
+  // Every operation of this backend runs on `threads` threads (0: thread_count() decides); other
+  // backends of the process and OpenMP's defaults are not affected.
   explicit CpuBackend(int threads = 0);
 
   std::string name() const override { return "cpu"; }
@@ -22,7 +23,9 @@ class CpuBackend : public Backend {
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   void limit_memory(std::int64_t bytes) override { memory_bytes_ = std::min(memory_bytes_, bytes); }
   MemoryUse memory_use() const override { return ledger_->use(); }
-  std::int64_t scratch_bytes(const ScratchShape& shape) const override;
+  std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
+                             std::int64_t longest) const override;
+  int threads() const { return threads_; }
   double measure(const std::function<void()>& body) override;
 
   Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
@@ -66,6 +69,7 @@ class CpuBackend : public Backend {
 
  private:
   std::shared_ptr<MemoryLedger> ledger_ = std::make_shared<MemoryLedger>();
+  int threads_;
   std::int64_t memory_bytes_;
 };
 

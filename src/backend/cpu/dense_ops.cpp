@@ -63,7 +63,7 @@ void CpuBackend::rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& 
                           const Tensor& out) {
   const std::int64_t n = x.cols();
   const float* scale = weight.data<float>();
-  for_each_tile(rows, kVectorRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kVectorRows, [&](const Tile& tile) {
     for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
       const float* in = row_of(x, row);
       float* result = row_of(out, row);
@@ -79,7 +79,7 @@ void CpuBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor
   const std::int64_t n = x.cols();
   const float* scale = weight.data<float>();
   const float* shift = bias.data<float>();
-  for_each_tile(rows, kVectorRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kVectorRows, [&](const Tile& tile) {
     for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
       const float* in = row_of(x, row);
       float* result = row_of(out, row);
@@ -95,7 +95,7 @@ void CpuBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor
 void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& weight,
                         const Tensor& out, Store store) {
   const auto transposed = cpu::whole(weight).transpose();
-  for_each_tile(rows, kProductRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kProductRows, [&](const Tile& tile) {
     auto result = block(out, tile.first_row, tile.rows);
     if (store == Store::assign) {
       result.noalias() = block(x, tile.first_row, tile.rows) * transposed;
@@ -107,7 +107,7 @@ void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& we
 
 void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
                              const Heads& out) {
-  for_each_tile(rows, kProductRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kProductRows, [&](const Tile& tile) {
     for (std::int64_t head = 0; head < x.count; ++head) {
       const auto in = x.tensor.columns(head * x.stride, x.width);
       const auto target = out.tensor.columns(head * out.stride, out.width);
@@ -120,7 +120,7 @@ void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor
 
 void CpuBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
                       const Tensor& sines, RopeLayout layout, const Heads& out) {
-  for_each_tile(rows, kVectorRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kVectorRows, [&](const Tile& tile) {
     for (std::int64_t row = 0; row < tile.rows; ++row) {
       const float* c = row_of(cosines, tile.first_position + row);
       const float* s = row_of(sines, tile.first_position + row);
@@ -134,7 +134,7 @@ void CpuBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosin
 
 void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
                            const Tensor& down, const Tensor& out) {
-  for_each_tile(rows, kProductRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kProductRows, [&](const Tile& tile) {
     auto hidden = cpu::scratch<GateUp>(tile.rows, gate_up.rows());
     hidden.noalias() = block(x, tile.first_row, tile.rows) * cpu::whole(gate_up).transpose();
     cpu::swiglu(hidden);

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <mutex>
 
 namespace indexcache {
 
@@ -93,7 +94,7 @@ void count_query(const std::vector<Tensor>& sets, std::int64_t row, std::int64_t
 void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                             const Tensor& head_weights, const RowLayout& key_rows,
                             const Tensor& keys, const Tensor& sets) {
-  for_each_tile(rows, kQueryRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kQueryRows, [&](const Tile& tile) {
     const std::int64_t key_count = tile.first_position + tile.rows;
     auto scores = cpu::scratch<Scores>(tile.rows, key_count);
     score_tile(tile, queries, head_weights, keys, key_rows.segments[tile.segment].first_row,
@@ -114,7 +115,8 @@ std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,
   const auto layers = static_cast<std::int64_t>(sets.size());
   const std::size_t size = bucket_ends.size() * sets.size() * sets.size();
   std::vector<std::int64_t> total(size, 0);
-  for_each_tile(rows, 256, [&](const Tile& tile) {
+  std::mutex adding;
+  for_each_tile(threads_, rows, 256, [&](const Tile& tile) {
     std::vector<std::int64_t> counts(size, 0);
     std::vector<std::uint64_t> bits;
     for (std::int64_t i = 0; i < tile.rows; ++i) {
@@ -123,7 +125,7 @@ std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,
       count_query(sets, tile.first_row + i, position, bits,
                   counts.data() + bucket * layers * layers);
     }
-#pragma omp critical  // integers: the order of addition does not matter
+    const std::lock_guard lock(adding);  // integers: the order of addition does not matter
     for (std::size_t c = 0; c < size; ++c) total[c] += counts[c];
   });
   mirror(total, sets.size());

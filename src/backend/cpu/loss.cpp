@@ -29,7 +29,7 @@ double negative_log_likelihood(float* logits, std::int64_t vocabulary, std::int3
 std::vector<double> CpuBackend::next_token_loss(const RowLayout& rows, const Tensor& x,
                                                 const Tensor& lm_head, const Tensor& targets) {
   std::vector<double> row_losses(static_cast<std::size_t>(rows.total), 0.0);
-  cpu::for_each_tile(rows, kChunkRows, [&](const cpu::Tile& tile) {
+  cpu::for_each_tile(threads_, rows, kChunkRows, [&](const cpu::Tile& tile) {
     auto logits = cpu::scratch<Logits>(tile.rows, lm_head.rows());
     logits.noalias() = cpu::block(x, tile.first_row, tile.rows) * cpu::whole(lm_head).transpose();
     for (std::int64_t i = 0; i < tile.rows; ++i) {

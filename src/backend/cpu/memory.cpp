@@ -8,15 +8,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <cstring>
-#include <fstream>
-#include <malloc.h>
 #include <new>
-#include <omp.h>
 #include <random>
-#include <unistd.h>
 
 namespace indexcache {
 namespace {
@@ -42,51 +36,7 @@ std::vector<T> download_as(const Tensor& tensor) {
   return values;
 }
 
-// Threads to use when nobody says: what OpenMP offers, but no more than the container's quota
-// (cgroup v2) allows. OpenMP sees only cores, and threads beyond a quota spin while they wait.
-int default_threads() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0;
-  double period = 0;
-  if (!(file >> quota >> period) || period <= 0) return omp_get_max_threads();  // "max": no quota
-  return std::clamp(static_cast<int>(std::ceil(quota / period)), 1, omp_get_max_threads());
-}
-
-// Half of the machine's memory; the rest is for the page cache and everybody else.
-std::int64_t half_of_memory() {
-  return std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / 2;
-}
-
 }  // namespace
-
-CpuBackend::CpuBackend(int threads) : memory_bytes_(half_of_memory()) {
-  omp_set_num_threads(threads > 0 ? threads : default_threads());
-  // Activations of a few MiB come and go with every layer: keep their pages instead of returning
-  // them to the system and faulting them in again.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-}
-
-// Every thread keeps the largest matrix of each kind that it has needed (cpu::scratch).
-std::int64_t CpuBackend::scratch_bytes(const ScratchShape& shape) const {
-  constexpr std::int64_t kTile = 32, kKeys = 256, kRows = 128, kLossRows = 64, kExpertRows = 256;
-  constexpr std::int64_t kHeads = 16;
-  const std::int64_t rows = std::max<std::int64_t>(shape.rows, 1);
-  const std::int64_t tile = std::min(kTile, rows);
-  const std::int64_t numbers =
-      kHeads * std::min(shape.index_topk, shape.longest) +  // attention
-      tile * (shape.longest + shape.index_heads * kKeys) +  // indexer
-      std::min(kRows, rows) * 2 * shape.intermediate +      // dense MLP
-      std::min(kLossRows, rows) * shape.vocabulary +        // loss
-      std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
-  return 4 * numbers * omp_get_max_threads();
-}
-
-double CpuBackend::measure(const std::function<void()>& body) {
-  const auto begin = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype, Memory kind) {
   const std::int64_t bytes = rows * cols * static_cast<std::int64_t>(size_of(dtype));
@@ -138,7 +88,7 @@ std::vector<std::int32_t> CpuBackend::download_indices(const Tensor& tensor) {
 
 void CpuBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
                            const Tensor& out) {
-  cpu::for_each_tile(from, 256, [&](const cpu::Tile& tile) {
+  cpu::for_each_tile(threads_, from, 256, [&](const cpu::Tile& tile) {
     const Segment& target = to.segments[tile.segment];
     const std::int64_t first = target.first_row + tile.first_position - target.first_position;
     for (std::int64_t row = 0; row < tile.rows; ++row) {

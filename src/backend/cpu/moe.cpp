@@ -123,7 +123,7 @@ Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Ten
                           const RouterRule& rule) {
   Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
                   allocate(rows.total, rule.experts_used)};
-  for_each_tile(rows, kTokenRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kTokenRows, [&](const Tile& tile) {
     for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
       route_row(row_of(logits, row), bias, rule,
                 routing.experts.data<std::int32_t>() + row * rule.experts_used,
@@ -135,7 +135,7 @@ Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Ten
 
 void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
                          const ExpertWeights& weights, const Tensor& out) {
-  for_each_tile(rows, kTokenRows, [&](const Tile& tile) {
+  for_each_tile(threads_, rows, kTokenRows, [&](const Tile& tile) {
     const auto visits = visits_by_expert(tile, routing, weights.down.size());
     for (std::size_t e = 0; e < visits.size(); ++e) {
       if (!visits[e].empty()) run_expert(visits[e], x, weights.gate_up[e], weights.down[e], out);

@@ -33,10 +33,11 @@ inline std::vector<Tile> tiles_of(const RowLayout& layout, std::int64_t tile_row
   return tiles;
 }
 
+// The only parallel loop of the CPU backend; `threads` is that of the backend.
 template <typename Body>
-void for_each_tile(const RowLayout& layout, std::int64_t tile_rows, const Body& body) {
+void for_each_tile(int threads, const RowLayout& layout, std::int64_t tile_rows, const Body& body) {
   const std::vector<Tile> tiles = tiles_of(layout, tile_rows);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (std::size_t i = 0; i < tiles.size(); ++i) body(tiles[i]);
 }
 

@@ -2,6 +2,7 @@
 // Device, memory and transfers.
 #include "backend/cuda/cuda_backend.h"
 
+#include "backend/cuda/shape_check.h"
 #include "backend/cuda/weight_lane.h"
 #include "backend/row_chunks.h"
 #include "core/bytes.h"
@@ -27,27 +28,35 @@ std::int64_t usable_bytes() {
   return static_cast<std::int64_t>(static_cast<double>(free) * kUsableShare);
 }
 
-std::string current_device_name() {
-  int device = 0;
-  INDEXCACHE_CUDA(cudaGetDevice(&device));
+cudaDeviceProp properties_of(int device) {
   cudaDeviceProp properties{};
   INDEXCACHE_CUDA(cudaGetDeviceProperties(&properties, device));
-  return properties.name;
+  return properties;
+}
+
+// Zero if there is no GPU or no driver; `reason` says which.
+int visible_devices(std::string& reason) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return count;
+  cudaGetLastError();  // clears it
+  reason = status == cudaSuccess ? "no GPU is visible" : cudaGetErrorString(status);
+  return 0;
 }
 
 }  // namespace
 
-bool cuda_is_usable(std::string& reason) {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status != cudaSuccess || count == 0) {
-    cudaGetLastError();
-    reason = status == cudaSuccess ? "no GPU is visible" : cudaGetErrorString(status);
+bool cuda_is_usable(std::string& reason, int device) {
+  const int count = visible_devices(reason);
+  if (count == 0) return false;
+  if (device < 0 || device >= count) {
+    reason = count == 1 ? "one GPU is visible, cuda:0"
+                        : fmt::format("{} GPUs are visible, cuda:0 to cuda:{}", count, count - 1);
     return false;
   }
+  cuda::make_current(device);
   if (kernels::runs_here()) return true;
-  cudaDeviceProp properties{};
-  INDEXCACHE_CUDA(cudaGetDeviceProperties(&properties, 0));
+  const cudaDeviceProp properties = properties_of(device);
   reason =
       fmt::format("{} has compute capability {}.{}; this build has code for {}", properties.name,
                   properties.major, properties.minor, INDEXCACHE_CUDA_ARCHITECTURES);
@@ -56,21 +65,23 @@ bool cuda_is_usable(std::string& reason) {
 
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   std::string reason;
-  if (!cuda_is_usable(reason)) {
-    throw ResourceError({"no usable GPU", "--device cuda", reason,
-                         "--device cpu, a machine with an NVIDIA GPU and its driver, or a build "
-                         "with -DCMAKE_CUDA_ARCHITECTURES for this GPU"});
+  if (!cuda_is_usable(reason, options.device)) {
+    const std::string name = options.device == 0 ? "cuda" : fmt::format("cuda:{}", options.device);
+    throw ResourceError({"no usable GPU", "--device " + name, reason,
+                         "another --device; CUDA_VISIBLE_DEVICES may hide GPUs, and a build with "
+                         "-DCMAKE_CUDA_ARCHITECTURES for this GPU may be needed"});
   }
   return std::make_unique<CudaBackend>(options);
 }
 
 CudaBackend::CudaBackend(const CudaOptions& options)
-    : options_(options),
-      device_name_(current_device_name()),
+    : device_(cuda::make_current(options.device)),
+      options_(options),
+      device_name_(properties_of(device_).name),
       memory_bytes_(usable_bytes()),
       stream_(cuda::make_stream()),
       forked_(cuda::make_event()),
-      memory_(stream_.get()),
+      memory_(device_, stream_),
       layouts_(memory_, stream_.get()),
       gemm_(memory_),
       clock_(stream_.get()) {
@@ -80,11 +91,13 @@ CudaBackend::CudaBackend(const CudaOptions& options)
   }
 }
 
-// Memory goes back in the stream's order, so the stream must outlive the tensors' release.
+// The members that are destroyed next need the device, and no work that still uses them.
 CudaBackend::~CudaBackend() {
+  cuda::try_make_current(device_);
   static_cast<void>(cudaStreamSynchronize(stream_.get()));
 }
 
+// The model of the GPU and not its index: runs continue on another GPU of the same kind.
 std::string CudaBackend::name() const {
   return fmt::format("cuda {} {} indexer {}", device_name_, name_of(options_.compute),
                      name_of(options_.indexer));
@@ -98,12 +111,17 @@ DType CudaBackend::index_activation() const {
   return options_.indexer == Precision::fp32 ? DType::f32 : activation();
 }
 
-std::int64_t CudaBackend::scratch_bytes(const ScratchShape& shape) const {
+void CudaBackend::check(const ModelShape& shape) const {
+  cuda::check_shape(shape, options_.indexer);
+}
+
+std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,
+                                        std::int64_t longest) const {
   const auto logits = [&](std::int64_t width, std::int64_t fewest_rows) {
     const std::int64_t fitting = std::max(logits_bytes_ / (4 * width), fewest_rows);
-    return 4 * width * std::min(fitting, shape.rows);
+    return 4 * width * std::min(fitting, rows);
   };
-  return std::max(logits(shape.longest, kChunkGrain), logits(shape.vocabulary, 1)) +
+  return std::max(logits(longest, kChunkGrain), logits(shape.vocabulary, 1)) +
          cuda::Gemm::kLanes * cuda::Gemm::kWorkspaceBytes;
 }
 
@@ -119,12 +137,19 @@ void CudaBackend::limit_memory(std::int64_t bytes) {
   stage_bytes_ = std::clamp(bytes / 48, kLeast, stage_bytes_);
 }
 
+StageSeconds CudaBackend::take_profile() {
+  cuda::make_current(device_);
+  return clock_.take();
+}
+
 double CudaBackend::measure(const std::function<void()>& body) {
+  cuda::make_current(device_);
   const cuda::Event begin = cuda::make_event(cudaEventDefault);
   const cuda::Event end = cuda::make_event(cudaEventDefault);
   INDEXCACHE_CUDA(cudaStreamSynchronize(stream_.get()));
   INDEXCACHE_CUDA(cudaEventRecord(begin.get(), stream_.get()));
   body();
+  cuda::make_current(device_);  // the body may use other devices
   INDEXCACHE_CUDA(cudaEventRecord(end.get(), stream_.get()));
   INDEXCACHE_CUDA(cudaEventSynchronize(end.get()));
   float milliseconds = 0;
@@ -184,25 +209,31 @@ std::unique_ptr<WeightLane> CudaBackend::make_weight_lane() {
 
 // Pinned: the only memory that the device reads at the speed of its link.
 std::shared_ptr<std::byte> CudaBackend::allocate_host(std::int64_t bytes) {
+  cuda::make_current(device_);
   void* memory = nullptr;
   const cudaError_t status =
       cudaMallocHost(&memory, static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1)));
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // clears it
     throw ResourceError({"out of host memory", "pinned memory for weights",
-                         fmt::format("{:.2f} GiB were asked for", gib(bytes)),
-                         "--weights disk, which holds two layers alone"});
+                         fmt::format("{:.2f} GiB were requested", gib(bytes)),
+                         "--weights disk, which keeps only two layers in memory"});
   }
   INDEXCACHE_CUDA(status);
-  return {static_cast<std::byte*>(memory),
-          [](std::byte* host) { static_cast<void>(cudaFreeHost(host)); }};
+  return {static_cast<std::byte*>(memory), [device = device_](std::byte* host) {
+            cuda::try_make_current(device);
+            static_cast<void>(cudaFreeHost(host));
+          }};
 }
 
 std::shared_ptr<void> CudaBackend::mark() {
+  cuda::make_current(device_);
   cuda::Event event = cuda::make_event();
   INDEXCACHE_CUDA(cudaEventRecord(event.get(), stream_.get()));
-  return {event.release(),
-          [](void* mark) { static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(mark))); }};
+  return {event.release(), [device = device_](void* mark) {
+            cuda::try_make_current(device);
+            static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(mark)));
+          }};
 }
 
 Tensor CudaBackend::upload(std::span<const std::int32_t> values, std::int64_t rows,
@@ -211,6 +242,7 @@ Tensor CudaBackend::upload(std::span<const std::int32_t> values, std::int64_t ro
 }
 
 void CudaBackend::fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) {
+  cuda::make_current(device_);
   INDEXCACHE_CUDA(kernels::fill_random({.out = tensor.data<void>(),
                                         .type = cuda::kernel_type(tensor.dtype()),
                                         .elements = tensor.rows() * tensor.cols(),
@@ -224,6 +256,7 @@ void CudaBackend::download_raw(const Tensor& tensor, void* values) {
   const std::size_t element = size_of(tensor.dtype());
   const auto width = static_cast<std::size_t>(tensor.cols()) * element;
   if (tensor.rows() == 0 || width == 0) return;
+  cuda::make_current(device_);
   INDEXCACHE_CUDA(cudaMemcpy2DAsync(
       values, width, tensor.data<void>(), static_cast<std::size_t>(tensor.stride()) * element,
       width, static_cast<std::size_t>(tensor.rows()), cudaMemcpyDeviceToHost, stream_.get()));

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operations on one NVIDIA GPU: kernels/ and cuBLASLt behind Backend. Everything is queued on
+// The operations on one NVIDIA GPU: kernels/ and cuBLASLt behind Backend. All work is queued on
 // one stream; the host waits where it needs a value (expert counts, losses, downloads).
 #pragma once
 
+#include "backend/cuda/device.h"
 #include "backend/cuda/device_memory.h"
 #include "backend/cuda/device_rows.h"
 #include "backend/cuda/gemm.h"
@@ -18,7 +19,9 @@ namespace indexcache {
 
 class CudaBackend : public Backend {
  public:
-  // The current device, which must be usable.
+  // Device options.device, which must be usable (cuda_is_usable). Several backends may live in one
+  // process, on different devices or on the same one; each plans with the memory that is free when
+  // it is made, so those that share a device need limit_memory.
   explicit CudaBackend(const CudaOptions& options = {});
   ~CudaBackend() override;
 
@@ -29,11 +32,13 @@ class CudaBackend : public Backend {
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   MemoryUse memory_use() const override { return memory_.use(); }
   void limit_memory(std::int64_t bytes) override;
-  std::int64_t scratch_bytes(const ScratchShape& shape) const override;
+  void check(const ModelShape& shape) const override;
+  std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
+                             std::int64_t longest) const override;
   std::int64_t lane_bytes() const override;
   double measure(const std::function<void()>& body) override;
   void start_profile() override { clock_.start(); }
-  StageSeconds take_profile() override { return clock_.take(); }
+  StageSeconds take_profile() override;
 
   Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
                   Memory kind = Memory::workspace) override;
@@ -78,6 +83,18 @@ class CudaBackend : public Backend {
                                            std::span<const std::int64_t> bucket_ends) override;
 
  private:
+  // Every operation begins with one: makes the device current on this thread and counts the time
+  // of what is queued while it lives.
+  class Operation {
+   public:
+    Operation(CudaBackend& backend, Stage stage)
+        : device_(cuda::make_current(backend.device_)), scope_(backend.clock_, stage) {}
+
+   private:
+    int device_;  // before scope_, whose events belong to the current device
+    cuda::StageClock::Scope scope_;
+  };
+
   // Rows of the indexer in the type that its logits are computed in, with scales for e4m3.
   struct IndexOperand {
     Tensor values;
@@ -99,12 +116,13 @@ class CudaBackend : public Backend {
                            const Tensor& counts, const Tensor& out);
   std::vector<std::int32_t> expert_counts(const Tensor& counts);
 
+  int device_;
   CudaOptions options_;
   std::string device_name_;
   std::int64_t memory_bytes_ = 0;
   std::int64_t logits_bytes_ = std::int64_t{512} << 20;  // that indexer and loss hold at a time
   std::int64_t stage_bytes_ = std::int64_t{64} << 20;    // of a slot of a weight lane
-  cuda::Stream stream_;
+  cuda::SharedStream stream_;
   std::array<cuda::Stream, cuda::Gemm::kLanes> lanes_;  // products of different experts
   std::array<cuda::Event, cuda::Gemm::kLanes> lane_done_;
   cuda::Event forked_;

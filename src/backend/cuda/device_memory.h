@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device memory by kind, in the order of one stream: memory that is let go serves the next
-// allocation at once, and work queued before still finds it intact.
+// Device memory by kind, in the order of one stream: freed memory serves the next allocation at
+// once, and work that was queued earlier still finds it intact.
 #pragma once
 
 #include "backend/backend.h"
@@ -13,12 +13,15 @@ namespace indexcache::cuda {
 
 class DeviceMemory {
  public:
-  // Keeps what is freed for later allocations of the process.
-  explicit DeviceMemory(cudaStream_t stream);
+  // A pool of its own on `device`, in the order of `stream` (null: the default stream). Freed
+  // memory stays in the pool until the pool goes, with this object or with its last allocation.
+  DeviceMemory(int device, SharedStream stream);
 
   // At least one byte. Throws ResourceError with what was asked for and what is free. The memory
-  // may outlive this object, not the stream's device context.
+  // may outlive this object and be freed on any thread.
   std::shared_ptr<void> allocate(std::size_t bytes, Memory kind);
+
+  int device() const;
 
   MemoryUse use() const;
 
@@ -27,7 +30,7 @@ class DeviceMemory {
   std::shared_ptr<Ledger> ledger_;
 };
 
-// Host memory that copies can read and write while the host goes on.
+// Pinned host memory, which the device can copy from and to while the host continues.
 class PinnedBuffer {
  public:
   // Grows to `bytes`; what it held is lost.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owners of CUDA objects. Destructors do not throw: an error there has shown, or will show, in the
-// calls around it.
+// Owners of CUDA objects. Destructors do not throw: an error there also shows in the calls before
+// or after it.
 #pragma once
 
 #include "backend/cuda/check.h"
@@ -23,6 +23,8 @@ template <typename T, auto Destroy>
 using Handle = std::unique_ptr<std::remove_pointer_t<T>, Deleter<Destroy>>;
 
 using Stream = Handle<cudaStream_t, cudaStreamDestroy>;
+using SharedStream = std::shared_ptr<std::remove_pointer_t<cudaStream_t>>;
+using Pool = Handle<cudaMemPool_t, cudaMemPoolDestroy>;
 using Event = Handle<cudaEvent_t, cudaEventDestroy>;
 using Blas = Handle<cublasLtHandle_t, cublasLtDestroy>;
 using MatmulDesc = Handle<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;

@@ -3,20 +3,16 @@
 #include "backend/cuda/cuda_backend.h"
 #include "backend/pair_counts.h"
 #include "backend/row_chunks.h"
-#include "core/error.h"
 #include "kernels/indexer_logits.h"
 #include "kernels/overlap.h"
 #include "kernels/quantize_index.h"
 #include "kernels/top_k.h"
-
-#include <fmt/format.h>
 
 #include <algorithm>
 
 namespace indexcache {
 
 using cuda::kernel_type;
-using cuda::StageClock;
 
 namespace {
 
@@ -32,22 +28,10 @@ kernels::Type logits_type(Precision precision) {
   return kernels::Type::f32;
 }
 
-// Tensor cores take sixteens up to 128; the Hadamard rotation of FP8 a power of two from 32 on.
-void check_index_width(Precision precision, std::int64_t width) {
-  if (precision == Precision::fp32) return;
-  const bool power_of_two = (width & (width - 1)) == 0;
-  const bool fits = precision == Precision::fp8 ? width >= 32 && power_of_two : width % 16 == 0;
-  if (fits && width <= 128) return;
-  throw UsageError({fmt::format("this model's indexer has no {} form", name_of(precision)),
-                    "--indexer-precision", fmt::format("index_head_dim is {}", width),
-                    "--indexer-precision fp32"});
-}
-
 }  // namespace
 
 CudaBackend::IndexOperand CudaBackend::index_operand(const Tensor& x, std::int64_t vectors,
                                                      std::int64_t width) {
-  check_index_width(options_.indexer, width);
   if (options_.indexer == Precision::fp8) {
     IndexOperand operand{allocate(vectors, width, DType::f8_e4m3),
                          allocate(vectors, 1, DType::f32)};
@@ -74,7 +58,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
   IndexOperand q, k;
   Tensor weights = head_weights;
   {
-    const StageClock::Scope scope(clock_, Stage::indexer_logits);
+    const Operation operation(*this, Stage::indexer_logits);
     q = index_operand(queries, rows.total * heads, width);
     k = index_operand(keys, keys.rows(), width);
     if (!q.scales.empty()) {
@@ -96,7 +80,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
     if (logits.rows() < chunk.rows.total) logits = allocate(chunk.rows.total, stride, DType::f32);
     const cuda::DeviceRows& places = layouts_.get(chunk.rows, key_rows);
     {
-      const StageClock::Scope scope(clock_, Stage::indexer_logits);
+      const Operation operation(*this, Stage::indexer_logits);
       INDEXCACHE_CUDA(
           kernels::indexer_logits({.queries = q.values.data<char>() + chunk.first_row * query_bytes,
                                    .keys = k.values.data<void>(),
@@ -113,7 +97,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                                    .width = static_cast<int>(width)},
                                   stream_.get()));
     }
-    const StageClock::Scope scope(clock_, Stage::top_k);
+    const Operation operation(*this, Stage::top_k);
     const Tensor out = chunk.of(sets);
     INDEXCACHE_CUDA(kernels::top_k({.scores = logits.data<float>(),
                                     .stride = stride,
@@ -130,7 +114,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
 std::vector<std::int64_t> CudaBackend::overlap_counts(const RowLayout& rows,
                                                       const std::vector<Tensor>& sets,
                                                       std::span<const std::int64_t> bucket_ends) {
-  const StageClock::Scope scope(clock_, Stage::other);
+  const Operation operation(*this, Stage::other);
   const auto layers = static_cast<std::int64_t>(sets.size());
   const auto buckets = static_cast<std::int64_t>(bucket_ends.size());
   std::vector<std::int64_t> counts(static_cast<std::size_t>(buckets * layers * layers), 0);

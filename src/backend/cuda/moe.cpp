@@ -10,7 +10,6 @@
 namespace indexcache {
 
 using cuda::kernel_type;
-using cuda::StageClock;
 
 namespace {
 
@@ -31,7 +30,7 @@ bool grouped(const ExpertWeights& weights) {
 
 Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                            const RouterRule& rule) {
-  const StageClock::Scope scope(clock_, Stage::experts);
+  const Operation operation(*this, Stage::experts);
   Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
                   allocate(rows.total, rule.experts_used, DType::f32)};
   INDEXCACHE_CUDA(kernels::route({.logits = logits.data<float>(),
@@ -102,7 +101,7 @@ void CudaBackend::run_grouped_experts(const Tensor& x, const std::vector<Tensor>
 void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
                           const ExpertWeights& weights, const Tensor& out) {
   if (rows.total == 0) return;
-  const StageClock::Scope scope(clock_, Stage::experts);
+  const Operation operation(*this, Stage::experts);
   const auto experts = static_cast<std::int64_t>(weights.down.size());
   const std::int64_t used = routing.experts.cols();
   const std::int64_t slots = rows.total * used;

@@ -2,6 +2,7 @@
 #include "backend/cuda/weight_lane.h"
 
 #include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/device.h"
 #include "kernels/convert.h"
 
 #include <algorithm>
@@ -9,7 +10,7 @@
 namespace indexcache::cuda {
 namespace {
 
-// Before the kernels of the engine's stream, whose blocks would keep conversions waiting.
+// Ahead of the kernels of the backend's stream, whose blocks would keep conversions waiting.
 Stream make_urgent_stream() {
   int least = 0, greatest = 0;
   INDEXCACHE_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
@@ -27,6 +28,7 @@ std::int64_t span_of(const StoredMatrix& first, const StoredMatrix& last) {
 
 CudaWeightLane::CudaWeightLane(DeviceMemory& memory, std::int64_t slot_bytes)
     : memory_(memory),
+      device_(make_current(memory.device())),
       copies_(make_urgent_stream()),
       conversions_(make_urgent_stream()),
       not_finite_(memory.allocate(sizeof(int), Memory::weights)) {
@@ -38,6 +40,7 @@ CudaWeightLane::CudaWeightLane(DeviceMemory& memory, std::int64_t slot_bytes)
 }
 
 CudaWeightLane::~CudaWeightLane() {
+  try_make_current(device_);
   static_cast<void>(cudaStreamSynchronize(copies_.get()));
   static_cast<void>(cudaStreamSynchronize(conversions_.get()));
 }
@@ -53,6 +56,7 @@ void CudaWeightLane::grow(std::int64_t bytes) {
 }
 
 void CudaWeightLane::begin(const std::shared_ptr<void>& mark) {
+  make_current(device_);
   const auto event = static_cast<cudaEvent_t>(mark.get());
   INDEXCACHE_CUDA(cudaStreamWaitEvent(copies_.get(), event));
   INDEXCACHE_CUDA(cudaStreamWaitEvent(conversions_.get(), event));
@@ -60,6 +64,7 @@ void CudaWeightLane::begin(const std::shared_ptr<void>& mark) {
 }
 
 void CudaWeightLane::load(const std::byte* image, std::span<const WeightCopy> copies) {
+  make_current(device_);
   while (!copies.empty()) {
     std::size_t count = 1;
     while (count < copies.size() &&
@@ -107,6 +112,7 @@ void CudaWeightLane::transfer(const std::byte* image, std::span<const WeightCopy
 }
 
 bool CudaWeightLane::finish() {
+  make_current(device_);
   auto* flag = static_cast<int*>(flag_.reserve(sizeof(int)));
   INDEXCACHE_CUDA(cudaMemcpyAsync(flag, not_finite_.get(), sizeof(int), cudaMemcpyDeviceToHost,
                                   conversions_.get()));

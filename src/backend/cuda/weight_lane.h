@@ -33,6 +33,7 @@ class CudaWeightLane : public WeightLane {
   void transfer(const std::byte* image, std::span<const WeightCopy> batch);
 
   DeviceMemory& memory_;
+  int device_;
   Stream copies_, conversions_;
   std::array<Slot, kSlots> slots_;
   std::size_t next_ = 0;

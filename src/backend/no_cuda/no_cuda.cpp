@@ -5,15 +5,15 @@
 
 namespace indexcache {
 
-bool cuda_is_usable(std::string& reason) {
-  reason = "this build has no CUDA engine";
+bool cuda_is_usable(std::string& reason, int) {
+  reason = "this build has no CUDA backend";
   return false;
 }
 
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions&) {
-  throw ResourceError({"this build has no CUDA engine", "--device cuda",
-                       "it was configured where no CUDA toolkit was found, or without CUDA",
-                       "--device cpu, or build again where nvcc is"});
+  throw ResourceError({"this build has no CUDA backend", "--device cuda",
+                       "no CUDA toolkit was found when it was configured, or CUDA was disabled",
+                       "--device cpu, or a build on a machine with nvcc"});
 }
 
 }  // namespace indexcache

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU backend as the rest of the program sees it.
+#pragma once
+
+#include "backend/backend.h"
+
+#include <memory>
+
+namespace indexcache {
+
+// `threads` is passed to thread_count(): 0 means as many as there are cores to use.
+std::unique_ptr<Backend> make_cpu_backend(int threads);
+
+}  // namespace indexcache

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sizes of a model that decide whether a backend has kernels for it, and how much memory its
+// operations take. Backends know no more of a model than this.
+#pragma once
+
+#include <cstdint>
+
+namespace indexcache {
+
+// Comments give the keys of config.json, which errors name.
+struct ModelShape {
+  std::int64_t layers;            // num_hidden_layers
+  std::int64_t vocabulary;        // vocab_size
+  std::int64_t hidden;            // hidden_size
+  std::int64_t heads;             // num_attention_heads
+  std::int64_t latent_width;      // kv_lora_rank + qk_rope_head_dim: keys of the absorbed form
+  std::int64_t kv_lora_rank;      // values of the absorbed form
+  std::int64_t index_heads;       // index_n_heads
+  std::int64_t index_head_dim;    // index_head_dim
+  std::int64_t index_topk;        // index_topk
+  std::int64_t intermediate;      // intermediate_size
+  std::int64_t moe_intermediate;  // moe_intermediate_size
+  std::int64_t routed_experts;    // n_routed_experts
+  std::int64_t experts_used;      // num_experts_per_tok
+  std::int64_t expert_groups;     // n_group
+};
+
+}  // namespace indexcache

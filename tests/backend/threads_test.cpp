@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads belong to a backend: several backends live side by side, and the process is left alone.
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/tiles.h"
+#include "core/thread_count.h"
+#include "support/catch.h"
+#include "support/random.h"
+
+#include <atomic>
+#include <omp.h>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+RowLayout several_tiles() {
+  RowLayout rows;
+  for (const std::int64_t length : {700, 3, 301}) rows.append(length, 0);
+  return rows;
+}
+
+struct Results {
+  std::vector<float> product;
+  std::vector<float> normalized;
+  std::vector<double> losses;
+
+  bool operator==(const Results&) const = default;
+};
+
+Results compute(Backend& backend) {
+  const RowLayout rows = several_tiles();
+  const std::int64_t width = 67, vocabulary = 91;
+  const auto size = static_cast<std::size_t>(rows.total * width);
+  const Tensor x = backend.upload(random_floats(size, 1), rows.total, width);
+  const auto matrix = random_floats(static_cast<std::size_t>(vocabulary * width), 2);
+  const Tensor head = backend.upload(matrix, vocabulary, width);
+  const Tensor product = backend.allocate(rows.total, vocabulary);
+  backend.linear(rows, x, head, product);
+  const auto scale = random_floats(static_cast<std::size_t>(width), 3);
+  const Tensor normalized = backend.allocate(rows.total, width);
+  backend.rms_norm(rows, x, backend.upload(scale, 1, width), 1e-6f, normalized);
+  std::vector<std::int32_t> targets;
+  for (std::int64_t row = 0; row < rows.total; ++row) {
+    targets.push_back(static_cast<std::int32_t>(row % vocabulary));
+  }
+  const Tensor wanted = backend.upload(std::span<const std::int32_t>(targets), rows.total, 1);
+  return {backend.download(product), backend.download(normalized),
+          backend.next_token_loss(rows, normalized, head, wanted)};
+}
+
+}  // namespace
+
+TEST_CASE("backends with different numbers of threads live side by side and agree on every bit") {
+  const int before = omp_get_max_threads();
+  CpuBackend one(1), five(5), automatic;
+  CHECK(one.threads() == 1);
+  CHECK(five.threads() == 5);
+  CHECK(automatic.threads() == thread_count(0));
+  const Results expected = compute(one);
+  CHECK(compute(five) == expected);
+  CHECK(compute(automatic) == expected);
+  CHECK(compute(one) == expected);
+  CHECK(omp_get_max_threads() == before);
+}
+
+TEST_CASE("memory for scratch grows with the threads of the backend that is asked") {
+  const ModelShape shape{.layers = 2,
+                         .vocabulary = 100,
+                         .hidden = 64,
+                         .heads = 4,
+                         .latent_width = 40,
+                         .kv_lora_rank = 32,
+                         .index_heads = 4,
+                         .index_head_dim = 32,
+                         .index_topk = 128,
+                         .intermediate = 96,
+                         .moe_intermediate = 24,
+                         .routed_experts = 16,
+                         .experts_used = 4,
+                         .expert_groups = 1};
+  const CpuBackend one(1), five(5);
+  CHECK(five.scratch_bytes(shape, 1000, 1000) == 5 * one.scratch_bytes(shape, 1000, 1000));
+}
+
+TEST_CASE("a loop over tiles runs on as many threads as it is given") {
+  for (const int threads : {1, 4}) {
+    std::atomic<int> team = 0, tiles = 0;
+    cpu::for_each_tile(threads, several_tiles(), 64, [&](const cpu::Tile&) {
+      team = omp_get_num_threads();
+      ++tiles;
+    });
+    CHECK(team == threads);
+    CHECK(tiles == 11 + 1 + 5);
+  }
+}
