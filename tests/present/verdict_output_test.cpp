@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a verdict says, with names that mean harm. Guards and exit codes: tests/cli/check_test.cpp.
 #include "present/verdict_output.h"
+
 #include "support/catch.h"
 
 #include <sstream>
