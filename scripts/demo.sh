@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Install what is missing, build a release, turn documents into calibration sequences, and search the
-# small trained model in data/dsa-mini. Run again, it repeats the result at once.
+# Installs what is missing, builds a release, turns documents into calibration sequences, and searches the
+# small trained model in data/dsa-mini. If run again, it repeats the result at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +14,6 @@ echo
 "$tool" run data/dsa-mini --calibration build/calibration.h5 --keep 1/4 --output run
 cat <<END
 
-Try next, for example the paper's uniform pattern beside the one just found:
+Try next, for example the paper's uniform pattern next to the one just found:
   $tool eval data/dsa-mini run/pattern.yaml uniform:4 -c data/dsa-mini/heldout.h5
 END

@@ -235,7 +235,7 @@ StoredTokens read_stored(const std::filesystem::path& path) {
   }
   if (stored.tokens.sequences.empty()) {
     throw InputError({"the calibration file cannot be used", path.string(), "it holds no sequence",
-                      "docs/formats.md describes the calibration files that are read"});
+                      "docs/calibration.md describes the calibration files that are read"});
   }
   if (files[0].kind == FileKind::hdf5) add_description(path, stored);
   return stored;

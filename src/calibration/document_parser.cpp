@@ -11,7 +11,7 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kRemedy = "docs/formats.md describes the calibration files that are read";
+constexpr const char* kRemedy = "docs/calibration.md describes the calibration files that are read";
 
 [[noreturn]] void fail(const std::string& where, const std::string& why,
                        const char* remedy = kRemedy) {

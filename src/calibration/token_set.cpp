@@ -14,7 +14,7 @@ namespace {
 
 [[noreturn]] void fail(const std::string& where, const std::string& why) {
   throw InputError({"the calibration file cannot be used", where, why,
-                    "docs/formats.md describes the calibration files that are read"});
+                    "docs/calibration.md describes the calibration files that are read"});
 }
 
 }  // namespace

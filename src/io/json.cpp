@@ -45,8 +45,7 @@ AnyJson parse_strictly(std::string_view text, const std::string& where, const st
     throw InputError({"invalid JSON", where, error.what(), remedy});
   }
   throw InputError({"invalid JSON", where,
-                    fmt::format("duplicate key \"{}\" in an object", duplicates.found()),
-                    remedy});
+                    fmt::format("duplicate key \"{}\" in an object", duplicates.found()), remedy});
 }
 
 }  // namespace

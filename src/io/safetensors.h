@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One safetensors file: 8 bytes header length, JSON header, data. Every claim of the header is
-// checked against the file before a tensor can be taken from it (specs: dsa-numerics 8.3).
+// checked against the file before a tensor can be taken from it.
 #pragma once
 
 #include "core/dtype.h"

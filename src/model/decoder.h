@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The DSA forward pass, written once over Backend: pre-norm blocks of MLA over the positions that
-// the lightning indexer selects, and an MLP or experts (docs/numerics.md, sections 2 to 6).
+// the lightning indexer selects, and an MLP or experts (docs/numerics.md).
 //
 // A layer is cut into steps, so that the sweep can run what several streams have in common once,
 // and take rows in chunks: keys of all rows first, then queries -> (select) -> attend ->

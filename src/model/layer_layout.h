@@ -46,8 +46,8 @@ struct MatrixLayout : Layout {
 using AllocateTensor = std::function<Tensor(std::int64_t rows, std::int64_t cols, DType dtype)>;
 
 // A layer of `model`, matrices in `activation`. Absorbed MLA: kv_b's key rows are transposed head
-// by head, to stand on the query side (docs/numerics.md, 3.3). An absent correction bias is left
-// empty.
+// by head, to stand on the query side (docs/numerics.md, "MLA, absorbed"). An absent correction
+// bias is left empty.
 LayerLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoint, bool has_indexer,
                           std::int64_t layer, DType activation, const AllocateTensor& allocate);
 

@@ -4,7 +4,7 @@
 // (tests/text/tokenizer_test.cpp).
 //
 // Text -> added tokens that are looked for first -> normalizer -> the other added tokens ->
-// pre-tokenizer -> BPE. What the file asks for beyond what docs/formats.md lists is refused.
+// pre-tokenizer -> BPE. What the file asks for beyond what docs/calibration.md lists is refused.
 #pragma once
 
 #include "text/added_tokens.h"

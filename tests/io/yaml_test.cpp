@@ -22,8 +22,7 @@ TEST_CASE("YAML becomes JSON values with their types") {
 TEST_CASE("scalars stay text as written where that is asked for, null excepted") {
   const Json json = parse_yaml("a: 0.50\nb: [007, true, 1e3]\nc: ~\nd: {e: \"x\"}\n", "x", nullptr,
                                YamlScalars::text);
-  CHECK(json ==
-        Json::parse(R"({"a":"0.50","b":["007","true","1e3"],"c":null,"d":{"e":"x"}})"));
+  CHECK(json == Json::parse(R"({"a":"0.50","b":["007","true","1e3"],"c":null,"d":{"e":"x"}})"));
 }
 
 TEST_CASE("YAML keys know their lines") {
