@@ -65,11 +65,13 @@ Result run(const Model& model, const TokenSet& tokens, const CudaOptions& option
   const auto backend = make_cuda_backend(options);
   ModelWeights weights(model.config, model.checkpoint, model.has_indexer, *backend,
                        Placement::resident);
-  SweepEvaluator evaluator(model.config, weights, *backend, tokens,
-                      {.memory_bytes = backend->memory_bytes() - weights.bytes(), .enforce = true});
+  SweepEvaluator evaluator(
+      model.config, weights, *backend, tokens,
+      {.memory_bytes = backend->memory_bytes() - weights.bytes(), .enforce = true});
   SetRecorder recorder(*backend);
   const Pattern baseline = model.baseline();
-  const auto losses = evaluator.losses(std::span(&baseline, 1), &recorder);
+  const auto losses =
+      evaluator.losses(LossRequest{std::span(&baseline, 1), evaluator.all_sequences()}, &recorder);
   return {evaluator.mean(losses.front()), std::move(recorder.layers)};
 }
 

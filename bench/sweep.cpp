@@ -6,8 +6,8 @@
 #include "model/model.h"
 #include "model/model_weights.h"
 #include "run_bench.h"
-#include "search/sweep_evaluator.h"
 #include "search/greedy.h"
+#include "search/sweep_evaluator.h"
 
 #include <fmt/format.h>
 

@@ -77,7 +77,7 @@ Timing time_placement(const Model& model, const TokenSet& tokens,
   }
   ModelWeights weights(model.config, model.checkpoint, model.has_indexer, *backend, placement);
   SweepEvaluator evaluator(model.config, weights, *backend, tokens,
-                      {.memory_bytes = backend->memory_bytes() - weights.bytes()});
+                           {.memory_bytes = backend->memory_bytes() - weights.bytes()});
   Timing timing{};
   std::vector<double> seconds;
   for (int i = 0; i < 4; ++i) {

@@ -84,16 +84,17 @@ TEST_CASE("GPU overlap of every second query is that of the sampled queries", "[
   Session<CudaBackend> session(data("dsa-mini"));
   const TokenSet tokens = small_set();
   const Pattern full = Pattern::all_full(16);
-  Evaluator roomy = session.evaluator(tokens);
+  SweepEvaluator roomy = session.evaluator(tokens);
   // Room for the longest sequence and a third of its sets at every layer.
   const auto longest = std::ranges::max_element(
       tokens.sequences, {}, [](const auto& sequence) { return sequence.size(); });
   const TokenSet alone{tokens.source, {*longest}};
-  const std::int64_t room = session.evaluator(alone, {.memory_bytes = 1}).plan(1).total() +
-                            (alone.longest() - 128) * 4 * 128 * 16 / 3;
-  Evaluator tight = session.evaluator(tokens, {.memory_bytes = room});
-  const auto pass = [&](Evaluator& evaluator) {
-    return measure_overlap(evaluator, session.backend, full, 128, tokens.longest());
+  const std::int64_t room =
+      session.evaluator(alone, {.memory_bytes = 1}).planner().plan(1).total() +
+      (alone.longest() - 128) * 4 * 128 * 16 / 3;
+  SweepEvaluator tight = session.evaluator(tokens, {.memory_bytes = room});
+  const auto pass = [&](SweepEvaluator& evaluator) {
+    return measure_overlap(evaluator, session.backend, full);
   };
   const OverlapPass all = pass(roomy), some = pass(tight);
   CHECK(all.losses == some.losses);
@@ -113,7 +114,7 @@ TEST_CASE("GPU memory stays within the plan", "[search]") {
                                            Pattern::parse("FFSFFFFFFFFFFFFF"),
                                            Pattern::parse("FSSSSSSSSSSSSSSS")};
     evaluator.losses(patterns);
-    const SweepPlan plan = evaluator.plan(patterns.size());
+    const SweepPlan plan = evaluator.planner().plan(patterns.size());
     const MemoryUse use = fresh.backend.memory_use();
     INFO("planned " << plan.total() << " beside " << weights << " of weights");
     CHECK(use.peak_total <= plan.total() + weights + (weights / 50));

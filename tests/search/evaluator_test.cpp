@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "search/evaluator.h"
-
 #include "calibration/calibration_file.h"
 #include "core/error.h"
 #include "search/overlap_pass.h"
+#include "search/sweep_evaluator.h"
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/session.h"
@@ -37,7 +36,7 @@ std::vector<Pattern> varied_patterns() {
 TEST_CASE("a batch equals each pattern alone, bit for bit") {
   Session<> session(data("dsa-mini"));
   const TokenSet tokens = small_set();
-  Evaluator evaluator = session.evaluator(tokens);
+  SweepEvaluator evaluator = session.evaluator(tokens);
   const auto patterns = varied_patterns();
   const auto batch = evaluator.losses(patterns);
   for (std::size_t p = 0; p < patterns.size(); ++p) {
@@ -68,10 +67,29 @@ TEST_CASE("threads, waves and moving weights do not change a bit") {
   }
 }
 
+TEST_CASE("some sequences have the losses that they have among all, wave by wave") {
+  Session<> session(data("dsa-mini"));
+  const TokenSet tokens = small_set();
+  const auto patterns = varied_patterns();
+  const auto all = session.evaluator(tokens).losses(patterns);
+  SweepEvaluator evaluator = session.evaluator(tokens, {.memory_bytes = 1});
+  const std::vector<std::size_t> chosen = {0, 2};
+  std::vector<std::size_t> reported;
+  const auto some =
+      evaluator.losses({patterns, chosen, [&](std::span<const std::size_t> sequences, auto losses) {
+                          REQUIRE(losses.size() == patterns.size());
+                          reported.insert(reported.end(), sequences.begin(), sequences.end());
+                        }});
+  CHECK(reported == chosen);
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
+    CHECK(some[p] == SequenceLosses{all[p][0], all[p][2]});
+  }
+}
+
 TEST_CASE("the mean weighs sequences by their predicted tokens") {
   Session<> session(data("dsa-mini"));
   const TokenSet tokens = small_set();
-  const Evaluator evaluator = session.evaluator(tokens);
+  const SweepEvaluator evaluator = session.evaluator(tokens);
   CHECK(evaluator.weights() == std::vector<double>{399, 210, 99});
   CHECK(evaluator.mean({1, 2, 4}) == Approx((399 + 2 * 210 + 4 * 99) / 708.0));
 }
@@ -79,7 +97,7 @@ TEST_CASE("the mean weighs sequences by their predicted tokens") {
 TEST_CASE("progress reaches its total, and no pattern is no work") {
   Session<> session(data("dsa-mini"));
   const TokenSet tokens = cut(small_set(), 1, 140);
-  Evaluator evaluator = session.evaluator(tokens);
+  SweepEvaluator evaluator = session.evaluator(tokens);
   std::size_t last = 0, all = 0;
   evaluator.set_progress([&](std::size_t done, std::size_t total) {
     CHECK(done == last + 1);
@@ -88,7 +106,7 @@ TEST_CASE("progress reaches its total, and no pattern is no work") {
   });
   evaluator.losses(varied_patterns());
   CHECK(last == all);
-  CHECK(evaluator.losses({}).empty());
+  CHECK(evaluator.losses(std::span<const Pattern>()).empty());
 }
 
 TEST_CASE("a loss that is not finite is refused with the sequence") {
@@ -114,12 +132,13 @@ TEST_CASE("where sets of every query do not fit, those of some stand for them") 
       tokens.sequences, {}, [](const auto& sequence) { return sequence.size(); });
   const TokenSet alone{tokens.source, {*longest}};
   // Room for the longest sequence and a third of its sets at every layer.
-  const std::int64_t room = session.evaluator(alone, {.memory_bytes = 1}).plan(1).total() +
-                            (alone.longest() - 128) * 4 * 128 * 16 / 3;
-  Evaluator roomy = session.evaluator(tokens);
-  Evaluator tight = session.evaluator(tokens, {.memory_bytes = room, .enforce = true});
-  const OverlapPass all = measure_overlap(roomy, session.backend, full, 128, tokens.longest());
-  const OverlapPass some = measure_overlap(tight, session.backend, full, 128, tokens.longest());
+  const std::int64_t room =
+      session.evaluator(alone, {.memory_bytes = 1}).planner().plan(1).total() +
+      (alone.longest() - 128) * 4 * 128 * 16 / 3;
+  SweepEvaluator roomy = session.evaluator(tokens);
+  SweepEvaluator tight = session.evaluator(tokens, {.memory_bytes = room, .enforce = true});
+  const OverlapPass all = measure_overlap(roomy, session.backend, full);
+  const OverlapPass some = measure_overlap(tight, session.backend, full);
   CHECK(all.losses == some.losses);
   CHECK(all.overlap.query_step == 1);
   CHECK(some.overlap.query_step > 1);

@@ -205,8 +205,9 @@ void check_case(const std::filesystem::path& folder, const std::string& run) {
   const Pattern pattern = pattern_of(about["indexer_types"]);
   NamingWeights<Engine> weights(session.weights, session.backend);
   SweepEvaluator evaluator(session.model.config, weights, session.backend, tokens,
-                      {.memory_bytes = std::int64_t{4} << 30});
-  const auto losses = evaluator.losses(LossRequest{std::span(&pattern, 1), evaluator.all_sequences()}, &seen);
+                           {.memory_bytes = std::int64_t{4} << 30});
+  const auto losses =
+      evaluator.losses(LossRequest{std::span(&pattern, 1), evaluator.all_sequences()}, &seen);
 
   check_layers(file, seen, session.backend, session.model.config, positions);
   const auto last = static_cast<std::size_t>(session.model.config.layers) - 1;

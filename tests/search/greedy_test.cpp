@@ -4,111 +4,91 @@
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/session.h"
+#include "support/table_evaluator.h"
+
+#include <map>
 
 using namespace indexcache;
 using namespace indexcache::test;
 
 namespace {
 
-Candidate candidate(std::size_t layer, double loss) {
-  return {layer, {loss}, loss};
+std::vector<PathStep> greedy_steps(Evaluator& evaluator, const SearchSpace& space) {
+  std::vector<PathStep> steps;
+  greedy_search(evaluator, space, [&](PathStep step) { steps.push_back(std::move(step)); });
+  return steps;
 }
 
-GreedyHooks no_hooks() {
-  return {[](std::size_t, const Pattern&) { return std::nullopt; },
-          [](std::size_t, const Step&) {}};
+SearchSpace free_space(std::size_t layers, std::size_t target) {
+  return {Pattern::all_full(layers), Constraints::none(layers), {target}};
 }
 
 }  // namespace
 
 TEST_CASE("the smallest loss wins, and the lowest layer among equals") {
-  const Pattern full = Pattern::all_full(5);
-  const Step step =
-      choose(full, {candidate(1, 2.0), candidate(2, 1.5), candidate(3, 1.5), candidate(4, 3.0)});
-  CHECK(step.removed == 2);
-  CHECK(step.pattern.text() == "FFSFF");
-  CHECK(step.loss == 1.5);
-  CHECK(step.runner_up == 3u);
-  CHECK(step.margin == 0.0);
-  const Step after = choose(full, {candidate(1, 2.0), candidate(3, 1.0), candidate(4, 1.25)});
-  CHECK(after.runner_up == 4u);
-  CHECK(after.margin == 0.25);
-  CHECK_FALSE(choose(full, {candidate(4, 1.0)}).runner_up.has_value());
+  const std::map<std::string, double> table = {
+      {"FSFFF", 2.0}, {"FFSFF", 1.5}, {"FFFSF", 1.5}, {"FFFFS", 3.0}};
+  TableEvaluator evaluator({1}, [&](const Pattern& p, std::size_t) { return table.at(p.text()); });
+  const auto steps = greedy_steps(evaluator, free_space(5, 4));
+  REQUIRE(steps.size() == 1);
+  CHECK(steps[0].pattern.text() == "FFSFF");
+  CHECK(steps[0].loss == 1.5);
+  REQUIRE(runner_up(steps[0]) != nullptr);
+  CHECK(runner_up(steps[0])->pattern.text() == "FFFSF");
+  CHECK(runner_up(steps[0])->loss == 1.5);
+  CHECK(newly_shared(Pattern::all_full(5), steps[0].pattern) == std::vector<std::size_t>{2});
+  CHECK(runner_up(PathStep{steps[0].pattern, 1.5, {steps[0].considered[1]}}) == nullptr);
 }
 
-TEST_CASE("the search repeats exhaustive comparison step by step, and replays what it is given") {
+TEST_CASE("the search repeats exhaustive comparison step by step") {
   Session<> session(golden("deepseek_v32_tiny"));
   TokenSet tokens{"x", {}};
   for (std::int32_t s = 0; s < 2; ++s) {
     tokens.sequences.emplace_back();
     for (std::int32_t t = 0; t < 70; ++t) tokens.sequences.back().push_back((t * t + 31 * s) % 320);
   }
-  Evaluator evaluator = session.evaluator(tokens);
-  Constraints constraints = Constraints::none(6);
-  constraints.pinned_full[2] = true;
-  std::vector<Step> recorded;
-  GreedyHooks hooks = no_hooks();
-  hooks.record = [&](std::size_t index, const Step& step) {
-    CHECK(index == recorded.size());
-    recorded.push_back(step);
-  };
-  const auto steps = greedy_search(evaluator, Pattern::all_full(6), constraints, 2, hooks);
+  SweepEvaluator evaluator = session.evaluator(tokens);
+  SearchSpace space = free_space(6, 2);
+  space.constraints.pinned_full[2] = true;
+  const auto steps = greedy_steps(evaluator, space);
   REQUIRE(steps.size() == 4);
   CHECK(steps.back().pattern.full_layers() == std::vector<std::size_t>{0, 2});
-  Pattern pattern = Pattern::all_full(6);
-  for (const Step& step : steps) {
+  Pattern pattern = space.start;
+  for (const PathStep& step : steps) {
     double best = 1e9;
     std::size_t layer = 0;
-    for (std::size_t other : next_candidates(pattern, constraints, 2)) {
-      const Pattern tried = pattern.with_shared(other);
-      const double loss = evaluator.mean(evaluator.losses(std::span(&tried, 1)).front());
+    for (std::size_t other : next_candidates(pattern, space.constraints, 2)) {
+      const double loss = evaluator.mean(evaluator.losses_of(pattern.with_shared(other)));
       if (loss < best) best = loss, layer = other;
     }
-    CHECK(step.removed == layer);
+    CHECK(step.pattern == pattern.with_shared(layer));
     CHECK(step.loss == best);
     pattern = step.pattern;
   }
-
-  hooks.replay = [&](std::size_t index, const Pattern&) -> std::optional<Step> {
-    if (index < 3) return recorded[index];
-    return std::nullopt;
-  };
-  std::size_t computed = 0;
-  hooks.record = [&](std::size_t, const Step&) { ++computed; };
-  const auto resumed = greedy_search(evaluator, Pattern::all_full(6), constraints, 2, hooks);
-  CHECK(computed == 1);
-  CHECK(resumed.back().loss == steps.back().loss);
 }
 
-TEST_CASE("layers pinned to S go first, one a step, and count like any other") {
-  Session<> session(golden("deepseek_v32_tiny"));
-  TokenSet tokens{"x", {{}}};
-  for (std::int32_t t = 0; t < 70; ++t) tokens.sequences[0].push_back((t * 7) % 320);
-  Evaluator evaluator = session.evaluator(tokens);
-  Constraints constraints = Constraints::none(6);
-  constraints.pinned_shared[4] = constraints.pinned_shared[2] = true;
-  GreedyHooks hooks = no_hooks();
-  hooks.record = [](std::size_t, const Step&) {};
-  const auto steps = greedy_search(evaluator, Pattern::all_full(6), constraints, 3, hooks);
+TEST_CASE("layers pinned to S go first, one per step, and count like any other") {
+  TableEvaluator evaluator({1}, [](const Pattern&, std::size_t) { return 1.0; });
+  SearchSpace space = free_space(6, 3);
+  space.constraints.pinned_shared[4] = space.constraints.pinned_shared[2] = true;
+  const auto steps = greedy_steps(evaluator, space);
   REQUIRE(steps.size() == 3);
-  CHECK(steps[0].removed == 2);
-  CHECK(steps[0].candidates.size() == 1);
-  CHECK(steps[1].removed == 4);
+  CHECK(steps[0].pattern.text() == "FFSFFF");
+  CHECK(steps[0].considered.size() == 1);
   CHECK(steps[1].pattern.text() == "FFSFSF");
-  CHECK(steps[2].candidates.size() == 3);
+  CHECK(steps[2].considered.size() == 3);
 }
 
-TEST_CASE("a search that is told to stop ends with the steps it has done") {
-  Session<> session(golden("deepseek_v32_tiny"));
-  TokenSet tokens{"x", {{}}};
-  for (std::int32_t t = 0; t < 70; ++t) tokens.sequences[0].push_back((t * 7) % 320);
-  Evaluator evaluator = session.evaluator(tokens);
-  GreedyHooks hooks = no_hooks();
-  hooks.record = [](std::size_t, const Step&) {};
-  const Constraints none = Constraints::none(6);
-  const auto whole = greedy_search(evaluator, Pattern::all_full(6), none, 2, hooks);
-  hooks.stop = [](std::size_t index) { return index == 2; };
-  const auto steps = greedy_search(evaluator, Pattern::all_full(6), none, 2, hooks);
+TEST_CASE("the steps before an evaluator gives up are kept") {
+  std::size_t left = 5 + 4;
+  TableEvaluator evaluator({1}, [&](const Pattern& p, std::size_t) -> double {
+    if (left-- == 0) throw std::runtime_error("enough");
+    return static_cast<double>(p.full_count());
+  });
+  std::vector<PathStep> steps;
+  CHECK_THROWS_WITH(greedy_search(evaluator, free_space(6, 2),
+                                  [&](PathStep step) { steps.push_back(std::move(step)); }),
+                    "enough");
   REQUIRE(steps.size() == 2);
-  CHECK(steps[1].pattern == whole[1].pattern);
+  CHECK(steps[1].pattern.text() == "FSSFFF");
 }

@@ -14,21 +14,16 @@ using namespace indexcache::test;
 
 namespace {
 
-// Lines of a search with three sequences: two steps, the first in two waves.
+// Lines of a search with three sequences: two requests, the first in two waves.
 std::vector<std::string> example_lines() {
-  const std::vector<SequenceLosses> first = {{1.25, 2.5}, {1.0 / 3, 0.1}};
-  const std::vector<SequenceLosses> rest = {{4}, {5}};
-  const std::vector<SequenceLosses> second = {{1, 2, 3}};
-  Step step = choose(Pattern::parse("FFF"), {{1, {1}, 1}, {2, {2}, 2}});
-  std::vector<std::string> lines = {header_line({{"model", "m"}, {"tokens", "t\n\"x\""}}),
-                                    baseline_line({1.0 / 7, 0.1, 3}),
-                                    wave_line(0, 0, {1, 2}, first),
-                                    wave_line(0, 2, {1, 2}, rest),
-                                    step_line(0, step),
-                                    wave_line(1, 0, {2}, second)};
-  step.removed = 2;
-  lines.push_back(step_line(1, step));
-  return lines;
+  const std::vector<Pattern> first = {Pattern::parse("FSF"), Pattern::parse("FFS")};
+  const std::vector<Pattern> second = {Pattern::parse("FSS")};
+  const std::vector<std::size_t> front = {0, 1}, back = {2}, all = {0, 1, 2};
+  const std::vector<SequenceLosses> a = {{1.25, 2.5}, {1.0 / 3, 0.1}}, b = {{4}, {5}},
+                                    c = {{1, 2, 3}};
+  return {header_line({{"model", "m"}, {"tokens", "t\n\"x\""}}), baseline_line({1.0 / 7, 0.1, 3}),
+          losses_line(3, first, front, a, 1), losses_line(4, first, back, b, 1),
+          losses_line(5, second, all, c, 1)};
 }
 
 std::string joined(const std::vector<std::string>& lines, std::size_t count) {
@@ -40,19 +35,16 @@ std::string joined(const std::vector<std::string>& lines, std::size_t count) {
 // Everything that a state holds, as text.
 std::string told(const JournalState& state) {
   std::string text = state.fingerprint ? state.fingerprint->dump() : "none";
-  const auto tell = [&](const std::vector<Candidate>& candidates) {
-    for (const Candidate& candidate : candidates) {
-      text += " " + std::to_string(candidate.layer) + ":";
-      for (const double loss : candidate.losses) text += hex_float(loss) + ",";
-    }
-  };
-  if (state.baseline) tell({{0, *state.baseline, 0}});
-  for (const RecordedStep& step : state.steps) {
-    text += " step " + std::to_string(step.removed);
-    tell(step.candidates);
+  if (state.baseline) {
+    for (const double loss : *state.baseline) text += " " + hex_float(loss);
   }
-  text += " unfinished";
-  tell(state.unfinished);
+  for (const char* pattern : {"FSF", "FFS", "FSS"}) {
+    for (std::size_t s = 0; s < state.losses.sequences(); ++s) {
+      if (!state.losses.knows(Pattern::parse(pattern), s)) continue;
+      const double loss = state.losses.of(Pattern::parse(pattern), std::span(&s, 1)).front();
+      text += std::string(" ") + pattern + std::to_string(s) + ":" + hex_float(loss);
+    }
+  }
   return text;
 }
 
@@ -138,26 +130,26 @@ TEST_CASE("sealed lines that cannot follow are refused with the line and the rea
   const auto after = [&](std::size_t count, const std::string& object) {
     return read(joined(lines, count) + seal_line(object) + "\n");
   };
-  CHECK_THAT(after(0, R"({"schema":"indexcache-journal/1"})"), Contains("j:1") && Contains("/2"));
+  CHECK_THAT(after(0, R"({"schema":"indexcache-journal/2"})"), Contains("j:1") && Contains("/3"));
   CHECK_THAT(read("notes of somebody\n"), Contains("j:1") && Contains("does not begin"));
-  CHECK_THAT(read("{\"schema\":\"indexcache-journal/1\",\"fingerprint\":{}}\n"),
-             Contains("does not begin with schema indexcache-journal/2"));
-  CHECK_THAT(after(1, R"({"step":1})"), Contains("j:2") && Contains("baseline"));
-  CHECK_THAT(after(1, R"({"baseline":[1.5]})"), Contains("a loss is malformed"));
-  CHECK_THAT(after(1, R"({"baseline":["nan"]})"), Contains("a loss is malformed"));
-  CHECK_THAT(after(2, R"({"step":2,"first":0,"candidates":[]})"), Contains("step 1 is expected"));
-  CHECK_THAT(after(2, R"({"step":1,"first":1,"candidates":[]})"), Contains("sequence 0"));
-  CHECK_THAT(after(2, R"({"step":1,"first":0,"candidates":[]})"), Contains("no candidates"));
-  CHECK_THAT(after(2, R"({"step":1,"first":0,"candidates":[{"layer":1,"losses":[]}]})"),
-             Contains("0 sequences are measured"));
-  CHECK_THAT(after(2, R"({"step":1,"first":0,"candidates":[{"layer":2,"losses":["0x1p0"]},)"
-                      R"({"layer":1,"losses":["0x1p0"]}]})"),
-             Contains("do not ascend"));
-  CHECK_THAT(after(2, R"({"step":1,"first":0,"candidates":[{"layer":1,"losses":["0x1p0"]},)"
-                      R"({"layer":2,"losses":[]}]})"),
-             Contains("different sequences"));
-  CHECK_THAT(after(3, R"({"step":1,"first":2,"candidates":[{"layer":1,"losses":["0x1p0"]}]})"),
-             Contains("different candidates"));
-  CHECK_THAT(after(3, R"({"step":1,"removed":1})"), Contains("after 2 of 3 sequences"));
-  CHECK_THAT(after(4, R"({"step":1,"removed":-1})"), Contains("removed"));
+  CHECK_THAT(read("{\"schema\":\"indexcache-journal/2\",\"fingerprint\":{}}\n"),
+             Contains("does not begin with schema indexcache-journal/3"));
+  CHECK_THAT(after(1, R"({"line":2,"sequences":[0]})"), Contains("baseline are expected"));
+  CHECK_THAT(after(1, R"({"line":2,"baseline":[1.5]})"), Contains("a loss is malformed"));
+  CHECK_THAT(after(2, R"({"line":5})"), Contains("line 3 is expected"));
+  const auto losses = [&](const std::string& sequences, const std::string& list) {
+    return after(4, R"({"line":5,"sequences":)" + sequences + R"(,"losses":)" + list + "}");
+  };
+  CHECK_THAT(losses("[]", "[]"), Contains("a list of sequences"));
+  CHECK_THAT(losses("[0,3]", "[]"), Contains("do not ascend below 3"));
+  CHECK_THAT(losses("[1,0]", "[]"), Contains("do not ascend"));
+  CHECK_THAT(losses("[0]", "[]"), Contains("losses of patterns are expected"));
+  CHECK_THAT(losses("[0]", R"([{"pattern":"FSS"}])"), Contains("malformed"));
+  CHECK_THAT(losses("[0]", R"([{"pattern":"SSS","losses":["0x1p0"]}])"),
+             Contains("is not a pattern"));
+  CHECK_THAT(losses("[0]", R"([{"pattern":"FS","losses":["0x1p0"]}])"),
+             Contains("different lengths"));
+  CHECK_THAT(losses("[0]", R"([{"pattern":"FSS","losses":[]}])"), Contains("lacks losses"));
+  CHECK_THAT(losses("[0]", R"([{"pattern":"FSF","losses":["0x1p0"]}])"),
+             Contains("measured twice"));
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a plan counts is what a sweep then does, and what it holds.
 #include "search/costs.h"
+#include "search/counting_evaluator.h"
 #include "search/greedy.h"
-#include "search/run_plan.h"
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/session.h"
@@ -42,7 +42,7 @@ TEST_CASE("visits are counted as the sweep makes them, equal patterns and forks 
                                              {"FSFFFF", "FFSFFF", "FFFSFF", "FFFFSF", "FFFFFS"},
                                              {"FFSFSS", "FFSFSS", "FSFSFS", "FSFSSS"}}) {
     const auto patterns = parsed(texts);
-    Evaluator evaluator = session.evaluator(tokens);
+    SweepEvaluator evaluator = session.evaluator(tokens);
     std::map<std::pair<bool, Visit>, std::int64_t> seen;
     std::size_t reported = 0, total = 0;
     evaluator.set_clock([&](Visit visit, std::size_t layer, double) {
@@ -78,98 +78,88 @@ TEST_CASE("a step of n candidates costs about half of n patterns") {
   CHECK(visits.stream_layers() == 39 * 40 / 2 + 39);
 }
 
-TEST_CASE("a plan counts the evaluations, passes and bytes of the run that follows") {
+// Counts of a greedy search whose losses come from `inner`.
+Workload greedy_work(Evaluator& inner, const SweepPlanner& planner, const SearchSpace& space) {
+  Workload work;
+  const Phase phase = Phase::search;
+  CountingEvaluator counting(inner, planner, phase, work);
+  greedy_search(counting, space, [](const PathStep&) {});
+  return work;
+}
+
+TEST_CASE("what is counted without computing is what a search then does") {
   // One thread: with the scratch memory of more, three quarters would not be tight.
   Session<> session(golden("deepseek_v32_tiny"), std::nullopt, Placement::stream, 1);
-  const ModelConfig& config = session.model.config;
   const TokenSet tokens = example_tokens();
-  const Pattern baseline = Pattern::all_full(6);
-  const Constraints constraints = Constraints::none(6);
-  const WeightSizes sizes =
-      weight_sizes(config, session.model.checkpoint, session.model.has_indexer, DType::f32);
-  const std::int64_t tight = session.evaluator(tokens).plan(1).total() * 3 / 4;
-  for (const std::int64_t memory : {std::int64_t{1} << 40, tight}) {
-    EvaluatorOptions options{.memory_bytes = memory, .enforce = true};
-    const RunPlan plan = plan_run({config,
-                                   baseline,
-                                   constraints,
-                                   {4, 2},
-                                   tokens,
-                                   nullptr,
-                                   session.backend,
-                                   sizes,
-                                   Placement::stream,
-                                   options});
-    CHECK(plan.fits);
-    CHECK(plan.steps == 4);
-    CHECK(plan.evaluations == 5 + 4 + 3 + 2);
-    CHECK(plan.unshared_stream_layers == 6 * plan.evaluations);
-    CHECK(plan.stream_layers < plan.unshared_stream_layers);
-    CHECK(plan.streamed_bytes == plan.passes * sizes.stored);
-    // The search itself: passes of its sweeps, by the layers that it asks for.
-    std::int64_t planned = 0;
-    for (const PlannedSweep& sweep : plan.sweeps) {
-      if (sweep.name.starts_with("step")) planned += sweep.passes;
+  const std::int64_t one = session.evaluator(tokens).planner().plan(1).total();
+  SearchSpace pinned{Pattern::all_full(6), Constraints::none(6), {3}};
+  pinned.constraints.pinned_shared[2] = pinned.constraints.pinned_full[4] = true;
+  SearchSpace bounded{Pattern::all_full(6), Constraints::none(6), {3}};
+  bounded.constraints.max_run = 2;
+  const std::vector<SearchSpace> spaces = {{Pattern::all_full(6), Constraints::none(6), {4, 2}},
+                                           {Pattern::parse("FFSFFF"), Constraints::none(6), {2}},
+                                           pinned,
+                                           bounded};
+  for (const SearchSpace& space : spaces) {
+    for (const std::int64_t memory : {std::int64_t{1} << 40, one * 3 / 4}) {
+      const SweepMemory limits{.memory_bytes = memory, .enforce = true};
+      SweepEvaluator sweep = session.evaluator(tokens, limits);
+      std::int64_t first_layers = 0;
+      std::map<Visit, std::int64_t> seen;
+      sweep.set_clock([&](Visit visit, std::size_t layer, double) {
+        first_layers += visit == Visit::dense && layer == 0 ? 1 : 0;
+        ++seen[visit];
+      });
+      const Workload done = greedy_work(sweep, sweep.planner(), space);
+      GuessingEvaluator guess(sweep.weights());
+      const Workload planned = greedy_work(guess, sweep.planner(), space);
+      // What was really done, seen from within the sweep: two dense visits per pass and layer.
+      CHECK(first_layers == 2 * planned.passes());
+      CHECK(planned.passes() == done.passes());
+      CHECK(planned.evaluations(Phase::search) == done.evaluations(Phase::search));
+      CHECK(planned.most_bytes() == done.most_bytes());
+      CHECK(planned.most_waves() == done.most_waves());
+      CHECK((planned.most_waves() > 1) == (memory < std::int64_t{1} << 30));
+      // Visits depend on the path: with the real losses they are equal too.
+      SweepEvaluator again = session.evaluator(tokens, limits);
+      const Workload fed = greedy_work(again, sweep.planner(), space);
+      CHECK(fed.layer_visits(Phase::search) == done.layer_visits(Phase::search));
+      CHECK(seen[Visit::loss] > 0);
     }
-    Evaluator evaluator = session.evaluator(tokens, options);
-    std::int64_t dense_visits = 0;
-    evaluator.set_clock([&](Visit visit, std::size_t layer, double) {
-      dense_visits += visit == Visit::dense && layer == 0 ? 1 : 0;
-    });
-    greedy_search(evaluator, baseline, constraints, 2,
-                  {[](std::size_t, const Pattern&) { return std::nullopt; },
-                   [](std::size_t, const Step&) {}});
-    CHECK(dense_visits == 2 * planned);
-    CHECK((planned > 4) == (memory < std::int64_t{1} << 30));
-    // Memory that was really held stays within the plan, and near it.
-    const std::int64_t peak = session.backend.memory_use().peak_total;
-    CHECK(peak <= plan.device_bytes());
   }
 }
 
-TEST_CASE("a run that cannot be cut to fit is planned as one that does not fit") {
+TEST_CASE("what cannot be cut to fit is counted as what does not fit") {
   Session<> session(golden("deepseek_v32_tiny"));
-  const WeightSizes sizes = weight_sizes(session.model.config, session.model.checkpoint,
-                                         session.model.has_indexer, DType::f32);
   const TokenSet tokens = example_tokens();
-  const RunPlan plan = plan_run({session.model.config,
-                                 Pattern::all_full(6),
-                                 Constraints::none(6),
-                                 {3},
-                                 tokens,
-                                 nullptr,
-                                 session.backend,
-                                 sizes,
-                                 Placement::resident,
-                                 {.memory_bytes = 1000}});
-  CHECK_FALSE(plan.fits);
-  CHECK(plan.tight == "baseline and overlap");
+  const SweepPlanner planner(session.model.config, session.backend, tokens, {.memory_bytes = 1000});
+  const Pattern full = Pattern::all_full(6);
+  const std::vector<std::size_t> all = {0, 1, 2, 3, 4};
+  Workload work;
+  work.sweeps.push_back(count_sweep(planner, Phase::baseline, std::span(&full, 1), all));
+  REQUIRE(work.tight() != nullptr);
+  CHECK(work.tight()->phase == Phase::baseline);
 }
 
 TEST_CASE("the time of a plan is the larger of computing and streaming, pass by pass") {
-  RunPlan plan;
-  plan.sweeps.resize(2);
-  for (PlannedSweep& sweep : plan.sweeps) {
-    sweep.tokens = 10;
-    sweep.passes = 2;
-    sweep.visits.counts[0][static_cast<std::size_t>(Visit::full)] = 3;
-    sweep.visits.counts[1][static_cast<std::size_t>(Visit::full)] = 5;
-  }
+  CountedSweep sweep{Phase::search, 1, 10, 2, {}, {}};
+  sweep.visits.counts[0][static_cast<std::size_t>(Visit::full)] = 3;
+  sweep.visits.counts[1][static_cast<std::size_t>(Visit::full)] = 5;
+  const Workload work{{sweep, sweep}};
   const WeightSizes weights{
       .outer = 1, .layers = 1, .largest_layer = 1, .stored = 100, .largest_stored = 1};
   Costs costs;
   costs.visit[0][static_cast<std::size_t>(Visit::full)] = 0.1;
   costs.visit[1][static_cast<std::size_t>(Visit::full)] = 0.2;
-  CHECK(run_time(plan, costs, weights).total() == Approx(2 * 10 * 1.3));
-  costs.stream_byte = 0.5;  // 100 s a sweep: more than its 13 s of computing
-  CHECK(run_time(plan, costs, weights).total() == Approx(26));  // nothing is streamed
-  plan.streamed_bytes = 400;
-  const RunTime time = run_time(plan, costs, weights);
+  CHECK(run_time(work, false, costs, weights).total() == Approx(2 * 10 * 1.3));
+  costs.stream_byte = 0.5;  // 100 s per sweep: more than its 13 s of computing
+  CHECK(run_time(work, false, costs, weights).total() == Approx(26));  // nothing is streamed
+  const RunTime time = run_time(work, true, costs, weights);
   CHECK(time.total() == Approx(200));
   CHECK(time.dominating() == "bringing weights to the device");
   costs.stream_byte = 0;
   costs.first_byte = 1;
-  CHECK(run_time(plan, costs, weights).first_load == Approx(87));
+  CHECK(run_time(work, true, costs, weights).first_load == Approx(87));
 }
 
 TEST_CASE("placements are chosen in the order of their speed") {

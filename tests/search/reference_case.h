@@ -37,15 +37,20 @@ inline double reference_loss(const Json& step, std::size_t layer) {
 }
 
 // Every candidate within 1e-4, and the choice the reference's, or one it cannot tell from it.
-inline void check_step(const Step& step, const Json& expected) {
-  for (const Candidate& candidate : step.candidates) {
-    INFO("layer " << candidate.layer);
-    CHECK(std::abs(candidate.loss - reference_loss(expected, candidate.layer)) < 1e-4);
+inline void check_step(const Pattern& before, const PathStep& step, const Json& expected) {
+  const auto layer_of = [&](const Pattern& pattern) {
+    return newly_shared(before, pattern).front();
+  };
+  for (const Considered& considered : step.considered) {
+    const std::size_t layer = layer_of(considered.pattern);
+    INFO("layer " << layer);
+    CHECK(std::abs(considered.loss - reference_loss(expected, layer)) < 1e-4);
   }
-  CHECK(step.candidates.size() == expected["losses"].size());
-  const double of_ours = reference_loss(expected, step.removed);
+  CHECK(step.considered.size() == expected["losses"].size());
+  const std::size_t removed = layer_of(step.pattern);
+  const double of_ours = reference_loss(expected, removed);
   const double of_theirs = expected["loss"];
-  CHECK((step.removed == expected["flip"] || std::abs(of_ours - of_theirs) < 2e-5));
+  CHECK((removed == expected["flip"] || std::abs(of_ours - of_theirs) < 2e-5));
 }
 
 // Full loss, overlap and the whole greedy trace.
@@ -56,8 +61,7 @@ void check_reference_search() {
   SweepEvaluator evaluator = session.evaluator(tokens);
   const Json expected = reference();
 
-  const OverlapPass pass =
-      measure_overlap(evaluator, session.backend, Pattern::all_full(16), 128, tokens.longest());
+  const OverlapPass pass = measure_overlap(evaluator, session.backend, Pattern::all_full(16));
   CHECK(std::abs(evaluator.mean(pass.losses) - 1.79746) < 2e-5);
   const Json overlap = parse_json(read_file(golden("dsa-mini/overlap.json")), "overlap.json");
   double worst = 0;
@@ -70,15 +74,14 @@ void check_reference_search() {
   CHECK(worst < 1e-3);
 
   // The free search; the steps it took are kept by the pattern that they start from.
-  std::map<std::string, Step> taken;
+  std::map<std::string, PathStep> taken;
+  std::vector<PathStep> steps;
   Pattern before = Pattern::all_full(16);
-  const GreedyHooks hooks{[](std::size_t, const Pattern&) { return std::nullopt; },
-                          [&](std::size_t, const Step& step) {
-                            taken.emplace(before.text(), step);
-                            before = step.pattern;
-                          }};
-  const Constraints constraints = Constraints::none(16);
-  const auto steps = greedy_search(evaluator, before, constraints, 2, hooks);
+  SearchSpace space{before, Constraints::none(16), {2}};
+  greedy_search(evaluator, space, [&](PathStep step) {
+    steps.push_back(step);
+    taken.emplace(std::exchange(before, step.pattern).text(), std::move(step));
+  });
   CHECK(steps[11].pattern.text() == "FSFSSSSSSFFSSSSS");
   CHECK(steps.back().pattern.text() == "FSFSSSSSSSSSSSSS");
 
@@ -87,15 +90,15 @@ void check_reference_search() {
   for (const auto& [start, step] : reference_steps(expected["trace"])) {
     INFO("from " << start);
     const auto found = taken.find(start);
+    space.start = Pattern::parse(start);
     if (found != taken.end()) {
-      check_step(found->second, step);
+      check_step(space.start, found->second, step);
       ++visited;
       continue;
     }
-    const auto once = greedy_search(evaluator, Pattern::parse(start), constraints,
-                                    Pattern::parse(start).full_count() - 1,
-                                    {hooks.replay, [](std::size_t, const Step&) {}});
-    check_step(once.front(), step);
+    space.targets = {space.start.full_count() - 1};
+    greedy_search(evaluator, space,
+                  [&](const PathStep& once) { check_step(space.start, once, step); });
   }
   CHECK(visited >= 13);  // only the near tie of step 4 may lead elsewhere, for one step
 }

@@ -25,7 +25,7 @@ struct Session {
 
   // Room for every token set of the tests in one wave.
   SweepEvaluator evaluator(const TokenSet& tokens,
-                      SweepMemory options = {.memory_bytes = std::int64_t{4} << 30}) {
+                           SweepMemory options = {.memory_bytes = std::int64_t{4} << 30}) {
     return {model.config, weights, backend, tokens, options};
   }
 
