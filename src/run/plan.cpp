@@ -48,6 +48,7 @@ void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
   const SearchOutcome outcome = search_run(subject, instruments, silent);
   plan.work = instruments.workload();
   plan.steps = outcome.searches.front().steps.size();
+  plan.exact = subject.space.constraints.max_run == 0;
 }
 
 // A loss per pattern and sequence in the journal, a report, and two matrices per position bucket.
@@ -182,6 +183,7 @@ Json to_json(const RunPlan& plan) {
   for (std::size_t n = 1; n <= kMostGpus; ++n) gpus[std::to_string(n)] = seconds_on(plan, n);
   return {{"schema", "indexcache-plan/2"},
           {"steps", plan.steps},
+          {"evaluations_exact", plan.exact},
           {"evaluations", plan.work.evaluations(Phase::search)},
           {"layer_visits", plan.work.layer_visits(Phase::search)},
           {"layer_visits_without_sharing", plan.unshared_layer_visits},

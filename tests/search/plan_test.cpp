@@ -3,6 +3,7 @@
 #include "search/costs.h"
 #include "search/counting_evaluator.h"
 #include "search/greedy.h"
+#include "search/memo_evaluator.h"
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/session.h"
@@ -94,8 +95,6 @@ TEST_CASE("what is counted without computing is what a search then does") {
   const std::int64_t one = session.evaluator(tokens).planner().plan(1).total();
   SearchSpace pinned{Pattern::all_full(6), Constraints::none(6), {3}};
   pinned.constraints.pinned_shared[2] = pinned.constraints.pinned_full[4] = true;
-  SearchSpace bounded{Pattern::all_full(6), Constraints::none(6), {3}};
-  bounded.constraints.max_run = 2;
   const std::vector<SearchSpace> spaces = {{Pattern::all_full(6), Constraints::none(6), {4, 2}},
                                            {Pattern::parse("FFSFFF"), Constraints::none(6), {2}},
                                            pinned,
@@ -120,13 +119,34 @@ TEST_CASE("what is counted without computing is what a search then does") {
       CHECK(planned.most_bytes() == done.most_bytes());
       CHECK(planned.most_waves() == done.most_waves());
       CHECK((planned.most_waves() > 1) == (memory < std::int64_t{1} << 30));
-      // Visits depend on the path: with the real losses they are equal too.
-      SweepEvaluator again = session.evaluator(tokens, limits);
-      const Workload fed = greedy_work(again, sweep.planner(), space);
+      // Visits depend on the path. With the losses of the real run they are what it did.
+      SweepEvaluator plain = session.evaluator(tokens);
+      const Workload fed = greedy_work(plain, sweep.planner(), space);
       CHECK(fed.layer_visits(Phase::search) == done.layer_visits(Phase::search));
-      CHECK(seen[Visit::loss] > 0);
+      std::int64_t streams = 0;
+      for (const CountedSweep& counted : fed.sweeps) {
+        const auto waves = static_cast<std::int64_t>(counted.cut.waves.size());
+        streams += waves * counted.visits.of(Visit::fork);
+      }
+      CHECK(seen[Visit::fork] == streams);
     }
   }
+}
+
+TEST_CASE(
+    "with bounded runs the candidates depend on the path: fed with its losses, counts agree") {
+  Session<> session(golden("deepseek_v32_tiny"));
+  const TokenSet tokens = example_tokens();
+  SearchSpace space{Pattern::all_full(6), Constraints::none(6), {3}};
+  space.constraints.max_run = 2;
+  SweepEvaluator sweep = session.evaluator(tokens);
+  LossTable known(tokens.sequences.size());
+  MemoEvaluator measured(sweep, known);
+  const Workload done = greedy_work(measured, sweep.planner(), space);
+  MemoEvaluator fed(measured, known);
+  const Workload planned = greedy_work(fed, sweep.planner(), space);
+  CHECK(planned.evaluations(Phase::search) == done.evaluations(Phase::search));
+  CHECK(planned.layer_visits(Phase::search) == done.layer_visits(Phase::search));
 }
 
 TEST_CASE("what cannot be cut to fit is counted as what does not fit") {
