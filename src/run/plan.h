@@ -15,8 +15,11 @@
 namespace indexcache {
 
 struct RunPlan {
-  Workload work;                           // of search_run over PlanningInstruments
-  std::size_t steps = 0;                   // of the search
+  Workload work;          // of search_run over PlanningInstruments
+  std::size_t steps = 0;  // of the search
+  // False if the number of candidates depends on the path of the search (bounded runs of S layers):
+  // the evaluations are an estimate then.
+  bool exact = true;
   std::int64_t unshared_layer_visits = 0;  // of the search, had every pattern been evaluated alone
   Placement placement = Placement::resident;
   WeightSizes weights;

@@ -97,8 +97,7 @@ TEST_CASE("what is counted without computing is what a search then does") {
   pinned.constraints.pinned_shared[2] = pinned.constraints.pinned_full[4] = true;
   const std::vector<SearchSpace> spaces = {{Pattern::all_full(6), Constraints::none(6), {4, 2}},
                                            {Pattern::parse("FFSFFF"), Constraints::none(6), {2}},
-                                           pinned,
-                                           bounded};
+                                           pinned};
   for (const SearchSpace& space : spaces) {
     for (const std::int64_t memory : {std::int64_t{1} << 40, one * 3 / 4}) {
       const SweepMemory limits{.memory_bytes = memory, .enforce = true};
