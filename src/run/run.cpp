@@ -118,7 +118,8 @@ Result run(const RunOptions& options, Progress& progress) {
   Session session(model, std::move(backend), device);
   DeviceInstruments instruments(session, subject.data, journal, progress, budget_seconds);
   SearchOutcome outcome =
-      search_run(subject, instruments, progress, plan.work.evaluations(Phase::search));
+      search_run(subject, instruments, progress,
+                 {.steps = plan.steps, .evaluations = plan.work.evaluations(Phase::search)});
   const Overlap overlap = outcome.overlap;
   const Result result = assemble(model, subject, fingerprint, std::move(outcome),
                                  provenance_of(session, instruments, journal));

@@ -21,11 +21,11 @@ struct Reached {
 class SearchRun {
  public:
   SearchRun(const SearchSubject& subject, Instruments& instruments, Progress& progress,
-            std::int64_t planned_evaluations)
+            const ExpectedWork& expected)
       : subject_(subject),
         instruments_(instruments),
         progress_(progress),
-        planned_evaluations_(static_cast<double>(planned_evaluations)),
+        expected_(expected),
         requests_(subject.requests) {}
 
   SearchOutcome execute() {
@@ -85,7 +85,15 @@ class SearchRun {
 
   void name_step() {
     const SearchPath& path = outcome_.searches.back();
-    instruments_.begin(phase_, fmt::format("{} step {}", path.method, path.steps.size() + 1));
+    sweeps_before_ = instruments_.workload().sweeps.size();
+    instruments_.begin(phase_, step_name(path, path.steps.size() + 1));
+  }
+
+  // "greedy step 3/12"; a refinement's number of steps is not known.
+  std::string step_name(const SearchPath& path, std::size_t number) const {
+    const bool known = phase_ == Phase::search && expected_.steps > 0;
+    return fmt::format("{} step {}{}", path.method, number,
+                       known ? fmt::format("/{}", expected_.steps) : "");
   }
 
   void tell(const SearchPath& path) {
@@ -99,13 +107,15 @@ class SearchRun {
     for (const std::size_t layer : newly_shared(step.pattern, before)) {
       moves += fmt::format("  layer {} full", layer);
     }
-    progress_.note(fmt::format("{} step {}  {}{}  delta {}{}", path.method, count,
-                               step.pattern.text(), moves,
-                               delta_text(step.loss - outcome_.baseline_loss), time_left()));
+    const bool measured = instruments_.workload().sweeps.size() > sweeps_before_;
+    progress_.note(fmt::format("{}  {}{}  delta {}{}", step_name(path, count), step.pattern.text(),
+                               moves, delta_text(step.loss - outcome_.baseline_loss),
+                               measured ? time_left() : "  (from the journal)"));
   }
 
   std::string time_left() const {
-    const double seconds = instruments_.seconds_for(planned_evaluations_ - evaluated_);
+    const double left = static_cast<double>(expected_.evaluations) - evaluated_;
+    const double seconds = instruments_.seconds_for(left);
     if (phase_ != Phase::search || seconds <= 0) return "";
     return fmt::format("  about {} left", format_duration(seconds));
   }
@@ -137,9 +147,12 @@ class SearchRun {
     if (requests_.empty() || (phase_ == Phase::search && requests_.back().full != fewest)) {
       requests_.push_back({"budget", fewest});
     }
-    outcome_.warnings.push_back(fmt::format(
-        "--budget ended the {} after {} steps; the same command continues it",
-        phase_ == Phase::search ? "search" : "refinement", outcome_.searches.back().steps.size()));
+    const std::size_t steps = outcome_.searches.back().steps.size();
+    const bool searching = phase_ == Phase::search;
+    outcome_.warnings.push_back(
+        fmt::format("--budget ended the {} after {}{} steps; the same command continues it",
+                    searching ? "search" : "refinement", steps,
+                    searching ? fmt::format(" of {}", expected_.steps) : ""));
     progress_.note("warning: " + outcome_.warnings.back());
   }
 
@@ -194,8 +207,9 @@ class SearchRun {
   const SearchSubject& subject_;
   Instruments& instruments_;
   Progress& progress_;
-  double planned_evaluations_;
+  ExpectedWork expected_;
   double evaluated_ = 0;
+  std::size_t sweeps_before_ = 0;  // when the step began
   std::vector<Request> requests_;  // those that the search reached, once it has ended
   Phase phase_ = Phase::baseline;
   SearchOutcome outcome_;
@@ -204,7 +218,7 @@ class SearchRun {
 }  // namespace
 
 SearchOutcome search_run(const SearchSubject& subject, Instruments& instruments, Progress& progress,
-                         std::int64_t planned_evaluations) {
+                         const ExpectedWork& expected) {
   return SearchRun(subject, instruments, progress, planned_evaluations).execute();
 }
 

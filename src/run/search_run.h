@@ -27,9 +27,14 @@ struct SearchOutcome {
   std::vector<std::string> warnings;
 };
 
-// `planned_evaluations`: patterns that the search is expected to evaluate, for the time left; 0 if
-// unknown. If the budget ends the search, the smallest pattern that was reached takes the place of
-// the targets that were not. Throws InternalError if a chosen pattern does not reproduce its loss
+// What the search is expected to take, for progress lines; 0 if unknown.
+struct ExpectedWork {
+  std::size_t steps = 0;
+  std::int64_t evaluations = 0;
+};
+
+// If the budget ends the search, the smallest pattern that was reached takes the place of the
+// targets that were not. Throws InternalError if a chosen pattern does not reproduce its loss
 // alone, and what the instruments throw.
 SearchOutcome search_run(const SearchSubject& subject, Instruments& instruments, Progress& progress,
                          std::int64_t planned_evaluations = 0);

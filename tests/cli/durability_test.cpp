@@ -19,7 +19,7 @@ using namespace indexcache::test;
 
 namespace {
 
-// A search of five steps; the limit cuts a sweep into some 18 waves.
+// A search of five steps and its refinement; the limit cuts a sweep into some 18 waves.
 std::vector<std::string> search(const std::filesystem::path& tokens,
                                 const std::filesystem::path& output) {
   return {"run",
@@ -33,7 +33,9 @@ std::vector<std::string> search(const std::filesystem::path& tokens,
           "--memory-limit",
           "2MiB",
           "--keep",
-          "1",
+          "3,1",
+          "--refine",
+          "swap",
           "--threads",
           "1",
           "-o",

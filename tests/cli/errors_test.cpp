@@ -108,9 +108,9 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(b.run({"--keep", "1", "--max-run", "2"}), 2, "at least 2 must stay F");
   check_refused(b.run({"--native-sharing"}), 2, "states no native sharing");
   check_refused(b.run({"--pin-full", "1,2,3,4"}), 2, "cannot be reached");
-  check_refused(b.run({"--holdout", "1.5"}), 2, "not a share");
+  check_refused(b.run({"--holdout", "1.5"}), 2, "invalid value for --holdout");
   for (const char* budget : {"4", "h", "-1s", "1h x", "0s", "1d", "nans"}) {
-    check_refused(b.run({"--budget", budget}), 2, "is no time");
+    check_refused(b.run({"--budget", budget}), 2, "invalid duration for --budget");
   }
   check_refused(b.run({"--device", "quantum"}), 2, "unknown device");
   check_refused(b.run({"--device", "cuda:one"}), 2, "unknown device");

@@ -35,7 +35,7 @@ TEST_CASE("plan tells what a run does, takes and costs, and writes nothing") {
     CHECK_THAT(result.out, Contains("4 steps, 14 evaluations") && Contains("resident") &&
                                Contains("84 without shared prefixes") && Contains("memory") &&
                                Contains("GPUs") && Contains("disk"));
-    CHECK_THAT(result.out, Contains(probe ? "measured on the first layers" : "rates of"));
+    CHECK_THAT(result.out, Contains(probe ? "measured on the first layers" : "estimated for"));
   }
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
 }
@@ -46,7 +46,7 @@ TEST_CASE("plan --json is one document whose parts add up") {
       plan(golden("deepseek_v32_tiny"), tiny_tokens(folder), {"--json", "--weights", "stream"}));
   REQUIRE(result.code == 0);
   const Json json = parse_json(result.out, "plan");
-  CHECK(json["schema"] == "indexcache-plan/1");
+  CHECK(json["schema"] == "indexcache-plan/2");
   CHECK(json["weights"] == "stream");
   CHECK(json["streamed_bytes"].get<std::int64_t>() > 0);
   std::int64_t device = 0;
@@ -81,7 +81,7 @@ TEST_CASE("plan works from config.json alone, unless it is asked to measure") {
   INFO(result.err);
   CHECK(result.code == 0);
   CHECK_THAT(result.out, Contains("4 steps, 14 evaluations"));
-  CHECK_THAT(result.err, Contains("no weights are there"));
+  CHECK_THAT(result.err, Contains("there are no weights"));
   const ProcessResult probe = run_tool(plan(folder / "model", tokens, {"--probe"}));
   CHECK(probe.code == 3);
   CHECK_THAT(probe.err, Contains("no weights to measure"));

@@ -124,7 +124,7 @@ TEST_CASE("losses of another machine are not continued") {
   std::filesystem::remove(folder / "out/run.json");
   const ProcessResult result = run_tool(run);
   CHECK(result.code == 5);
-  CHECK_THAT(result.err, Contains("another machine or build"));
+  CHECK_THAT(result.err, Contains("a different machine or build"));
 }
 
 TEST_CASE("a run that its budget ends writes what it has, and continues to the bytes of another") {

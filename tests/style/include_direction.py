@@ -41,7 +41,7 @@ ONLY_IN = {
     "cuda": ["src/backend/cuda/", "tests/cuda/", "bench/"],
     "cublas": ["src/backend/cuda/"],
     # Loops in parallel are OpenMP's; a thread of one's own loads weights. Other uses want a reason.
-    "omp.h": ["src/core/", "src/backend/cpu/", "src/calibration/"],
+    "omp.h": ["src/core/", "src/backend/cpu/", "src/calibration/", "tests/backend/"],
     "thread": ["src/model/", "src/run/", "apps/", "tests/"],
     "future": [],
     "execution": [],

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole of `run`, without a child process.
+#include "run/run.h"
+
+#include "calibration/calibration_file.h"
+#include "core/error.h"
+#include "io/files.h"
+#include "run/plan.h"
+#include "run/search_run.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/tokens.h"
+
+#include <filesystem>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+RunOptions options_for(const TempFolder& folder, const std::string& keep) {
+  const auto tokens = tiny_tokens(folder);
+  RunOptions options;
+  options.search.device.model = golden("deepseek_v32_tiny").string();
+  options.search.device.device = "cpu";
+  options.search.calibration.inputs = {tokens.string()};
+  options.search.constraints.keep = {keep};
+  options.output = (folder / "run").string();
+  return options;
+}
+
+Result quiet_run(const RunOptions& options) {
+  Progress progress(Progress::Style::silent);
+  return run(options, progress);
+}
+
+// A result without what two runs do not share.
+Result timeless(Result result) {
+  result.provenance.created_at.clear();
+  result.provenance.search_seconds.reset();
+  result.provenance.planned_bytes.reset();
+  result.provenance.peak_bytes.reset();
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("a run is cut off after every line of its journal and ends in the same result") {
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "3");
+  options.search.refine = "swap";
+  const Result whole = quiet_run(options);
+  REQUIRE(whole.searches.size() == 2);
+  CHECK(whole.searches[0].method == "greedy");
+  CHECK(whole.searches[1].method == "swap");
+  CHECK(whole.targets[0].calibration.loss <= whole.searches[0].steps.back().loss);
+  const std::string journal = read_file(folder / "run/journal.jsonl");
+  std::size_t lines = 0;
+  for (std::size_t end = 0; (end = journal.find('\n', end)) != journal.npos; ++end, ++lines) {
+    const TempFolder other;
+    options.output = (other / "run").string();
+    std::filesystem::create_directories(other / "run");
+    write_file(other / "run/journal.jsonl", journal.substr(0, end + 1));
+    CHECK(timeless(quiet_run(options)) == timeless(whole));
+  }
+  CHECK(lines > 5);
+}
+
+TEST_CASE("a plan counts what the run then does, and bounds the refinement") {
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "3");
+  Progress progress(Progress::Style::silent);
+  const Model model = open_model(options.search.device.model);
+  for (const char* refine : {"", "swap"}) {
+    options.search.refine = refine;
+    const auto backend = make_backend(options.search.device);
+    const SearchSubject subject = open_subject(options.search, model, *backend, progress);
+    const RunPlan plan = make_plan(model, subject, *backend, options.search.device);
+    Session session(model, make_backend(options.search.device), options.search.device);
+    const TempFolder other;
+    Journal journal(other / "j", {{"a", "b"}}, false);
+    DeviceInstruments instruments(session, subject.data, journal, progress, 0);
+    const SearchOutcome outcome = search_run(subject, instruments, progress);
+    const Workload& done = instruments.workload();
+    CHECK(plan.steps == outcome.searches.front().steps.size());
+    for (const Phase phase :
+         {Phase::baseline, Phase::search, Phase::verification, Phase::holdout}) {
+      CHECK(plan.work.evaluations(phase) == done.evaluations(phase));
+    }
+    CHECK(plan.work.evaluations(Phase::refinement) >= done.evaluations(Phase::refinement));
+    CHECK((plan.work.evaluations(Phase::refinement) > 0) == (refine == std::string("swap")));
+    CHECK(plan.work.passes() >= done.passes());
+    if (refine == std::string()) {
+      CHECK(plan.work.passes() == done.passes());
+      CHECK(plan.work.most_bytes() == done.most_bytes());
+    }
+  }
+}
+
+TEST_CASE("a finished run is not computed again; a refinement continues it") {
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "3");
+  const Result first = quiet_run(options);
+  const std::string bytes = read_file(folder / "run/run.json");
+  CHECK(timeless(quiet_run(options)) == timeless(first));
+  CHECK(read_file(folder / "run/run.json") == bytes);
+  options.search.refine = "swap";
+  const Result refined = quiet_run(options);
+  CHECK(refined.searches.size() == 2);
+  CHECK(refined.searches[0] == first.searches[0]);
+}
+
+TEST_CASE("durations") {
+  CHECK(parse_duration("") == 0);
+  CHECK(parse_duration("1h30m") == 5400);
+  CHECK(parse_duration("2.5s") == 2.5);
+  for (const char* text : {"4", "h", "-1s", "1h x", "0s", "1d", "nans"}) {
+    CHECK_THROWS_AS(parse_duration(text), UsageError);
+  }
+}
