@@ -219,7 +219,7 @@ class SearchRun {
 
 SearchOutcome search_run(const SearchSubject& subject, Instruments& instruments, Progress& progress,
                          const ExpectedWork& expected) {
-  return SearchRun(subject, instruments, progress, planned_evaluations).execute();
+  return SearchRun(subject, instruments, progress, expected).execute();
 }
 
 }  // namespace indexcache

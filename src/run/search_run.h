@@ -37,6 +37,6 @@ struct ExpectedWork {
 // targets that were not. Throws InternalError if a chosen pattern does not reproduce its loss
 // alone, and what the instruments throw.
 SearchOutcome search_run(const SearchSubject& subject, Instruments& instruments, Progress& progress,
-                         std::int64_t planned_evaluations = 0);
+                         const ExpectedWork& expected = {});
 
 }  // namespace indexcache

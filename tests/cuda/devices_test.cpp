@@ -64,7 +64,7 @@ TEST_CASE("GPU backends on two devices take turns and agree on every bit", "[dev
                                options_for(0, precision));
       Session<CudaBackend> two(data("dsa-mini"), std::nullopt, placement,
                                options_for(second_device(), precision));
-      Evaluator first = one.evaluator(tokens), second = two.evaluator(tokens);
+      SweepEvaluator first = one.evaluator(tokens), second = two.evaluator(tokens);
       const auto expected = first.losses(patterns);
       CHECK(second.losses(patterns) == expected);
       CHECK(first.losses(patterns) == expected);
