@@ -160,7 +160,7 @@ PlanReport make_plan(const Model& model, const SearchSubject& subject, const Bac
   std::vector<std::size_t> full;
   for (const Request& target : subject.targets) full.push_back(target.full);
   const auto planned = [&](Placement placement) {
-    const std::int64_t weight_bytes = weights.device(placement) + backend.lane_bytes();
+    const std::int64_t weight_bytes = weights.device(placement) + backend.uploader_bytes();
     return plan_run({model.config, subject.baseline, subject.constraints, full, data.search,
                      data.holdout ? &*data.holdout : nullptr, backend, weights, placement,
                      sweep_memory(backend, weight_bytes)});

@@ -104,7 +104,7 @@ class Planner {
   void memory() {
     const bool resident = in_.placement == Placement::resident;
     plan_.streamed_bytes = resident ? 0 : plan_.passes * in_.weights.stored;
-    plan_.weight_bytes = in_.weights.device(in_.placement) + in_.backend.lane_bytes();
+    plan_.weight_bytes = in_.weights.device(in_.placement) + in_.backend.uploader_bytes();
     for (const PlannedSweep& sweep : plan_.sweeps) {
       const auto most =
           std::accumulate(plan_.sweep_bytes.begin(), plan_.sweep_bytes.end(), std::int64_t{0});
