@@ -4,6 +4,7 @@
 
 #include "backend/cuda/shape_check.h"
 #include "backend/cuda/weight_uploader.h"
+#include "backend/device_spec.h"
 #include "backend/row_chunks.h"
 #include "core/bytes.h"
 #include "core/error.h"
@@ -66,10 +67,11 @@ bool cuda_is_usable(std::string& reason, int device) {
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   std::string reason;
   if (!cuda_is_usable(reason, options.device)) {
-    const std::string name = options.device == 0 ? "cuda" : fmt::format("cuda:{}", options.device);
-    throw ResourceError({"no usable GPU", "--device " + name, reason,
-                         "another --device; CUDA_VISIBLE_DEVICES may hide GPUs, and a build with "
-                         "-DCMAKE_CUDA_ARCHITECTURES for this GPU may be needed"});
+    throw ResourceError({"no usable GPU",
+                         "--device " + name_of(DeviceSpec{DeviceSpec::Kind::cuda, options.device}),
+                         reason,
+                         "--device cpu, another GPU (CUDA_VISIBLE_DEVICES may hide some), or a "
+                         "build with -DCMAKE_CUDA_ARCHITECTURES for this GPU"});
   }
   return std::make_unique<CudaBackend>(options);
 }
