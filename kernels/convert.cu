@@ -5,7 +5,7 @@
 namespace indexcache::kernels {
 namespace {
 
-constexpr int kVector = 4;  // columns a thread
+constexpr int kVector = 4;  // columns per thread
 constexpr int kThreads = 128;
 
 template <typename T>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored matrices as the engine multiplies them: f32, bf16, f16 or FP8 (E4M3, one scale a block) to
-// float32 or bf16.  y[r, c] = x[r, c] * scale[r / block_rows, c / block_cols]; blocks at the edges
-// may be partial. The product is rounded once, to out_type.
+// Stored matrices as the backend multiplies them: f32, bf16, f16 or FP8 (E4M3, one scale per block)
+// to float32 or bf16.  y[r, c] = x[r, c] * scale[r / block_rows, c / block_cols]; blocks at the
+// edges may be partial. The product is rounded once, to out_type.
 //
 // Rows belong to heads of head_rows each, of which rows [first, first + count) are written: as
 // out[heads * count, cols], or each head transposed, as out[heads * cols, count].
@@ -21,7 +21,7 @@ struct ConvertParams {
   std::int64_t rows, cols;
   std::int64_t head_rows, first, count;  // rows, 0, rows: one head, all of it
   bool transposed;
-  int* not_finite;  // set to 1 where a result is no finite number; null: nobody asks
+  int* not_finite;  // set to 1 if a result is not finite; may be null
 };
 
 cudaError_t convert(const ConvertParams& params, cudaStream_t stream);

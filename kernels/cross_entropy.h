@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Negative log-likelihood of targets: loss[r] = logsumexp(logits[r]) - logits[r, target]; 0 where
+// Negative log-likelihood of targets: loss[r] = logsumexp(logits[r]) - logits[r, target]; 0 if
 // the target is negative. The maximum is subtracted; exponentials and partial sums in float32, the
 // sum of the partial sums and the logarithm in float64, in one fixed order. One read of the logits.
-// And sums of losses by segment, float64, in a fixed order that depends on the segment alone.
+// And sums of losses by segment, float64, in a fixed order that depends only on the segment.
 #pragma once
 
 #include "kernels/types.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Embedding lookup: out[r] = table[tokens[r]]. Exact. One block a row.
+// Embedding lookup: out[r] = table[tokens[r]]. Exact. One block per row.
 #pragma once
 
 #include "kernels/types.h"

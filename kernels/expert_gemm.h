@@ -2,7 +2,7 @@
 // Products of rows that are grouped by expert with the matrix of their expert, all experts in one
 // launch and without the host knowing how many rows each has:
 //   out[slot] = x[slot] weights[e]^T for the slots of expert e, which follow those of expert e - 1.
-// For experts too small to be worth a launch each; large ones go through cuBLASLt. Tiles of 64 x
+// For experts that are too small for a launch each; large ones go through cuBLASLt. Tiles of 64 x
 // 64, bf16 with warp-level tensor cores, float32 with FMAs in ascending order of depth; float32
 // sums.
 #pragma once

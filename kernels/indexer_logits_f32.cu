@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// float32 scores on CUDA cores: tiles of 128 queries and 128 keys, 8 x 8 products a thread, so that
-// 16 shared-memory values feed 64 FMAs.
+// float32 scores on CUDA cores: tiles of 128 queries and 128 keys, 8 x 8 products per thread, so
+// that 16 shared-memory values feed 64 FMAs.
 #include "kernels/common.cuh"
 #include "kernels/indexer_logits.h"
 

@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(kThreads) logits_mma_kernel(IndexerLogitsParam
 #pragma unroll
       for (int s = 0; s < Steps; s += 2) {
         if (16 * s >= p.width) break;
-        std::uint32_t b[4];  // the last two are not used where the width ends between
+        std::uint32_t b[4];  // the last two are not used if the width ends between
         load_matrices(b,
                       q_address + static_cast<std::uint32_t>((group * tiling.pitch + 16 * s) * 2));
         for (int m = 0; m < 2; ++m) mma(d[m], a[m][s], b[0], b[1], W{});

@@ -5,8 +5,8 @@
 // A block of two warpgroups keeps 128 columns (the heads of 128 / heads queries) in shared memory
 // and walks over tiles of 128 keys, 64 a warpgroup, that cp.async brings several tiles ahead. Keys
 // are the M side, so a thread holds whole columns: ReLU, weight and sum over heads happen in its
-// registers, two shuffles add the four lanes of a row. Two blocks a multiprocessor let the sums of
-// one hide under the products of the other. Blocks of late queries, the long ones, start first.
+// registers, two shuffles add the four lanes of a row. Two blocks per multiprocessor let the sums
+// of one hide under the products of the other. Blocks of late queries, the long ones, start first.
 #include "kernels/architecture.h"
 #include "kernels/indexer_logits.h"
 #include "kernels/mma.cuh"

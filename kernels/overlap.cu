@@ -71,7 +71,7 @@ __device__ void count_tile(const unsigned* bitmaps, int words, int i, int j, int
 #pragma unroll
     for (int n = 0; n < kSide; ++n) {
       const unsigned sum = __reduce_add_sync(kAllLanes, sums[m][n]);
-      if (lane == 0) counters[(i + m) * padded + j + n] += sum;  // this warp's tile alone
+      if (lane == 0) counters[(i + m) * padded + j + n] += sum;  // only this warp's tile
     }
   }
 }

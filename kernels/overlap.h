@@ -2,9 +2,9 @@
 // Intersections of index sets: counts[bucket(t), i, j] += |sets_i[t] ∩ sets_j[t]| for every pair of
 // layers i <= j. Integers, so the order of additions does not matter.
 //
-// A block takes a few queries. The sets of one query become bitmaps in shared memory, a window of
-// positions at a time where the context is longer than they fit; a warp takes 4 x 4 layers at a
-// time, so that 8 words give 16 counts.
+// A block takes a few queries. The sets of one query become bitmaps in shared memory, one window of
+// positions at a time if the context is longer than fits; a warp takes 4 x 4 layers at a time, so
+// that 8 words give 16 counts.
 #pragma once
 
 #include "kernels/types.h"

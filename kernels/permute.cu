@@ -15,7 +15,7 @@ __device__ int find_choice(const PermuteParams& p, std::int64_t row, int expert)
   return -1;
 }
 
-// One block an expert.
+// One block per expert.
 __global__ void __launch_bounds__(kThreads) count_kernel(PermuteParams p) {
   const int expert = static_cast<int>(blockIdx.x);
   int count = 0;

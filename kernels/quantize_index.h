@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Indexer queries and keys as they are deployed in FP8 (docs/numerics.md): round to bf16, Hadamard
 // transform (Sylvester order, times width^-0.5), round to bf16, then one power-of-two scale (ue8m0)
-// a vector:
+// per vector:
 //   s = 2^ceil(log2(max(max|x|, 1e-4) / 448)),  out = e4m3(clamp(x / s, -448, 448)), nearest even.
-// The transform is orthogonal: it only spreads outliers. Butterflies in float32. One warp a vector.
+// The transform is orthogonal: it only spreads outliers. Butterflies in float32. One warp per
+// vector.
 #pragma once
 
 #include "kernels/types.h"
@@ -31,7 +32,7 @@ struct ScaleHeadsParams {
   std::int64_t elements;
 };
 
-// The query scales join the head weights, so that the logits kernel sees one factor a head.
+// The query scales join the head weights, so that the logits kernel sees one factor per head.
 cudaError_t scale_heads(const ScaleHeadsParams& params, cudaStream_t stream);
 
 }  // namespace indexcache::kernels

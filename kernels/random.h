@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers for synthetic weights: uniform in [-scale, scale), a function of seed and index alone
-// (SplitMix64), so that every device makes the same.
+// Numbers for synthetic weights: uniform in [-scale, scale), a function of only seed and index
+// (SplitMix64), so that every device makes the same numbers.
 #pragma once
 
 #include "kernels/types.h"

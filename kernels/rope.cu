@@ -5,7 +5,7 @@
 namespace indexcache::kernels {
 namespace {
 
-// One thread a pair.
+// One thread per pair.
 template <typename T>
 __global__ void rope_kernel(RopeParams p) {
   const std::int64_t pairs = p.width / 2;

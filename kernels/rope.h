@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rotary position embedding of heads: the pair (u, v) becomes (u cos - v sin, u sin + v cos), with
-// pairs (2j, 2j + 1) or (j, j + width / 2). Arithmetic in float32; out may be x, as a thread reads
-// its pair before it writes it.
+// pairs (2j, 2j + 1) or (j, j + width / 2). Arithmetic in float32; out may be x, because a thread
+// reads its pair before it writes it.
 #pragma once
 
 #include "kernels/types.h"

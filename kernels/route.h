@@ -2,8 +2,8 @@
 // noaux_tc routing (docs/numerics.md): probabilities p = sigmoid(logits), choices c = p + bias.
 // With groups, a group scores the sum of its two largest c and the best `kept_groups` stay. The
 // `experts_used` largest c are chosen, the lower expert first among equals, and written in
-// ascending order; weights are their p, normalized (sum + 1e-20) where asked, times `scale`.
-// Sums in ascending order of experts. One warp a row.
+// ascending order; weights are their p, normalized (sum + 1e-20) if `normalize`, times `scale`.
+// Sums in ascending order of experts. One warp per row.
 #pragma once
 
 #include "kernels/types.h"

@@ -34,7 +34,7 @@ struct Buffers {
   int pitch;
 };
 
-// Four neighbors, from an address of whole fours to shared memory; zeros where there is no source.
+// Four neighbors, from an address of whole fours to shared memory; zeros if there is no source.
 // float32 goes asynchronously, so that a thread has all of its rows under way at once.
 __device__ void load_four(float* to, const float* from, bool present) {
   copy_async(shared_address(to), from, present);
@@ -95,7 +95,7 @@ __device__ void score(const SparseAttentionParams& p, const Buffers& shared, int
   }
 }
 
-// Running softmax of the tile, a warp a head.
+// Running softmax of the tile, one warp per head.
 template <int Keys, int Heads>
 __device__ void exponentiate(const Buffers& shared) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention of every head over the selected rows of a latent cache, as absorbed MLA has it:
 //   out[t, h] = sum_u p[u] values[u],   p = softmax over u of scale * (q[t, h] . keys[u]),
-// u in sets[t], or every u <= position(t) where `sets` is null. Values are the first value_width
+// u in sets[t], or every u <= position(t) if `sets` is null. Values are the first value_width
 // columns of the keys. Scores, softmax and sums in float32, keys in the order of the set; one row
 // depends on nothing else in the launch.
 //

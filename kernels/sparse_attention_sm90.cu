@@ -25,7 +25,7 @@ constexpr int kThreads = 256;
 constexpr int kSharedBytes = 3 * kTileBytes + 1024;  // and alignment
 constexpr float kLog2E = 1.4426950408889634f;
 
-// Four threads a row, 18 chunks of 16 bytes each.
+// Four threads per row, 18 chunks of 16 bytes each.
 __device__ void load_row(std::uint32_t tile, const bf16* source, bool present) {
   const int row = static_cast<int>(threadIdx.x) / 4;
 #pragma unroll
@@ -62,7 +62,7 @@ struct Softmax {
   float peak[2] = {-INFINITY, -INFINITY};
   float sum[2] = {0, 0};
 
-  // Turns 64 scores a head into exponentials; returns by how much earlier sums shrink.
+  // Turns 64 scores per head into exponentials; returns by how much earlier sums shrink.
   __device__ void update(float (&s)[32], int valid, float factor, float (&shrink)[2]) {
     const int quad = static_cast<int>(threadIdx.x) % 4;
     float top[2] = {peak[0], peak[1]};

@@ -18,7 +18,7 @@ struct RowSource {
   const float* scores;
   int count;
 
-  // Keys of elements [i, i + 4); absent ones are left alone.
+  // Keys of elements [i, i + 4); absent ones are not written.
   __device__ int load(int i, std::uint32_t keys[4], int indices[4]) const {
     const int n = max(0, min(4, count - i));
     float values[4] = {};
@@ -52,7 +52,7 @@ struct ListSource {
   }
 };
 
-// Bins are read by runs of kBins / Threads neighbors a thread: a gap after each run keeps the
+// Bins are read by runs of kBins / Threads neighbors per thread: a gap after each run keeps the
 // threads of a warp in different banks.
 template <int Threads>
 __device__ int slot_of(int bin) {

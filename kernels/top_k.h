@@ -3,8 +3,8 @@
 // lower position first among equals (-0 equals +0), written in ascending order. Exact, and the same
 // on every device: docs/numerics.md. A row with fewer than k candidates gets all of them, then -1.
 //
-// Radix selection, one block a row: a histogram of the 12 highest bits of an order-preserving key,
-// then of 10 and 10 more where needed. As soon as what can still win fits in shared memory it is
+// Radix selection, one block per row: a histogram of the 12 highest bits of an order-preserving
+// key, then of 10 and 10 more if needed. As soon as what can still win fits in shared memory it is
 // copied there in order, so that a row is usually read twice.
 #pragma once
 

@@ -10,7 +10,7 @@ namespace indexcache::kernels {
 // Element type of an activation or weight.
 enum class Type { f32, bf16, f16, e4m3 };
 
-// Where a row stands: its position in its sequence, and the row of the key tensor that holds
+// The place of a row: its position in its sequence, and the row of the key tensor that holds
 // position 0 of that sequence. Candidates of the row are key rows [key_base, key_base + position].
 struct RowPlace {
   int position;

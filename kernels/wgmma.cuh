@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Warpgroup tensor-core instructions of Hopper (PTX ISA, wgmma; sm_90a alone). A warpgroup is four
+// Warpgroup tensor-core instructions of Hopper (PTX ISA, wgmma; only sm_90a). A warpgroup is four
 // consecutive warps; accumulator register 4 i + j of a thread holds row 16 * warp + lane / 4 (+ 8
 // for j >= 2) and column 8 i + 2 * (lane % 4) + j % 2. All of them add to d: clear it first.
 #pragma once

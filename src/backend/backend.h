@@ -3,18 +3,20 @@
 //
 // The decoder (src/model) is written once over this interface; src/backend/cpu is the readable
 // reference. Laws of every operation:
-//  - float32 unless an engine says otherwise (activation()); sums in float32 at least; no TF32.
-//  - A row's result depends on its own segment (sequence) alone, never on what else is in the
-//    batch, nor on the number of threads: this makes losses comparable bit for bit.
+//  - float32 unless the backend says otherwise (activation()); sums in at least float32; no TF32.
+//  - A row's result depends only on its own segment (sequence), never on what else is in the batch
+//    or on the number of threads: this makes losses comparable bit for bit.
 //  - Reductions have one fixed order: same device, same bits.
 //  - Shapes are the caller's duty; operations do not allocate results unless they return them.
+// A backend has no state outside its object: several of them, on one device or on different ones,
+// live in one process. One thread at a time calls an object, apart from its WeightUploaders.
 // Shapes below: rows = layout.total; H, A, rq, rk, dn, dr, dv, Ni, Di, K, E, P as in
 // docs/numerics.md.
 #pragma once
 
 #include "backend/model_shape.h"
 #include "backend/tensor.h"
-#include "backend/weight_lane.h"
+#include "backend/weight_uploader.h"
 
 #include <array>
 #include <cstddef>
@@ -29,7 +31,7 @@
 
 namespace indexcache {
 
-// Where the two members of a rotated pair stand (docs/numerics.md, RoPE).
+// How the members of a rotated pair are laid out (docs/numerics.md, RoPE).
 enum class RopeLayout { interleaved, half_split };
 
 enum class Store { assign, accumulate };
@@ -59,8 +61,8 @@ inline constexpr std::size_t kMemoryKinds = 5;
 inline constexpr std::array<std::string_view, kMemoryKinds> kMemoryNames = {
     "weights", "state", "index sets", "keys", "workspace"};
 
-// Bytes that are allocated and the most that were at once, by kind; peak_total is the most of all
-// kinds together.
+// Bytes that are allocated now and at the peak, by kind; peak_total is the peak of all kinds
+// together.
 struct MemoryUse {
   std::array<std::int64_t, kMemoryKinds> current{};
   std::array<std::int64_t, kMemoryKinds> peak{};
@@ -98,20 +100,20 @@ class Backend {
 
   // Bytes of device memory that this process may plan with, weights included.
   virtual std::int64_t memory_bytes() const = 0;
-  // Plans, and what the operations take for themselves, keep within `bytes` from here on, where
-  // that is less. Results do not depend on it.
+  // From now on plans, and what the operations take for themselves, stay within `bytes` if that is
+  // less than memory_bytes(). Results do not depend on it.
   virtual void limit_memory(std::int64_t bytes) = 0;
   virtual MemoryUse memory_use() const = 0;
   // The most bytes that the operations take for themselves, whatever memory they are counted under,
   // with at most `rows` rows per call and `longest` keys per row.
   virtual std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                                      std::int64_t longest) const = 0;
-  // Device memory that a weight lane takes for itself.
-  virtual std::int64_t lane_bytes() const { return 0; }
+  // Device memory that a WeightUploader takes for itself.
+  virtual std::int64_t uploader_bytes() const { return 0; }
 
-  // Seconds that `body` keeps the device busy, from an idle device to an idle device.
+  // Seconds that the device needs for `body`, from idle to idle.
   virtual double measure(const std::function<void()>& body) = 0;
-  // Splits what runs until take_profile() by stage; engines without a clock return zeros.
+  // Splits the time until take_profile() by stage; backends without a clock return zeros.
   virtual void start_profile() {}
   virtual StageSeconds take_profile() { return {}; }
 
@@ -123,11 +125,11 @@ class Backend {
   virtual Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) {
     return upload(std::move(values), rows, cols);
   }
-  // The way of stored weights to the device.
-  virtual std::unique_ptr<WeightLane> make_weight_lane() = 0;
-  // Host memory for the images of a lane, at most `bytes` of it used.
+  // Moves stored weights to the device; the uploader must not outlive this backend.
+  virtual std::unique_ptr<WeightUploader> make_weight_uploader() = 0;
+  // Host memory for a blob of `bytes` bytes that a WeightUploader reads.
   virtual std::shared_ptr<std::byte> allocate_host(std::int64_t bytes);
-  // The point that the device's queue of work has reached, for WeightLane::begin.
+  // The current end of the device's queue of work, for WeightUploader::begin.
   virtual std::shared_ptr<void> mark() { return nullptr; }
   // Uniform numbers in [offset - scale, offset + scale): synthetic weights.
   virtual void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) = 0;

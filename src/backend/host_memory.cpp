@@ -10,12 +10,12 @@
 namespace indexcache {
 
 std::shared_ptr<std::byte> Backend::allocate_host(std::int64_t bytes) {
-  constexpr std::align_val_t kAlignment{kImageGrain};
+  constexpr std::align_val_t kAlignment{kBlobGrain};
   void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment, std::nothrow);
   if (memory == nullptr) {
     throw ResourceError({"out of host memory", "stored weights",
-                         fmt::format("{:.2f} GiB were asked for", gib(bytes)),
-                         "--weights disk, which holds two layers alone"});
+                         fmt::format("{:.2f} GiB were requested", gib(bytes)),
+                         "--weights disk, which keeps only two layers in memory"});
   }
   return {static_cast<std::byte*>(memory),
           [](std::byte* host) { ::operator delete(host, kAlignment); }};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What memory an engine has given out, by kind. Shared by every allocation, so that tensors may be
-// let go after the engine, on any thread.
+// The memory that a backend has allocated, by kind. Shared by all of its allocations, so that
+// tensors may be released after the backend, on any thread.
 #pragma once
 
 #include "backend/backend.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layout cut into consecutive ranges of rows, so that what is computed for many rows needs memory
-// for a few. Cuts stand at multiples of 256 rows from the beginning of a segment: every engine's
-// tiles divide that, so cutting does not change a bit.
+// A layout cut into consecutive ranges of rows, so that a computation over many rows needs memory
+// for only a few. Cuts are at multiples of 256 rows from the beginning of a segment: the tiles of
+// every backend divide that, so cutting does not change a bit.
 #pragma once
 
 #include "backend/tensor.h"
@@ -15,9 +15,9 @@ inline constexpr std::int64_t kChunkGrain = 256;
 
 struct RowChunk {
   std::int64_t first_row;  // of the whole layout
-  RowLayout rows;          // first_row counts from the chunk's own beginning
+  RowLayout rows;          // first_row counts from the beginning of the chunk
 
-  // The chunk's rows of a tensor of the whole layout; nothing of nothing.
+  // The chunk's rows of a tensor of the whole layout; empty if `whole` is.
   Tensor of(const Tensor& whole) const {
     return whole.empty() ? whole : whole.row_range(first_row, rows.total);
   }

@@ -4,7 +4,7 @@
 //
 // Three kinds of threads exist, one per kind of work: OpenMP for loops over independent items (CPU
 // operations, tokenizing), one std::thread owned by an object that works beside its caller
-// (ModelWeights), and std::jthread for file reads that end with their scope (read_image).
+// (ModelWeights), and std::jthread for file reads that end with their scope (read_blob).
 #pragma once
 
 namespace indexcache {

@@ -2,7 +2,7 @@
 // How weights are stored, and their values as float32: FP8 is multiplied by its block scales.
 #pragma once
 
-#include "backend/weight_lane.h"
+#include "backend/weight_uploader.h"
 #include "io/checkpoint.h"
 #include "model/config.h"
 
@@ -12,13 +12,13 @@
 
 namespace indexcache {
 
-// Throws InputError unless `name` has a dtype that engines convert and, for F8_E4M3, a scale tensor
-// of a usable shape and dtype. Reads headers only.
+// Throws InputError unless `name` has a dtype that backends convert and, for F8_E4M3, a scale
+// tensor of a usable shape and dtype. Reads headers only.
 void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
                     const std::string& name);
 
 // Dtype, shape and blocks of a matrix, or of a stack of them (its leading extents become rows); its
-// places in an image are left open. Reads headers only.
+// offsets in a blob are not set. Reads headers only.
 StoredMatrix stored_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
                            const std::string& name);
 

@@ -19,7 +19,7 @@ namespace {
 // Larger matrices are cut, so that reading, copying and converting overlap.
 constexpr std::int64_t kMostPieceBytes = std::int64_t{16} << 20;
 
-// Readers of one image; more do not make disks faster.
+// Threads that read one blob; more do not make disks faster.
 constexpr std::size_t kReaders = 8;
 
 class Builder {
@@ -89,7 +89,7 @@ class Builder {
     }
   }
 
-  // Gives a piece its places in the image, scales first.
+  // Assigns a piece its offsets in the blob, scales first.
   StoredMatrix place(const std::string& name, StoredMatrix piece, std::int64_t first_row) {
     const auto element = static_cast<std::int64_t>(size_of(piece.dtype));
     if (piece.block_rows > 0) {
@@ -109,8 +109,8 @@ class Builder {
   }
 
   std::int64_t reserve(std::int64_t bytes) {
-    const std::int64_t at = layout_.image_bytes;
-    layout_.image_bytes += (bytes + kImageGrain - 1) / kImageGrain * kImageGrain;
+    const std::int64_t at = layout_.blob_bytes;
+    layout_.blob_bytes += (bytes + kBlobGrain - 1) / kBlobGrain * kBlobGrain;
     return at;
   }
 
@@ -157,16 +157,16 @@ MoeWeights moe(Builder& build, const ModelConfig& config, const Checkpoint& chec
   return weights;
 }
 
-void read_part(const Checkpoint& checkpoint, const ImagePart& part, std::byte* image) {
+void read_part(const Checkpoint& checkpoint, const BlobPart& part, std::byte* blob) {
   if (!part.scales) {
     checkpoint.read(part.tensor, part.first,
-                    {image + part.at, static_cast<std::size_t>(part.bytes)});
+                    {blob + part.at, static_cast<std::size_t>(part.bytes)});
     return;
   }
   std::vector<std::byte> bytes(static_cast<std::size_t>(part.bytes));
   checkpoint.read(part.tensor, part.first, bytes);
   const std::vector<float> scales = widen(checkpoint.tensor(part.tensor).dtype, bytes);
-  std::memcpy(image + part.at, scales.data(), scales.size() * sizeof(float));
+  std::memcpy(blob + part.at, scales.data(), scales.size() * sizeof(float));
 }
 
 }  // namespace
@@ -201,8 +201,8 @@ MatrixLayout lay_out_matrix(const ModelConfig& config, const Checkpoint& checkpo
   return {build.take(), std::move(tensor)};
 }
 
-void read_image(const Checkpoint& checkpoint, const std::vector<ImagePart>& parts, std::byte* image,
-                const std::atomic<bool>& stop) {
+void read_blob(const Checkpoint& checkpoint, const std::vector<BlobPart>& parts, std::byte* blob,
+               const std::atomic<bool>& stop) {
   std::atomic<std::size_t> next{0};
   std::mutex mutex;
   std::exception_ptr failure;
@@ -211,7 +211,7 @@ void read_image(const Checkpoint& checkpoint, const std::vector<ImagePart>& part
       while (!stop) {
         const std::size_t index = next++;
         if (index >= parts.size()) return;
-        read_part(checkpoint, parts[index], image);
+        read_part(checkpoint, parts[index], blob);
       }
     } catch (...) {
       const std::lock_guard lock(mutex);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which bytes of a checkpoint make up a layer, where they stand in the layer's image in host
-// memory, and what becomes of them on the device. Everything from headers: nothing is read here.
+// Which bytes of a checkpoint make up a layer, at which offsets of the layer's blob in host memory
+// they are, and what they become on the device. Laying out reads only headers.
 //
-//   shards --(ImagePart)--> image --(WeightCopy)--> LayerWeights
+//   shards --(BlobPart)--> blob --(WeightCopy)--> LayerWeights
 #pragma once
 
-#include "backend/weight_lane.h"
+#include "backend/weight_uploader.h"
 #include "io/checkpoint.h"
 #include "model/config.h"
 #include "model/weights.h"
@@ -18,9 +18,9 @@
 
 namespace indexcache {
 
-// Bytes [first, first + bytes) of a tensor, to be read to `at` of an image. Scales are widened to
+// Bytes [first, first + bytes) of a tensor, read to offset `at` of a blob. Scales are widened to
 // float32 there.
-struct ImagePart {
+struct BlobPart {
   std::string tensor;
   std::int64_t first;
   std::int64_t bytes;
@@ -29,9 +29,9 @@ struct ImagePart {
 };
 
 struct Layout {
-  std::vector<ImagePart> parts;    // by place
-  std::vector<WeightCopy> copies;  // by place
-  std::int64_t image_bytes = 0;
+  std::vector<BlobPart> parts;     // by offset
+  std::vector<WeightCopy> copies;  // by offset
+  std::int64_t blob_bytes = 0;
 };
 
 struct LayerLayout : Layout {
@@ -42,12 +42,11 @@ struct MatrixLayout : Layout {
   Tensor tensor;
 };
 
-// Gives memory for a tensor on the device; may give none where only sizes are asked for.
+// Allocates a tensor on the device; may return an empty one if only sizes are needed.
 using AllocateTensor = std::function<Tensor(std::int64_t rows, std::int64_t cols, DType dtype)>;
 
 // A layer of `model`, matrices in `activation`. Absorbed MLA: kv_b's key rows are transposed head
-// by head, to stand on the query side (docs/numerics.md, "MLA, absorbed"). An absent correction
-// bias is left empty.
+// by head, so that they apply to queries (docs/numerics.md). An absent correction bias stays empty.
 LayerLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoint, bool has_indexer,
                           std::int64_t layer, DType activation, const AllocateTensor& allocate);
 
@@ -55,9 +54,9 @@ LayerLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoin
 MatrixLayout lay_out_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
                             const std::string& name, DType type, const AllocateTensor& allocate);
 
-// Reads the parts of an image, several at a time. Throws ResourceError when a disk does not give
-// them; returns early, with the image unfinished, once `stop` is set.
-void read_image(const Checkpoint& checkpoint, const std::vector<ImagePart>& parts, std::byte* image,
-                const std::atomic<bool>& stop);
+// Reads the parts of a blob, several at a time. Throws ResourceError if a disk fails to
+// deliver them; returns early, with the blob unfinished, once `stop` is set.
+void read_blob(const Checkpoint& checkpoint, const std::vector<BlobPart>& parts, std::byte* blob,
+               const std::atomic<bool>& stop);
 
 }  // namespace indexcache

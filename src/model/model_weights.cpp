@@ -26,7 +26,7 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// Counts what a layout asks for. Its tensors have an address that nobody follows.
+// Counts the bytes that a layout allocates; the addresses of its tensors are never used.
 class CountingAllocator {
  public:
   Tensor operator()(std::int64_t rows, std::int64_t cols, DType dtype) {
@@ -75,8 +75,8 @@ WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint
                       activation, std::ref(counted));
     sizes.layers += counted.bytes();
     sizes.largest_layer = std::max(sizes.largest_layer, counted.bytes());
-    sizes.stored += layout.image_bytes;
-    sizes.largest_stored = std::max(sizes.largest_stored, layout.image_bytes);
+    sizes.stored += layout.blob_bytes;
+    sizes.largest_stored = std::max(sizes.largest_stored, layout.blob_bytes);
   }
   return sizes;
 }
@@ -96,9 +96,9 @@ ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoi
       backend_(backend),
       placement_(placement),
       sizes_(weight_sizes(config, checkpoint, has_indexer, backend.activation())),
-      lane_(backend.make_weight_lane()),
+      uploader_(backend.make_weight_uploader()),
       resident_(static_cast<std::size_t>(config.layers)),
-      images_(placement == Placement::stream ? static_cast<std::size_t>(config.layers) : 2) {
+      blobs_(placement == Placement::stream ? static_cast<std::size_t>(config.layers) : 2) {
   zero_bias_ = backend.upload(std::vector<float>(static_cast<std::size_t>(config.routed_experts)),
                               1, config.routed_experts);
   embedding_ = load_outer("model.embed_tokens.weight", backend.activation());
@@ -122,7 +122,7 @@ ModelWeights::~ModelWeights() {
 }
 
 std::int64_t ModelWeights::bytes() const {
-  return sizes_.device(placement_) + backend_.lane_bytes();
+  return sizes_.device(placement_) + backend_.uploader_bytes();
 }
 
 Tensor ModelWeights::load_outer(const std::string& name, DType type) {
@@ -130,11 +130,11 @@ Tensor ModelWeights::load_outer(const std::string& name, DType type) {
       config_, checkpoint_, name, type, [&](std::int64_t rows, std::int64_t cols, DType dtype) {
         return backend_.allocate(rows, cols, dtype, Memory::weights);
       });
-  const auto image = backend_.allocate_host(layout.image_bytes);
-  read_image(checkpoint_, layout.parts, image.get(), stop_);
-  lane_->begin(backend_.mark());
-  lane_->load(image.get(), layout.copies);
-  if (!lane_->finish()) read_floats(config_, checkpoint_, name);  // names what is not finite
+  const auto blob = backend_.allocate_host(layout.blob_bytes);
+  read_blob(checkpoint_, layout.parts, blob.get(), stop_);
+  uploader_->begin(backend_.mark());
+  uploader_->load(blob.get(), layout.copies);
+  if (!uploader_->finish()) read_floats(config_, checkpoint_, name);  // names what is not finite
   return layout.tensor;
 }
 
@@ -144,7 +144,7 @@ const LayerWeights& ModelWeights::layer(std::int64_t layer) {
   if (resident && resident_[index]) return *resident_[index];
   if (!resident && slots_[current_].layer == layer) return slots_[current_].weights;
   if (requested_ != layer) {
-    if (requested_ >= 0) await();  // a layer that nobody wanted
+    if (requested_ >= 0) await();  // loaded ahead, but another one is wanted
     request(layer);
   }
   LayerWeights weights = await();
@@ -161,11 +161,11 @@ const LayerWeights& ModelWeights::layer(std::int64_t layer) {
   const bool there =
       resident ? resident_[static_cast<std::size_t>(next)].has_value() : next == layer;
   if (!there) request(next);
-  if (there && resident) images_.assign(images_.size(), {});  // nothing is left to be read
+  if (there && resident) blobs_.assign(blobs_.size(), {});  // every layer has been read
   return *result;
 }
 
-// Work on the layer before the current one is queued by now; its slot is free behind the mark.
+// All work on the layer before the current one has been queued; its slot is free after the mark.
 void ModelWeights::request(std::int64_t layer) {
   Slot& slot = slots_[1 - current_];
   slot.layer = -1;
@@ -214,7 +214,7 @@ void ModelWeights::work() {
     if (stop_) return;
     const Job& job = *job_;  // stays until done_ is seen
     const std::int64_t next = (job.layer + 1) % config_.layers;
-    const std::int64_t bytes = job.layout.image_bytes;
+    const std::int64_t bytes = job.layout.blob_bytes;
     lock.unlock();
     std::exception_ptr failure;
     const auto begin = std::chrono::steady_clock::now();
@@ -241,38 +241,38 @@ void ModelWeights::work() {
 }
 
 void ModelWeights::execute(const Job& job) {
-  const Image& image = image_of(job.layer, job.layout);
+  const LayerBlob& blob = blob_of(job.layer, job.layout);
   if (stop_) return;
-  lane_->begin(job.mark);
-  lane_->load(image.bytes.get(), job.layout.copies);
-  if (!lane_->finish()) check_finite(job.layer);
+  uploader_->begin(job.mark);
+  uploader_->load(blob.bytes.get(), job.layout.copies);
+  if (!uploader_->finish()) check_finite(job.layer);
 }
 
-// The image of a layer: where it waited, or read now.
-ModelWeights::Image& ModelWeights::image_of(std::int64_t layer, const Layout& layout) {
-  Image& image = images_[static_cast<std::size_t>(layer) % images_.size()];
-  if (image.layer == layer) return image;
-  image.layer = -1;
-  if (image.capacity < layout.image_bytes) {
-    image.bytes.reset();
-    image.capacity = placement_ == Placement::stream ? layout.image_bytes : sizes_.largest_stored;
-    image.bytes = backend_.allocate_host(image.capacity);
+// The blob of a layer, read now unless it is in host memory already.
+ModelWeights::LayerBlob& ModelWeights::blob_of(std::int64_t layer, const Layout& layout) {
+  LayerBlob& blob = blobs_[static_cast<std::size_t>(layer) % blobs_.size()];
+  if (blob.layer == layer) return blob;
+  blob.layer = -1;
+  if (blob.capacity < layout.blob_bytes) {
+    blob.bytes.reset();
+    blob.capacity = placement_ == Placement::stream ? layout.blob_bytes : sizes_.largest_stored;
+    blob.bytes = backend_.allocate_host(blob.capacity);
   }
-  read_image(checkpoint_, layout.parts, image.bytes.get(), stop_);
-  if (stop_) return image;
-  image.layer = layer;
-  if (placement_ != Placement::disk) return image;
+  read_blob(checkpoint_, layout.parts, blob.bytes.get(), stop_);
+  if (stop_) return blob;
+  blob.layer = layer;
+  if (placement_ != Placement::disk) return blob;
   std::set<std::string> names;
-  for (const ImagePart& part : layout.parts) names.insert(part.tensor);
+  for (const BlobPart& part : layout.parts) names.insert(part.tensor);
   for (const std::string& name : names) checkpoint_.forget(name);
-  return image;
+  return blob;
 }
 
-// Reads a layer that will be asked for, into the image that the last one no longer needs. What
-// fails here fails again, and is told, when the layer is wanted.
+// Reads the layer that will be requested next into the blob that is no longer needed. Whatever
+// fails here fails again, and is reported, when the layer is requested.
 void ModelWeights::read_ahead(std::int64_t layer) {
   try {
-    image_of(layer, lay_out(layer, CountingAllocator()));
+    blob_of(layer, lay_out(layer, CountingAllocator()));
   } catch (const std::exception&) {
     return;
   }
@@ -283,7 +283,7 @@ LayerLayout ModelWeights::lay_out(std::int64_t layer, const AllocateTensor& allo
                        backend_.activation(), allocate);
 }
 
-// The lane only says that some number is not finite; reading again names the tensor.
+// The uploader reports only that some number is not finite; reading again names the tensor.
 void ModelWeights::check_finite(std::int64_t layer) const {
   const bool fused = checkpoint_.contains(fused_gate_up_name(layer));
   for (const auto& specs : {attention_tensors(config_, layer),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The weights of a checkpoint on a device that may be smaller than they are. While a layer is in
-// use the next one is read, copied and converted by a thread of its own.
+// use, a loader thread reads, copies and converts the next one.
 #pragma once
 
 #include "model/layer_layout.h"
@@ -19,7 +19,7 @@
 
 namespace indexcache {
 
-// Where weights wait between two passes over the layers.
+// Where weights are kept between two passes over the layers.
 enum class Placement {
   resident,  // all of them on the device
   stream,    // as stored, in host memory (pinned for a GPU); two layers on the device
@@ -37,8 +37,8 @@ struct WeightSizes {
   std::int64_t outer;           // on the device: embedding, final norm, lm_head
   std::int64_t layers;          // on the device: all layers
   std::int64_t largest_layer;   // on the device
-  std::int64_t stored;          // of all layers, as images
-  std::int64_t largest_stored;  // of one layer, as an image
+  std::int64_t stored;          // of all layers, as blobs
+  std::int64_t largest_stored;  // of one layer, as a blob
 
   std::int64_t device(Placement placement) const;
   std::int64_t host(Placement placement) const;
@@ -53,13 +53,13 @@ Placement choose_placement(const WeightSizes& sizes, std::int64_t device_bytes,
 
 // What the loader has done so far.
 struct LoadTimes {
-  std::int64_t bytes = 0;  // of images that were brought to the device
-  double seconds = 0;      // reading and copying, beside which layers may have been in use
+  std::int64_t bytes = 0;  // of blobs, uploaded
+  double seconds = 0;      // reading and copying, possibly while layers were in use
 };
 
 class ModelWeights : public WeightSource {
  public:
-  // Loads what stands outside the layers; the references must outlive the object.
+  // Loads the weights outside the layers; the references must outlive the object.
   ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
                const std::vector<bool>& has_indexer, Backend& backend, Placement placement);
   ~ModelWeights() override;
@@ -67,13 +67,13 @@ class ModelWeights : public WeightSource {
   ModelWeights& operator=(const ModelWeights&) = delete;
 
   // Throws InputError naming the tensor when a number is not finite, ResourceError when a shard
-  // cannot be read. Layers may be asked for in any order; ascending, and from the first again, is
-  // the order that finds them loaded.
+  // cannot be read. Layers may be requested in any order; only the cyclic ascending order finds
+  // them loaded ahead.
   const LayerWeights& layer(std::int64_t layer) override;
 
   Placement placement() const { return placement_; }
   LoadTimes load_times() const;
-  // Bytes on the device when every layer has been visited.
+  // Bytes on the device after every layer has been visited.
   std::int64_t bytes() const;
 
  private:
@@ -89,8 +89,8 @@ class ModelWeights : public WeightSource {
     LayerLayout layout;
     std::shared_ptr<void> mark;
   };
-  // A layer's image in host memory.
-  struct Image {
+  // The stored bytes of a layer in host memory.
+  struct LayerBlob {
     std::shared_ptr<std::byte> bytes;
     std::int64_t capacity = 0;
     std::int64_t layer = -1;
@@ -101,7 +101,7 @@ class ModelWeights : public WeightSource {
   LayerWeights await();
   void work();
   void execute(const Job& job);
-  Image& image_of(std::int64_t layer, const Layout& layout);
+  LayerBlob& blob_of(std::int64_t layer, const Layout& layout);
   void read_ahead(std::int64_t layer);
   LayerLayout lay_out(std::int64_t layer, const AllocateTensor& allocate) const;
   void check_finite(std::int64_t layer) const;
@@ -113,12 +113,12 @@ class ModelWeights : public WeightSource {
   Placement placement_;
   WeightSizes sizes_;
   Tensor zero_bias_;  // of routers without a correction bias
-  std::unique_ptr<WeightLane> lane_;
+  std::unique_ptr<WeightUploader> uploader_;
 
   std::vector<std::optional<LayerWeights>> resident_;  // by layer
   Slot slots_[2];
   std::size_t current_ = 0;  // the slot in use; the other one is being filled
-  std::vector<Image> images_;
+  std::vector<LayerBlob> blobs_;
 
   // One job at a time: handed over under the mutex, its result taken back the same way.
   mutable std::mutex mutex_;

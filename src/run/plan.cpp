@@ -41,7 +41,7 @@ void estimate_time(RunPlan& plan) {
 void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
                 const Backend& backend, Placement placement) {
   plan.placement = placement;
-  plan.weight_bytes = plan.weights.device(placement) + backend.lane_bytes();
+  plan.weight_bytes = plan.weights.device(placement) + backend.uploader_bytes();
   PlanningInstruments instruments(model.config, backend, subject.data,
                                   sweep_memory(backend, plan.weight_bytes));
   Progress silent(Progress::Style::silent);

@@ -49,7 +49,7 @@ std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> ba
 
 Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
                         const Backend& backend) {
-  const std::int64_t room = backend.memory_bytes() - backend.lane_bytes();
+  const std::int64_t room = backend.memory_bytes() - backend.uploader_bytes();
   Placement placement = choose_placement(sizes, room, available_host_bytes());
   if (options.weights == "resident") placement = Placement::resident;
   if (options.weights == "stream") placement = Placement::stream;

@@ -38,7 +38,7 @@ TEST_CASE("a GPU that does not exist is refused, and the device is named") {
     make_backend({.device = parse_device("cuda:4095")});
     FAIL("it was not refused");
   } catch (const ResourceError& error) {
-    CHECK_THAT(error.describe(), Contains("--device cuda"));
+    CHECK_THAT(error.describe(), Contains("--device cuda:4095") && Contains("try: --device cpu"));
   }
 }
 

@@ -124,10 +124,12 @@ TEST_CASE("usage errors exit 2 and point to the help") {
 
 TEST_CASE("a GPU that is not there exits 4, whatever the build") {
   const Bench b;
-  const auto result = run_tool({"eval", b.model(), "full", "-c", b.tokens(), "--device", "cuda"},
-                               {"CUDA_VISIBLE_DEVICES="});
-  check_refused(result, 4, "--device cuda");
-  CHECK_THAT(result.err, Contains("try: --device cpu"));
+  for (const char* device : {"cuda", "cuda:1"}) {
+    const auto result = run_tool({"eval", b.model(), "full", "-c", b.tokens(), "--device", device},
+                                 {"CUDA_VISIBLE_DEVICES="});
+    check_refused(result, 4, std::string("--device ") + device + "\n");
+    CHECK_THAT(result.err, Contains("try: --device cpu"));
+  }
 }
 
 TEST_CASE("a model that is missing or incomplete exits 3") {

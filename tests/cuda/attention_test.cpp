@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sparse attention: the GPU's kernels against the CPU engine.
+// Sparse attention: the GPU's kernels against the CPU backend.
 #include "cuda/gpu.h"
 
 #include <algorithm>
@@ -48,7 +48,7 @@ void check(Precision precision, const Shape& s) {
   const auto q = gpu.random(rows.total, s.heads * width, 61);
   auto c = gpu.random(keys.total, width, 62);
   const float scale = 1.5f / std::sqrt(static_cast<float>(width));
-  compare_engines(gpu, gpu.tolerance(1e-5), [&](Backend& b, auto put, auto poison) {
+  compare_backends(gpu, gpu.tolerance(1e-5), [&](Backend& b, auto put, auto poison) {
     const Tensor latents = put(c, keys.total, width);
     const Tensor out = poison(rows.total, s.heads * s.rank);
     const Tensor selected =

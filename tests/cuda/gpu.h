@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two engines side by side: the same operation on the same numbers.
+// The two backends side by side: the same operation on the same numbers.
 #pragma once
 
 #include "backend/cpu/cpu_backend.h"
@@ -38,13 +38,13 @@ inline RowLayout ragged_rows(std::int64_t first_position = 0) {
   return rows;
 }
 
-// A GPU engine of one precision, and how close it must come to float32 on the same inputs.
+// A GPU backend of one precision, and how close it must come to float32 on the same inputs.
 struct Gpu {
   explicit Gpu(Precision compute, Precision indexer = Precision::fp32)
       : backend({compute, indexer}), bf16(compute == Precision::bf16) {}
 
   double tolerance(double fp32) const { return bf16 ? 1e-2 : fp32; }
-  // Numbers that the engine's type holds exactly, so that both engines see the same.
+  // Numbers that the backend's type represents exactly, so that both backends see the same.
   std::vector<float> random(std::int64_t rows, std::int64_t cols, std::uint32_t seed) const {
     auto values = random_floats(count_of(rows, cols), seed);
     return bf16 ? to_bf16(std::move(values)) : values;
@@ -57,9 +57,9 @@ struct Gpu {
   bool bf16;
 };
 
-// Runs `operation(backend, put, poison)` on both engines; put uploads in the activation type.
+// Runs `operation(backend, put, poison)` on both backends; put uploads in the activation type.
 template <typename Operation>
-void compare_engines(Gpu& gpu, double tolerance, const Operation& operation) {
+void compare_backends(Gpu& gpu, double tolerance, const Operation& operation) {
   CpuBackend cpu;
   const auto run = [&](Backend& backend) {
     const auto put = [&](const std::vector<float>& values, std::int64_t rows, std::int64_t cols) {

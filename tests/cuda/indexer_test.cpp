@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Indexer logits against double precision on the same rounded operands, FP8 quantization against
-// its definition, top-k and overlap against the CPU engine, exactly.
+// its definition, top-k and overlap against the CPU backend, exactly.
 #include "backend/cpu/top_k.h"
 #include "cuda/gpu.h"
 #include "kernels/indexer_logits.h"

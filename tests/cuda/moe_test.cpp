@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Routing and experts: the GPU against the CPU engine.
+// Routing and experts: the GPU against the CPU backend.
 #include "cuda/gpu.h"
 
 using namespace indexcache;

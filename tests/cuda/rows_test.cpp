@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operations on rows by themselves: the GPU against the CPU engine.
+// Operations on rows by themselves: the GPU against the CPU backend.
 #include "cuda/gpu.h"
 #include "kernels/convert.h"
 
@@ -23,13 +23,13 @@ TEST_CASE("GPU linear assigns and accumulates, of views too") {
       const auto x = gpu.random(rows.total, in + 8, 1);
       const auto w = gpu.random(out, in, 2);
       const auto residual = random_floats(count_of(rows.total, out), 3);
-      compare_engines(gpu, gpu.tolerance(1e-5), [&](Backend& b, auto put, auto poison) {
+      compare_backends(gpu, gpu.tolerance(1e-5), [&](Backend& b, auto put, auto poison) {
         const Tensor view = put(x, rows.total, in + 8).columns(8, in);
         const Tensor y = poison(rows.total, out);
         b.linear(rows, view, put(w, out, in), y, Store::assign);
         return y;
       });
-      compare_engines(gpu, gpu.tolerance(1e-5), [&](Backend& b, auto put, auto) {
+      compare_backends(gpu, gpu.tolerance(1e-5), [&](Backend& b, auto put, auto) {
         const Tensor y = b.upload(residual, rows.total, out);  // float32, as the residual is
         const Tensor view = put(x, rows.total, in + 8).columns(0, in);
         b.linear(rows, view, put(w, out, in), y, Store::accumulate);
@@ -81,7 +81,7 @@ TEST_CASE("GPU products of heads read and write their strides") {
     const auto x = gpu.random(rows.total, heads * 32, 6);
     const auto w = gpu.random(heads * out, in, 7);
     const auto before = gpu.random(rows.total, heads * 48, 8);
-    compare_engines(gpu, gpu.tolerance(1e-5), [&](Backend& b, auto put, auto) {
+    compare_backends(gpu, gpu.tolerance(1e-5), [&](Backend& b, auto put, auto) {
       const Tensor y = put(before, rows.total, heads * 48);
       b.head_linear(rows, {put(x, rows.total, heads * 32), heads, 32, in}, put(w, heads * out, in),
                     {y, heads, 48, out});
@@ -99,13 +99,13 @@ TEST_CASE("GPU norms, also of some columns and in place") {
       const auto x = gpu.random(rows.total, width + 5, 9);
       const auto weight = random_floats(static_cast<std::size_t>(width), 10);
       const auto bias = random_floats(static_cast<std::size_t>(width), 11);
-      compare_engines(gpu, gpu.tolerance(2e-6), [&](Backend& b, auto put, auto) {
+      compare_backends(gpu, gpu.tolerance(2e-6), [&](Backend& b, auto put, auto) {
         const Tensor y = put(x, rows.total, width + 5);
         const Tensor view = y.columns(5, width);
         b.rms_norm(rows, view, b.upload(weight, 1, width), 1e-3f, view);
         return y;
       });
-      compare_engines(gpu, gpu.tolerance(2e-6), [&](Backend& b, auto put, auto poison) {
+      compare_backends(gpu, gpu.tolerance(2e-6), [&](Backend& b, auto put, auto poison) {
         const Tensor y = poison(rows.total, width);
         b.layer_norm(rows, put(x, rows.total, width + 5).columns(3, width),
                      b.upload(weight, 1, width), b.upload(bias, 1, width), 1e-1f, y);
@@ -124,7 +124,7 @@ TEST_CASE("GPU RoPE turns pairs of either layout by the row's position") {
       const auto x = gpu.random(rows.total, heads * stride, 12);
       const auto cosines = random_floats(count_of(300, width / 2), 13);
       const auto sines = random_floats(count_of(300, width / 2), 14);
-      compare_engines(gpu, gpu.tolerance(1e-6), [&](Backend& b, auto put, auto) {
+      compare_backends(gpu, gpu.tolerance(1e-6), [&](Backend& b, auto put, auto) {
         const Tensor y = put(x, rows.total, heads * stride);
         const Heads in_place{y, heads, stride, width};
         b.rope(rows, in_place, b.upload(cosines, 300, width / 2), b.upload(sines, 300, width / 2),
@@ -149,7 +149,7 @@ TEST_CASE("GPU lookups and copies are exact") {
       tokens.push_back(static_cast<std::int32_t>(r * 7 % 50));
     }
     const auto before = random_floats(count_of(to.total, 40), 16);
-    compare_engines(gpu, 0.0, [&](Backend& b, auto put, auto) {
+    compare_backends(gpu, 0.0, [&](Backend& b, auto put, auto) {
       const Tensor rows =
           b.upload(std::vector<float>(count_of(from.total, 33), kPoison), from.total, 33);
       b.embed(b.upload(std::span<const std::int32_t>(tokens), from.total, 1), put(table, 50, 33),

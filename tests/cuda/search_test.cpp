@@ -25,9 +25,9 @@ TokenSet small_set() {
   return set;
 }
 
-template <typename Engine>
+template <typename BackendType>
 void check_bits() {
-  Session<Engine> session(data("dsa-mini"));
+  Session<BackendType> session(data("dsa-mini"));
   const TokenSet tokens = small_set();
   std::vector<Pattern> patterns;
   for (const char* text : {"FFFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFS", "FSSSSSSSSSSSSSSS",
@@ -43,7 +43,7 @@ void check_bits() {
   CHECK(evaluator.losses(patterns) == batch);
   CHECK(session.evaluator(tokens, {.memory_bytes = 1}).losses(patterns) == batch);
   for (const Placement placement : {Placement::stream, Placement::disk}) {
-    Session<Engine> moving(data("dsa-mini"), std::nullopt, placement);
+    Session<BackendType> moving(data("dsa-mini"), std::nullopt, placement);
     CHECK(moving.evaluator(tokens).losses(patterns) == batch);
     CHECK(moving.evaluator(tokens).losses(patterns) == batch);  // a second pass
   }

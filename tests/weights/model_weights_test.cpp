@@ -142,26 +142,26 @@ TEST_CASE("a shard that shrinks is an error at the next layer that it held, not 
   }
 }
 
-TEST_CASE("several readers fill one image, each byte at its place") {
+TEST_CASE("several readers fill one blob, each byte at its place") {
   const TempFolder folder;
   std::string bytes(std::size_t{48} << 20, '\0');
   for (std::size_t i = 0; i < bytes.size(); i += 512) bytes[i] = static_cast<char>(i / 512 % 251);
   const auto size = static_cast<std::int64_t>(bytes.size());
   write_safetensors(folder / "model.safetensors", {{"w", "U8", {size}, bytes}});
   const Checkpoint checkpoint(folder.path());
-  std::vector<ImagePart> parts;
+  std::vector<BlobPart> parts;
   const std::int64_t piece = size / 16;
   for (std::int64_t p = 0; p < 16; ++p) {  // the tensor's pieces in reverse order
     parts.push_back({"w", (15 - p) * piece, piece, p * piece, false});
   }
-  std::vector<std::byte> image(bytes.size());
-  read_image(checkpoint, parts, image.data(), std::atomic<bool>(false));
+  std::vector<std::byte> blob(bytes.size());
+  read_blob(checkpoint, parts, blob.data(), std::atomic<bool>(false));
   for (std::int64_t p = 0; p < 16; ++p) {
-    CHECK(std::memcmp(image.data() + p * piece, bytes.data() + (15 - p) * piece,
+    CHECK(std::memcmp(blob.data() + p * piece, bytes.data() + (15 - p) * piece,
                       static_cast<std::size_t>(piece)) == 0);
   }
   std::filesystem::resize_file(folder / "model.safetensors", 1 << 20);
-  CHECK_THROWS_AS(read_image(checkpoint, parts, image.data(), std::atomic<bool>(false)),
+  CHECK_THROWS_AS(read_blob(checkpoint, parts, blob.data(), std::atomic<bool>(false)),
                   ResourceError);
 }
 

@@ -2,8 +2,8 @@
 // Attention over selected positions. All heads read the same key and value row, so a row fetched
 // from memory serves four of them at once.
 #include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
+#include "backend/cpu/simd.h"
 #include "backend/cpu/tiles.h"
 
 #include <cmath>

@@ -33,7 +33,7 @@ class CpuBackend : public Backend {
   Tensor upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
   Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
                 std::int64_t cols) override;
-  std::unique_ptr<WeightLane> make_weight_lane() override;
+  std::unique_ptr<WeightUploader> make_weight_uploader() override;
   void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) override;
   std::vector<float> download(const Tensor& tensor) override;
   std::vector<std::int32_t> download_indices(const Tensor& tensor) override;

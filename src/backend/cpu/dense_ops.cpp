@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations on rows by themselves: embedding, norms, RoPE, matrix products, the gated MLP.
 #include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
+#include "backend/cpu/simd.h"
 #include "backend/cpu/tiles.h"
 
 #include <cmath>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lightning indexer with top-k, and the intersection counts of the sets it selects.
 #include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
+#include "backend/cpu/simd.h"
 #include "backend/cpu/tiles.h"
 #include "backend/cpu/top_k.h"
 #include "backend/pair_counts.h"

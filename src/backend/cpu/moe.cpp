@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // noaux_tc routing and the routed experts.
 #include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/lanes.h"
 #include "backend/cpu/matrix.h"
+#include "backend/cpu/simd.h"
 #include "backend/cpu/tiles.h"
 
 #include <algorithm>

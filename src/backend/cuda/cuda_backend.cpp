@@ -3,7 +3,8 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include "backend/cuda/shape_check.h"
-#include "backend/cuda/weight_lane.h"
+#include "backend/cuda/weight_uploader.h"
+#include "backend/device_spec.h"
 #include "backend/row_chunks.h"
 #include "core/bytes.h"
 #include "core/error.h"
@@ -66,10 +67,11 @@ bool cuda_is_usable(std::string& reason, int device) {
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   std::string reason;
   if (!cuda_is_usable(reason, options.device)) {
-    const std::string name = options.device == 0 ? "cuda" : fmt::format("cuda:{}", options.device);
-    throw ResourceError({"no usable GPU", "--device " + name, reason,
-                         "another --device; CUDA_VISIBLE_DEVICES may hide GPUs, and a build with "
-                         "-DCMAKE_CUDA_ARCHITECTURES for this GPU may be needed"});
+    throw ResourceError({"no usable GPU",
+                         "--device " + name_of(DeviceSpec{DeviceSpec::Kind::cuda, options.device}),
+                         reason,
+                         "--device cpu, another GPU (CUDA_VISIBLE_DEVICES may hide some), or a "
+                         "build with -DCMAKE_CUDA_ARCHITECTURES for this GPU"});
   }
   return std::make_unique<CudaBackend>(options);
 }
@@ -85,9 +87,9 @@ CudaBackend::CudaBackend(const CudaOptions& options)
       layouts_(memory_, stream_.get()),
       gemm_(memory_),
       clock_(stream_.get()) {
-  for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-    lanes_[lane] = cuda::make_stream();
-    lane_done_[lane] = cuda::make_event();
+  for (std::size_t side = 0; side < side_streams_.size(); ++side) {
+    side_streams_[side] = cuda::make_stream();
+    side_done_[side] = cuda::make_event();
   }
 }
 
@@ -122,14 +124,14 @@ std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t ro
     return 4 * width * std::min(fitting, rows);
   };
   return std::max(logits(longest, kChunkGrain), logits(shape.vocabulary, 1)) +
-         cuda::Gemm::kLanes * cuda::Gemm::kWorkspaceBytes;
+         cuda::Gemm::kSideStreams * cuda::Gemm::kWorkspaceBytes;
 }
 
-std::int64_t CudaBackend::lane_bytes() const {
-  return static_cast<std::int64_t>(cuda::CudaWeightLane::kSlots) * stage_bytes_;
+std::int64_t CudaBackend::uploader_bytes() const {
+  return static_cast<std::int64_t>(cuda::CudaWeightUploader::kSlots) * stage_bytes_;
 }
 
-// A sixteenth for logits, a sixteenth for the slots of a lane.
+// A sixteenth for logits, a sixteenth for the slots of a WeightUploader.
 void CudaBackend::limit_memory(std::int64_t bytes) {
   constexpr std::int64_t kLeast = std::int64_t{1} << 20;
   memory_bytes_ = std::min(memory_bytes_, bytes);
@@ -167,7 +169,7 @@ Tensor CudaBackend::upload_raw(const void* values, std::int64_t rows, std::int64
   Tensor tensor = allocate(rows, cols, dtype, kind);
   const auto bytes = static_cast<std::size_t>(rows * cols) * size_of(dtype);
   if (bytes == 0) return tensor;
-  // From pageable memory: the call returns when the values have left it.
+  // From pageable memory: the call returns after the values have been read.
   INDEXCACHE_CUDA(
       cudaMemcpyAsync(tensor.data<void>(), values, bytes, cudaMemcpyHostToDevice, stream_.get()));
   return tensor;
@@ -203,11 +205,11 @@ void CudaBackend::round(const Tensor& x, const Tensor& out) {
                                    stream_.get()));
 }
 
-std::unique_ptr<WeightLane> CudaBackend::make_weight_lane() {
-  return std::make_unique<cuda::CudaWeightLane>(memory_, stage_bytes_);
+std::unique_ptr<WeightUploader> CudaBackend::make_weight_uploader() {
+  return std::make_unique<cuda::CudaWeightUploader>(memory_, stage_bytes_);
 }
 
-// Pinned: the only memory that the device reads at the speed of its link.
+// Pinned, because the device reads only pinned memory at the speed of its link.
 std::shared_ptr<std::byte> CudaBackend::allocate_host(std::int64_t bytes) {
   cuda::make_current(device_);
   void* memory = nullptr;

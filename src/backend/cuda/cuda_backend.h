@@ -35,7 +35,7 @@ class CudaBackend : public Backend {
   void check(const ModelShape& shape) const override;
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override;
-  std::int64_t lane_bytes() const override;
+  std::int64_t uploader_bytes() const override;
   double measure(const std::function<void()>& body) override;
   void start_profile() override { clock_.start(); }
   StageSeconds take_profile() override;
@@ -46,7 +46,7 @@ class CudaBackend : public Backend {
   Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
   Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
                 std::int64_t cols) override;
-  std::unique_ptr<WeightLane> make_weight_lane() override;
+  std::unique_ptr<WeightUploader> make_weight_uploader() override;
   std::shared_ptr<std::byte> allocate_host(std::int64_t bytes) override;
   std::shared_ptr<void> mark() override;
   void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) override;
@@ -107,7 +107,7 @@ class CudaBackend : public Backend {
   void round(const Tensor& x, const Tensor& out);
   void download_raw(const Tensor& tensor, void* values);
   void multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
-                cudaStream_t stream, int lane);
+                cudaStream_t stream, int side);
   void swiglu(const Tensor& gate_up, const Tensor& out);
   IndexOperand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
   void run_experts(const Tensor& x, const std::vector<Tensor>& weights,
@@ -120,11 +120,13 @@ class CudaBackend : public Backend {
   CudaOptions options_;
   std::string device_name_;
   std::int64_t memory_bytes_ = 0;
-  std::int64_t logits_bytes_ = std::int64_t{512} << 20;  // that indexer and loss hold at a time
-  std::int64_t stage_bytes_ = std::int64_t{64} << 20;    // of a slot of a weight lane
+  std::int64_t logits_bytes_ = std::int64_t{512}
+                               << 20;  // of logits that indexer or loss hold at once
+  std::int64_t stage_bytes_ = std::int64_t{64} << 20;  // of a slot of a WeightUploader
   cuda::SharedStream stream_;
-  std::array<cuda::Stream, cuda::Gemm::kLanes> lanes_;  // products of different experts
-  std::array<cuda::Event, cuda::Gemm::kLanes> lane_done_;
+  std::array<cuda::Stream, cuda::Gemm::kSideStreams>
+      side_streams_;  // products of different experts
+  std::array<cuda::Event, cuda::Gemm::kSideStreams> side_done_;
   cuda::Event forked_;
   cuda::DeviceMemory memory_;
   cuda::LayoutCache layouts_;

@@ -56,7 +56,7 @@ void CudaBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tenso
 }
 
 void CudaBackend::multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
-                           cudaStream_t stream, int lane) {
+                           cudaStream_t stream, int side) {
   gemm_.run({.x = x.data<void>(),
              .weight = weight.data<void>(),
              .out = out.data<void>(),
@@ -68,7 +68,7 @@ void CudaBackend::multiply(const Tensor& x, const Tensor& weight, const Tensor& 
              .type = weight.dtype(),
              .out_type = out.dtype(),
              .accumulate = store == Store::accumulate},
-            stream, lane);
+            stream, side);
 }
 
 void CudaBackend::linear(const RowLayout&, const Tensor& x, const Tensor& weight, const Tensor& out,

@@ -27,7 +27,7 @@ template <typename T>
 std::shared_ptr<void> LayoutCache::upload(const std::vector<T>& values) {
   const std::size_t bytes = values.size() * sizeof(T);
   auto data = memory_.allocate(bytes, Memory::workspace);
-  // From pageable memory: the call returns when the values have left it.
+  // From pageable memory: the call returns after the values have been read.
   if (bytes > 0) {
     INDEXCACHE_CUDA(
         cudaMemcpyAsync(data.get(), values.data(), bytes, cudaMemcpyHostToDevice, stream_));

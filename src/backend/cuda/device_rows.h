@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Row layouts as kernels read them, kept on the device for as long as they are used again.
+// Row layouts as kernels read them, kept on the device while they are being reused.
 #pragma once
 
 #include "backend/cuda/device_memory.h"
@@ -24,8 +24,8 @@ class LayoutCache {
  public:
   LayoutCache(DeviceMemory& memory, cudaStream_t stream) : memory_(memory), stream_(stream) {}
 
-  // `keys` has a segment for each of `rows`. The result lives until 64 other layouts were asked
-  // for, in the stream's order.
+  // `keys` has a segment for each of `rows`. The result stays valid until 64 other layouts have
+  // been requested, in the stream's order.
   const DeviceRows& get(const RowLayout& rows, const RowLayout& keys);
 
  private:

@@ -141,7 +141,7 @@ Gemm::Plan& Gemm::plan_of(const Product& p) {
   return *slot;
 }
 
-void Gemm::run(const Product& p, cudaStream_t stream, int lane) {
+void Gemm::run(const Product& p, cudaStream_t stream, int side) {
   if (p.rows == 0 || p.cols == 0) return;
   Plan& plan = plan_of(p);
   set(plan.x.get(), CUBLASLT_MATRIX_LAYOUT_COLS, static_cast<std::uint64_t>(p.rows));
@@ -150,7 +150,7 @@ void Gemm::run(const Product& p, cudaStream_t stream, int lane) {
   const float keep = p.accumulate ? 1.0f : 0.0f;
   INDEXCACHE_CUDA(cublasLtMatmul(blas_.get(), plan.desc.get(), &one, p.weight, plan.weight.get(),
                                  p.x, plan.x.get(), &keep, p.out, plan.out.get(), p.out,
-                                 plan.out.get(), &plan.algorithm, workspaces_[lane].get(),
+                                 plan.out.get(), &plan.algorithm, workspaces_[side].get(),
                                  kWorkspaceBytes, stream));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products through cuBLASLt, with one algorithm a shape: it is chosen once for the columns,
-// depth and types of a product and used for any number of rows, never with split sums, so that a
-// row has the same bits whatever else is multiplied with it.
+// Matrix products through cuBLASLt, with one algorithm per shape: it is chosen once for the
+// columns, depth and types of a product and used for any number of rows, never with split sums, so
+// that a row has the same bits whatever else is multiplied with it.
 #pragma once
 
 #include "backend/cuda/device_memory.h"
@@ -34,10 +34,11 @@ class Gemm {
   explicit Gemm(DeviceMemory& memory);
   ~Gemm();
 
-  // Streams that run at the same time need lanes of their own: each has a workspace.
-  static constexpr int kLanes = 4;
-  static constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;  // of a lane
-  void run(const Product& product, cudaStream_t stream, int lane = 0);
+  // Streams that products of different experts run on at the same time; product `side` of run()
+  // uses a workspace of its own.
+  static constexpr int kSideStreams = 4;
+  static constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;  // per side stream
+  void run(const Product& product, cudaStream_t stream, int side = 0);
 
  private:
   struct Plan;
@@ -46,7 +47,7 @@ class Gemm {
   std::unique_ptr<Plan> make_plan(const Product& product, std::uint32_t alignment);
 
   Blas blas_;
-  std::shared_ptr<void> workspaces_[kLanes];
+  std::shared_ptr<void> workspaces_[kSideStreams];
   std::map<std::vector<std::int64_t>, std::unique_ptr<Plan>> plans_;
 };
 

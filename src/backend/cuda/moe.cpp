@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Routing and the routed experts: rows grouped by expert, a product an expert, rows put back.
+// Routing and the routed experts: rows grouped by expert, one product per expert, rows put back.
 #include "backend/cuda/cuda_backend.h"
 #include "kernels/expert_gemm.h"
 #include "kernels/permute.h"
@@ -13,10 +13,10 @@ using cuda::kernel_type;
 
 namespace {
 
-// Elements of an expert's matrix below which one launch for all experts beats one for each.
+// Elements of an expert's matrix below which one launch for all experts beats one per expert.
 constexpr std::int64_t kSmallExpert = std::int64_t{512} * 512;
 
-// Decided by the shape of the experts alone, so that a row has the same bits in any batch.
+// Decided only by the shape of the experts, so that a row has the same bits in any batch.
 bool grouped(const ExpertWeights& weights) {
   const Tensor& gate_up = weights.gate_up.front();
   const Tensor& down = weights.down.front();
@@ -48,7 +48,7 @@ Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Te
   return routing;
 }
 
-// Waits for the device: the sizes of the products are needed on the host.
+// Waits for the device, because the host needs the sizes of the products.
 std::vector<std::int32_t> CudaBackend::expert_counts(const Tensor& counts) {
   std::vector<std::int32_t> values(static_cast<std::size_t>(counts.cols()));
   const std::size_t bytes = values.size() * sizeof(std::int32_t);
@@ -60,26 +60,26 @@ std::vector<std::int32_t> CudaBackend::expert_counts(const Tensor& counts) {
   return values;
 }
 
-// Consecutive rows of x times the matrix of their expert. Experts take turns on a few streams, so
-// that one fills the multiprocessors that the tail of another leaves idle.
+// Consecutive rows of x times the matrix of their expert. Experts take turns on a few side
+// streams, so that one fills the multiprocessors that the tail of another leaves idle.
 void CudaBackend::run_experts(const Tensor& x, const std::vector<Tensor>& weights,
                               const std::vector<std::int32_t>& counts, const Tensor& out) {
   INDEXCACHE_CUDA(cudaEventRecord(forked_.get(), stream_.get()));
-  for (const auto& lane : lanes_) {
-    INDEXCACHE_CUDA(cudaStreamWaitEvent(lane.get(), forked_.get()));
+  for (const auto& side : side_streams_) {
+    INDEXCACHE_CUDA(cudaStreamWaitEvent(side.get(), forked_.get()));
   }
   std::int64_t first = 0;
   std::size_t turn = 0;
   for (std::size_t e = 0; e < weights.size(); ++e) {
     if (counts[e] == 0) continue;
-    const std::size_t lane = turn++ % lanes_.size();
+    const std::size_t side = turn++ % side_streams_.size();
     multiply(x.row_range(first, counts[e]), weights[e], out.row_range(first, counts[e]),
-             Store::assign, lanes_[lane].get(), static_cast<int>(lane));
+             Store::assign, side_streams_[side].get(), static_cast<int>(side));
     first += counts[e];
   }
-  for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-    INDEXCACHE_CUDA(cudaEventRecord(lane_done_[lane].get(), lanes_[lane].get()));
-    INDEXCACHE_CUDA(cudaStreamWaitEvent(stream_.get(), lane_done_[lane].get()));
+  for (std::size_t side = 0; side < side_streams_.size(); ++side) {
+    INDEXCACHE_CUDA(cudaEventRecord(side_done_[side].get(), side_streams_[side].get()));
+    INDEXCACHE_CUDA(cudaStreamWaitEvent(stream_.get(), side_done_[side].get()));
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A build without CUDA.
 #include "backend/cuda_device.h"
+#include "backend/device_spec.h"
 #include "core/error.h"
 
 namespace indexcache {
@@ -10,8 +11,9 @@ bool cuda_is_usable(std::string& reason, int) {
   return false;
 }
 
-std::unique_ptr<Backend> make_cuda_backend(const CudaOptions&) {
-  throw ResourceError({"this build has no CUDA backend", "--device cuda",
+std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
+  throw ResourceError({"this build has no CUDA backend",
+                       "--device " + name_of(DeviceSpec{DeviceSpec::Kind::cuda, options.device}),
                        "no CUDA toolkit was found when it was configured, or CUDA was disabled",
                        "--device cpu, or a build on a machine with nvcc"});
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backend/cuda/weight_lane.h"
+#include "backend/cuda/weight_uploader.h"
 
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/device.h"
@@ -19,14 +19,14 @@ Stream make_urgent_stream() {
   return Stream(stream);
 }
 
-// Bytes of the image from the first of some copies to the end of the last.
+// Bytes of the blob from the beginning of the first copy to the end of the last.
 std::int64_t span_of(const StoredMatrix& first, const StoredMatrix& last) {
   return last.end() - first.begin();
 }
 
 }  // namespace
 
-CudaWeightLane::CudaWeightLane(DeviceMemory& memory, std::int64_t slot_bytes)
+CudaWeightUploader::CudaWeightUploader(DeviceMemory& memory, std::int64_t slot_bytes)
     : memory_(memory),
       device_(make_current(memory.device())),
       copies_(make_urgent_stream()),
@@ -39,13 +39,13 @@ CudaWeightLane::CudaWeightLane(DeviceMemory& memory, std::int64_t slot_bytes)
   grow(slot_bytes);
 }
 
-CudaWeightLane::~CudaWeightLane() {
+CudaWeightUploader::~CudaWeightUploader() {
   try_make_current(device_);
   static_cast<void>(cudaStreamSynchronize(copies_.get()));
   static_cast<void>(cudaStreamSynchronize(conversions_.get()));
 }
 
-void CudaWeightLane::grow(std::int64_t bytes) {
+void CudaWeightUploader::grow(std::int64_t bytes) {
   INDEXCACHE_CUDA(cudaStreamSynchronize(copies_.get()));
   INDEXCACHE_CUDA(cudaStreamSynchronize(conversions_.get()));
   for (Slot& slot : slots_) {
@@ -55,7 +55,7 @@ void CudaWeightLane::grow(std::int64_t bytes) {
   slot_bytes_ = bytes;
 }
 
-void CudaWeightLane::begin(const std::shared_ptr<void>& mark) {
+void CudaWeightUploader::begin(const std::shared_ptr<void>& mark) {
   make_current(device_);
   const auto event = static_cast<cudaEvent_t>(mark.get());
   INDEXCACHE_CUDA(cudaStreamWaitEvent(copies_.get(), event));
@@ -63,7 +63,7 @@ void CudaWeightLane::begin(const std::shared_ptr<void>& mark) {
   INDEXCACHE_CUDA(cudaMemsetAsync(not_finite_.get(), 0, sizeof(int), conversions_.get()));
 }
 
-void CudaWeightLane::load(const std::byte* image, std::span<const WeightCopy> copies) {
+void CudaWeightUploader::load(const std::byte* blob, std::span<const WeightCopy> copies) {
   make_current(device_);
   while (!copies.empty()) {
     std::size_t count = 1;
@@ -71,13 +71,13 @@ void CudaWeightLane::load(const std::byte* image, std::span<const WeightCopy> co
            span_of(copies.front().from, copies[count].from) <= slot_bytes_) {
       ++count;
     }
-    transfer(image, copies.first(count));
+    transfer(blob, copies.first(count));
     copies = copies.subspan(count);
   }
 }
 
-// One transfer of consecutive bytes, then a conversion a matrix.
-void CudaWeightLane::transfer(const std::byte* image, std::span<const WeightCopy> batch) {
+// One transfer of consecutive bytes, then one conversion per matrix.
+void CudaWeightUploader::transfer(const std::byte* blob, std::span<const WeightCopy> batch) {
   const std::int64_t begin = batch.front().from.begin();
   const std::int64_t bytes = span_of(batch.front().from, batch.back().from);
   if (bytes > slot_bytes_) grow(bytes);
@@ -85,7 +85,7 @@ void CudaWeightLane::transfer(const std::byte* image, std::span<const WeightCopy
   next_ = (next_ + 1) % kSlots;
   auto* staged = static_cast<std::byte*>(slot.data.get());
   INDEXCACHE_CUDA(cudaStreamWaitEvent(copies_.get(), slot.converted.get()));
-  INDEXCACHE_CUDA(cudaMemcpyAsync(staged, image + begin, static_cast<std::size_t>(bytes),
+  INDEXCACHE_CUDA(cudaMemcpyAsync(staged, blob + begin, static_cast<std::size_t>(bytes),
                                   cudaMemcpyHostToDevice, copies_.get()));
   INDEXCACHE_CUDA(cudaEventRecord(slot.copied.get(), copies_.get()));
   INDEXCACHE_CUDA(cudaStreamWaitEvent(conversions_.get(), slot.copied.get()));
@@ -111,7 +111,7 @@ void CudaWeightLane::transfer(const std::byte* image, std::span<const WeightCopy
   INDEXCACHE_CUDA(cudaEventRecord(slot.converted.get(), conversions_.get()));
 }
 
-bool CudaWeightLane::finish() {
+bool CudaWeightUploader::finish() {
   make_current(device_);
   auto* flag = static_cast<int*>(flag_.reserve(sizeof(int)));
   INDEXCACHE_CUDA(cudaMemcpyAsync(flag, not_finite_.get(), sizeof(int), cudaMemcpyDeviceToHost,

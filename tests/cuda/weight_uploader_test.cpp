@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored weights on their way to the GPU: the numbers of the CPU's lane, in any batching.
+// Stored weights on their way to the GPU: the numbers of the CPU's uploader, in any batching.
 #include "cuda/gpu.h"
 #include "support/catch.h"
 
@@ -25,11 +25,11 @@ const std::vector<Matrix> kMatrices = {
     {DType::f8_e4m3, 256, 8, {64, 0, 48, true}},      {DType::f32, 1, 6, {1, 0, 1, false}}};
 
 std::int64_t rounded(std::int64_t bytes) {
-  return (bytes + kImageGrain - 1) / kImageGrain * kImageGrain;
+  return (bytes + kBlobGrain - 1) / kBlobGrain * kBlobGrain;
 }
 
 // Copies of kMatrices with their places, without a target.
-std::vector<WeightCopy> copies_of_image(std::int64_t& bytes) {
+std::vector<WeightCopy> copies_of_blob(std::int64_t& bytes) {
   std::vector<WeightCopy> copies;
   bytes = 0;
   for (const Matrix& m : kMatrices) {
@@ -46,19 +46,19 @@ std::vector<WeightCopy> copies_of_image(std::int64_t& bytes) {
   return copies;
 }
 
-void fill(std::byte* image, const std::vector<WeightCopy>& copies) {
+void fill(std::byte* blob, const std::vector<WeightCopy>& copies) {
   std::mt19937 engine(5);
   for (const WeightCopy& copy : copies) {
     const StoredMatrix& m = copy.from;
     if (m.scales_at >= 0) {
-      auto* scales = reinterpret_cast<float*>(image + m.scales_at);
+      auto* scales = reinterpret_cast<float*>(blob + m.scales_at);
       for (std::int64_t i = 0; i < (m.at - m.scales_at) / 4; ++i) {
         scales[i] = 0.5f + static_cast<float>(i);
       }
     }
     for (std::int64_t i = 0; i < m.rows * m.cols; ++i) {
       const float value = static_cast<float>(static_cast<int>(engine() % 2001) - 1000) * 0x1p-9f;
-      auto* place = image + m.at + i * static_cast<std::int64_t>(size_of(m.dtype));
+      auto* place = blob + m.at + i * static_cast<std::int64_t>(size_of(m.dtype));
       const auto code = static_cast<std::uint8_t>(i % 127 + (i % 2) * 128);  // never NaN
       const auto bf16 = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16);
       const auto f16 = static_cast<std::uint16_t>(engine() % 0x7c00);
@@ -73,11 +73,11 @@ void fill(std::byte* image, const std::vector<WeightCopy>& copies) {
 std::vector<std::vector<float>> loaded(Backend& backend, bool* finite = nullptr,
                                        bool damaged = false) {
   std::int64_t bytes = 0;
-  std::vector<WeightCopy> copies = copies_of_image(bytes);
-  const auto image = backend.allocate_host(bytes);
-  fill(image.get(), copies);
+  std::vector<WeightCopy> copies = copies_of_blob(bytes);
+  const auto blob = backend.allocate_host(bytes);
+  fill(blob.get(), copies);
   const float infinite = std::numeric_limits<float>::infinity();
-  if (damaged) std::memcpy(image.get() + copies.back().from.at, &infinite, 4);
+  if (damaged) std::memcpy(blob.get() + copies.back().from.at, &infinite, 4);
   for (WeightCopy& copy : copies) {
     const std::int64_t taken = copy.from.rows / copy.heads.rows * copy.heads.count;
     const std::int64_t rows =
@@ -85,10 +85,10 @@ std::vector<std::vector<float>> loaded(Backend& backend, bool* finite = nullptr,
     const std::int64_t cols = copy.heads.transposed ? copy.heads.count : copy.from.cols;
     copy.out = backend.allocate(rows, cols, backend.activation(), Memory::weights);
   }
-  const auto lane = backend.make_weight_lane();
-  lane->begin(backend.mark());
-  lane->load(image.get(), copies);
-  const bool all_finite = lane->finish();
+  const auto uploader = backend.make_weight_uploader();
+  uploader->begin(backend.mark());
+  uploader->load(blob.get(), copies);
+  const bool all_finite = uploader->finish();
   if (finite != nullptr) *finite = all_finite;
   std::vector<std::vector<float>> values;
   for (const WeightCopy& copy : copies) values.push_back(backend.download(copy.out));
@@ -97,7 +97,7 @@ std::vector<std::vector<float>> loaded(Backend& backend, bool* finite = nullptr,
 
 }  // namespace
 
-TEST_CASE("GPU weights arrive as the CPU's lane brings them, in fp32 and rounded to bf16") {
+TEST_CASE("GPU weights arrive as on the CPU, in fp32 and rounded to bf16") {
   CpuBackend cpu;
   auto expected = loaded(cpu);
   Gpu exact(Precision::fp32), rounding(Precision::bf16);
@@ -106,7 +106,7 @@ TEST_CASE("GPU weights arrive as the CPU's lane brings them, in fp32 and rounded
   CHECK(loaded(rounding.backend) == expected);
 }
 
-TEST_CASE("GPU weights arrive alike through slots that hold one matrix or a part of the image") {
+TEST_CASE("GPU weights arrive alike through slots that hold one matrix or a part of the blob") {
   CpuBackend cpu;
   const auto expected = loaded(cpu);
   Gpu gpu(Precision::fp32);
@@ -114,7 +114,7 @@ TEST_CASE("GPU weights arrive alike through slots that hold one matrix or a part
   CHECK(loaded(gpu.backend) == expected);
 }
 
-TEST_CASE("GPU and CPU lanes tell of numbers that are not finite, and forget them") {
+TEST_CASE("GPU and CPU uploaders report numbers that are not finite, and forget them") {
   Gpu gpu(Precision::fp32);
   CpuBackend cpu;
   for (Backend* backend : {static_cast<Backend*>(&gpu.backend), static_cast<Backend*>(&cpu)}) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sixteen floats at a time, by the compiler's vector extension. Unlike library reductions, the
-// order of summation depends on the length alone, never on the alignment of the operands.
+// Sixteen floats at a time, by the compiler's vector extension. Unlike in library reductions, the
+// order of summation depends only on the length, never on the alignment of the operands.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored weights to float32 on the calling thread: it runs beside the threads that compute.
-#include "backend/weight_lane.h"
+// Converts stored weights to float32 on the calling thread, beside the threads that compute.
+#include "backend/weight_uploader.h"
 
 #include "backend/cpu/cpu_backend.h"
 
@@ -44,24 +44,24 @@ struct Stored<DType::f8_e4m3> {
   }
 };
 
-class CpuWeightLane : public WeightLane {
+class CpuWeightUploader : public WeightUploader {
  public:
   void begin(const std::shared_ptr<void>&) override { finite_ = true; }
 
-  void load(const std::byte* image, std::span<const WeightCopy> copies) override {
+  void load(const std::byte* blob, std::span<const WeightCopy> copies) override {
     for (const WeightCopy& copy : copies) {
       switch (copy.from.dtype) {
         case DType::bf16:
-          convert<DType::bf16>(image, copy);
+          convert<DType::bf16>(blob, copy);
           break;
         case DType::f16:
-          convert<DType::f16>(image, copy);
+          convert<DType::f16>(blob, copy);
           break;
         case DType::f8_e4m3:
-          convert<DType::f8_e4m3>(image, copy);
+          convert<DType::f8_e4m3>(blob, copy);
           break;
         default:
-          convert<DType::f32>(image, copy);
+          convert<DType::f32>(blob, copy);
       }
     }
   }
@@ -70,10 +70,10 @@ class CpuWeightLane : public WeightLane {
 
  private:
   template <DType kType>
-  void convert(const std::byte* image, const WeightCopy& copy) {
+  void convert(const std::byte* blob, const WeightCopy& copy) {
     using Source = Stored<kType>;
     const StoredMatrix& from = copy.from;
-    const auto* stored = reinterpret_cast<const typename Source::Type*>(image + from.at);
+    const auto* stored = reinterpret_cast<const typename Source::Type*>(blob + from.at);
     const HeadRows& heads = copy.heads;
     row_.resize(static_cast<std::size_t>(from.cols));
     for (std::int64_t row = 0; row < from.rows; ++row) {
@@ -84,7 +84,7 @@ class CpuWeightLane : public WeightLane {
                           : copy.out.data<float>() + (head * heads.count + inside) * from.cols;
       const auto* source = stored + row * from.cols;
       for (std::int64_t c = 0; c < from.cols; ++c) target[c] = Source::widen(source[c]);
-      if (from.scales_at >= 0) scale_row(image, from, row, target);
+      if (from.scales_at >= 0) scale_row(blob, from, row, target);
       note_finite(target, from.cols);
       if (!heads.transposed) continue;
       float* out = copy.out.data<float>() + head * from.cols * heads.count + inside;
@@ -92,11 +92,11 @@ class CpuWeightLane : public WeightLane {
     }
   }
 
-  static void scale_row(const std::byte* image, const StoredMatrix& from, std::int64_t row,
+  static void scale_row(const std::byte* blob, const StoredMatrix& from, std::int64_t row,
                         float* values) {
     const std::int64_t blocks = (from.cols + from.block_cols - 1) / from.block_cols;
     const auto* scales =
-        reinterpret_cast<const float*>(image + from.scales_at) + row / from.block_rows * blocks;
+        reinterpret_cast<const float*>(blob + from.scales_at) + row / from.block_rows * blocks;
     for (std::int64_t b = 0; b < blocks; ++b) {
       const std::int64_t end = std::min(from.cols, (b + 1) * from.block_cols);
       for (std::int64_t c = b * from.block_cols; c < end; ++c) values[c] *= scales[b];
@@ -115,8 +115,8 @@ class CpuWeightLane : public WeightLane {
 
 }  // namespace
 
-std::unique_ptr<WeightLane> CpuBackend::make_weight_lane() {
-  return std::make_unique<CpuWeightLane>();
+std::unique_ptr<WeightUploader> CpuBackend::make_weight_uploader() {
+  return std::make_unique<CpuWeightUploader>();
 }
 
 }  // namespace indexcache

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored weights to the GPU on streams of their own: while a batch is copied, the one before is
-// converted, and the engine's stream computes.
+// Moves stored weights to the GPU on streams of its own: while one batch is copied, the previous
+// one is converted and the backend's stream computes.
 #pragma once
 
 #include "backend/cuda/device_memory.h"
 #include "backend/cuda/handle.h"
-#include "backend/weight_lane.h"
+#include "backend/weight_uploader.h"
 
 #include <array>
 
 namespace indexcache::cuda {
 
-class CudaWeightLane : public WeightLane {
+class CudaWeightUploader : public WeightUploader {
  public:
   static constexpr std::size_t kSlots = 3;
 
-  // Stages stored bytes in kSlots slots of `slot_bytes`; a copy that is larger makes them grow.
-  CudaWeightLane(DeviceMemory& memory, std::int64_t slot_bytes);
-  ~CudaWeightLane() override;
+  // Stages stored bytes in kSlots slots of `slot_bytes` each; a larger matrix makes them grow.
+  // Works on the device of `memory`, on whatever thread it is called.
+  CudaWeightUploader(DeviceMemory& memory, std::int64_t slot_bytes);
+  ~CudaWeightUploader() override;
 
   void begin(const std::shared_ptr<void>& mark) override;
-  void load(const std::byte* image, std::span<const WeightCopy> copies) override;
+  void load(const std::byte* blob, std::span<const WeightCopy> copies) override;
   bool finish() override;
 
  private:
@@ -30,7 +31,7 @@ class CudaWeightLane : public WeightLane {
   };
 
   void grow(std::int64_t bytes);
-  void transfer(const std::byte* image, std::span<const WeightCopy> batch);
+  void transfer(const std::byte* blob, std::span<const WeightCopy> batch);
 
   DeviceMemory& memory_;
   int device_;
