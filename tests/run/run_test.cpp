@@ -97,7 +97,7 @@ TEST_CASE("a plan counts what the run then does, and bounds the refinement") {
   }
 }
 
-TEST_CASE("a finished run is not computed again; a refinement continues it") {
+TEST_CASE("a finished run is not computed again, and a refinement continues it") {
   const TempFolder folder;
   RunOptions options = options_for(folder, "3");
   const Result first = quiet_run(options);
