@@ -3,7 +3,9 @@
 
 #include "core/error.h"
 
+#include <numeric>
 #include <utility>
+#include <vector>
 
 namespace indexcache {
 
@@ -14,6 +16,14 @@ void Instruments::begin(Phase phase, std::string label) {
 
 double Instruments::seconds_for(double) const {
   return 0;
+}
+
+void Instruments::count_baseline(const SweepPlanner& planner, const Pattern& baseline,
+                                 std::int64_t query_step) {
+  std::vector<std::size_t> all(planner.tokens().sequences.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  workload_.sweeps.push_back(count_sweep(planner, phase_, std::span(&baseline, 1), all,
+                                         overlap_row_bytes(planner.config(), query_step)));
 }
 
 DeviceInstruments::DeviceInstruments(Session& session, const CalibrationData& data,
@@ -41,11 +51,8 @@ SweepEvaluator DeviceInstruments::evaluator(const TokenSet& tokens) {
 // The overlap is needed again after an interruption, and the losses of the same pass show that this
 // machine computes the bits that the journal continues from.
 OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
-  const SweepPlanner& planner = sweep_.planner();
   OverlapPass pass = measure_overlap(sweep_, session_.backend(), baseline);
-  workload_.sweeps.push_back(
-      count_sweep(planner, phase_, std::span(&baseline, 1), sweep_.all_sequences(),
-                  overlap_row_bytes(planner.config(), pass.overlap.query_step)));
+  count_baseline(sweep_.planner(), baseline, pass.overlap.query_step);
   if (!journal_.baseline()) journal_.record_baseline(pass.losses);
   if (*journal_.baseline() == pass.losses) return pass;
   throw ResumeMismatch({"the run folder holds losses of a different machine or build",
@@ -79,9 +86,7 @@ OverlapPass PlanningInstruments::measure_baseline(const Pattern& baseline) {
   pass.losses = guess_.losses_of(baseline);
   pass.overlap.layers = baseline.layers();
   pass.overlap.query_step = overlap_query_step(planner_);
-  workload_.sweeps.push_back(
-      count_sweep(planner_, phase_, std::span(&baseline, 1), guess_.all_sequences(),
-                  overlap_row_bytes(planner_.config(), pass.overlap.query_step)));
+  count_baseline(planner_, baseline, pass.overlap.query_step);
   return pass;
 }
 

@@ -40,6 +40,10 @@ class Instruments {
   const Workload& workload() const { return workload_; }
 
  protected:
+  // Counts the pass that measures the baseline and keeps index sets of every `query_step`-th query.
+  void count_baseline(const SweepPlanner& planner, const Pattern& baseline,
+                      std::int64_t query_step);
+
   Phase phase_ = Phase::baseline;
   std::string label_;
   Workload workload_;

@@ -37,8 +37,9 @@ Provenance provenance_of(Session& session, const Instruments& instruments, const
   return provenance;
 }
 
+// Takes everything out of `outcome` but its overlap.
 Result assemble(const Model& model, const SearchSubject& subject, const Fingerprint& fingerprint,
-                SearchOutcome outcome, Provenance provenance) {
+                SearchOutcome& outcome, Provenance provenance) {
   const CalibrationData& data = subject.data;
   Result result{.provenance = std::move(provenance),
                 .model = summarize(model),
@@ -120,15 +121,14 @@ Result run(const RunOptions& options, Progress& progress) {
   SearchOutcome outcome =
       search_run(subject, instruments, progress,
                  {.steps = plan.steps, .evaluations = plan.work.evaluations(Phase::search)});
-  const Overlap overlap = outcome.overlap;
-  const Result result = assemble(model, subject, fingerprint, std::move(outcome),
-                                 provenance_of(session, instruments, journal));
+  const Result result =
+      assemble(model, subject, fingerprint, outcome, provenance_of(session, instruments, journal));
   const Provenance& memory = result.provenance;
   if (memory.planned_bytes) {
     progress.note(fmt::format("memory: {} planned, {} at the peak",
                               bytes_text(*memory.planned_bytes), bytes_text(*memory.peak_bytes)));
   }
-  write_outputs(folder, result, overlap);
+  write_outputs(folder, result, outcome.overlap);
   return result;
 }
 
