@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <string_view>
 #include <unistd.h>
+#include <utility>
 
 namespace indexcache {
 
@@ -56,6 +57,11 @@ void Progress::update(const std::string& stage, std::size_t done, std::size_t to
   } else {
     fmt::print(stderr, "{}\n", text);
   }
+}
+
+void warn(Progress& progress, std::vector<std::string>& warnings, std::string text) {
+  progress.note("warning: " + text);
+  warnings.push_back(std::move(text));
 }
 
 std::string format_duration(double seconds) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <vector>
 
 namespace indexcache {
 
@@ -40,6 +41,9 @@ class Progress {
   Clock::time_point stage_start_ = Clock::now();
   Clock::time_point last_print_ = Clock::now();
 };
+
+// Tells a warning at once and keeps it in `warnings`, for the record.
+void warn(Progress& progress, std::vector<std::string>& warnings, std::string text);
 
 // "0:07", "12:30", "3:04:05".
 std::string format_duration(double seconds);

@@ -166,8 +166,7 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
 }
 
 void CalibrationLoader::warn(const std::string& warning) {
-  warnings_.push_back(warning);
-  progress_.note("warning: " + warning);
+  indexcache::warn(progress_, warnings_, warning);
 }
 
 void CalibrationLoader::check(const TokenSet& tokens) {

@@ -20,20 +20,18 @@ void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
   const auto shared = std::ranges::count_if(
       data.holdout->sequences, [&](const auto& sequence) { return seen.contains(sequence); });
   if (shared == 0) return;
-  warnings.push_back(
-      fmt::format("{} of {} held-out sequences are calibration sequences too: the "
-                  "verification is not independent of the search",
-                  shared, data.holdout->sequences.size()));
-  progress.note("warning: " + warnings.back());
+  warn(progress, warnings,
+       fmt::format("{} of {} held-out sequences are calibration sequences too: the "
+                   "verification is not independent of the search",
+                   shared, data.holdout->sequences.size()));
 }
 
 // A schedule that cannot be read is ignored; layers without tensors are S all the same.
 void warn_of_sharing_keys(const Model& model, Progress& progress,
                           std::vector<std::string>& warnings) {
   if (model.config.sharing_problem.empty()) return;
-  warnings.push_back("the sharing keys of config.json are ignored: " +
-                     model.config.sharing_problem);
-  progress.note("warning: " + warnings.back());
+  warn(progress, warnings,
+       "the sharing keys of config.json are ignored: " + model.config.sharing_problem);
 }
 
 CalibrationData load_data(const SearchOptions& options, const Model& model, Progress& progress,
