@@ -17,4 +17,4 @@ fi
 preset=dev
 [ "${CI:-}" != true ] || preset=ci
 configure_and_build "$preset"
-ctest --preset "$preset" "$@"
+ctest --preset "$preset" --parallel "$(nproc)" "$@"

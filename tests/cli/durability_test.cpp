@@ -43,7 +43,7 @@ std::vector<std::string> search(const std::filesystem::path& tokens,
 }
 
 std::filesystem::path many_tokens(const TempFolder& folder) {
-  return tiny_tokens(folder, 24, 120);
+  return tiny_tokens(folder, 24, 60);
 }
 
 std::vector<std::string> joined(std::vector<std::string> arguments,

@@ -45,11 +45,12 @@ void check_refused(const Arguments& arguments, int code, const std::string& what
 
 TEST_CASE("run on text and on the prepared file: the same tokens, losses and pattern") {
   const TempFolder folder;
+  const Arguments shape = {"--seq-len", "200", "--min-length", "200", "--sequences", "4"};
   const Arguments prepare = {"prepare", "-i", kText, "-t", kModel, "-o", folder / "c.h5", "--json"};
-  const Json prepared = json_of(run_tool(with(prepare, kShape)));
+  const Json prepared = json_of(run_tool(with(prepare, shape)));
   CHECK(prepared["sequences"] == Json({{"search", 3}, {"held_out", 1}}));
   const Arguments run = {"run", kModel, "--remove", "1", "--json", "-c"};
-  const Json from_text = json_of(run_tool(with(with(run, {kText, "-o", folder / "a"}), kShape)));
+  const Json from_text = json_of(run_tool(with(with(run, {kText, "-o", folder / "a"}), shape)));
   const Json from_file = json_of(run_tool(with(run, {folder / "c.h5", "-o", folder / "b"})));
   CHECK(from_text["fingerprint"] == from_file["fingerprint"]);
   CHECK(from_text["calibration"]["prepared"] == from_file["calibration"]["prepared"]);

@@ -25,7 +25,7 @@ std::vector<std::string> arguments(const std::filesystem::path& tokens,
 
 TEST_CASE("a run killed after every step ends in the bytes of an uninterrupted one") {
   const TempFolder folder;
-  const auto tokens = short_tokens(folder, 260);
+  const auto tokens = short_tokens(folder, 160);
   const auto whole = arguments(tokens, folder / "whole", "9");
   REQUIRE(run_tool(whole, kFixedTime).code == 0);
   const auto parts = arguments(tokens, folder / "parts", "9");
@@ -43,7 +43,7 @@ TEST_CASE("a run killed after every step ends in the bytes of an uninterrupted o
 
 TEST_CASE("two runs are identical, on any number of threads") {
   const TempFolder folder;
-  const auto tokens = short_tokens(folder, 200);
+  const auto tokens = short_tokens(folder, 160);
   REQUIRE(run_tool(arguments(tokens, folder / "a", "14"), kFixedTime).code == 0);
   auto other = arguments(tokens, folder / "b", "14");
   other.insert(other.end(), {"--threads", "1"});
@@ -53,7 +53,7 @@ TEST_CASE("two runs are identical, on any number of threads") {
 
 TEST_CASE("only created differs without a fixed time") {
   const TempFolder folder;
-  const auto tokens = short_tokens(folder, 200);
+  const auto tokens = short_tokens(folder, 160);
   REQUIRE(run_tool(arguments(tokens, folder / "a", "15")).code == 0);
   REQUIRE(run_tool(arguments(tokens, folder / "b", "15")).code == 0);
   const auto without_created = [&](const std::string& run) {
@@ -70,7 +70,7 @@ TEST_CASE("only created differs without a fixed time") {
 
 TEST_CASE("an interrupt keeps finished steps and exits 130 or 143") {
   const TempFolder folder;
-  const auto tokens = short_tokens(folder, 260);
+  const auto tokens = short_tokens(folder, 160);
   const auto run = arguments(tokens, folder / "out", "4");
   CHECK(run_and_signal(run, folder / "out/journal.jsonl", 3, SIGINT) == 130);
   CHECK(run_and_signal(run, folder / "out/journal.jsonl", 4, SIGTERM) == 143);
@@ -81,7 +81,7 @@ TEST_CASE("an interrupt keeps finished steps and exits 130 or 143") {
 
 TEST_CASE("a finished run repeats its result at once, and a larger target continues it") {
   const TempFolder folder;
-  const auto tokens = short_tokens(folder, 200);
+  const auto tokens = short_tokens(folder, 160);
   const auto first = run_tool(arguments(tokens, folder / "out", "15"), kFixedTime);
   const auto again = run_tool(arguments(tokens, folder / "out", "15"), kFixedTime);
   CHECK(again.code == 0);
@@ -96,7 +96,7 @@ TEST_CASE("a finished run repeats its result at once, and a larger target contin
 
 TEST_CASE("a torn journal line is dropped and said") {
   const TempFolder folder;
-  const auto tokens = short_tokens(folder, 200);
+  const auto tokens = short_tokens(folder, 160);
   const auto run = arguments(tokens, folder / "out", "14");
   REQUIRE(run_tool(run, kFixedTime).code == 0);
   const auto expected = files_of(folder / "out");
@@ -111,7 +111,7 @@ TEST_CASE("a torn journal line is dropped and said") {
 
 TEST_CASE("losses of another machine are not continued") {
   const TempFolder folder;
-  const auto tokens = short_tokens(folder, 200);
+  const auto tokens = short_tokens(folder, 160);
   const auto run = arguments(tokens, folder / "out", "15");
   REQUIRE(run_tool(run).code == 0);
   const std::string journal = read_file(folder / "out/journal.jsonl");
@@ -129,7 +129,7 @@ TEST_CASE("losses of another machine are not continued") {
 
 TEST_CASE("a run that its budget ends writes what it has, and continues to the bytes of another") {
   const TempFolder folder;
-  const auto tokens = short_tokens(folder, 200);
+  const auto tokens = short_tokens(folder, 160);
   REQUIRE(run_tool(arguments(tokens, folder / "whole", "14"), kFixedTime).code == 0);
   auto bounded = arguments(tokens, folder / "parts", "14");
   bounded.insert(bounded.end(), {"--budget", "0.001s"});

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
 #include <fstream>
 #include <sstream>
@@ -26,6 +27,17 @@ std::string content(const std::filesystem::path& path) {
   return text.str();
 }
 
+// Removes what the caller's shell or CI may have set and the program reads: a test states its own
+// environment.
+void clear_program_environment() {
+  std::vector<std::string> names = {"SOURCE_DATE_EPOCH", "NO_COLOR", "COLUMNS"};
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string name(*entry, std::strcspn(*entry, "="));
+    if (name.starts_with("INDEXCACHE_") || name.starts_with("GITHUB_")) names.push_back(name);
+  }
+  for (const std::string& name : names) unsetenv(name.c_str());
+}
+
 pid_t start(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
             const std::filesystem::path& out, const std::filesystem::path& err) {
   const pid_t child = fork();
@@ -34,6 +46,7 @@ pid_t start(const std::vector<std::string>& arguments, const std::vector<std::st
   std::vector<char*> argv = {const_cast<char*>(INDEXCACHE_TOOL)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
+  clear_program_environment();
   for (const std::string& entry : environment) putenv(const_cast<char*>(entry.c_str()));
   dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
   dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
