@@ -37,6 +37,13 @@ void estimate_time(RunPlan& plan) {
   plan.refinement_seconds = run_time(refinement, streams, repeated, plan.weights).total();
 }
 
+// A limit on runs of S layers removes candidates, and how many depends on the losses. Without it a
+// search takes as many steps, each with at least as many candidates.
+SearchSubject without_run_limit(SearchSubject subject) {
+  subject.space.constraints.max_run = 0;
+  return subject;
+}
+
 // Counts what the run does with weights placed so: the run itself, on instruments that count.
 void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
                 const Backend& backend, Placement placement) {
@@ -45,10 +52,11 @@ void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
   PlanningInstruments instruments(model.config, backend, subject.data,
                                   sweep_memory(backend, plan.weight_bytes));
   Progress silent(Progress::Style::silent);
-  const SearchOutcome outcome = search_run(subject, instruments, silent);
+  plan.exact = subject.space.constraints.max_run == 0;
+  const SearchOutcome outcome =
+      search_run(plan.exact ? subject : without_run_limit(subject), instruments, silent);
   plan.work = instruments.workload();
   plan.steps = outcome.searches.front().steps.size();
-  plan.exact = subject.space.constraints.max_run == 0;
 }
 
 // A loss per pattern and sequence in the journal, a report, and two matrices per position bucket.
@@ -122,8 +130,8 @@ double seconds_on(const RunPlan& plan, std::size_t gpus) {
 std::vector<std::string> plan_lines(const RunPlan& plan) {
   const std::size_t waves = plan.work.most_waves();
   std::vector<std::string> lines = {
-      fmt::format("search: {} steps, {} evaluations; {} layer visits, {} without shared prefixes",
-                  plan.steps, plan.work.evaluations(Phase::search),
+      fmt::format("search: {} steps, {}{} evaluations; {} layer visits, {} without shared prefixes",
+                  plan.steps, plan.exact ? "" : "at most ", plan.work.evaluations(Phase::search),
                   plan.work.layer_visits(Phase::search), plan.unshared_layer_visits)};
   if (const std::int64_t most = plan.work.evaluations(Phase::refinement); most > 0) {
     lines.push_back(fmt::format(

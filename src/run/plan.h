@@ -18,7 +18,7 @@ struct RunPlan {
   Workload work;          // of search_run over PlanningInstruments
   std::size_t steps = 0;  // of the search
   // False if the number of candidates depends on the path of the search (bounded runs of S layers):
-  // the evaluations are an estimate then.
+  // the evaluations are an upper bound then.
   bool exact = true;
   std::int64_t unshared_layer_visits = 0;  // of the search, had every pattern been evaluated alone
   Placement placement = Placement::resident;

@@ -18,17 +18,10 @@ struct Gpu : CudaBackend {
   Gpu() : CudaBackend({Compute, Indexer}) {}
 };
 
-TokenSet small_set() {
-  TokenSet set = cut(read_tokens(data("dsa-mini/calibration.h5")), 3, 1000);
-  set.sequences[1].resize(411);  // no multiple of a tile
-  set.sequences[2].resize(100);  // shorter than index_topk: dense under every pattern
-  return set;
-}
-
 template <typename BackendType>
 void check_bits() {
   Session<BackendType> session(data("dsa-mini"));
-  const TokenSet tokens = small_set();
+  const TokenSet tokens = uneven_sequences(1000);
   std::vector<Pattern> patterns;
   for (const char* text : {"FFFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFS", "FSSSSSSSSSSSSSSS",
                            "FFFSFFFFFFFFFFFF", "FSFSFSFSFSFSFSFS", "FFFSFFFFFFFFFFFF"}) {
@@ -80,32 +73,13 @@ TEST_CASE("GPU dsa-mini: held-out losses of greedy and uniform patterns", "[sear
   check_held_out_losses<CudaBackend>();
 }
 
-TEST_CASE("GPU overlap of every second query is that of the sampled queries", "[search]") {
-  Session<CudaBackend> session(data("dsa-mini"));
-  const TokenSet tokens = small_set();
-  const Pattern full = Pattern::all_full(16);
-  SweepEvaluator roomy = session.evaluator(tokens);
-  // Room for the longest sequence and a third of its sets at every layer.
-  const auto longest = std::ranges::max_element(
-      tokens.sequences, {}, [](const auto& sequence) { return sequence.size(); });
-  const TokenSet alone{tokens.source, {*longest}};
-  const std::int64_t room =
-      session.evaluator(alone, {.memory_bytes = 1}).planner().plan(1).total() +
-      (alone.longest() - 128) * 4 * 128 * 16 / 3;
-  SweepEvaluator tight = session.evaluator(tokens, {.memory_bytes = room});
-  const auto pass = [&](SweepEvaluator& evaluator) {
-    return measure_overlap(evaluator, session.backend, full);
-  };
-  const OverlapPass all = pass(roomy), some = pass(tight);
-  CHECK(all.losses == some.losses);
-  CHECK(all.overlap.query_step == 1);
-  CHECK(some.overlap.query_step > 1);
-  CHECK(some.overlap.mean(0, 1) == Approx(all.overlap.mean(0, 1)).margin(0.05));
+TEST_CASE("GPU overlap where sets of some queries stand for those of all", "[search]") {
+  check_overlap_of_some_queries<CudaBackend>();
 }
 
 TEST_CASE("GPU memory stays within the plan", "[search]") {
   Session<CudaBackend> session(data("dsa-mini"));
-  const TokenSet tokens = small_set();
+  const TokenSet tokens = uneven_sequences(1000);
   const std::int64_t weights = session.weights.bytes();
   for (const std::int64_t memory : {std::int64_t{1}, std::int64_t{1} << 30}) {
     Session<CudaBackend> fresh(data("dsa-mini"));
@@ -124,7 +98,7 @@ TEST_CASE("GPU memory stays within the plan", "[search]") {
 
 TEST_CASE("GPU sweeps that cannot fit are refused with what would fit") {
   Session<CudaBackend> session(data("dsa-mini"));
-  const TokenSet tokens = small_set();
+  const TokenSet tokens = uneven_sequences(1000);
   const Pattern full = Pattern::all_full(16);
   SweepEvaluator evaluator = session.evaluator(tokens, {.memory_bytes = 1 << 20, .enforce = true});
   try {

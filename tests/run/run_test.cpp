@@ -66,35 +66,79 @@ TEST_CASE("a run is cut off after every line of its journal and ends in the same
   CHECK(lines > 5);
 }
 
-TEST_CASE("a plan counts what the run then does, and bounds the refinement") {
-  const TempFolder folder;
-  RunOptions options = options_for(folder, "3");
-  Progress progress(Progress::Style::silent);
-  const Model model = open_model(options.search.device.model);
-  for (const char* refine : {"", "swap"}) {
-    options.search.refine = refine;
-    const auto backend = make_backend(options.search.device);
-    const SearchSubject subject = open_subject(options.search, model, *backend, progress);
-    const RunPlan plan = make_plan(model, subject, *backend, options.search.device);
-    Session session(model, make_backend(options.search.device), options.search.device);
-    const TempFolder other;
-    Journal journal(other / "j", {{"a", "b"}}, false);
+namespace {
+
+// The plan of a run, and what the run then did.
+struct PlanAndRun {
+  explicit PlanAndRun(const SearchOptions& options) {
+    Progress progress(Progress::Style::silent);
+    const Model model = open_model(options.device.model);
+    const auto backend = make_backend(options.device);
+    const SearchSubject subject = open_subject(options, model, *backend, progress);
+    plan = make_plan(model, subject, *backend, options.device);
+    Session session(model, make_backend(options.device), options.device);
+    const TempFolder folder;
+    Journal journal(folder / "j", {{"a", "b"}}, false);
     DeviceInstruments instruments(session, subject.data, journal, progress, 0);
-    const SearchOutcome outcome = search_run(subject, instruments, progress);
-    const Workload& done = instruments.workload();
-    CHECK(plan.steps == outcome.searches.front().steps.size());
-    for (const Phase phase :
-         {Phase::baseline, Phase::search, Phase::verification, Phase::holdout}) {
-      CHECK(plan.work.evaluations(phase) == done.evaluations(phase));
-    }
-    CHECK(plan.work.evaluations(Phase::refinement) >= done.evaluations(Phase::refinement));
-    CHECK((plan.work.evaluations(Phase::refinement) > 0) == (refine == std::string("swap")));
-    CHECK(plan.work.passes() >= done.passes());
-    if (refine == std::string()) {
-      CHECK(plan.work.passes() == done.passes());
-      CHECK(plan.work.most_bytes() == done.most_bytes());
+    steps = search_run(subject, instruments, progress).searches.front().steps.size();
+    done = instruments.workload();
+  }
+
+  RunPlan plan;
+  std::size_t steps = 0;
+  Workload done;
+};
+
+}  // namespace
+
+TEST_CASE("a plan counts what the run then does, on every model") {
+  const TempFolder folder;
+  for (const char* model : {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny", "glm_moe_dsa_tiny",
+                            "glm_moe_dsa_fp8_tiny", "glm_moe_dsa_shared_tiny"}) {
+    RunOptions options = options_for(folder, "2");
+    options.search.device.model = golden(model).string();
+    options.search.device.weights = "stream";
+    options.search.device.threads = 1;
+    const RunPlan roomy = PlanAndRun(options.search).plan;
+    for (const bool limited : {false, true}) {
+      INFO(model << (limited ? ", limited" : ""));
+      if (limited)
+        options.search.device.memory_limit =
+            std::to_string(roomy.weight_bytes + roomy.work.most_bytes_total() * 2 / 3);
+      const PlanAndRun both(options.search);
+      CHECK(both.plan.exact);
+      CHECK(both.plan.steps == both.steps);
+      for (const Phase phase :
+           {Phase::baseline, Phase::search, Phase::verification, Phase::holdout}) {
+        CHECK(both.plan.work.evaluations(phase) == both.done.evaluations(phase));
+      }
+      CHECK(both.plan.work.passes() == both.done.passes());
+      CHECK(both.plan.work.most_bytes() == both.done.most_bytes());
+      CHECK(both.plan.work.most_waves() == both.done.most_waves());
+      CHECK((both.done.most_waves() > 1) == limited);
     }
   }
+}
+
+TEST_CASE("what depends on losses is planned up to a bound") {
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "2");
+  options.search.refine = "swap";
+  const PlanAndRun refined(options.search);
+  CHECK(refined.plan.exact);
+  CHECK(refined.plan.work.evaluations(Phase::search) == refined.done.evaluations(Phase::search));
+  CHECK(refined.done.evaluations(Phase::refinement) > 0);
+  CHECK(refined.plan.work.evaluations(Phase::refinement) >=
+        refined.done.evaluations(Phase::refinement));
+  CHECK(refined.plan.work.passes() >= refined.done.passes());
+  options.search.refine.clear();
+  options.search.constraints.max_run = 2;
+  const PlanAndRun bounded(options.search);
+  CHECK_FALSE(bounded.plan.exact);
+  CHECK_THAT(plan_lines(bounded.plan).front(), Contains("at most 14 evaluations"));
+  CHECK(bounded.plan.steps == bounded.steps);
+  CHECK(bounded.plan.work.evaluations(Phase::search) > bounded.done.evaluations(Phase::search));
+  CHECK(bounded.plan.work.passes() >= bounded.done.passes());
 }
 
 TEST_CASE("a finished run is not computed again, and a refinement continues it") {

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "calibration/calibration_file.h"
 #include "core/error.h"
-#include "search/overlap_pass.h"
+#include "search/reference_case.h"
 #include "search/sweep_evaluator.h"
-#include "support/catch.h"
-#include "support/files.h"
-#include "support/session.h"
 
 #include <cmath>
 
@@ -13,13 +9,6 @@ using namespace indexcache;
 using namespace indexcache::test;
 
 namespace {
-
-TokenSet small_set() {
-  TokenSet set = cut(read_tokens(data("dsa-mini/calibration.h5")), 3, 400);
-  set.sequences[1].resize(211);  // no multiple of a tile
-  set.sequences[2].resize(100);  // shorter than index_topk: dense under every pattern
-  return set;
-}
 
 std::vector<Pattern> varied_patterns() {
   std::vector<Pattern> patterns;
@@ -35,7 +24,7 @@ std::vector<Pattern> varied_patterns() {
 
 TEST_CASE("a batch equals each pattern alone, bit for bit") {
   Session<> session(data("dsa-mini"));
-  const TokenSet tokens = small_set();
+  const TokenSet tokens = uneven_sequences(400);
   SweepEvaluator evaluator = session.evaluator(tokens);
   const auto patterns = varied_patterns();
   const auto batch = evaluator.losses(patterns);
@@ -49,7 +38,7 @@ TEST_CASE("a batch equals each pattern alone, bit for bit") {
 }
 
 TEST_CASE("threads, waves and moving weights do not change a bit") {
-  const TokenSet tokens = small_set();
+  const TokenSet tokens = uneven_sequences(400);
   const auto patterns = varied_patterns();
   Session<> session(data("dsa-mini"));
   const auto expected = session.evaluator(tokens).losses(patterns);
@@ -69,7 +58,7 @@ TEST_CASE("threads, waves and moving weights do not change a bit") {
 
 TEST_CASE("some sequences have the losses that they have among all, wave by wave") {
   Session<> session(data("dsa-mini"));
-  const TokenSet tokens = small_set();
+  const TokenSet tokens = uneven_sequences(400);
   const auto patterns = varied_patterns();
   const auto all = session.evaluator(tokens).losses(patterns);
   SweepEvaluator evaluator = session.evaluator(tokens, {.memory_bytes = 1});
@@ -88,7 +77,7 @@ TEST_CASE("some sequences have the losses that they have among all, wave by wave
 
 TEST_CASE("the mean weighs sequences by their predicted tokens") {
   Session<> session(data("dsa-mini"));
-  const TokenSet tokens = small_set();
+  const TokenSet tokens = uneven_sequences(400);
   const SweepEvaluator evaluator = session.evaluator(tokens);
   CHECK(evaluator.weights() == std::vector<double>{399, 210, 99});
   CHECK(evaluator.mean({1, 2, 4}) == Approx((399 + 2 * 210 + 4 * 99) / 708.0));
@@ -96,7 +85,7 @@ TEST_CASE("the mean weighs sequences by their predicted tokens") {
 
 TEST_CASE("progress reaches its total, and no pattern is no work") {
   Session<> session(data("dsa-mini"));
-  const TokenSet tokens = cut(small_set(), 1, 140);
+  const TokenSet tokens = cut(uneven_sequences(400), 1, 140);
   SweepEvaluator evaluator = session.evaluator(tokens);
   std::size_t last = 0, all = 0;
   evaluator.set_progress([&](std::size_t done, std::size_t total) {
@@ -125,23 +114,5 @@ TEST_CASE("a loss that is not finite is refused with the sequence") {
 }
 
 TEST_CASE("where sets of every query do not fit, those of some stand for them") {
-  Session<> session(data("dsa-mini"));
-  const TokenSet tokens = small_set();
-  const Pattern full = Pattern::all_full(16);
-  const auto longest = std::ranges::max_element(
-      tokens.sequences, {}, [](const auto& sequence) { return sequence.size(); });
-  const TokenSet alone{tokens.source, {*longest}};
-  // Room for the longest sequence and a third of its sets at every layer.
-  const std::int64_t room =
-      session.evaluator(alone, {.memory_bytes = 1}).planner().plan(1).total() +
-      (alone.longest() - 128) * 4 * 128 * 16 / 3;
-  SweepEvaluator roomy = session.evaluator(tokens);
-  SweepEvaluator tight = session.evaluator(tokens, {.memory_bytes = room, .enforce = true});
-  const OverlapPass all = measure_overlap(roomy, session.backend, full);
-  const OverlapPass some = measure_overlap(tight, session.backend, full);
-  CHECK(all.losses == some.losses);
-  CHECK(all.overlap.query_step == 1);
-  CHECK(some.overlap.query_step > 1);
-  CHECK(some.overlap.query_step <= 8);
-  CHECK(some.overlap.mean(0, 1) == Approx(all.overlap.mean(0, 1)).margin(0.1));
+  check_overlap_of_some_queries<CpuBackend>();
 }

@@ -16,6 +16,14 @@
 
 namespace indexcache::test {
 
+// Three sequences, the first of `length` tokens.
+inline TokenSet uneven_sequences(std::size_t length) {
+  TokenSet set = cut(read_tokens(data("dsa-mini/calibration.h5")), 3, length);
+  set.sequences[1].resize(length / 2 + 11);  // no multiple of a tile
+  set.sequences[2].resize(100);              // shorter than index_topk: dense under every pattern
+  return set;
+}
+
 inline Json reference() {
   const auto path = golden("dsa-mini/reference_search.json");
   return parse_json(read_file(path), path.string());
@@ -101,6 +109,29 @@ void check_reference_search() {
                   [&](const PathStep& once) { check_step(space.start, once, step); });
   }
   CHECK(visited >= 13);  // only the near tie of step 4 may lead elsewhere, for one step
+}
+
+// Where the index sets of every query do not fit the memory of a sweep, those of some stand for
+// them in the overlap; losses stay as they are.
+template <typename Engine>
+void check_overlap_of_some_queries() {
+  Session<Engine> session(data("dsa-mini"));
+  const TokenSet tokens = uneven_sequences(400);
+  const Pattern full = Pattern::all_full(16);
+  // Room for the longest sequence and a third of its sets at every layer.
+  const TokenSet alone{tokens.source, {tokens.sequences.front()}};
+  const std::int64_t room =
+      session.evaluator(alone, {.memory_bytes = 1}).planner().plan(1).total() +
+      (alone.longest() - 128) * 4 * 128 * 16 / 3;
+  SweepEvaluator roomy = session.evaluator(tokens);
+  SweepEvaluator tight = session.evaluator(tokens, {.memory_bytes = room, .enforce = true});
+  const OverlapPass all = measure_overlap(roomy, session.backend, full);
+  const OverlapPass some = measure_overlap(tight, session.backend, full);
+  CHECK(all.losses == some.losses);
+  CHECK(all.overlap.query_step == 1);
+  CHECK(some.overlap.query_step > 1);
+  CHECK(some.overlap.query_step <= 8);
+  CHECK(some.overlap.mean(0, 1) == Approx(all.overlap.mean(0, 1)).margin(0.1));
 }
 
 // Held-out losses of greedy and uniform patterns.
