@@ -1,34 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibration_options.h"
 
+#include <utility>
+
 namespace indexcache {
 namespace {
 
-void add_shape_options(CLI::App& command, CalibrationOptions& options) {
+// An option with names for its values, the first of them being the default.
+template <typename Value>
+CLI::Option* add_named_values(CLI::App& command, const char* option, Value& value,
+                              std::vector<std::pair<std::string, Value>> names,
+                              const char* description) {
+  std::vector<std::string> allowed;
+  for (const auto& [name, unused] : names) allowed.push_back(name);
+  const auto set = [&value, names](const std::string& text) {
+    for (const auto& [name, meaning] : names) {
+      if (name == text) value = meaning;
+    }
+  };
+  return command.add_option_function<std::string>(option, set, description)
+      ->check(CLI::IsMember(allowed))
+      ->default_str(names.front().first);
+}
+
+// "\n\n" on a command line is two characters and a letter each.
+std::string unescaped(const std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escape = text[i] == '\\' && i + 1 < text.size();
+    if (!escape) {
+      out += text[i];
+      continue;
+    }
+    const char kind = text[++i];
+    out += kind == 'n' ? '\n' : kind == 't' ? '\t' : kind == 'r' ? '\r' : kind == '0' ? '\0' : kind;
+  }
+  return out;
+}
+
+void add_shape_options(CLI::App& command, PackingOptions& options) {
   command.add_option("--seq-len", options.seq_len, "Tokens of a sequence; text needs it")
       ->type_name("N");
   command
       .add_option("--sequences", options.sequences,
                   "Sequences to make, held-out ones included; default: as many as there are")
       ->type_name("N");
-  command
-      .add_option("--pack", options.pack,
-                  "none: a document a sequence; concat: documents after one another; documents: "
-                  "the same, but attention stays within each")
-      ->check(CLI::IsMember({"none", "concat", "documents"}))
-      ->capture_default_str();
-  command
-      .add_option("--long", options.long_documents,
-                  "Documents longer than --seq-len: truncate, or split into several sequences")
-      ->check(CLI::IsMember({"truncate", "split"}))
-      ->capture_default_str();
+  add_named_values(
+      command, "--pack", options.packing,
+      {{"none", Packing::none}, {"concat", Packing::concat}, {"documents", Packing::documents}},
+      "none: one document per sequence; concat: documents after one another; "
+      "documents: the same, but attention stays within each");
+  add_named_values(command, "--long", options.long_documents,
+                   {{"truncate", LongDocuments::truncate}, {"split", LongDocuments::split}},
+                   "Documents longer than --seq-len: truncate, or split into several sequences");
   command
       .add_option("--min-length", options.min_length, "Drop documents and parts with fewer tokens")
       ->type_name("N")
       ->capture_default_str();
 }
 
-void add_choice_options(CLI::App& command, CalibrationOptions& options) {
+void add_choice_options(CLI::App& command, PrepareOptions& options) {
   command
       .add_option("--input-weights", options.weights,
                   "Share of each input in the tokens, in their order")
@@ -47,7 +78,7 @@ void add_choice_options(CLI::App& command, CalibrationOptions& options) {
                    "Drop and count documents that cannot be read, instead of stopping");
 }
 
-void add_text_options(CLI::App& command, CalibrationOptions& options) {
+void add_text_options(CLI::App& command, PrepareOptions& options) {
   command
       .add_option("--bos", options.bos,
                   "What begins a text: auto (as the tokenizer or the model's family wants), none, "
@@ -64,23 +95,25 @@ void add_text_options(CLI::App& command, CalibrationOptions& options) {
   command.add_option("--field", options.field, "Key of a .jsonl line that holds the text")
       ->type_name("NAME");
   command
-      .add_option("--separator", options.separator,
-                  "What stands between the documents of a .txt file, such as '\\n\\n'; default: a "
-                  "file is one document")
+      .add_option_function<std::string>(
+          "--separator",
+          [&options](const std::string& text) { options.separator = unescaped(text); },
+          "What stands between the documents of a .txt file, such as '\\n\\n'; default: a "
+          "file is one document")
       ->type_name("TEXT");
 }
 
 }  // namespace
 
 void add_sequence_options(CLI::App& command, CalibrationOptions& options) {
-  add_shape_options(command, options);
-  add_choice_options(command, options);
-  add_text_options(command, options);
+  add_shape_options(command, options.prepare.packing);
+  add_choice_options(command, options.prepare);
+  add_text_options(command, options.prepare);
 }
 
 void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
   command
-      .add_option("-c,--calibration", options.inputs,
+      .add_option("-c,--calibration", options.prepare.inputs,
                   "Text or token ids: .txt, .jsonl, .h5, .npy (.gz, .zst), a folder or a glob; may "
                   "be repeated")
       ->type_name("FILE")

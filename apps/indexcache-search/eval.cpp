@@ -51,7 +51,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
   std::vector<std::string> warnings;
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
-                              .whole(options.calibration.inputs);
+                              .whole(options.calibration.prepare.inputs);
   Session session(model, std::move(backend), options.device);
   SweepEvaluator evaluator = session.evaluator(tokens, progress, "evaluating");
   const auto losses = evaluator.losses(patterns);

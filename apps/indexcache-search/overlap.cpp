@@ -132,7 +132,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   std::vector<std::string> warnings;
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
-                              .whole(options.calibration.inputs);
+                              .whole(options.calibration.prepare.inputs);
   if (std::filesystem::exists(std::filesystem::path(options.output) / "journal.jsonl")) {
     throw InputError({"the output folder cannot be used", options.output,
                       "it holds a run, whose overlap.h5 would be overwritten",

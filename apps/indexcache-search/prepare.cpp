@@ -118,7 +118,7 @@ void check_output(const std::string& output, const std::vector<std::string>& inp
 }
 
 int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
-  check_output(command.output, command.calibration.inputs);
+  check_output(command.output, command.calibration.prepare.inputs);
   Progress progress(progress_style(command.progress, common));
   const CalibrationOptions& calibration = command.calibration;
   const auto config = config_beside(calibration.tokenizer);
@@ -127,7 +127,9 @@ int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
     const auto known = config ? std::optional(config->vocabulary) : std::nullopt;
     tokenizer.emplace(open_tokenizer(calibration.tokenizer, known));
   }
-  PrepareOptions options = prepare_options(calibration, command.holdout, command.threads);
+  PrepareOptions options = calibration.prepare;
+  options.holdout = command.holdout;
+  options.threads = command.threads;
   if (config) options.no_chat = no_chat_reason(*config);
   const std::int64_t any_id = std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1;
   const std::int64_t vocabulary = config      ? config->vocabulary
@@ -163,7 +165,7 @@ Command add_prepare(CLI::App& app, CommonOptions& common) {
   CLI::App* command = app.add_subcommand(
       "prepare", "Turn texts, chats and token ids into calibration and held-out sequences");
   command
-      ->add_option("-i,--input", options->calibration.inputs,
+      ->add_option("-i,--input", options->calibration.prepare.inputs,
                    "Text, chats or token ids: .txt, .jsonl, .h5, .npy (.gz, .zst), folders, globs")
       ->type_name("FILE");
   command

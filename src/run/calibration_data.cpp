@@ -10,37 +10,17 @@
 namespace indexcache {
 namespace {
 
-Packing parse_packing(const std::string& text) {
-  if (text == "concat") return Packing::concat;
-  return text == "documents" ? Packing::documents : Packing::none;
-}
-
-// "\n\n" on a command line is two characters and a letter each.
-std::string unescaped(const std::string& text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool escape = text[i] == '\\' && i + 1 < text.size();
-    if (!escape) {
-      out += text[i];
-      continue;
-    }
-    const char kind = text[++i];
-    out += kind == 'n' ? '\n' : kind == 't' ? '\t' : kind == 'r' ? '\r' : kind == '0' ? '\0' : kind;
-  }
-  return out;
-}
-
 bool cuts_sequences(const CalibrationOptions& options) {
-  return options.seq_len > 0;
+  return options.prepare.packing.seq_len > 0;
 }
 
 // Of a sequence's worth of settings, the first that has no meaning for ready-made ids.
-const char* idle_setting(const CalibrationOptions& options) {
-  const CalibrationOptions defaults;
-  if (options.sequences != defaults.sequences) return "--sequences";
-  if (options.pack != defaults.pack) return "--pack";
-  if (options.long_documents != defaults.long_documents) return "--long";
-  if (options.min_length != defaults.min_length) return "--min-length";
+const char* idle_setting(const PrepareOptions& options) {
+  const PackingOptions defaults, &packing = options.packing;
+  if (packing.sequences != defaults.sequences) return "--sequences";
+  if (packing.packing != defaults.packing) return "--pack";
+  if (packing.long_documents != defaults.long_documents) return "--long";
+  if (packing.min_length != defaults.min_length) return "--min-length";
   if (!options.weights.empty()) return "--input-weights";
   if (!options.strata.empty()) return "--strata";
   return nullptr;
@@ -56,28 +36,6 @@ std::optional<DocumentAccount> account_of(const StoredTokens& stored, const std:
 }
 
 }  // namespace
-
-PrepareOptions prepare_options(const CalibrationOptions& options, double holdout, int threads) {
-  PrepareOptions prepare;
-  prepare.inputs = options.inputs;
-  prepare.weights = options.weights;
-  prepare.field = options.field;
-  prepare.separator = unescaped(options.separator);
-  prepare.chat_format = options.chat_format;
-  prepare.bos = options.bos;
-  prepare.eos = options.eos;
-  prepare.packing = {
-      options.seq_len, parse_packing(options.pack),
-      options.long_documents == "split" ? LongDocuments::split : LongDocuments::truncate,
-      options.min_length, options.sequences};
-  prepare.seed = options.seed;
-  prepare.holdout = holdout;
-  prepare.strata = options.strata;
-  prepare.allow_shortfall = options.allow_shortfall;
-  prepare.skip_invalid = options.skip_invalid;
-  prepare.threads = threads;
-  return prepare;
-}
 
 TokenLimits token_limits(const ModelConfig& config) {
   return {config.vocabulary, config.max_positions, config.index_topk};
@@ -116,7 +74,7 @@ StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) c
                       "--seq-len N, at least four times index_topk: " +
                           fmt::format("--seq-len {}", 4 * model_.config.index_topk)});
   };
-  if (const char* setting = idle_setting(options_)) {
+  if (const char* setting = idle_setting(options_.prepare)) {
     need_length(fmt::format("{} is given without --seq-len", setting));
   }
   const SourceFiles files = find_source_files(inputs);
@@ -145,8 +103,10 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
     warn(fmt::format("the tokenizer is not the model's own: sha256 {} …, the model's has {} …",
                      tokenizer_->sha256().substr(0, 12), own_sha.substr(0, 12)));
   }
-  PrepareOptions options = prepare_options(options_, holdout, threads_);
-  if (inputs != options_.inputs) {  // a file of its own: all of it
+  PrepareOptions options = options_.prepare;
+  options.holdout = holdout;
+  options.threads = threads_;
+  if (inputs != options.inputs) {  // a file of its own: all of it
     options.inputs = inputs;
     options.packing.sequences = 0;
     options.weights.clear();
@@ -179,15 +139,15 @@ void CalibrationLoader::check(const TokenSet& tokens) {
 CalibrationData CalibrationLoader::split(std::optional<double> holdout) {
   if (cuts_sequences(options_)) {
     const double share = holdout.value_or(kDefaultHoldout);
-    const PreparedSet set = prepared(options_.inputs, share);
+    const PreparedSet set = prepared(options_.prepare.inputs, share);
     CalibrationData data{set.token_set(false), std::nullopt, without_folders(set.report())};
     if (share > 0) data.holdout = set.token_set(true);
     check(data.search);
     if (data.holdout) check_tokens(*data.holdout, token_limits(model_.config));
     return data;
   }
-  const StoredTokens file = stored(options_.inputs);
-  CalibrationData data{{}, std::nullopt, account_of(file, options_.inputs[0])};
+  const StoredTokens file = stored(options_.prepare.inputs);
+  CalibrationData data{{}, std::nullopt, account_of(file, options_.prepare.inputs[0])};
   check(file.tokens);
   const bool splits = std::ranges::count(file.held_out, true) > 0;
   if (!holdout && splits) {

@@ -14,26 +14,10 @@
 namespace indexcache {
 
 struct CalibrationOptions {
-  std::vector<std::string> inputs;
+  // How inputs become sequences. Its hold-out and threads are those of the command.
+  PrepareOptions prepare;
   std::string tokenizer;  // empty: the model's
-  std::int64_t seq_len = 0;
-  std::size_t sequences = 0;
-  std::string pack = "none";
-  std::string long_documents = "truncate";
-  std::int64_t min_length = 2;
-  std::vector<double> weights;
-  std::vector<std::int64_t> strata;
-  std::uint64_t seed = 0;
-  std::string bos = "auto";
-  std::string eos = "auto";
-  std::string chat_format = "auto";
-  std::string field;
-  std::string separator;
-  bool allow_shortfall = false;
-  bool skip_invalid = false;
 };
-
-PrepareOptions prepare_options(const CalibrationOptions& options, double holdout, int threads);
 
 // What a model demands of its tokens, where a model is known.
 TokenLimits token_limits(const ModelConfig& config);

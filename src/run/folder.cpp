@@ -30,15 +30,6 @@ std::vector<std::string> methods_of(const Result& result) {
   return methods;
 }
 
-// A refinement searches once per target.
-std::vector<std::string> methods_of(const SearchSubject& subject) {
-  std::vector<std::string> methods = {std::string(strategies().front().name)};
-  for (std::size_t t = 0; subject.refinement != nullptr && t < subject.requests.size(); ++t) {
-    methods.emplace_back(subject.refinement->name);
-  }
-  return methods;
-}
-
 constexpr const char* kRemedy = "choose another --output";
 
 [[noreturn]] void fail(const std::filesystem::path& folder, const std::string& why) {
@@ -78,7 +69,7 @@ std::optional<Result> finished_run(const std::filesystem::path& folder,
   Result result = read_result(folder);
   const std::vector<Request>& targets = subject.requests;
   if (!result.complete || result.fingerprint != fingerprint ||
-      result.targets.size() != targets.size() || methods_of(result) != methods_of(subject)) {
+      result.targets.size() != targets.size() || methods_of(result) != subject.methods()) {
     return std::nullopt;
   }
   for (std::size_t t = 0; t < targets.size(); ++t) {

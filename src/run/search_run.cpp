@@ -52,9 +52,8 @@ class SearchRun {
   }
 
   void search() {
-    const Strategy& strategy = strategies().front();
-    begin_path(Phase::search, std::string(strategy.name), subject_.space.start);
-    strategy.search(instruments_.search(), subject_.space, sink());
+    begin_path(Phase::search, std::string(subject_.strategy->name), subject_.space.start);
+    subject_.strategy->search(instruments_.search(), subject_.space, sink());
   }
 
   // One path per target, from the best pattern of its size.
@@ -149,11 +148,10 @@ class SearchRun {
     }
     const std::size_t steps = outcome_.searches.back().steps.size();
     const bool searching = phase_ == Phase::search;
-    outcome_.warnings.push_back(
-        fmt::format("--budget ended the {} after {}{} steps; the same command continues it",
-                    searching ? "search" : "refinement", steps,
-                    searching ? fmt::format(" of {}", expected_.steps) : ""));
-    progress_.note("warning: " + outcome_.warnings.back());
+    warn(progress_, outcome_.warnings,
+         fmt::format("--budget ended the {} after {}{} steps; the same command continues it",
+                     searching ? "search" : "refinement", steps,
+                     searching ? fmt::format(" of {}", expected_.steps) : ""));
   }
 
   // Every chosen pattern again, alone: no shared prefix, no batch, the same bits.

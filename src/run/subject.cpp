@@ -57,12 +57,22 @@ CalibrationData load_data(const SearchOptions& options, const Model& model, Prog
 
 }  // namespace
 
+std::vector<std::string> SearchSubject::methods() const {
+  std::vector<std::string> methods = {std::string(strategy->name)};
+  if (refinement != nullptr) methods.resize(1 + requests.size(), std::string(refinement->name));
+  return methods;
+}
+
 SearchSubject open_subject(const SearchOptions& options, const Model& model, const Backend& backend,
                            Progress& progress) {
   backend.check(model.config.shape());
   const Pattern start = search_baseline(options.constraints, model);
-  SearchSubject subject{
-      {start, make_constraints(options.constraints, start), {}}, {}, nullptr, {}, {}};
+  SearchSubject subject{{start, make_constraints(options.constraints, start), {}},
+                        {},
+                        &strategies().front(),
+                        nullptr,
+                        {},
+                        {}};
   subject.requests = make_requests(options.constraints, start, subject.space.constraints);
   for (const Request& request : subject.requests) subject.space.targets.push_back(request.full);
   if (!options.refine.empty()) subject.refinement = find_refinement(options.refine);

@@ -25,9 +25,14 @@ struct SearchOptions {
 struct SearchSubject {
   SearchSpace space;              // its targets are those of `requests`
   std::vector<Request> requests;  // by falling number of F layers, without duplicates
-  const Refinement* refinement;   // null: none
+  const Strategy* strategy;
+  const Refinement* refinement;  // null: none
   CalibrationData data;
   std::vector<std::string> warnings;
+
+  // Of every path that a complete run finds, in order: the strategy searches once, the refinement
+  // once per request.
+  std::vector<std::string> methods() const;
 };
 
 // Checks everything that can be checked before a weight is read. Throws UsageError for a hold-out

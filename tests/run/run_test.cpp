@@ -23,7 +23,7 @@ RunOptions options_for(const TempFolder& folder, const std::string& keep) {
   RunOptions options;
   options.search.device.model = golden("deepseek_v32_tiny").string();
   options.search.device.device = "cpu";
-  options.search.calibration.inputs = {tokens.string()};
+  options.search.calibration.prepare.inputs = {tokens.string()};
   options.search.constraints.keep = {keep};
   options.output = (folder / "run").string();
   return options;
