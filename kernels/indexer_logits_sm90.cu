@@ -21,7 +21,7 @@ constexpr int kKeys = 128;     // of a tile
 constexpr int kThreads = 256;
 
 template <typename T>
-struct Plan {
+struct Tiling {
   static constexpr int kBlocks = kWidth * static_cast<int>(sizeof(T)) / 128;  // 128-byte columns
   static constexpr int kTileBytes = 128 * kWidth * static_cast<int>(sizeof(T));
   static constexpr int kStages = sizeof(T) == 1 ? 4 : 2;
@@ -56,7 +56,7 @@ __device__ void products(float (&d)[64], std::uint32_t keys, std::uint32_t colum
   for (float& x : d) x = 0;
   wgmma_begin();
 #pragma unroll
-  for (int block = 0; block < Plan<T>::kBlocks; ++block) {
+  for (int block = 0; block < Tiling<T>::kBlocks; ++block) {
 #pragma unroll
     for (int step = 0; step < 4; ++step) {  // 32 bytes along the width each
       const auto offset = static_cast<std::uint32_t>(block * 128 * 128 + step * 32);
@@ -110,15 +110,15 @@ __global__ void __launch_bounds__(kThreads, 2) logits_sm90_kernel(IndexerLogitsP
   const int queries = min(kQueries, segment.rows - first_query);
   if (queries <= 0) return;
   const std::uint32_t columns = (shared_address(memory) + 1023u) & ~1023u;
-  const std::uint32_t stages = columns + Plan<T>::kTileBytes;
+  const std::uint32_t stages = columns + Tiling<T>::kTileBytes;
   const std::int64_t row = segment.first_row + first_query;
   const T* keys = static_cast<const T*>(p.keys) + std::int64_t{segment.key_base} * kWidth;
   const int key_count = segment.first_position + first_query + queries;
   const int tiles = (key_count + kKeys - 1) / kKeys;
 
   load_tile(columns, static_cast<const T*>(p.queries) + row * Heads * kWidth, queries * Heads);
-  for (int tile = 0; tile < Plan<T>::kStages - 1; ++tile) {
-    load_tile(stages + static_cast<std::uint32_t>(tile * Plan<T>::kTileBytes),
+  for (int tile = 0; tile < Tiling<T>::kStages - 1; ++tile) {
+    load_tile(stages + static_cast<std::uint32_t>(tile * Tiling<T>::kTileBytes),
               keys + std::int64_t{tile} * kKeys * kWidth, key_count - tile * kKeys);
     copy_async_commit();
   }
@@ -134,21 +134,23 @@ __global__ void __launch_bounds__(kThreads, 2) logits_sm90_kernel(IndexerLogitsP
   }
   const int warp_key = static_cast<int>(threadIdx.x) / kWarp * 16 + lane / 4;
   for (int tile = 0; tile < tiles; ++tile) {
-    copy_async_wait<Plan<T>::kStages - 2>();
+    copy_async_wait<Tiling<T>::kStages - 2>();
     fence_shared_for_wgmma();
     __syncthreads();  // this tile has come, and nobody reads the stage that is filled next
-    const int ahead = tile + Plan<T>::kStages - 1;
+    const int ahead = tile + Tiling<T>::kStages - 1;
     if (ahead < tiles) {
-      load_tile(stages + static_cast<std::uint32_t>(ahead % Plan<T>::kStages * Plan<T>::kTileBytes),
-                keys + std::int64_t{ahead} * kKeys * kWidth, key_count - ahead * kKeys);
+      load_tile(
+          stages + static_cast<std::uint32_t>(ahead % Tiling<T>::kStages * Tiling<T>::kTileBytes),
+          keys + std::int64_t{ahead} * kKeys * kWidth, key_count - ahead * kKeys);
     }
     copy_async_commit();
     float d[64];
     const auto half = static_cast<std::uint32_t>(threadIdx.x / 128 * 64 * 128);
-    products<T>(
-        d,
-        stages + static_cast<std::uint32_t>(tile % Plan<T>::kStages * Plan<T>::kTileBytes) + half,
-        columns);
+    products<T>(d,
+                stages +
+                    static_cast<std::uint32_t>(tile % Tiling<T>::kStages * Tiling<T>::kTileBytes) +
+                    half,
+                columns);
     store_scores<Heads>(p, segment, first_query, key_count, tile * kKeys + warp_key, d, weights);
   }
   copy_async_wait<0>();
@@ -159,11 +161,11 @@ template <typename T, int Heads>
 cudaError_t launch(const IndexerLogitsParams& p, cudaStream_t stream) {
   const auto kernel = logits_sm90_kernel<T, Heads>;
   const cudaError_t status =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Plan<T>::kBytes);
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tiling<T>::kBytes);
   if (status != cudaSuccess) return status;
   const dim3 grid(static_cast<unsigned>(ceil_div(p.most_rows, kColumns / Heads)),
                   static_cast<unsigned>(p.segment_count));
-  kernel<<<grid, kThreads, Plan<T>::kBytes, stream>>>(p);
+  kernel<<<grid, kThreads, Tiling<T>::kBytes, stream>>>(p);
   return cudaGetLastError();
 }
 

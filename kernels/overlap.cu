@@ -9,23 +9,23 @@ namespace {
 constexpr int kThreads = 512;
 constexpr int kSide = 4;  // layers of a tile, in both directions
 
-struct Plan {
+struct Window {
   int padded;  // layers rounded up to kSide
   int words;   // of a window, for each layer
   std::size_t bytes;
 };
 
-Plan plan_of(const OverlapParams& p) {
-  Plan plan{};
-  plan.padded = static_cast<int>(ceil_div(p.layers, kSide)) * kSide;
+Window window_of(const OverlapParams& p) {
+  Window window{};
+  window.padded = static_cast<int>(ceil_div(p.layers, kSide)) * kSide;
   const int needed = static_cast<int>(ceil_div(p.longest, 32));
-  const int counters = plan.padded * plan.padded * static_cast<int>(sizeof(unsigned));
+  const int counters = window.padded * window.padded * static_cast<int>(sizeof(unsigned));
   const int room =
-      (most_shared_bytes() - counters) / static_cast<int>(sizeof(unsigned)) / plan.padded;
-  plan.words = needed < room ? needed : room;
-  plan.bytes = static_cast<std::size_t>(counters) +
-               sizeof(unsigned) * static_cast<std::size_t>(plan.padded * plan.words);
-  return plan;
+      (most_shared_bytes() - counters) / static_cast<int>(sizeof(unsigned)) / window.padded;
+  window.words = needed < room ? needed : room;
+  window.bytes = static_cast<std::size_t>(counters) +
+                 sizeof(unsigned) * static_cast<std::size_t>(window.padded * window.words);
+  return window;
 }
 
 __device__ int bucket_of(const OverlapParams& p, int position) {
@@ -125,14 +125,14 @@ __global__ void __launch_bounds__(kThreads) overlap_kernel(OverlapParams p, int 
 cudaError_t overlap(const OverlapParams& params, cudaStream_t stream) {
   if (params.rows == 0) return cudaSuccess;
   if (params.layers > kMostOverlapLayers) return cudaErrorInvalidValue;
-  const Plan plan = plan_of(params);
+  const Window window = window_of(params);
   const cudaError_t status = cudaFuncSetAttribute(
-      overlap_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(plan.bytes));
+      overlap_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(window.bytes));
   if (status != cudaSuccess) return status;
   const std::int64_t resident = 2ll * multiprocessors();
   const std::int64_t blocks = params.rows < resident * 8 ? params.rows : resident * 8;
-  overlap_kernel<<<static_cast<unsigned>(blocks), kThreads, plan.bytes, stream>>>(
-      params, plan.padded, plan.words);
+  overlap_kernel<<<static_cast<unsigned>(blocks), kThreads, window.bytes, stream>>>(
+      params, window.padded, window.words);
   return cudaGetLastError();
 }
 

@@ -14,7 +14,7 @@ constexpr int kHeadsPerThread = 4;
 
 // Keys: rows in shared memory at a time. Columns: value columns of a thread.
 template <int Keys, int Columns>
-struct Plan {
+struct Tiling {
   static constexpr int kHeads = kThreads / Keys * kHeadsPerThread;  // of a block
   static int key_pitch(int width) { return width + 4; }
   static std::size_t bytes(int width) {
@@ -153,7 +153,7 @@ __device__ void add_values(const SparseAttentionParams& p, const Buffers& shared
 
 template <typename T, int Keys, int Columns>
 __global__ void __launch_bounds__(kThreads) attention_kernel(SparseAttentionParams p) {
-  constexpr int kHeads = Plan<Keys, Columns>::kHeads;
+  constexpr int kHeads = Tiling<Keys, Columns>::kHeads;
   extern __shared__ __align__(16) float memory[];
   Buffers shared{};
   shared.pitch = p.key_width + 4;
@@ -205,7 +205,7 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(SparseAttentionPara
 
 template <typename T, int Keys, int Columns>
 cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
-  using Shape = Plan<Keys, Columns>;
+  using Shape = Tiling<Keys, Columns>;
   const auto kernel = attention_kernel<T, Keys, Columns>;
   const std::size_t bytes = Shape::bytes(p.key_width);
   const cudaError_t status = cudaFuncSetAttribute(

@@ -92,7 +92,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
   if (options.kind == "search") parse_keep(options.keep, shape.has_indexer.size());
   BenchModel model(std::move(shape), options);
   if (!common.json) fmt::print("{}, {}\n", model.name(), model.backend().name());
-  Json document{{"schema", "indexcache-bench/1"},
+  Json document{{"schema", "indexcache-bench/2"},
                 {"version", kToolVersion},
                 {"kind", options.kind},
                 {"model", model.name()},
@@ -150,17 +150,18 @@ double median_seconds(Backend& backend, int repeat, const std::function<void()>&
   return seconds[static_cast<std::size_t>(repeat / 2)];
 }
 
-StageSeconds median_stages(Backend& backend, int repeat, const std::function<void()>& body) {
+ComponentSeconds median_components(Backend& backend, int repeat,
+                                   const std::function<void()>& body) {
   body();
-  std::array<std::vector<double>, kStages> runs;
+  std::array<std::vector<double>, kComponents> runs;
   for (int i = 0; i < repeat; ++i) {
     backend.start_profile();
     body();
-    const StageSeconds seconds = backend.take_profile();
-    for (std::size_t s = 0; s < kStages; ++s) runs[s].push_back(seconds[s]);
+    const ComponentSeconds seconds = backend.take_profile();
+    for (std::size_t s = 0; s < kComponents; ++s) runs[s].push_back(seconds[s]);
   }
-  StageSeconds medians{};
-  for (std::size_t s = 0; s < kStages; ++s) {
+  ComponentSeconds medians{};
+  for (std::size_t s = 0; s < kComponents; ++s) {
     std::ranges::nth_element(runs[s], runs[s].begin() + repeat / 2);
     medians[s] = runs[s][static_cast<std::size_t>(repeat / 2)];
   }

@@ -66,8 +66,8 @@ class BenchModel {
 
 // Seconds of the median of `repeat` runs of the device, after one that is not counted.
 double median_seconds(Backend& backend, int repeat, const std::function<void()>& body);
-// The same, split by stage.
-StageSeconds median_stages(Backend& backend, int repeat, const std::function<void()>& body);
+// The same, split by component.
+ComponentSeconds median_components(Backend& backend, int repeat, const std::function<void()>& body);
 
 // Throws UsageError for a length that the model does not take, or at which it selects nothing.
 void check_context(const ModelConfig& config, std::int64_t length);

@@ -155,9 +155,9 @@ class OpsBench {
     const Tensor weights = random(rows, c_.index_heads, DType::f32);
     sets_ = b_.allocate(rows, c_.index_topk, DType::i32);
     const auto body = [&] { b_.index_topk(place_.rows, q, weights, place_.keys, k, sets_); };
-    const StageSeconds stages = median_stages(b_, repeat_, body);
-    const double logits = stages[static_cast<std::size_t>(Stage::indexer_logits)];
-    const double top_k = stages[static_cast<std::size_t>(Stage::top_k)];
+    const ComponentSeconds components = median_components(b_, repeat_, body);
+    const double logits = components[static_cast<std::size_t>(Component::indexer_logits)];
+    const double top_k = components[static_cast<std::size_t>(Component::top_k)];
     const double flop =
         2.0 * place_.pairs * static_cast<double>(c_.index_heads * c_.index_head_dim);
     const std::string shape = fmt::format("{} of {}, {} heads", rows, context_, c_.index_heads);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench prefill: a whole forward pass for some patterns, split by stage.
+// bench prefill: a whole forward pass for some patterns, split by component.
 #include "bench.h"
 #include "search/sweep_evaluator.h"
 
@@ -13,17 +13,17 @@ namespace {
 
 struct Timing {
   double seconds;  // without the loss, which a prefill does not compute
-  StageSeconds stages;
+  ComponentSeconds components;
 };
 
 Timing time_pattern(BenchModel& model, Evaluator& evaluator, const Pattern& pattern, int repeat) {
   const auto body = [&] { evaluator.losses(std::span(&pattern, 1)); };
   const double whole = median_seconds(model.backend(), repeat, body);
-  Timing timing{whole, median_stages(model.backend(), repeat, body)};
-  const double counted = std::accumulate(timing.stages.begin(), timing.stages.end(), 0.0);
-  double& other = timing.stages[static_cast<std::size_t>(Stage::other)];
+  Timing timing{whole, median_components(model.backend(), repeat, body)};
+  const double counted = std::accumulate(timing.components.begin(), timing.components.end(), 0.0);
+  double& other = timing.components[static_cast<std::size_t>(Component::other)];
   other += std::max(whole - counted, 0.0);  // gaps between operations
-  timing.seconds -= timing.stages[static_cast<std::size_t>(Stage::loss)];
+  timing.seconds -= timing.components[static_cast<std::size_t>(Component::loss)];
   return timing;
 }
 
@@ -38,26 +38,27 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
     double first = 0;
     if (!json) {
       fmt::print("context {}\n  {:<14} {:>9} {:>7}", context, "pattern", "ms", "speed");
-      for (const std::string_view name : kStageNames) fmt::print(" {:>16}", name);
+      for (const std::string_view name : kComponentNames) fmt::print(" {:>16}", name);
       fmt::print("\n");
     }
     for (const std::string& spec : options.patterns) {
       const Pattern pattern = model.pattern(spec);
       const Timing timing = time_pattern(model, evaluator, pattern, options.repeat);
       if (first == 0) first = timing.seconds;
-      Json stages = Json::object();
-      for (std::size_t s = 0; s < kStages; ++s) {
-        stages[std::string(kStageNames[s])] = timing.stages[s] * 1e3;
+      Json components = Json::object();
+      for (std::size_t s = 0; s < kComponents; ++s) {
+        components[std::string(kComponentNames[s])] = timing.components[s] * 1e3;
       }
       results.push_back({{"context", context},
                          {"pattern", pattern.text()},
                          {"full_layers", pattern.full_count()},
                          {"milliseconds", timing.seconds * 1e3},
                          {"speed_up", first / timing.seconds},
-                         {"stage_milliseconds", stages}});
+                         {"component_milliseconds", components}});
       if (json) continue;
       fmt::print("  {:<14} {:>9.1f} {:>6.2f}x", spec, timing.seconds * 1e3, first / timing.seconds);
-      for (std::size_t s = 0; s < kStages; ++s) fmt::print(" {:>16.1f}", timing.stages[s] * 1e3);
+      for (std::size_t s = 0; s < kComponents; ++s)
+        fmt::print(" {:>16.1f}", timing.components[s] * 1e3);
       fmt::print("\n");
       std::fflush(stdout);
     }

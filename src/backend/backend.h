@@ -70,11 +70,11 @@ struct MemoryUse {
 };
 
 // Where the time of a forward pass goes.
-enum class Stage { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
-inline constexpr std::size_t kStages = 7;
-inline constexpr std::array<std::string_view, kStages> kStageNames = {
+enum class Component { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
+inline constexpr std::size_t kComponents = 7;
+inline constexpr std::array<std::string_view, kComponents> kComponentNames = {
     "indexer logits", "top-k", "sparse attention", "MoE", "projections", "loss", "other"};
-using StageSeconds = std::array<double, kStages>;
+using ComponentSeconds = std::array<double, kComponents>;
 
 class Backend {
  public:
@@ -113,9 +113,10 @@ class Backend {
 
   // Seconds that the device needs for `body`, from idle to idle.
   virtual double measure(const std::function<void()>& body) = 0;
-  // Splits the time until take_profile() by stage; backends without a clock return zeros.
+  // Splits the time until take_profile() by component of the forward pass; backends without a clock
+  // return zeros.
   virtual void start_profile() {}
-  virtual StageSeconds take_profile() { return {}; }
+  virtual ComponentSeconds take_profile() { return {}; }
 
   virtual Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
                           Memory kind = Memory::workspace) = 0;

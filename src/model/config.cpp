@@ -33,9 +33,9 @@ const std::map<std::string, std::string>& refusals() {
 }
 
 // Typed access to one JSON object; every failure names file and key.
-class Reader {
+class ConfigReader {
  public:
-  Reader(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
+  ConfigReader(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
 
   [[noreturn]] void fail(const std::string& key, const std::string& why) const {
     throw InputError({"config.json cannot be used", where_ + ": " + key, why,
@@ -85,7 +85,7 @@ class Reader {
     return at(key).get<std::string>();
   }
 
-  Reader object(const std::string& key) const {
+  ConfigReader object(const std::string& key) const {
     if (!at(key).is_object()) fail(key, "an object is needed");
     return {at(key), where_ + ": " + key};
   }
@@ -95,7 +95,7 @@ class Reader {
   std::string where_;
 };
 
-Family family_of(const Reader& reader, std::string& architecture) {
+Family family_of(const ConfigReader& reader, std::string& architecture) {
   const std::string type = reader.text_or("model_type", "");
   if (reader.has("architectures") && reader.at("architectures").is_array() &&
       !reader.at("architectures").empty() && reader.at("architectures")[0].is_string()) {
@@ -115,12 +115,13 @@ Family family_of(const Reader& reader, std::string& architecture) {
        "config.json: architectures", why, kSupported});
 }
 
-void require(const Reader& reader, bool holds, const std::string& key, const std::string& why) {
+void require(const ConfigReader& reader, bool holds, const std::string& key,
+             const std::string& why) {
   if (!holds) reader.fail(key, why);
 }
 
 // Options that would change the forward pass and that no released model of the two families uses.
-void refuse_variants(const Reader& r) {
+void refuse_variants(const ConfigReader& r) {
   require(r, r.text_or("scoring_func", "sigmoid") == "sigmoid", "scoring_func",
           "only sigmoid is supported");
   require(r, r.text_or("topk_method", "noaux_tc") == "noaux_tc", "topk_method",
@@ -133,10 +134,12 @@ void refuse_variants(const Reader& r) {
   }
 }
 
-void read_rope(const Reader& r, ModelConfig& config) {
+void read_rope(const ConfigReader& r, ModelConfig& config) {
   const bool newer = r.has("rope_parameters");
   const bool older = r.has("rope_scaling");
-  const Reader rope = newer ? r.object("rope_parameters") : older ? r.object("rope_scaling") : r;
+  const ConfigReader rope = newer   ? r.object("rope_parameters")
+                            : older ? r.object("rope_scaling")
+                                    : r;
   config.rope_theta =
       newer && rope.has("rope_theta") ? rope.positive("rope_theta") : r.positive("rope_theta");
   if (!newer && !older) return;
@@ -153,7 +156,7 @@ void read_rope(const Reader& r, ModelConfig& config) {
   };
 }
 
-void read_moe_layers(const Reader& r, ModelConfig& config) {
+void read_moe_layers(const ConfigReader& r, ModelConfig& config) {
   const auto layers = static_cast<std::size_t>(config.layers);
   const auto dense = r.integer_or("first_k_dense_replace", 0, config.layers, 0);
   config.moe_layer.assign(layers, true);
@@ -174,7 +177,7 @@ void read_moe_layers(const Reader& r, ModelConfig& config) {
 
 // Entries of indexer_types or of a pattern, one per layer: a list of strings, or the letters of
 // one.
-std::vector<std::string> schedule_entries(const Reader& r, const std::string& key) {
+std::vector<std::string> schedule_entries(const ConfigReader& r, const std::string& key) {
   const Json& value = r.at(key);
   std::vector<std::string> entries;
   if (value.is_string()) {
@@ -208,7 +211,7 @@ std::string schedule_problem(const std::vector<std::string>& entries, std::size_
 // indexer_types, else index_topk_pattern, else index_topk_freq with index_skip_topk_offset. Values
 // that are no schedule become config.sharing_problem: engines load such models (serving/), and
 // which layers own an indexer is decided from the tensors. Only wrong types are refused.
-void read_native_schedule(const Reader& r, ModelConfig& config) {
+void read_native_schedule(const ConfigReader& r, ModelConfig& config) {
   const auto layers = static_cast<std::size_t>(config.layers);
   config.native_full.assign(layers, true);
   for (const char* key : {"indexer_types", "index_topk_pattern"}) {
@@ -236,7 +239,7 @@ void read_native_schedule(const Reader& r, ModelConfig& config) {
   }
 }
 
-void read_router(const Reader& r, ModelConfig& config) {
+void read_router(const ConfigReader& r, ModelConfig& config) {
   config.routed_experts = r.integer("n_routed_experts", 1, kLarge);
   config.shared_experts = r.integer_or("n_shared_experts", 0, 64, 0);
   RouterRule& rule = config.router;
@@ -253,9 +256,9 @@ void read_router(const Reader& r, ModelConfig& config) {
           "more experts than the kept groups hold");
 }
 
-void read_fp8(const Reader& r, ModelConfig& config) {
+void read_fp8(const ConfigReader& r, ModelConfig& config) {
   if (!r.has("quantization_config")) return;
-  const Reader q = r.object("quantization_config");
+  const ConfigReader q = r.object("quantization_config");
   const std::string method = q.text_or("quant_method", "fp8");
   require(q, method == "fp8", "quant_method", method + " is not supported: fp8 (block-wise) is");
   if (!q.has("weight_block_size")) return;
@@ -269,7 +272,7 @@ void read_fp8(const Reader& r, ModelConfig& config) {
   config.fp8_block_cols = block[1].get<std::int64_t>();
 }
 
-void read_attention(const Reader& r, ModelConfig& config) {
+void read_attention(const ConfigReader& r, ModelConfig& config) {
   config.heads = r.integer("num_attention_heads", 1, 4096);
   require(r, r.integer_or("num_key_value_heads", 1, 4096, config.heads) == config.heads,
           "num_key_value_heads", "it must equal num_attention_heads");
@@ -329,7 +332,7 @@ ModelConfig read_config(const std::filesystem::path& folder, std::optional<doubl
 
 ModelConfig parse_config(const Json& json, const std::string& where,
                          std::optional<double> mla_norm_eps) {
-  const Reader r(json, where);
+  const ConfigReader r(json, where);
   if (!json.is_object()) r.fail("", "it is not a JSON object");
   ModelConfig config{};
   config.family = family_of(r, config.architecture);

@@ -28,7 +28,7 @@ class Builder {
           const AllocateTensor& allocate)
       : config_(config), checkpoint_(checkpoint), activation_(activation), allocate_(allocate) {}
 
-  Layout take() { return std::move(layout_); }
+  BlobLayout take() { return std::move(layout_); }
 
   Tensor matrix(const std::string& name) { return matrix_as(name, activation_); }
 
@@ -118,7 +118,7 @@ class Builder {
   const Checkpoint& checkpoint_;
   DType activation_;
   const AllocateTensor& allocate_;
-  Layout layout_;
+  BlobLayout layout_;
 };
 
 MlpWeights mlp(Builder& build, const std::string& prefix) {
@@ -171,8 +171,9 @@ void read_part(const Checkpoint& checkpoint, const BlobPart& part, std::byte* bl
 
 }  // namespace
 
-LayerLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoint, bool has_indexer,
-                          std::int64_t layer, DType activation, const AllocateTensor& allocate) {
+LayerBlobLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoint,
+                              bool has_indexer, std::int64_t layer, DType activation,
+                              const AllocateTensor& allocate) {
   Builder build(config, checkpoint, activation, allocate);
   const std::string prefix = layer_prefix(layer);
   const std::string attention = prefix + "self_attn.";
@@ -194,8 +195,9 @@ LayerLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoin
   return {build.take(), std::move(w)};
 }
 
-MatrixLayout lay_out_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
-                            const std::string& name, DType type, const AllocateTensor& allocate) {
+MatrixBlobLayout lay_out_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
+                                const std::string& name, DType type,
+                                const AllocateTensor& allocate) {
   Builder build(config, checkpoint, type, allocate);
   Tensor tensor = build.matrix(name);
   return {build.take(), std::move(tensor)};

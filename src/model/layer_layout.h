@@ -28,17 +28,17 @@ struct BlobPart {
   bool scales;
 };
 
-struct Layout {
+struct BlobLayout {
   std::vector<BlobPart> parts;     // by offset
   std::vector<WeightCopy> copies;  // by offset
   std::int64_t blob_bytes = 0;
 };
 
-struct LayerLayout : Layout {
+struct LayerBlobLayout : BlobLayout {
   LayerWeights weights;  // what the copies fill
 };
 
-struct MatrixLayout : Layout {
+struct MatrixBlobLayout : BlobLayout {
   Tensor tensor;
 };
 
@@ -47,12 +47,14 @@ using AllocateTensor = std::function<Tensor(std::int64_t rows, std::int64_t cols
 
 // A layer of `model`, matrices in `activation`. Absorbed MLA: kv_b's key rows are transposed head
 // by head, so that they apply to queries (docs/numerics.md). An absent correction bias stays empty.
-LayerLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoint, bool has_indexer,
-                          std::int64_t layer, DType activation, const AllocateTensor& allocate);
+LayerBlobLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoint,
+                              bool has_indexer, std::int64_t layer, DType activation,
+                              const AllocateTensor& allocate);
 
 // One tensor outside the layers; norm weights (`row`) stay float32.
-MatrixLayout lay_out_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
-                            const std::string& name, DType type, const AllocateTensor& allocate);
+MatrixBlobLayout lay_out_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
+                                const std::string& name, DType type,
+                                const AllocateTensor& allocate);
 
 // Reads the parts of a blob, several at a time. Throws ResourceError if a disk fails to
 // deliver them; returns early, with the blob unfinished, once `stop` is set.

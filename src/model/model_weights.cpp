@@ -70,7 +70,7 @@ WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint
   }
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     CountingAllocator counted;
-    const Layout layout =
+    const BlobLayout layout =
         lay_out_layer(config, checkpoint, has_indexer[static_cast<std::size_t>(layer)], layer,
                       activation, std::ref(counted));
     sizes.layers += counted.bytes();
@@ -126,7 +126,7 @@ std::int64_t ModelWeights::bytes() const {
 }
 
 Tensor ModelWeights::load_outer(const std::string& name, DType type) {
-  const MatrixLayout layout = lay_out_matrix(
+  const MatrixBlobLayout layout = lay_out_matrix(
       config_, checkpoint_, name, type, [&](std::int64_t rows, std::int64_t cols, DType dtype) {
         return backend_.allocate(rows, cols, dtype, Memory::weights);
       });
@@ -249,7 +249,7 @@ void ModelWeights::execute(const Job& job) {
 }
 
 // The blob of a layer, read now unless it is in host memory already.
-ModelWeights::LayerBlob& ModelWeights::blob_of(std::int64_t layer, const Layout& layout) {
+ModelWeights::LayerBlob& ModelWeights::blob_of(std::int64_t layer, const BlobLayout& layout) {
   LayerBlob& blob = blobs_[static_cast<std::size_t>(layer) % blobs_.size()];
   if (blob.layer == layer) return blob;
   blob.layer = -1;
@@ -278,7 +278,7 @@ void ModelWeights::read_ahead(std::int64_t layer) {
   }
 }
 
-LayerLayout ModelWeights::lay_out(std::int64_t layer, const AllocateTensor& allocate) const {
+LayerBlobLayout ModelWeights::lay_out(std::int64_t layer, const AllocateTensor& allocate) const {
   return lay_out_layer(config_, checkpoint_, has_indexer_[static_cast<std::size_t>(layer)], layer,
                        backend_.activation(), allocate);
 }

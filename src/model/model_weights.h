@@ -86,7 +86,7 @@ class ModelWeights : public WeightSource {
   // A layer on its way.
   struct Job {
     std::int64_t layer;
-    LayerLayout layout;
+    LayerBlobLayout layout;
     std::shared_ptr<void> mark;
   };
   // The stored bytes of a layer in host memory.
@@ -101,9 +101,9 @@ class ModelWeights : public WeightSource {
   LayerWeights await();
   void work();
   void execute(const Job& job);
-  LayerBlob& blob_of(std::int64_t layer, const Layout& layout);
+  LayerBlob& blob_of(std::int64_t layer, const BlobLayout& layout);
   void read_ahead(std::int64_t layer);
-  LayerLayout lay_out(std::int64_t layer, const AllocateTensor& allocate) const;
+  LayerBlobLayout lay_out(std::int64_t layer, const AllocateTensor& allocate) const;
   void check_finite(std::int64_t layer) const;
 
   const ModelConfig& config_;

@@ -281,17 +281,17 @@ std::string cost_html(const Result& result, std::size_t t) {
 
 std::string bench_html(const std::vector<BenchRow>& bench) {
   if (bench.empty()) return "";
-  Rows rows = {{"context", "pattern", "ms", "speed-up", "stages, ms"}};
+  Rows rows = {{"context", "pattern", "ms", "speed-up", "components, ms"}};
   for (const BenchRow& row : bench) {
-    std::vector<std::string> stages;
-    for (const auto& [stage, milliseconds] : row.stages) {
-      stages.push_back(fmt::format("{} {:.1f}", stage, milliseconds));
+    std::vector<std::string> components;
+    for (const auto& [component, milliseconds] : row.components) {
+      components.push_back(fmt::format("{} {:.1f}", component, milliseconds));
     }
     rows.push_back({fmt::format("{}", row.context),
                     fmt::format("{} F", std::ranges::count(row.pattern, 'F')),
                     fmt::format("{:.1f}", row.milliseconds),
                     row.speed_up ? fmt::format("{:.2f}x", *row.speed_up) : "",
-                    fmt::format("{}", fmt::join(stages, ", "))});
+                    fmt::format("{}", fmt::join(components, ", "))});
   }
   return html_section("What was measured?", "bench prefill of this model (bench.json).",
                       html_table(rows));

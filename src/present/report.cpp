@@ -15,11 +15,11 @@ BenchRow bench_row(const JsonField& field) {
                .pattern = field.at("pattern").text(),
                .milliseconds = field.at("milliseconds").number(),
                .speed_up = std::nullopt,
-               .stages = {}};
+               .components = {}};
   if (const auto speed_up = field.find("speed_up")) row.speed_up = speed_up->number();
-  if (const auto stages = field.find("stage_milliseconds")) {
-    for (const auto& [stage, value] : stages->members()) {
-      row.stages.emplace_back(stage, value.number());
+  if (const auto components = field.find("component_milliseconds")) {
+    for (const auto& [component, value] : components->members()) {
+      row.components.emplace_back(component, value.number());
     }
   }
   return row;

@@ -20,7 +20,7 @@ struct BenchRow {
   std::string pattern;
   double milliseconds;
   std::optional<double> speed_up;
-  std::vector<std::pair<std::string, double>> stages;  // milliseconds
+  std::vector<std::pair<std::string, double>> components;  // milliseconds
 };
 
 struct Report {

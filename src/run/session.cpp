@@ -91,10 +91,10 @@ SweepEvaluator Session::evaluator(const TokenSet& tokens) {
   return {model_.config, weights_, *backend_, tokens, sweep_memory(*backend_, weights_.bytes())};
 }
 
-SweepEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string stage) {
+SweepEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string label) {
   SweepEvaluator sweep = evaluator(tokens);
-  sweep.set_progress([&progress, stage = std::move(stage)](std::size_t done, std::size_t total) {
-    progress.update(stage, done, total);
+  sweep.set_progress([&progress, label = std::move(label)](std::size_t done, std::size_t total) {
+    progress.update(label, done, total);
   });
   return sweep;
 }

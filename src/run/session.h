@@ -49,8 +49,8 @@ class Session {
 
   // An evaluator of `tokens`, which must outlive it.
   SweepEvaluator evaluator(const TokenSet& tokens);
-  // The same; `stage` names the work in progress lines.
-  SweepEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string stage);
+  // The same; `label` names the work in progress lines.
+  SweepEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label);
 
  private:
   const Model& model_;

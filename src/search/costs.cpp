@@ -30,7 +30,7 @@ Rates rates_of(const Backend& backend, int threads) {
 
 // Rows and (query, key) pairs, a token of the set: before and from index_topk on.
 struct Shares {
-  double dense_rows = 0, tail_rows = 0, dense_pairs = 0, indexed_pairs = 0;
+  double prefix_rows = 0, tail_rows = 0, prefix_pairs = 0, indexed_pairs = 0;
 };
 
 Shares shares_of(const ModelConfig& config, const TokenSet& tokens) {
@@ -39,15 +39,15 @@ Shares shares_of(const ModelConfig& config, const TokenSet& tokens) {
   double total = 0;
   for (const auto& sequence : tokens.sequences) {
     const auto length = static_cast<double>(sequence.size());
-    const double dense = std::min(length, k), tail = length - dense;
-    shares.dense_rows += dense;
+    const double prefix = std::min(length, k), tail = length - prefix;
+    shares.prefix_rows += prefix;
     shares.tail_rows += tail;
-    shares.dense_pairs += dense * dense / 2;
+    shares.prefix_pairs += prefix * prefix / 2;
     shares.indexed_pairs += tail * (length + k) / 2;
     total += length;
   }
   for (double* share :
-       {&shares.dense_rows, &shares.tail_rows, &shares.dense_pairs, &shares.indexed_pairs}) {
+       {&shares.prefix_rows, &shares.tail_rows, &shares.prefix_pairs, &shares.indexed_pairs}) {
     *share /= total;
   }
   return shares;
@@ -131,12 +131,13 @@ Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const B
     const double row = row_seconds(config, kind == 1, rates);
     auto& visit = costs.visit[kind];
     const auto at = [&](Visit v) -> double& { return visit[static_cast<std::size_t>(v)]; };
-    at(Visit::dense) = row * shares.dense_rows + pair_seconds(config, rates) * shares.dense_pairs;
+    at(Visit::prefix) =
+        row * shares.prefix_rows + pair_seconds(config, rates) * shares.prefix_pairs;
     at(Visit::shared) = row * shares.tail_rows + attending;
     at(Visit::full) = at(Visit::shared) + selecting;
     at(Visit::fork) = at(Visit::full) + at(Visit::shared);
     const double loss = 2 * d(config.hidden) * d(config.vocabulary) / rates.products;
-    at(Visit::dense_loss) = loss * shares.dense_rows;
+    at(Visit::prefix_loss) = loss * shares.prefix_rows;
     at(Visit::loss) = loss * shares.tail_rows;
   }
   costs.stream_byte = 1 / rates.link;

@@ -51,9 +51,9 @@ std::string sealed(const Json& object) {
 }
 
 // Applies one line after another to a state.
-class Reader {
+class JournalReader {
  public:
-  explicit Reader(JournalState& state) : state_(state) {}
+  explicit JournalReader(JournalState& state) : state_(state) {}
 
   void apply(const Json& line) {
     if (!line.is_object()) throw Contradiction{"it is not an object"};
@@ -152,7 +152,7 @@ bool begins_a_journal(std::string_view text) {
 
 JournalState read_journal(std::string_view text, const std::string& where) {
   JournalState state;
-  Reader reader(state);
+  JournalReader reader(state);
   while (state.bytes < text.size()) {
     const std::size_t end = text.find('\n', state.bytes);
     const bool last = end == text.npos || end + 1 == text.size();

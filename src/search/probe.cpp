@@ -74,8 +74,8 @@ Costs measured_costs(const Model& model, Backend& backend, Placement placement,
   for (std::size_t kind = 0; kind < 2; ++kind) {
     for (std::size_t v = 0; v < kVisits; ++v) {
       const Tally& tally = tallies[kind][v];
-      // Dense rows are timed in two parts, keys and the rest.
-      const double parts = v == static_cast<std::size_t>(Visit::dense) ? 2 : 1;
+      // Prefix rows are timed in two parts, keys and the rest.
+      const double parts = v == static_cast<std::size_t>(Visit::prefix) ? 2 : 1;
       if (tally.count > 0) costs.visit[kind][v] = parts * tally.seconds / tally.count / rows;
     }
   }

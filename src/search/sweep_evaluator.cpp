@@ -12,14 +12,14 @@
 
 namespace indexcache {
 
-// Some sequences of the token set. Each is cut at index_topk: `dense` rows before it, `tail` rows
+// Some sequences of the token set. Each is cut at index_topk: `prefix` rows before it, `tail` rows
 // from there on, `keys` all of them.
 struct SweepEvaluator::Wave {
   std::size_t sequences;  // how many
-  RowLayout dense, tail, keys;
-  Tensor dense_tokens, tail_tokens;    // i32 [rows, 1]
-  Tensor dense_targets, tail_targets;  // i32 [rows, 1], -1 after the last token
-  std::vector<RowChunk> dense_chunks, tail_chunks;
+  RowLayout prefix, tail, keys;
+  Tensor prefix_tokens, tail_tokens;    // i32 [rows, 1]
+  Tensor prefix_targets, tail_targets;  // i32 [rows, 1], -1 after the last token
+  std::vector<RowChunk> prefix_chunks, tail_chunks;
 };
 
 // The common state of patterns that agree so far.
@@ -29,8 +29,8 @@ struct SweepEvaluator::Stream {
   Tensor sets;    // i32 [tail rows, K] of the latest F layer
 };
 
-// Dense rows of one layer: what the tail rows of every stream need of them.
-struct SweepEvaluator::DenseRows {
+// Prefix rows of one layer: what the tail rows of every stream need of them.
+struct SweepEvaluator::PrefixRows {
   Tensor hidden;
   KeyRows keys;
 };
@@ -54,7 +54,7 @@ SweepEvaluator::Wave SweepEvaluator::make_wave(std::span<const std::size_t> sequ
   for (const std::size_t s : sequences) {
     const auto& sequence = tokens_.sequences[s];
     const auto length = static_cast<std::int64_t>(sequence.size());
-    wave.dense.append(std::min(k, length), 0);
+    wave.prefix.append(std::min(k, length), 0);
     wave.tail.append(std::max<std::int64_t>(length - k, 0), k);
     wave.keys.append(length, 0);
     for (std::int64_t t = 0; t < length; ++t) {
@@ -67,11 +67,11 @@ SweepEvaluator::Wave SweepEvaluator::make_wave(std::span<const std::size_t> sequ
   const auto column = [&](const std::vector<std::int32_t>& values) {
     return backend_.upload(values, static_cast<std::int64_t>(values.size()), 1);
   };
-  wave.dense_tokens = column(ids[0]);
+  wave.prefix_tokens = column(ids[0]);
   wave.tail_tokens = column(ids[1]);
-  wave.dense_targets = column(targets[0]);
+  wave.prefix_targets = column(targets[0]);
   wave.tail_targets = column(targets[1]);
-  wave.dense_chunks = row_chunks(wave.dense, chunk_rows);
+  wave.prefix_chunks = row_chunks(wave.prefix, chunk_rows);
   wave.tail_chunks = row_chunks(wave.tail, chunk_rows);
   return wave;
 }
@@ -150,7 +150,7 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
     backend_.embed(tokens, weights_.embedding(), hidden);
     return hidden;
   };
-  DenseRows dense{embedded(wave.dense, wave.dense_tokens), {}};
+  PrefixRows prefix{embedded(wave.prefix, wave.prefix_tokens), {}};
   Stream root{{}, embedded(wave.tail, wave.tail_tokens), {}};
   for (std::size_t p = 0; p < patterns.size(); ++p) root.patterns.push_back(p);
 
@@ -160,29 +160,29 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
     const LayerWeights& weights = weights_.layer(static_cast<std::int64_t>(layer));
     const bool indexed = std::ranges::any_of(
         patterns, [&](const Pattern& pattern) { return pattern.is_full(layer); });
-    dense.keys = decoder_.allocate_keys(wave.dense.total, indexed);
-    timed(Visit::dense, layer,
-          [&] { fill_keys(weights, wave.dense_chunks, dense.hidden, wave.dense, dense.keys); });
+    prefix.keys = decoder_.allocate_keys(wave.prefix.total, indexed);
+    timed(Visit::prefix, layer,
+          [&] { fill_keys(weights, wave.prefix_chunks, prefix.hidden, wave.prefix, prefix.keys); });
     std::vector<Stream> next;
     for (Stream& stream : streams) {
       timed(visit_of(patterns, stream.patterns, layer), layer, [&] {
-        branch(weights, wave, dense, patterns, layer, std::exchange(stream, {}), next);
+        branch(weights, wave, prefix, patterns, layer, std::exchange(stream, {}), next);
       });
     }
     streams = std::move(next);
-    timed(Visit::dense, layer, [&] { advance_dense(weights, wave, dense); });
+    timed(Visit::prefix, layer, [&] { advance_prefix(weights, wave, prefix); });
     if (observer == nullptr) continue;
-    observer->dense_rows_done(layer, wave.dense, dense.hidden);
+    observer->prefix_rows_done(layer, wave.prefix, prefix.hidden);
     for (const Stream& stream : streams) {
       observer->layer_done(layer, stream.patterns, wave.tail, stream.sets, stream.hidden);
     }
   }
-  dense.keys = {};
+  prefix.keys = {};
 
   const auto layers = static_cast<std::size_t>(config_.layers);
-  std::vector<double> dense_sums, tail_sums;
-  timed(Visit::dense_loss, layers, [&] {
-    dense_sums = decoder_.loss(weights_, wave.dense, dense.hidden, wave.dense_targets);
+  std::vector<double> prefix_sums, tail_sums;
+  timed(Visit::prefix_loss, layers, [&] {
+    prefix_sums = decoder_.loss(weights_, wave.prefix, prefix.hidden, wave.prefix_targets);
   });
   for (const Stream& stream : streams) {
     timed(Visit::loss, layers, [&] {
@@ -190,7 +190,7 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
     });
     for (std::size_t p : stream.patterns) {
       for (std::size_t s = 0; s < wave.sequences; ++s) {
-        sums[p][s] = dense_sums[s] + tail_sums[s];
+        sums[p][s] = prefix_sums[s] + tail_sums[s];
       }
       visit_done();
     }
@@ -210,19 +210,19 @@ void SweepEvaluator::fill_keys(const LayerWeights& weights, const std::vector<Ro
   }
 }
 
-void SweepEvaluator::advance_dense(const LayerWeights& weights, const Wave& wave,
-                                   const DenseRows& dense) {
-  for (const RowChunk& chunk : wave.dense_chunks) {
-    const Tensor hidden = chunk.of(dense.hidden);
+void SweepEvaluator::advance_prefix(const LayerWeights& weights, const Wave& wave,
+                                    const PrefixRows& prefix) {
+  for (const RowChunk& chunk : wave.prefix_chunks) {
+    const Tensor hidden = chunk.of(prefix.hidden);
     const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
-    decoder_.attend(weights, chunk.rows, in, wave.dense, dense.keys.latents, Tensor(), hidden);
+    decoder_.attend(weights, chunk.rows, in, wave.prefix, prefix.keys.latents, Tensor(), hidden);
     decoder_.feed_forward(weights, chunk.rows, hidden);
   }
 }
 
 // Advances a stream by one layer; where its patterns differ, into two streams that share all that
 // does not depend on the choice.
-void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
+void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
                             std::span<const Pattern> patterns, std::size_t layer, Stream stream,
                             std::vector<Stream>& next) {
   Stream full, shared;
@@ -231,9 +231,9 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
   }
   const bool runs_indexer = !full.patterns.empty(), reuses = !shared.patterns.empty();
   KeyRows keys = decoder_.allocate_keys(wave.keys.total, runs_indexer);
-  backend_.copy_rows(wave.dense, dense.keys.latents, wave.keys, keys.latents);
+  backend_.copy_rows(wave.prefix, prefix.keys.latents, wave.keys, keys.latents);
   if (runs_indexer) {
-    backend_.copy_rows(wave.dense, dense.keys.index_keys, wave.keys, keys.index_keys);
+    backend_.copy_rows(wave.prefix, prefix.keys.index_keys, wave.keys, keys.index_keys);
     full.sets =
         backend_.allocate(wave.tail.total, config_.index_topk, DType::i32, Memory::index_sets);
     full.hidden =

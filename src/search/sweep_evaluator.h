@@ -39,7 +39,7 @@ class SweepObserver {
   virtual std::int64_t kept_row_bytes() const { return 0; }
 
   // The residual after `layer` of the rows t < index_topk.
-  virtual void dense_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& hidden) {
+  virtual void prefix_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& hidden) {
     (void)layer, (void)rows, (void)hidden;
   }
 };
@@ -73,7 +73,7 @@ class SweepEvaluator : public Evaluator {
  private:
   struct Wave;
   struct Stream;
-  struct DenseRows;
+  struct PrefixRows;
 
   void start_progress(const SweepPlan& cut, const PatternGroups& groups);
   Wave make_wave(std::span<const std::size_t> sequences, std::int64_t chunk_rows) const;
@@ -82,8 +82,8 @@ class SweepEvaluator : public Evaluator {
              SweepObserver* observer);
   void normalize(std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
                  std::vector<SequenceLosses>& sums) const;
-  void advance_dense(const LayerWeights& weights, const Wave& wave, const DenseRows& dense);
-  void branch(const LayerWeights& weights, const Wave& wave, const DenseRows& dense,
+  void advance_prefix(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix);
+  void branch(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
               std::span<const Pattern> patterns, std::size_t layer, Stream stream,
               std::vector<Stream>& next);
   void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,

@@ -31,7 +31,7 @@ struct SweepShape {
 
 // Rows before and from index_topk on of some sequences.
 struct Rows {
-  std::int64_t dense = 0;
+  std::int64_t prefix = 0;
   std::int64_t tail = 0;
 };
 
@@ -39,9 +39,9 @@ Rows rows_of(const SweepShape& shape, std::span<const std::size_t> sequences) {
   Rows rows;
   for (const std::size_t s : sequences) {
     const auto length = static_cast<std::int64_t>(shape.tokens.sequences[s].size());
-    const std::int64_t dense = std::min(length, shape.config.index_topk);
-    rows.dense += dense;
-    rows.tail += length - dense;
+    const std::int64_t prefix = std::min(length, shape.config.index_topk);
+    rows.prefix += prefix;
+    rows.tail += length - prefix;
   }
   return rows;
 }
@@ -57,25 +57,25 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   const auto activation = static_cast<std::int64_t>(size_of(shape.backend.activation()));
   const auto index = static_cast<std::int64_t>(size_of(shape.backend.index_activation()));
   const std::int64_t key_bytes = c.latent_width() * activation + c.index_head_dim * index;
-  const std::int64_t chunk = std::min(chunk_rows, std::max(rows.dense, rows.tail));
-  const std::int64_t final_rows = std::max(rows.dense, rows.tail);
+  const std::int64_t chunk = std::min(chunk_rows, std::max(rows.prefix, rows.tail));
+  const std::int64_t final_rows = std::max(rows.prefix, rows.tail);
 
   std::array<std::int64_t, kMemoryKinds> bytes{};
   const auto add = [&](Memory kind, std::int64_t count) {
     bytes[static_cast<std::size_t>(kind)] += count;
   };
-  add(Memory::state, 4 * c.hidden * (live * rows.tail + rows.dense));
+  add(Memory::state, 4 * c.hidden * (live * rows.tail + rows.prefix));
   // The sets of every stream, and those of the stream that a layer is replacing.
   add(Memory::index_sets, rows.tail * (4 * c.index_topk * (live + 1) + shape.kept_row_bytes));
-  // One stream's keys at a time, beside those of the dense rows; and a chunk's own.
-  add(Memory::keys, (2 * rows.dense + rows.tail + chunk) * key_bytes);
+  // One stream's keys at a time, beside those of the prefix rows; and a chunk's own.
+  add(Memory::keys, (2 * rows.prefix + rows.tail + chunk) * key_bytes);
   // Tokens, targets and places of rows; a layer's chunk, or the final norm and losses.
-  const std::int64_t layouts = 24 * (rows.dense + rows.tail) * 3;
+  const std::int64_t layouts = 24 * (rows.prefix + rows.tail) * 3;
   add(Memory::workspace,
       layouts + shape.backend.scratch_bytes(c.shape(), final_rows, shape.tokens.longest()) +
           std::max(chunk * row_bytes(shape), final_rows * (c.hidden * activation + 8)));
   // FP8 keys of the indexer exist beside the originals.
-  add(Memory::workspace, (rows.dense + rows.tail) * (2 * c.index_head_dim + 4));
+  add(Memory::workspace, (rows.prefix + rows.tail) * (2 * c.index_head_dim + 4));
   return bytes;
 }
 

@@ -25,7 +25,7 @@ Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& 
   std::iota(streams[0].begin(), streams[0].end(), std::size_t{0});
   for (std::size_t layer = 0; layer < patterns[0].layers(); ++layer) {
     auto& counts = visits.counts[moe_layer[layer] ? 1 : 0];
-    ++counts[static_cast<std::size_t>(Visit::dense)];
+    ++counts[static_cast<std::size_t>(Visit::prefix)];
     std::vector<std::vector<std::size_t>> next;
     for (const auto& stream : streams) {
       ++counts[static_cast<std::size_t>(visit_of(patterns, stream, layer))];
@@ -38,7 +38,7 @@ Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& 
     }
     streams = std::move(next);
   }
-  visits.counts[0][static_cast<std::size_t>(Visit::dense_loss)] = 1;
+  visits.counts[0][static_cast<std::size_t>(Visit::prefix_loss)] = 1;
   visits.counts[0][static_cast<std::size_t>(Visit::loss)] =
       static_cast<std::int64_t>(streams.size());
   return visits;

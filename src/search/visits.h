@@ -15,16 +15,16 @@
 namespace indexcache {
 
 enum class Visit {
-  dense,       // rows t < index_topk of all patterns, at a layer
-  full,        // a stream whose patterns all run the layer's indexer
-  shared,      // one whose patterns all reuse index sets
-  fork,        // one that goes on as two
-  dense_loss,  // losses of rows t < index_topk
-  loss,        // of the other rows of a stream
+  prefix,       // rows t < index_topk of all patterns, at a layer
+  full,         // a stream whose patterns all run the layer's indexer
+  shared,       // one whose patterns all reuse index sets
+  fork,         // one that goes on as two
+  prefix_loss,  // losses of rows t < index_topk
+  loss,         // of the other rows of a stream
 };
 inline constexpr std::size_t kVisits = 6;
 inline constexpr std::array<std::string_view, kVisits> kVisitNames = {
-    "dense rows", "F layer", "S layer", "fork", "dense loss", "loss"};
+    "prefix rows", "F layer", "S layer", "fork", "prefix loss", "loss"};
 
 // What a stream of these patterns (places in `patterns`) does at a layer.
 Visit visit_of(std::span<const Pattern> patterns, std::span<const std::size_t> stream,

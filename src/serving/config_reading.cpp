@@ -34,10 +34,10 @@ const Json* find_set(const Json& config, const char* key) {
   return value == nullptr || value->is_null() ? nullptr : value;
 }
 
-class Reader {
+class SharingReader {
  public:
-  Reader(const EngineProfile& profile, const Json& config, const Json& overrides,
-         const std::string& where)
+  SharingReader(const EngineProfile& profile, const Json& config, const Json& overrides,
+                const std::string& where)
       : profile_(profile),
         layers_(config_layers(config, where)),
         glm_(is_glm_config(config)),
@@ -325,7 +325,7 @@ bool is_glm_config(const Json& config) {
 
 ConfigReading read_schedule(const EngineProfile& profile, const Json& config, const Json& overrides,
                             const std::string& where) {
-  return Reader(profile, config, overrides, where).read();
+  return SharingReader(profile, config, overrides, where).read();
 }
 
 }  // namespace indexcache

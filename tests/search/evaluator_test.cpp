@@ -34,7 +34,7 @@ TEST_CASE("a batch equals each pattern alone, bit for bit") {
   }
   CHECK(batch[3] == batch[6]);
   CHECK(batch[0][0] != batch[2][0]);
-  CHECK(batch[0][2] == batch[2][2]);  // dense rows only
+  CHECK(batch[0][2] == batch[2][2]);  // prefix rows only
 }
 
 TEST_CASE("threads, waves and moving weights do not change a bit") {

@@ -104,7 +104,7 @@ class RecordingObserver : public SweepObserver {
     hidden[layer].put(rows, backend_.download(residual), positions_);
     selected[layer] = backend_.download_indices(sets);
   }
-  void dense_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& residual) override {
+  void prefix_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& residual) override {
     hidden[layer].put(rows, backend_.download(residual), positions_);
   }
 

@@ -59,7 +59,7 @@ TEST_CASE("visits are counted as the sweep makes them, equal patterns and forks 
     for (std::size_t kind = 0; kind < 2; ++kind) {
       for (std::size_t v = 0; v < kVisits; ++v) {
         const auto visit = static_cast<Visit>(v);
-        const std::int64_t parts = visit == Visit::dense ? 2 : 1;  // keys, and the rest
+        const std::int64_t parts = visit == Visit::prefix ? 2 : 1;  // keys, and the rest
         INFO(texts.front() << ": " << kVisitNames[v] << ", experts " << kind);
         CHECK(seen[{kind == 1, visit}] == parts * visits.counts[kind][v]);
       }
@@ -95,13 +95,13 @@ void check_counts(Session<>& session, const TokenSet& tokens, const SearchSpace&
   std::int64_t first_layers = 0;
   std::map<Visit, std::int64_t> seen;
   sweep.set_clock([&](Visit visit, std::size_t layer, double) {
-    first_layers += visit == Visit::dense && layer == 0 ? 1 : 0;
+    first_layers += visit == Visit::prefix && layer == 0 ? 1 : 0;
     ++seen[visit];
   });
   const Workload done = greedy_work(sweep, sweep.planner(), space);
   GuessingEvaluator guess(sweep.weights());
   const Workload planned = greedy_work(guess, sweep.planner(), space);
-  // What was really done, seen from within the sweep: two dense visits per pass and layer.
+  // What was really done, seen from within the sweep: two prefix visits per pass and layer.
   CHECK(first_layers == 2 * planned.passes());
   CHECK(planned.passes() == done.passes());
   CHECK(planned.evaluations(Phase::search) == done.evaluations(Phase::search));

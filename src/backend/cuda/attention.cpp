@@ -11,7 +11,7 @@ void CudaBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
                                    const RowLayout& key_rows, const Tensor& keys,
                                    const Tensor& values, const Tensor& sets, float scale,
                                    const Heads& out) {
-  const Operation operation(*this, Stage::sparse_attention);
+  const Operation operation(*this, Component::sparse_attention);
   if (values.data<void>() != keys.data<void>()) {
     throw InternalError({"attention on the GPU takes its values from the first columns of the keys",
                          "sparse_attention", "", "report it"});

@@ -128,7 +128,7 @@ std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t ro
 }
 
 std::int64_t CudaBackend::uploader_bytes() const {
-  return static_cast<std::int64_t>(cuda::CudaWeightUploader::kSlots) * stage_bytes_;
+  return static_cast<std::int64_t>(cuda::CudaWeightUploader::kSlots) * slot_bytes_;
 }
 
 // A sixteenth for logits, a sixteenth for the slots of a WeightUploader.
@@ -136,10 +136,10 @@ void CudaBackend::limit_memory(std::int64_t bytes) {
   constexpr std::int64_t kLeast = std::int64_t{1} << 20;
   memory_bytes_ = std::min(memory_bytes_, bytes);
   logits_bytes_ = std::clamp(bytes / 16, kLeast, logits_bytes_);
-  stage_bytes_ = std::clamp(bytes / 48, kLeast, stage_bytes_);
+  slot_bytes_ = std::clamp(bytes / 48, kLeast, slot_bytes_);
 }
 
-StageSeconds CudaBackend::take_profile() {
+ComponentSeconds CudaBackend::take_profile() {
   cuda::make_current(device_);
   return clock_.take();
 }
@@ -206,7 +206,7 @@ void CudaBackend::round(const Tensor& x, const Tensor& out) {
 }
 
 std::unique_ptr<WeightUploader> CudaBackend::make_weight_uploader() {
-  return std::make_unique<cuda::CudaWeightUploader>(memory_, stage_bytes_);
+  return std::make_unique<cuda::CudaWeightUploader>(memory_, slot_bytes_);
 }
 
 // Pinned, because the device reads only pinned memory at the speed of its link.

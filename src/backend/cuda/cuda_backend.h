@@ -3,11 +3,11 @@
 // one stream; the host waits where it needs a value (expert counts, losses, downloads).
 #pragma once
 
+#include "backend/cuda/component_clock.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/device_memory.h"
 #include "backend/cuda/device_rows.h"
 #include "backend/cuda/gemm.h"
-#include "backend/cuda/stage_clock.h"
 #include "backend/cuda_device.h"
 #include "kernels/types.h"
 
@@ -37,7 +37,7 @@ class CudaBackend : public Backend {
                              std::int64_t longest) const override;
   std::int64_t uploader_bytes() const override;
   void start_profile() override { clock_.start(); }
-  StageSeconds take_profile() override;
+  ComponentSeconds take_profile() override;
 
   Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
   std::shared_ptr<std::byte> allocate_host(std::int64_t bytes) override;
@@ -50,12 +50,12 @@ class CudaBackend : public Backend {
   // of what is queued while it lives.
   class Operation {
    public:
-    Operation(CudaBackend& backend, Stage stage)
-        : device_(cuda::make_current(backend.device_)), scope_(backend.clock_, stage) {}
+    Operation(CudaBackend& backend, Component component)
+        : device_(cuda::make_current(backend.device_)), scope_(backend.clock_, component) {}
 
    private:
     int device_;  // before scope_, whose events belong to the current device
-    cuda::StageClock::Scope scope_;
+    cuda::ComponentClock::Scope scope_;
   };
 
   // Rows of the indexer in the type that its logits are computed in, with scales for e4m3.
@@ -84,8 +84,8 @@ class CudaBackend : public Backend {
   std::string device_name_;
   std::int64_t memory_bytes_ = 0;
   std::int64_t logits_bytes_ = std::int64_t{512}
-                               << 20;  // of logits that indexer or loss hold at once
-  std::int64_t stage_bytes_ = std::int64_t{64} << 20;  // of a slot of a WeightUploader
+                               << 20;                 // of logits that indexer or loss hold at once
+  std::int64_t slot_bytes_ = std::int64_t{64} << 20;  // of a slot of a WeightUploader
   cuda::SharedStream stream_;
   std::array<cuda::Stream, cuda::Gemm::kSideStreams>
       side_streams_;  // products of different experts
@@ -94,7 +94,7 @@ class CudaBackend : public Backend {
   cuda::DeviceMemory memory_;
   cuda::LayoutCache layouts_;
   cuda::Gemm gemm_;
-  cuda::StageClock clock_;
+  cuda::ComponentClock clock_;
   cuda::PinnedBuffer pinned_;
 };
 

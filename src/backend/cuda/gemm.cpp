@@ -62,7 +62,7 @@ MatrixLayout make_layout(DType type, std::int64_t width, std::int64_t count, std
 }  // namespace
 
 // Everything about a product but its rows and addresses.
-struct Gemm::Plan {
+struct Gemm::Prepared {
   MatmulDesc desc;
   MatrixLayout weight, x, out;
   cublasLtMatmulAlgo_t algorithm;
@@ -80,15 +80,16 @@ Gemm::Gemm(DeviceMemory& memory) {
 Gemm::~Gemm() = default;
 
 // cuBLAS reads columns where we have rows: out^T [cols, rows] = weight [cols, depth] x^T.
-std::unique_ptr<Gemm::Plan> Gemm::make_plan(const Product& p, std::uint32_t alignment) {
-  auto plan = std::make_unique<Plan>();
+std::unique_ptr<Gemm::Prepared> Gemm::prepare(const Product& p, std::uint32_t alignment) {
+  auto prepared = std::make_unique<Prepared>();
   cublasLtMatmulDesc_t desc = nullptr;
   INDEXCACHE_CUDA(cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-  plan->desc.reset(desc);
+  prepared->desc.reset(desc);
   set(desc, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
-  plan->weight = make_layout(p.type, p.depth, p.cols, p.depth, p.heads, p.weight_head_stride);
-  plan->x = make_layout(p.type, p.depth, kUsualRows, p.x_stride, p.heads, p.x_head_stride);
-  plan->out = make_layout(p.out_type, p.cols, kUsualRows, p.out_stride, p.heads, p.out_head_stride);
+  prepared->weight = make_layout(p.type, p.depth, p.cols, p.depth, p.heads, p.weight_head_stride);
+  prepared->x = make_layout(p.type, p.depth, kUsualRows, p.x_stride, p.heads, p.x_head_stride);
+  prepared->out =
+      make_layout(p.out_type, p.cols, kUsualRows, p.out_stride, p.heads, p.out_head_stride);
 
   cublasLtMatmulPreference_t wishes = nullptr;
   INDEXCACHE_CUDA(cublasLtMatmulPreferenceCreate(&wishes));
@@ -103,9 +104,9 @@ std::unique_ptr<Gemm::Plan> Gemm::make_plan(const Product& p, std::uint32_t alig
   }
   std::array<cublasLtMatmulHeuristicResult_t, kCandidates> results{};
   int found = 0;
-  INDEXCACHE_CUDA(cublasLtMatmulAlgoGetHeuristic(blas_.get(), desc, plan->weight.get(),
-                                                 plan->x.get(), plan->out.get(), plan->out.get(),
-                                                 wishes, kCandidates, results.data(), &found));
+  INDEXCACHE_CUDA(cublasLtMatmulAlgoGetHeuristic(
+      blas_.get(), desc, prepared->weight.get(), prepared->x.get(), prepared->out.get(),
+      prepared->out.get(), wishes, kCandidates, results.data(), &found));
   for (int i = 0; i < found; ++i) {
     std::int32_t splits = 0;
     std::size_t written = 0;
@@ -113,8 +114,8 @@ std::unique_ptr<Gemm::Plan> Gemm::make_plan(const Product& p, std::uint32_t alig
                                                          CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &splits,
                                                          sizeof(splits), &written));
     if (splits > 1) continue;
-    plan->algorithm = results[static_cast<std::size_t>(i)].algo;
-    return plan;
+    prepared->algorithm = results[static_cast<std::size_t>(i)].algo;
+    return prepared;
   }
   throw InternalError({"cuBLASLt has no algorithm for a product",
                        fmt::format("{} columns, depth {}", p.cols, p.depth),
@@ -123,7 +124,7 @@ std::unique_ptr<Gemm::Plan> Gemm::make_plan(const Product& p, std::uint32_t alig
                        "report it with the model's config.json"});
 }
 
-Gemm::Plan& Gemm::plan_of(const Product& p) {
+Gemm::Prepared& Gemm::prepared(const Product& p) {
   const std::uint32_t alignment = alignment_of(p);
   const std::vector<std::int64_t> key = {p.cols,
                                          p.depth,
@@ -136,21 +137,21 @@ Gemm::Plan& Gemm::plan_of(const Product& p) {
                                          static_cast<std::int64_t>(p.type),
                                          static_cast<std::int64_t>(p.out_type),
                                          alignment};
-  auto& slot = plans_[key];
-  if (!slot) slot = make_plan(p, alignment);
+  auto& slot = prepared_[key];
+  if (!slot) slot = prepare(p, alignment);
   return *slot;
 }
 
 void Gemm::run(const Product& p, cudaStream_t stream, int side) {
   if (p.rows == 0 || p.cols == 0) return;
-  Plan& plan = plan_of(p);
-  set(plan.x.get(), CUBLASLT_MATRIX_LAYOUT_COLS, static_cast<std::uint64_t>(p.rows));
-  set(plan.out.get(), CUBLASLT_MATRIX_LAYOUT_COLS, static_cast<std::uint64_t>(p.rows));
+  Prepared& ready = prepared(p);
+  set(ready.x.get(), CUBLASLT_MATRIX_LAYOUT_COLS, static_cast<std::uint64_t>(p.rows));
+  set(ready.out.get(), CUBLASLT_MATRIX_LAYOUT_COLS, static_cast<std::uint64_t>(p.rows));
   const float one = 1.0f;
   const float keep = p.accumulate ? 1.0f : 0.0f;
-  INDEXCACHE_CUDA(cublasLtMatmul(blas_.get(), plan.desc.get(), &one, p.weight, plan.weight.get(),
-                                 p.x, plan.x.get(), &keep, p.out, plan.out.get(), p.out,
-                                 plan.out.get(), &plan.algorithm, workspaces_[side].get(),
+  INDEXCACHE_CUDA(cublasLtMatmul(blas_.get(), ready.desc.get(), &one, p.weight, ready.weight.get(),
+                                 p.x, ready.x.get(), &keep, p.out, ready.out.get(), p.out,
+                                 ready.out.get(), &ready.algorithm, workspaces_[side].get(),
                                  kWorkspaceBytes, stream));
 }
 

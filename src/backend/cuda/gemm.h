@@ -41,14 +41,14 @@ class Gemm {
   void run(const Product& product, cudaStream_t stream, int side = 0);
 
  private:
-  struct Plan;
+  struct Prepared;
 
-  Plan& plan_of(const Product& product);
-  std::unique_ptr<Plan> make_plan(const Product& product, std::uint32_t alignment);
+  Prepared& prepared(const Product& product);
+  std::unique_ptr<Prepared> prepare(const Product& product, std::uint32_t alignment);
 
   Blas blas_;
   std::shared_ptr<void> workspaces_[kSideStreams];
-  std::map<std::vector<std::int64_t>, std::unique_ptr<Plan>> plans_;
+  std::map<std::vector<std::int64_t>, std::unique_ptr<Prepared>> prepared_;
 };
 
 }  // namespace indexcache::cuda

@@ -58,7 +58,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
   IndexOperand q, k;
   Tensor weights = head_weights;
   {
-    const Operation operation(*this, Stage::indexer_logits);
+    const Operation operation(*this, Component::indexer_logits);
     q = index_operand(queries, rows.total * heads, width);
     k = index_operand(keys, keys.rows(), width);
     if (!q.scales.empty()) {
@@ -80,7 +80,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
     if (logits.rows() < chunk.rows.total) logits = allocate(chunk.rows.total, stride, DType::f32);
     const cuda::DeviceRows& places = layouts_.get(chunk.rows, key_rows);
     {
-      const Operation operation(*this, Stage::indexer_logits);
+      const Operation operation(*this, Component::indexer_logits);
       INDEXCACHE_CUDA(
           kernels::indexer_logits({.queries = q.values.data<char>() + chunk.first_row * query_bytes,
                                    .keys = k.values.data<void>(),
@@ -97,7 +97,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                                    .width = static_cast<int>(width)},
                                   stream_.get()));
     }
-    const Operation operation(*this, Stage::top_k);
+    const Operation operation(*this, Component::top_k);
     const Tensor out = chunk.of(sets);
     INDEXCACHE_CUDA(kernels::top_k({.scores = logits.data<float>(),
                                     .stride = stride,
@@ -114,7 +114,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
 std::vector<std::int64_t> CudaBackend::overlap_counts(const RowLayout& rows,
                                                       const std::vector<Tensor>& sets,
                                                       std::span<const std::int64_t> bucket_ends) {
-  const Operation operation(*this, Stage::other);
+  const Operation operation(*this, Component::other);
   const auto layers = static_cast<std::int64_t>(sets.size());
   const auto buckets = static_cast<std::int64_t>(bucket_ends.size());
   std::vector<std::int64_t> counts(static_cast<std::size_t>(buckets * layers * layers), 0);

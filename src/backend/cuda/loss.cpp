@@ -12,7 +12,7 @@ std::vector<double> CudaBackend::next_token_loss(const RowLayout& rows, const Te
                                                  const Tensor& lm_head, const Tensor& targets) {
   std::vector<double> sums(rows.segments.size(), 0.0);
   if (rows.total == 0) return sums;
-  const Operation operation(*this, Stage::loss);
+  const Operation operation(*this, Component::loss);
   const std::int64_t vocabulary = lm_head.rows();
   const std::int64_t chunk =
       std::clamp<std::int64_t>(logits_bytes_ / (4 * vocabulary), 1, rows.total);

@@ -30,7 +30,7 @@ bool grouped(const ExpertWeights& weights) {
 
 Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                            const RouterRule& rule) {
-  const Operation operation(*this, Stage::experts);
+  const Operation operation(*this, Component::experts);
   Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
                   allocate(rows.total, rule.experts_used, DType::f32)};
   INDEXCACHE_CUDA(kernels::route({.logits = logits.data<float>(),
@@ -101,7 +101,7 @@ void CudaBackend::run_grouped_experts(const Tensor& x, const std::vector<Tensor>
 void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
                           const ExpertWeights& weights, const Tensor& out) {
   if (rows.total == 0) return;
-  const Operation operation(*this, Stage::experts);
+  const Operation operation(*this, Component::experts);
   const auto experts = static_cast<std::int64_t>(weights.down.size());
   const std::int64_t used = routing.experts.cols();
   const std::int64_t slots = rows.total * used;

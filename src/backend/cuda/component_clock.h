@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device time by stage, from events around what each operation queues.
+// Device time by component, from events around what each operation queues.
 #pragma once
 
 #include "backend/backend.h"
@@ -9,29 +9,29 @@
 
 namespace indexcache::cuda {
 
-class StageClock {
+class ComponentClock {
  public:
-  explicit StageClock(cudaStream_t stream) : stream_(stream) {}
+  explicit ComponentClock(cudaStream_t stream) : stream_(stream) {}
 
   void start();
-  StageSeconds take();  // waits for the device
+  ComponentSeconds take();  // waits for the device
 
   // Counts what is queued while it lives; does nothing while the clock does not run.
   class Scope {
    public:
-    Scope(StageClock& clock, Stage stage);
+    Scope(ComponentClock& clock, Component component);
     ~Scope();
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
    private:
-    StageClock& clock_;
+    ComponentClock& clock_;
     std::size_t index_ = 0;
   };
 
  private:
   struct Span {
-    Stage stage;
+    Component component;
     Event begin, end;
   };
 

@@ -31,7 +31,7 @@ kernels::NormParams norm_params(const RowLayout& rows, const Tensor& x, const Te
 }  // namespace
 
 void CudaBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor& out) {
-  const Operation operation(*this, Stage::other);
+  const Operation operation(*this, Component::other);
   INDEXCACHE_CUDA(kernels::embed({.tokens = tokens.data<std::int32_t>(),
                                   .table = table.data<void>(),
                                   .table_type = kernel_type(table.dtype()),
@@ -43,13 +43,13 @@ void CudaBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor&
 
 void CudaBackend::rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
                            const Tensor& out) {
-  const Operation operation(*this, Stage::other);
+  const Operation operation(*this, Component::other);
   INDEXCACHE_CUDA(kernels::norm(norm_params(rows, x, weight, eps, out), stream_.get()));
 }
 
 void CudaBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
                              const Tensor& bias, float eps, const Tensor& out) {
-  const Operation operation(*this, Stage::other);
+  const Operation operation(*this, Component::other);
   kernels::NormParams params = norm_params(rows, x, weight, eps, out);
   params.bias = bias.data<float>();
   INDEXCACHE_CUDA(kernels::norm(params, stream_.get()));
@@ -73,13 +73,13 @@ void CudaBackend::multiply(const Tensor& x, const Tensor& weight, const Tensor& 
 
 void CudaBackend::linear(const RowLayout&, const Tensor& x, const Tensor& weight, const Tensor& out,
                          Store store) {
-  const Operation operation(*this, Stage::projections);
+  const Operation operation(*this, Component::projections);
   multiply(x, weight, out, store, stream_.get(), 0);
 }
 
 void CudaBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
                               const Heads& out) {
-  const Operation operation(*this, Stage::projections);
+  const Operation operation(*this, Component::projections);
   gemm_.run({.x = x.tensor.data<void>(),
              .weight = weight.data<void>(),
              .out = out.tensor.data<void>(),
@@ -99,7 +99,7 @@ void CudaBackend::head_linear(const RowLayout& rows, const Heads& x, const Tenso
 
 void CudaBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
                        const Tensor& sines, RopeLayout layout, const Heads& out) {
-  const Operation operation(*this, Stage::other);
+  const Operation operation(*this, Component::other);
   INDEXCACHE_CUDA(kernels::rope({.x = x.tensor.data<void>(),
                                  .out = out.tensor.data<void>(),
                                  .type = kernel_type(x.tensor.dtype()),
@@ -119,7 +119,7 @@ void CudaBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosi
 
 void CudaBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
                             const Tensor& out) {
-  const Operation operation(*this, Stage::other);
+  const Operation operation(*this, Component::other);
   const auto element = static_cast<std::int64_t>(size_of(x.dtype()));
   INDEXCACHE_CUDA(kernels::copy_rows({.x = x.data<void>(),
                                       .out = out.data<void>(),
@@ -142,7 +142,7 @@ void CudaBackend::swiglu(const Tensor& gate_up, const Tensor& out) {
 
 void CudaBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
                             const Tensor& down, const Tensor& out) {
-  const Operation operation(*this, Stage::experts);
+  const Operation operation(*this, Component::experts);
   const Tensor both = allocate(rows.total, gate_up.rows(), x.dtype());
   multiply(x, gate_up, both, Store::assign, stream_.get(), 0);
   const Tensor middle = allocate(rows.total, gate_up.rows() / 2, x.dtype());
