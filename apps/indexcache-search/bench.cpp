@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "core/bytes.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "io/files.h"
 #include "io/yaml.h"
@@ -15,7 +16,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <random>
 
@@ -91,7 +91,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
   BenchShape shape = read_shape(options);
   if (options.kind == "search") parse_keep(options.keep, shape.has_indexer.size());
   BenchModel model(std::move(shape), options);
-  if (!common.json) fmt::print("{}, {}\n", model.name(), model.backend().name());
+  if (!common.json) write_output("{}, {}\n", model.name(), model.backend().name());
   Json document{{"schema", "indexcache-bench/2"},
                 {"version", kToolVersion},
                 {"kind", options.kind},
@@ -101,7 +101,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
   if (options.kind == "ops") document["ops"] = bench_ops(model, options, common.json);
   if (options.kind == "prefill") document["prefill"] = bench_prefill(model, options, common.json);
   if (options.kind == "search") document["search"] = bench_search(model, options, common.json);
-  if (common.json) fmt::print("{}\n", document.dump(1));
+  if (common.json) write_output("{}\n", document.dump(1));
   return 0;
 }
 
@@ -137,7 +137,7 @@ Json BenchModel::memory_report(std::int64_t sweep_bytes, bool json) const {
   if (peak == 0) return nullptr;
   const std::int64_t planned = weight_bytes_ + sweep_bytes;
   if (!json) {
-    fmt::print("  memory: {:.2f} GiB planned, {:.2f} GiB at the peak\n", gib(planned), gib(peak));
+    write_output("  memory: {:.2f} GiB planned, {:.2f} GiB at the peak\n", gib(planned), gib(peak));
   }
   return {{"planned_bytes", planned}, {"peak_bytes", peak}};
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench ops: each operation at the model's shapes, against what this device is measured to reach.
 #include "bench.h"
+#include "core/console.h"
 
 #include <fmt/format.h>
-
-#include <cstdio>
 
 namespace indexcache {
 namespace {
@@ -89,8 +88,8 @@ class OpsBench {
       line += fmt::format("  {:.2f} {}", unit_value, unit);
     }
     results_.push_back(result);
-    if (!json_) fmt::print("{}\n", line);
-    std::fflush(stdout);
+    if (!json_) write_output("{}\n", line);
+    flush_output();
   }
 
   double time(const std::function<void()>& body) { return median_seconds(b_, repeat_, body); }
@@ -298,7 +297,7 @@ class OpsBench {
 Json bench_ops(BenchModel& model, const BenchOptions& options, bool json) {
   OpsBench bench(model, options, json);
   for (const std::int64_t context : options.contexts) {
-    if (!json) fmt::print("context {}\n", context);
+    if (!json) write_output("context {}\n", context);
     bench.run(context, options.rows);
   }
   return bench.take();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench prefill: a whole forward pass for some patterns, split by component.
 #include "bench.h"
+#include "core/console.h"
 #include "search/sweep_evaluator.h"
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <numeric>
 
 namespace indexcache {
@@ -37,9 +37,9 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
                              model.memory());
     double first = 0;
     if (!json) {
-      fmt::print("context {}\n  {:<14} {:>9} {:>7}", context, "pattern", "ms", "speed");
-      for (const std::string_view name : kComponentNames) fmt::print(" {:>16}", name);
-      fmt::print("\n");
+      write_output("context {}\n  {:<14} {:>9} {:>7}", context, "pattern", "ms", "speed");
+      for (const std::string_view name : kComponentNames) write_output(" {:>16}", name);
+      write_output("\n");
     }
     for (const std::string& spec : options.patterns) {
       const Pattern pattern = model.pattern(spec);
@@ -56,11 +56,12 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
                          {"speed_up", first / timing.seconds},
                          {"component_milliseconds", components}});
       if (json) continue;
-      fmt::print("  {:<14} {:>9.1f} {:>6.2f}x", spec, timing.seconds * 1e3, first / timing.seconds);
+      write_output("  {:<14} {:>9.1f} {:>6.2f}x", spec, timing.seconds * 1e3,
+                   first / timing.seconds);
       for (std::size_t s = 0; s < kComponents; ++s)
-        fmt::print(" {:>16.1f}", timing.components[s] * 1e3);
-      fmt::print("\n");
-      std::fflush(stdout);
+        write_output(" {:>16.1f}", timing.components[s] * 1e3);
+      write_output("\n");
+      flush_output();
     }
     results.back()["memory"] = model.memory_report(evaluator.planner().plan(1).total(), json);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench search: the time of greedy steps, and of the whole search that begins with them.
 #include "bench.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "pattern_spec.h"
 #include "run/calibration_data.h"
@@ -10,7 +11,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstdio>
 
 namespace indexcache {
 namespace {
@@ -68,11 +68,11 @@ Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
   for (std::size_t s = 0; s < steps; ++s) all += first - s;
   const double projected = total / static_cast<double>(candidates) * static_cast<double>(all);
   if (!json) {
-    fmt::print("  {} tokens in {} sequences; step 1: {} candidates in {:.3f} s\n", tokens.tokens(),
-               tokens.sequences.size(), first, step_seconds.front());
-    fmt::print("  {} steps to {} F layers: {:.3f} s {}\n", steps, target, projected,
-               options.whole ? "measured" : "projected");
-    if (options.whole) fmt::print("  {}\n", taken.back().pattern.text());
+    write_output("  {} tokens in {} sequences; step 1: {} candidates in {:.3f} s\n",
+                 tokens.tokens(), tokens.sequences.size(), first, step_seconds.front());
+    write_output("  {} steps to {} F layers: {:.3f} s {}\n", steps, target, projected,
+                 options.whole ? "measured" : "projected");
+    if (options.whole) write_output("  {}\n", taken.back().pattern.text());
   }
   return {{"tokens", tokens.tokens()},
           {"sequences", tokens.sequences.size()},

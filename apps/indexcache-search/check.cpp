@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // check: the gate of a CI job. Needs neither model nor GPU.
 #include "commands.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "device_options.h"
 #include "gate/verdict.h"
@@ -11,7 +12,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -39,13 +39,13 @@ void append_step_summary(const char* path, const Verdict& verdict) {
   std::ofstream file(path, std::ios::app | std::ios::binary);
   file << verdict_markdown(verdict);
   file.close();
-  if (!file) fmt::print(stderr, "warning: the step summary {} cannot be written\n", path);
+  if (!file) narrate("warning: the step summary {} cannot be written\n", path);
 }
 
 void tell_github(const Verdict& verdict) {
   const char* actions = std::getenv("GITHUB_ACTIONS");
   if (actions == nullptr || std::string(actions) != "true") return;
-  fmt::print(stderr, "{}", verdict_annotations(verdict));
+  narrate("{}", verdict_annotations(verdict));
   if (const char* summary = std::getenv("GITHUB_STEP_SUMMARY"); summary != nullptr && *summary) {
     append_step_summary(summary, verdict);
   }
@@ -61,11 +61,11 @@ int run_check(const CheckOptions& options, const CommonOptions& common) {
   const Verdict verdict = apply_gate(gate, result, baseline, drift);
   if (!options.output.empty()) write_files(options.output, verdict);
   if (common.json) {
-    fmt::print("{}\n", verdict_json(verdict).dump(1));
+    write_output("{}\n", verdict_json(verdict).dump(1));
   } else {
-    fmt::print("{}", verdict_table(verdict));
+    write_output("{}", verdict_table(verdict));
   }
-  std::fflush(stdout);
+  flush_output();
   tell_github(verdict);
   return static_cast<int>(verdict.passed() ? ExitCode::success : ExitCode::gate_failed);
 }

@@ -2,14 +2,13 @@
 // eval: patterns against all-Full on the same sequences.
 #include "calibration_options.h"
 #include "commands.h"
+#include "core/console.h"
 #include "device_options.h"
 #include "pattern_spec.h"
 #include "present/target_text.h"
 #include "result/parts_json.h"
 
 #include <fmt/format.h>
-
-#include <cstdio>
 
 namespace indexcache {
 namespace {
@@ -37,7 +36,7 @@ void print_row(const std::string& name, const Json& row) {
     line += fmt::format("  95% [{}, {}]", delta_text(row["delta_ci95"][0]),
                         delta_text(row["delta_ci95"][1]));
   }
-  fmt::print("{}{}\n", line, name == pattern ? "" : "  " + name);
+  write_output("{}{}\n", line, name == pattern ? "" : "  " + name);
 }
 
 int run_eval(const EvalOptions& options, const CommonOptions& common) {
@@ -65,7 +64,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
   if (common.json) {
     Json document{{"baseline", rows[0]}, {"patterns", Json::array()}};
     for (std::size_t p = 1; p < rows.size(); ++p) document["patterns"].push_back(rows[p]);
-    fmt::print("{}\n", document.dump(1));
+    write_output("{}\n", document.dump(1));
     return 0;
   }
   print_row("baseline", rows[0]);

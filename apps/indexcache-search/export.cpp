@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // export: a pattern in the words of a serving engine.
 #include "commands.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "device_options.h"
 #include "io/files.h"
@@ -135,10 +136,10 @@ Json export_one(const ExportOptions& options, const Subject& subject, const std:
   return json;
 }
 
-void print_caveats(const Json& json, std::FILE* stream) {
-  for (const Json& caveat : json["caveats"]) {
-    fmt::print(stream, "# {}\n", caveat.get<std::string>());
-  }
+std::string caveat_lines(const Json& json) {
+  std::string lines;
+  for (const Json& caveat : json["caveats"]) lines += "# " + caveat.get<std::string>() + "\n";
+  return lines;
 }
 
 std::string pasted(const Json& json) {
@@ -148,14 +149,13 @@ std::string pasted(const Json& json) {
 
 int print_one(const Json& json, const CommonOptions& common) {
   if (common.json) {
-    fmt::print("{}\n", json.dump(1));
+    write_output("{}\n", json.dump(1));
     return 0;
   }
   if (!common.quiet) {
-    fmt::print(stderr, "# {}\n", json["profile"].get<std::string>());
-    print_caveats(json, stderr);
+    narrate("# {}\n{}", json["profile"].get<std::string>(), caveat_lines(json));
   }
-  fmt::print("{}", pasted(json));
+  write_output("{}", pasted(json));
   return 0;
 }
 
@@ -170,18 +170,17 @@ int export_all(const ExportOptions& options, const Subject& subject, const Commo
     }
   }
   if (common.json) {
-    fmt::print("{}\n", Json{{"pattern", subject.pattern.text()}, {"engines", engines}}.dump(1));
+    write_output("{}\n", Json{{"pattern", subject.pattern.text()}, {"engines", engines}}.dump(1));
     return 0;
   }
   for (const Json& engine : engines) {
     if (engine.contains("refused")) {
-      fmt::print("# {}: refused, {}\n\n", engine["engine"].get<std::string>(),
-                 engine["refused"].get<std::string>());
+      write_output("# {}: refused, {}\n\n", engine["engine"].get<std::string>(),
+                   engine["refused"].get<std::string>());
       continue;
     }
-    fmt::print("# {}\n{}", engine["profile"].get<std::string>(), pasted(engine));
-    print_caveats(engine, stdout);
-    fmt::print("\n");
+    write_output("# {}\n{}{}\n", engine["profile"].get<std::string>(), pasted(engine),
+                 caveat_lines(engine));
   }
   return 0;
 }

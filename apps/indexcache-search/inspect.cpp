@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // inspect: what a checkpoint is, from its headers alone.
 #include "commands.h"
+#include "core/console.h"
 #include "device_options.h"
 #include "inspect_engines.h"
 #include "io/files.h"
@@ -9,7 +10,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <map>
 
@@ -65,7 +65,7 @@ Json describe(const Model& model) {
 }
 
 void print_line(const char* label, const std::string& text) {
-  fmt::print("{:<13}{}\n", label, text);
+  write_output("{:<13}{}\n", label, text);
 }
 
 double mebibytes(const Json& bytes) {
@@ -105,7 +105,7 @@ void print_text(const Json& d, const Pattern& baseline) {
   print_line("stored", fmt::format("{:.1f} MiB in {} tensors, {} files ({})", mebibytes(d["bytes"]),
                                    d["tensors"].get<int>(), d["shards"].get<int>(), dtypes));
   print_readings(d["engines"]);
-  fmt::print(
+  write_output(
       "\nEvery F of \"own indexer\" may become S: `indexcache-search run MODEL --calibration FILE "
       "--keep 1/4 --output DIR` finds out which.\n");
 }
@@ -124,7 +124,7 @@ int run_inspect(const InspectOptions& options, const CommonOptions& common) {
       engine_readings(parse_json(read_file(config), config), parse_overrides(options.overrides),
                       model.has_indexer, config);
   if (common.json) {
-    fmt::print("{}\n", description.dump(1));
+    write_output("{}\n", description.dump(1));
   } else {
     print_text(description, model.baseline());
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inspect_engines.h"
 
+#include "core/console.h"
 #include "core/error.h"
 #include "io/files.h"
 #include "serving/config_reading.h"
@@ -9,7 +10,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 
 namespace indexcache {
@@ -67,20 +67,20 @@ void print_readings(const Json& readings) {
   }
   bool first = true;
   for (const auto& [text, names] : groups) {
-    fmt::print("{:<13}{}\n{:<13}  {}\n", first ? "engines read" : "", text, "",
-               fmt::join(names, ", "));
+    write_output("{:<13}{}\n{:<13}  {}\n", first ? "engines read" : "", text, "",
+                 fmt::join(names, ", "));
     first = false;
   }
   for (const Json& reading : readings) {
     const std::string name = reading["engine"];
     if (!reading["failure"].is_null()) {
-      fmt::print("warning: {}: {}\n", name, reading["failure"].get<std::string>());
+      write_output("warning: {}: {}\n", name, reading["failure"].get<std::string>());
     }
     for (const Json& remark : reading["remarks"]) {
-      fmt::print("note: {}: {}\n", name, remark.get<std::string>());
+      write_output("note: {}: {}\n", name, remark.get<std::string>());
     }
   }
-  if (groups.size() > 1) fmt::print("warning: engines read this configuration differently\n");
+  if (groups.size() > 1) write_output("warning: engines read this configuration differently\n");
 }
 
 Json parse_overrides(const std::string& text) {
@@ -95,7 +95,7 @@ int inspect_config(const std::string& path, const std::string& overrides, bool j
   const Json config = parse_json(read_file(path), path);
   const Json readings = engine_readings(config, parse_overrides(overrides), {}, path);
   if (json) {
-    fmt::print(
+    write_output(
         "{}\n",
         Json{{"config", path}, {"layers", config_layers(config, path)}, {"engines", readings}}.dump(
             1));

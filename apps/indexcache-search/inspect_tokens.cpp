@@ -2,12 +2,12 @@
 // inspect of a prepared file: what it was made from and what a sequence begins with.
 #include "calibration/calibration_file.h"
 #include "commands.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "core/utf8.h"
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <numeric>
 
 namespace indexcache {
@@ -66,7 +66,7 @@ Json describe(const std::string& path, const CalibrationSummary& stored, std::in
 }
 
 void print_line(const char* label, const std::string& text) {
-  fmt::print("{:<13}{}\n", label, text);
+  write_output("{:<13}{}\n", label, text);
 }
 
 void print_sequence(const Json& shown) {
@@ -127,7 +127,7 @@ int inspect_tokens(const std::string& path, std::int64_t sequence, const std::st
   try {
     const Json description = describe(path, stored, sequence, tokenizer);
     if (common.json) {
-      fmt::print("{}\n", description.dump(1));
+      write_output("{}\n", description.dump(1));
     } else {
       print_text(description);
     }

@@ -2,6 +2,7 @@
 // Parse, merge settings, dispatch; the one place where errors become messages and exit codes.
 #include "commands.h"
 #include "core/allocator.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "settings.h"
@@ -9,17 +10,14 @@
 
 #include <fmt/format.h>
 
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <new>
-#include <unistd.h>
+#include <sstream>
 
 namespace indexcache {
 namespace {
 
 int report(const Error& error) {
-  fmt::print(stderr, "{}", error.describe());
+  narrate("{}", error.describe());
   return static_cast<int>(error.code());
 }
 
@@ -40,15 +38,22 @@ int run_command(CLI::App& app, const std::vector<Command>& commands) {
     install_interrupt_handlers();
     return command.run();
   }
-  fmt::print("{}", app.help());
+  write_output("{}", app.help());
   return static_cast<int>(ExitCode::usage);
 }
 
 int interrupted(const Interrupted& interruption, bool keeps_steps) {
-  fmt::print(
-      stderr, "interrupted: {}\n",
-      keeps_steps ? "finished waves are kept; the same command continues" : "nothing was written");
+  narrate("interrupted: {}\n", keeps_steps ? "finished waves are kept; the same command continues"
+                                           : "nothing was written");
   return 128 + interruption.signal();
+}
+
+// --help and --version, which CLI11 treats as errors.
+int print_information(const CLI::App& app, const CLI::ParseError& request) {
+  std::ostringstream text;
+  app.exit(request, text, text);
+  write_output(text.str());
+  return 0;
 }
 
 int run_main(int argc, char** argv) {
@@ -72,7 +77,7 @@ int run_main(int argc, char** argv) {
     app.parse(argc, argv);
     return run_command(app, commands);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (error.get_exit_code() == 0) return print_information(app, error);
     for (const Command& command : commands) {
       if (command.app->parsed()) at = " " + command.app->get_name();
     }
@@ -89,10 +94,20 @@ int run_main(int argc, char** argv) {
   }
 }
 
+// The exit code of a command that ended with `code` once its output is known to have arrived.
+int deliver_output(int code) {
+  const std::string why = finish_output();
+  if (why.empty()) return code;
+  const int failed = report(ResourceError({"cannot write to standard output", "", why,
+                                           "redirect it to a file on a disk with free space"}));
+  return code == 0 ? failed : code;
+}
+
 }  // namespace
 }  // namespace indexcache
 
 int main(int argc, char** argv) {
+  indexcache::secure_standard_streams();
   indexcache::keep_freed_memory();
-  return indexcache::run_main(argc, argv);
+  return indexcache::deliver_output(indexcache::run_main(argc, argv));
 }

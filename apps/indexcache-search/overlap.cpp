@@ -2,6 +2,7 @@
 // overlap: how much the layers' top-k sets agree.
 #include "calibration_options.h"
 #include "commands.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "device_options.h"
 #include "io/files.h"
@@ -19,7 +20,6 @@
 #include <fmt/ranges.h>
 
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
 
 namespace indexcache {
@@ -105,24 +105,24 @@ double average(const Json& values) {
 }
 
 void print_text(const Json& document, const Overlap& overlap, const std::optional<Drift>& drift) {
-  fmt::print("overlap of top-{} sets between neighboring layers\n", overlap.index_topk);
+  write_output("overlap of top-{} sets between neighboring layers\n", overlap.index_topk);
   const auto adjacent = overlap.adjacent();
   for (std::size_t l = 0; l < adjacent.size(); ++l) {
     const auto bar = static_cast<std::size_t>(std::lround(adjacent[l] * 50));
-    fmt::print("{:>3} {:>3}  {:.3f}  {}\n", l, l + 1, adjacent[l], std::string(bar, '#'));
+    write_output("{:>3} {:>3}  {:.3f}  {}\n", l, l + 1, adjacent[l], std::string(bar, '#'));
   }
   std::vector<std::string> blocks;
   for (const OverlapBlock& block : find_blocks(overlap)) {
     blocks.push_back(fmt::format("{}-{}", block.first, block.last));
   }
-  fmt::print("blocks       {}\n",
-             blocks.empty() ? "none" : fmt::format("{}", fmt::join(blocks, ", ")));
+  write_output("blocks       {}\n",
+               blocks.empty() ? "none" : fmt::format("{}", fmt::join(blocks, ", ")));
   for (const Json& bucket : document["by_position"]) {
-    fmt::print("below {:>6}  neighbors {:.3f} on average, {} queries\n", bucket["end"].get<int>(),
-               average(bucket["adjacent"]), bucket["queries"].get<std::int64_t>());
+    write_output("below {:>6}  neighbors {:.3f} on average, {} queries\n", bucket["end"].get<int>(),
+                 average(bucket["adjacent"]), bucket["queries"].get<std::int64_t>());
   }
-  if (drift) fmt::print("\n{}\n", drift_table(*drift));
-  for (const Json& file : document["files"]) fmt::print("{}\n", file.get<std::string>());
+  if (drift) write_output("\n{}\n", drift_table(*drift));
+  for (const Json& file : document["files"]) write_output("{}\n", file.get<std::string>());
 }
 
 int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
@@ -158,7 +158,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   }
   progress.clear();
   if (common.json) {
-    fmt::print("{}\n", document.dump(1));
+    write_output("{}\n", document.dump(1));
   } else {
     print_text(document, pass.overlap, drift);
   }

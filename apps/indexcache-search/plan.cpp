@@ -4,13 +4,12 @@
 
 #include "commands.h"
 #include "core/bytes.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "device_options.h"
 #include "search_options.h"
 
 #include <fmt/format.h>
-
-#include <cstdio>
 
 namespace indexcache {
 namespace {
@@ -23,7 +22,7 @@ struct PlanOptions {
 
 void print_plan(const RunPlan& plan) {
   const auto row = [](const char* name, const std::string& text) {
-    fmt::print("{:<9} {}\n", name, text);
+    write_output("{:<9} {}\n", name, text);
   };
   for (const std::string& line : plan_lines(plan)) {
     const std::size_t end = line.find(": ");
@@ -59,7 +58,7 @@ int run_plan(const PlanOptions& options, const CommonOptions& common) {
   RunPlan plan = make_plan(model, subject, *backend, device);
   if (options.probe && plan.work.tight() == nullptr) probe(plan, model, subject, *backend);
   progress.clear();
-  if (common.json) fmt::print("{}\n", to_json(plan).dump(1));
+  if (common.json) write_output("{}\n", to_json(plan).dump(1));
   if (!common.json) print_plan(plan);
   check_fits(plan, subject);
   return 0;

@@ -2,6 +2,7 @@
 // prepare: documents -> a calibration file.
 #include "calibration_options.h"
 #include "commands.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "core/utf8.h"
 #include "device_options.h"
@@ -11,7 +12,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <limits>
 
@@ -76,15 +76,15 @@ Json document_of(const PreparedSet& set, const std::string& output, const std::s
 }
 
 void print_text(const Json& document, const PreparedSet& set) {
-  fmt::print("{}, {} to {} tokens each\n", to_text(set.report()),
-             document["shortest"].get<std::int64_t>(), document["longest"].get<std::int64_t>());
-  fmt::print("the first    {}", document["begins"]["ids"].dump());
+  write_output("{}, {} to {} tokens each\n", to_text(set.report()),
+               document["shortest"].get<std::int64_t>(), document["longest"].get<std::int64_t>());
+  write_output("the first    {}", document["begins"]["ids"].dump());
   if (!document["begins"]["text"].is_null()) {
-    fmt::print(" = {}", document["begins"]["text"].dump());
+    write_output(" = {}", document["begins"]["text"].dump());
   }
-  fmt::print("\nwritten      {}  (tokens sha256 {} …)\n\n", document["file"].get<std::string>(),
-             document["fingerprint"].get<std::string>().substr(0, 12));
-  fmt::print(
+  write_output("\nwritten      {}  (tokens sha256 {} …)\n\n", document["file"].get<std::string>(),
+               document["fingerprint"].get<std::string>().substr(0, 12));
+  write_output(
       "next: indexcache-search run MODEL --calibration {} --keep 1/4 --output run\n"
       "      indexcache-search inspect {}\n",
       document["file"].get<std::string>(), document["file"].get<std::string>());
@@ -151,7 +151,7 @@ int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
   const Json document = document_of(set, command.output, fingerprint, used);
   progress.clear();
   if (common.json) {
-    fmt::print("{}\n", document.dump(1));
+    write_output("{}\n", document.dump(1));
   } else {
     print_text(document, set);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // report: what people look at, made from the files of a run.
 #include "commands.h"
+#include "core/console.h"
 #include "core/error.h"
 #include "device_options.h"
 #include "io/files.h"
@@ -13,7 +14,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 
 namespace indexcache {
@@ -91,9 +91,9 @@ int run_report(const ReportOptions& options, const CommonOptions& common) {
   if (common.json) {
     Json files = Json::array();
     for (const auto& path : written) files.push_back(path.string());
-    fmt::print("{}\n", Json{{"files", files}}.dump(1));
+    write_output("{}\n", Json{{"files", files}}.dump(1));
   } else {
-    for (const auto& path : written) fmt::print("{}\n", path.string());
+    for (const auto& path : written) write_output("{}\n", path.string());
   }
   return 0;
 }

@@ -3,14 +3,13 @@
 #include "run/run.h"
 
 #include "commands.h"
+#include "core/console.h"
 #include "device_options.h"
 #include "present/terminal_summary.h"
 #include "result/result_json.h"
 #include "search_options.h"
 
 #include <fmt/format.h>
-
-#include <cstdio>
 
 namespace indexcache {
 namespace {
@@ -24,8 +23,8 @@ int run_run(const RunCommand& options, const CommonOptions& common) {
   Progress progress(progress_style(options.progress, common));
   const Result result = run(options.run, progress);
   progress.clear();
-  fmt::print("{}", common.json ? to_json(result).dump(1) + "\n"
-                               : summary_text(result, options.run.output));
+  write_output("{}", common.json ? to_json(result).dump(1) + "\n"
+                                 : summary_text(result, options.run.output));
   return 0;
 }
 

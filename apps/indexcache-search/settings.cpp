@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "settings.h"
 
+#include "core/console.h"
 #include "core/error.h"
 #include "core/nearest_name.h"
 #include "io/files.h"
@@ -11,7 +12,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -109,7 +109,7 @@ void print_settings(const CLI::App& command, std::map<std::string, std::string>&
                              : results.empty()   ? option->get_default_str()
                                                  : fmt::format("[{}]", fmt::join(results, ", "));
     const std::string origin = origins.contains(name) ? origins[name] : "default";
-    fmt::print("{}: {}  # {}\n", name, text.empty() ? "null" : text, origin);
+    write_output("{}: {}  # {}\n", name, text.empty() ? "null" : text, origin);
   }
 }
 

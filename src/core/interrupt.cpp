@@ -2,6 +2,7 @@
 #include "core/interrupt.h"
 
 #include <csignal>
+#include <initializer_list>
 
 namespace indexcache {
 namespace {
@@ -16,8 +17,10 @@ void note_signal(int signal) {
 }  // namespace
 
 void install_interrupt_handlers() {
-  std::signal(SIGINT, note_signal);
-  std::signal(SIGTERM, note_signal);
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) {
+    // What the caller ignores stays ignored: nohup, and jobs in the background of a script.
+    if (std::signal(signal, note_signal) == SIG_IGN) std::signal(signal, SIG_IGN);
+  }
 }
 
 void check_interrupt() {

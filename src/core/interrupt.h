@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGINT and SIGTERM end a run between two layers: what the journal holds stays, nothing is torn.
+// SIGINT, SIGTERM and SIGHUP end a run between two layers: what the journal holds stays, nothing is
+// torn.
 #pragma once
 
 #include <exception>

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/progress.h"
 
+#include "core/console.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 #include <unistd.h>
@@ -22,15 +23,14 @@ Progress::Style Progress::detect() {
 
 void Progress::clear() {
   if (!line_open_) return;
-  fmt::print(stderr, "\r\033[K");
-  std::fflush(stderr);
+  narrate("\r\033[K");
   line_open_ = false;
 }
 
 void Progress::note(const std::string& text) {
   if (style_ == Style::silent) return;
   clear();
-  fmt::print(stderr, "{}\n", text);
+  narrate("{}\n", text);
   last_print_ = Clock::now();
 }
 
@@ -51,11 +51,10 @@ void Progress::update(const std::string& stage, std::size_t done, std::size_t to
     text += fmt::format("  {} left", format_duration(left));
   }
   if (style_ == Style::terminal) {
-    fmt::print(stderr, "\r\033[K{}", text);
-    std::fflush(stderr);
+    narrate("\r\033[K{}", text);
     line_open_ = true;
   } else {
-    fmt::print(stderr, "{}\n", text);
+    narrate("{}\n", text);
   }
 }
 

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Standard output and standard error that are closed, full, or read by nobody: for every command.
+#include "io/files.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+#include "support/run_files.h"
+#include "support/tokens.h"
+
+#include <csignal>
+#include <cstdlib>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+// Inputs for every command, and a finished run.
+struct Workplace {
+  Workplace() {
+    tiny_tokens(folder);
+    write_text(folder / "text.txt", std::string(4000, 'a'));
+    write_text(folder / "gate.yaml", "schema: indexcache-gate/1\nguards:\n  max_kept_ratio: 1\n");
+    REQUIRE(run_tool(run("finished"), kFixedTime).code == 0);
+  }
+
+  std::vector<std::string> run(const std::string& name) const {
+    return {"run",       golden("deepseek_v32_tiny"),
+            "-c",        folder / "tokens.jsonl",
+            "--keep",    "1/2",
+            "--threads", "1",
+            "-o",        folder / name};
+  }
+
+  // Each succeeds where nothing is wrong with its streams.
+  std::vector<std::vector<std::string>> commands() const {
+    const std::string model = golden("deepseek_v32_tiny"), tokens = folder / "tokens.jsonl";
+    const std::string finished = folder / "finished";
+    return {{},  // the help, with exit code 2
+            {"--help"},
+            {"--version"},
+            {"inspect", model},
+            {"prepare", "-i", tokens, "--seq-len", "40", "--holdout", "0", "-o",
+             folder / "prepared.h5"},
+            {"inspect", folder / "prepared.h5"},
+            {"plan", model, "-c", tokens, "--keep", "1/2"},
+            run("again"),
+            {"overlap", model, "-c", tokens, "-o", folder / "overlap"},
+            {"eval", model, "uniform:2", "-c", tokens},
+            {"export", "FFSFSS", "--engine", "vllm"},
+            {"export", finished, "--all", "--json"},
+            {"check", finished, "-g", folder / "gate.yaml"},
+            {"report", finished, "-o", folder / "page.html"},
+            {"bench", "ops", model, "--context", "64", "--repeat", "1", "--device", "cpu"}};
+  }
+
+  TempFolder folder;
+};
+
+std::string quoted(const std::vector<std::string>& arguments) {
+  std::string text = kFixedTime.front() + " '" + INDEXCACHE_TOOL + "'";
+  for (const std::string& argument : arguments) text += " '" + argument + "'";
+  return text;
+}
+
+// The exit code of a command with these redirections.
+int redirected(const std::vector<std::string>& arguments, const std::string& redirections) {
+  const int status = std::system((quoted(arguments) + " " + redirections).c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// Starts the program on a terminal of its own with SIGHUP ignored, waits for its first words and
+// takes the terminal away. The exit code.
+int run_on_vanishing_terminal(const std::vector<std::string>& arguments) {
+  const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+  REQUIRE((terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0));
+  const std::string name = ptsname(terminal);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    std::signal(SIGHUP, SIG_IGN);
+    setsid();
+    const int mine = open(name.c_str(), O_RDWR);
+    for (int descriptor = 0; descriptor <= 2; ++descriptor) dup2(mine, descriptor);
+    std::vector<char*> argv = {const_cast<char*>(INDEXCACHE_TOOL)};
+    for (const std::string& text : arguments) argv.push_back(const_cast<char*>(text.c_str()));
+    argv.push_back(nullptr);
+    putenv(const_cast<char*>(kFixedTime.front().c_str()));
+    execv(INDEXCACHE_TOOL, argv.data());
+    _exit(127);
+  }
+  char first = 0;
+  REQUIRE(read(terminal, &first, 1) == 1);
+  close(terminal);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace
+
+TEST_CASE("output that cannot be written fails every command, narration fails none") {
+  const Workplace place;
+  const std::string out = place.folder / "out", err = place.folder / "err";
+  for (const auto& command : place.commands()) {
+    INFO(quoted(command));
+    const int code = redirected(command, ">'" + out + "' 2>'" + err + "'");
+    CHECK(code == (command.empty() ? 2 : 0));
+    const std::string printed = read_file(out);
+    REQUIRE_FALSE(printed.empty());
+
+    CHECK(redirected(command, ">/dev/full 2>'" + err + "'") == (code == 0 ? 4 : code));
+    CHECK_THAT(read_file(err),
+               Contains("cannot write to standard output") && Contains("No space left on device"));
+    CHECK(redirected(command, ">/dev/full 2>&1") == (code == 0 ? 4 : code));
+    CHECK(redirected(command, ">'" + out + "' 2>/dev/full") == code);
+    if (command.empty() || command[0] != "bench") CHECK(read_file(out) == printed);
+  }
+}
+
+TEST_CASE("closed streams and readers that leave end no command") {
+  const Workplace place;
+  const std::string folder = place.folder.path();
+  for (const auto& command : place.commands()) {
+    INFO(quoted(command));
+    const int code = command.empty() ? 2 : 0;
+    for (const char* streams : {">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"}) {
+      INFO(streams);
+      CHECK(redirected(command, std::string(streams) + (streams[0] == '2' ? " >/dev/null" : "")) ==
+            code);
+    }
+    // The reader is gone before the first byte is written.
+    const std::string pipe = "{ sleep 0.1; " + quoted(command) + " 2>&1; echo $? >'" + folder +
+                             "/code'; } | true; sleep 0.1; while [ ! -s '" + folder +
+                             "/code' ]; do sleep 0.05; done";
+    std::filesystem::remove(place.folder / "code");
+    REQUIRE(std::system(pipe.c_str()) == 0);
+    CHECK(read_file(place.folder / "code") == std::to_string(code) + "\n");
+  }
+}
+
+TEST_CASE("whatever becomes of its streams, a run leaves the same files and can be continued") {
+  const Workplace place;
+  const auto whole = files_of(place.folder / "finished");
+  int number = 0;
+  for (const char* output : {">/dev/null", ">&-", ">/dev/full"}) {
+    for (const char* narration : {"2>/dev/null", "2>&-", "2>/dev/full"}) {
+      INFO(output << " " << narration);
+      const std::string name = "run" + std::to_string(number++);
+      const auto command = place.run(name);
+      const int code = redirected(command, std::string(output) + " " + narration);
+      CHECK(code == (std::string(output) == ">/dev/full" ? 4 : 0));
+      CHECK(files_of(place.folder / name) == whole);
+      CHECK(run_tool(command, kFixedTime).code == 0);
+      auto further = command;
+      further[5] = "1/3";
+      CHECK(run_tool(further, kFixedTime).code == 0);
+    }
+  }
+}
+
+TEST_CASE("a terminal that vanishes ends no run that ignores SIGHUP, and SIGHUP is like SIGTERM") {
+  const Workplace place;
+  CHECK(run_on_vanishing_terminal(place.run("vanished")) == 0);
+  CHECK(files_of(place.folder / "vanished") == files_of(place.folder / "finished"));
+
+  const TempFolder folder;
+  const std::vector<std::string> run = {
+      "run", data("dsa-mini"), "-c", short_tokens(folder, 160), "--holdout", "0.5", "--keep", "9",
+      "-o",  folder / "out"};
+  CHECK(run_and_signal(run, folder / "out/journal.jsonl", 3, SIGHUP) == 128 + SIGHUP);
+  const ProcessResult continued = run_tool(run);
+  CHECK(continued.code == 0);
+  CHECK_THAT(continued.err, Contains("from the journal"));
+}

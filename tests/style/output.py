@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Fails when anything but core/console writes to standard output or standard error: other ways
+throw or lose text if the disk is full or the terminal is gone."""
+import pathlib
+import re
+import sys
+
+CONSOLE = "src/core/console.cpp"
+WRITES = re.compile(r"fmt::print|std::(?:cout|cerr|clog|f?printf|puts|fputs|putchar|perror)\b|\b(?:stdout|stderr)\b"
+                    r"|STD(?:OUT|ERR)_FILENO|std::print")
+STRING = re.compile(r'"(?:\\.|[^"\\])*"')
+# Asking what a descriptor is, is not writing.
+ASKS = re.compile(r"isatty\(STD(?:OUT|ERR)_FILENO\)")
+
+
+def writes(line):
+    code = STRING.sub('""', line).split("//")[0]
+    return WRITES.search(ASKS.sub("", code)) is not None
+
+
+def self_test():
+    for line in ('fmt::print(stderr, "x");', 'std::cout << 1;', "write(STDERR_FILENO, text, 1);"):
+        assert writes(line), line
+    for line in ("print(text);", "isatty(STDOUT_FILENO) != 0", "// stderr is a terminal", "fmt::format(x)", 'text("on stderr")'):
+        assert not writes(line), line
+
+
+def main():
+    self_test()
+    root = pathlib.Path(sys.argv[1])
+    found = []
+    for folder in ("src", "apps"):
+        for path in sorted((root / folder).rglob("*")):
+            name = path.relative_to(root).as_posix()
+            if path.suffix not in {".h", ".cpp"} or name == CONSOLE:
+                continue
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if writes(line):
+                    found.append(f"{name}:{number}: {line.strip()}")
+    print("\n".join(found) or "only core/console writes to standard output and standard error")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
