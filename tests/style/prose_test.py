@@ -9,7 +9,8 @@ from prose import COLUMNS, HABITS, broken_links, documents, problems_of
 # One phrase or more for every habit, and what a native would write. Order of HABITS.
 PAIRS = [
     (("0.025 nats a token", "one block a row", "5 us a query"),
-     ("0.025 nats per token", "a block of rows", "it has a key and a value", "which bytes a layer needs")),
+     ("0.025 nats per token", "a block of rows", "it has a key and a value",
+      "which bytes a layer needs")),
     (("for GLM alone",), ("only for GLM", "standalone")),
     (("ignored where there is one", "cut where it is given"), ("the places where layers lie",)),
     (("the zeros behind its end",), ("the zeros after its end",)),
@@ -38,6 +39,11 @@ class Habits(unittest.TestCase):
     def test_code_is_not_prose(self):
         self.assertEqual(list(problems_of("a.md", "`alone` is not *alone*\n```\nalone\n```\n")), [])
         self.assertEqual(list(problems_of("a.md", "```\nalone\n```\nalone\n"))[0][:7], "a.md:4:")
+
+    def test_code_may_wrap(self):
+        self.assertEqual(list(problems_of("a.md", "run `scripts/x.sh\nalone` and\ngo\n")), [])
+        found = list(problems_of("a.md", "run `scripts/x.sh\nalone` and\nalone `b`\n"))
+        self.assertEqual([problem[:7] for problem in found], ["a.md:3:"])
 
     def test_phrases_are_found_across_lines(self):
         self.assertEqual(len(list(problems_of("a.md", "the loss in nats\na token\n"))), 1)
