@@ -9,6 +9,7 @@
 #include "io/files.h"
 #include "io/yaml.h"
 #include "model/synthetic_weights.h"
+#include "option_values.h"
 #include "pattern_spec.h"
 #include "run/targets.h"
 #include "version.h"
@@ -191,44 +192,70 @@ TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::i
   return tokens;
 }
 
+namespace {
+
+void add_bench_options(CLI::App& command, BenchOptions& options) {
+  const OptionGroup group(command, "Benchmark");
+  command
+      .add_option("-c,--calibration", options.calibration,
+                  "search: token ids to use instead of random ones (.h5, .npy, or .jsonl with "
+                  "input_ids)")
+      ->type_name("FILE");
+  command
+      .add_option("--synthetic", options.synthetic,
+                  "Use random weights of the shape in this file instead of MODEL")
+      ->type_name("FILE");
+  in_range(command
+               .add_option("--context", options.contexts,
+                           "Number of tokens per sequence; prefill accepts several values")
+               ->delimiter(','),
+           "N", 2, 1 << 24)
+      ->capture_default_str();
+  in_range(command.add_option("--rows", options.rows, "ops: time only the last N queries (0: all)"),
+           "N", 0, 1 << 24)
+      ->capture_default_str();
+  command
+      .add_option("--pattern", options.patterns,
+                  "prefill: pattern to measure, as for eval; may be repeated")
+      ->type_name("PATTERN")
+      ->capture_default_str();
+  command.add_option("--keep", options.keep, "search: target to which the time is projected")
+      ->type_name("N|A/B")
+      ->capture_default_str();
+  in_range(command.add_option("--sequences", options.sequences,
+                              "Number of sequences of a prefill, or of a search without "
+                              "--calibration"),
+           "N", 1, 1 << 20)
+      ->capture_default_str();
+  command.add_flag("--whole", options.whole,
+                   "search: run all steps instead of projecting from the first one");
+  in_range(
+      command.add_option("--repeat", options.repeat, "Number of runs (the median is reported)"),
+      "N", 1, 1000)
+      ->capture_default_str();
+}
+
+}  // namespace
+
 Command add_bench(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand(
-      "bench", "Time the operations, a whole prefill or a search step on this machine");
-  command->add_option("kind", options->kind, "ops, prefill or search")
-      ->type_name("KIND")
-      ->check(CLI::IsMember({"ops", "prefill", "search"}));
+      "bench", "Measure the time of operations, of a whole prefill or of a search on this machine");
+  {
+    const OptionGroup group(*command, "Benchmark");
+    one_of(command->add_option("kind", options->kind, "What to measure"),
+           {"ops", "prefill", "search"});
+  }
   add_device_options(*command, options->device, options->progress);
-  command
-      ->add_option("-c,--calibration", options->calibration,
-                   "search: ready-made token ids, .h5, .npy or .jsonl with input_ids")
-      ->type_name("FILE");
-  command
-      ->add_option("--synthetic", options->synthetic,
-                   "Random weights of the shape in this file instead of MODEL")
-      ->type_name("FILE");
-  command->add_option("--context", options->contexts, "Tokens of a sequence; prefill takes several")
-      ->delimiter(',')
-      ->check(CLI::Range(2, 1 << 24))
-      ->capture_default_str();
-  command->add_option("--rows", options->rows, "ops: the last so many queries; 0 for all")
-      ->check(CLI::Range(0, 1 << 24))
-      ->capture_default_str();
-  command->add_option("--pattern", options->patterns, "prefill: patterns to compare, as for eval")
-      ->capture_default_str();
-  command->add_option("--keep", options->keep, "search: where the projected search ends")
-      ->capture_default_str();
-  command
-      ->add_option("--sequences", options->sequences,
-                   "Sequences of a prefill, or of a search without --calibration")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command->add_flag("--whole", options->whole, "search: run all steps, not the first alone");
-  command->add_option("--repeat", options->repeat, "Runs whose median counts")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  add_bench_options(*command, *options);
   add_common_options(*command, common);
-  return {command, {"kind"}, [options, &common] { return run_bench(*options, common); }};
+  return {command,
+          {"kind"},
+          {{"every operation at the shapes of GLM-5",
+            "bench ops --synthetic configs/glm-5.yaml --precision bf16"},
+           {"what a pattern saves in a prefill",
+            "bench prefill MODEL --pattern full --pattern run/pattern.yaml --context 131072"}},
+          [options, &common] { return run_bench(*options, common); }};
 }
 
 }  // namespace indexcache

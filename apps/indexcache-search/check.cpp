@@ -6,6 +6,7 @@
 #include "device_options.h"
 #include "gate/verdict.h"
 #include "io/files.h"
+#include "option_values.h"
 #include "present/verdict_output.h"
 #include "result/pattern_file.h"
 #include "run/folder.h"
@@ -75,25 +76,34 @@ int run_check(const CheckOptions& options, const CommonOptions& common) {
 Command add_check(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<CheckOptions>();
   CLI::App* command = app.add_subcommand(
-      "check", "Check a result against limits, for CI: exit 1 if any is exceeded");
-  command->add_option("source", options->source, "A run folder, its run.json, or a pattern.yaml")
-      ->type_name("RUN|PATTERN");
-  command->add_option("-g,--gate", options->gate, "The limits (configs/ci-gate.yaml)")
-      ->type_name("FILE");
-  command
-      ->add_option("--baseline", options->baseline,
-                   "The result to compare with: a run.json or pattern.yaml kept in the repository")
-      ->type_name("FILE");
-  command->add_option("--drift", options->drift, "The drift.json that `overlap --against` measured")
-      ->type_name("FILE");
-  command
-      ->add_option("--target", options->target,
-                   "Target of a run that has several, such as 1/4 or 12")
-      ->type_name("N|A/B");
-  command->add_option("-o,--output", options->output, "Folder for verdict.json and junit.xml")
-      ->type_name("DIR");
+      "check", "Check a result against limits, for CI: exits with 1 if any is exceeded");
+  {
+    const OptionGroup group(*command, "Input and output");
+    command
+        ->add_option("source", options->source,
+                     "Result to check: a run folder, its run.json, or a pattern.yaml")
+        ->type_name("RUN|PATTERN");
+    command->add_option("-g,--gate", options->gate, "File of limits, such as configs/ci-gate.yaml")
+        ->type_name("FILE");
+    command
+        ->add_option("--baseline", options->baseline,
+                     "Result to compare with, such as a run.json or pattern.yaml kept in the "
+                     "repository")
+        ->type_name("FILE");
+    command->add_option("--drift", options->drift, "A drift.json written by overlap --against")
+        ->type_name("FILE");
+    command
+        ->add_option("--target", options->target,
+                     "Target of a run that has several, such as 1/4 or 12")
+        ->type_name("N|A/B");
+    command->add_option("-o,--output", options->output, "Folder for verdict.json and junit.xml")
+        ->type_name("DIR");
+  }
   add_common_options(*command, common);
-  return {command, {"source", "gate"}, [options, &common] { return run_check(*options, common); }};
+  return {command,
+          {"source", "gate"},
+          {{"in a CI job", "check run --gate configs/ci-gate.yaml -o verdict"}},
+          [options, &common] { return run_check(*options, common); }};
 }
 
 }  // namespace indexcache

@@ -17,9 +17,15 @@ struct CommonOptions {
   bool quiet = false;
 };
 
+struct Example {
+  std::string purpose;    // "search for a quarter of the indexers"
+  std::string arguments;  // after the program's name
+};
+
 struct Command {
   CLI::App* app;
   std::vector<std::string> required;  // options that CLI, file or environment must give
+  std::vector<Example> examples;
   std::function<int()> run;
 };
 
@@ -33,6 +39,9 @@ Command add_export(CLI::App& app, CommonOptions& common);
 Command add_inspect(CLI::App& app, CommonOptions& common);
 Command add_report(CLI::App& app, CommonOptions& common);
 Command add_bench(CLI::App& app, CommonOptions& common);
+// These two print what is made from `commands`, which must outlive them.
+Command add_completion(CLI::App& app, const std::vector<Command>& commands);
+Command add_manual(CLI::App& app, const std::vector<Command>& commands);
 
 // `inspect` of a prepared file; `sequence` is decoded with the tokenizer that is named or recorded.
 int inspect_tokens(const std::string& path, std::int64_t sequence, const std::string& tokenizer,

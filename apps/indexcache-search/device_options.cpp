@@ -1,59 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device_options.h"
 
+#include "option_values.h"
 #include "settings.h"
 
 namespace indexcache {
 
 void add_common_options(CLI::App& command, CommonOptions& common) {
-  command.add_flag("--json", common.json, "Print one JSON document on stdout");
-  command.add_flag("-q,--quiet", common.quiet, "No narration on stderr");
+  const OptionGroup group(command, "General");
+  command.add_flag("--json", common.json, "Print one JSON document to standard output");
+  command.add_flag("-q,--quiet", common.quiet, "Print no progress and no notes to standard error");
   add_settings_options(command);
+  command.get_help_ptr()->group("General")->description("Show this help");
 }
 
 void add_machine_options(CLI::App& command, int& threads, std::string& progress) {
-  command.add_option("--threads", threads, "CPU threads, 0 for all; results do not depend on it")
-      ->check(CLI::Range(0, 4096))
+  const OptionGroup group(command, "Machine");
+  in_range(command.add_option("--threads", threads,
+                              "Number of CPU threads (0: all); results do not depend on it"),
+           "N", 0, 4096)
       ->capture_default_str();
-  command.add_option("--progress", progress, "auto, terminal, lines or none")
-      ->check(CLI::IsMember({"auto", "terminal", "lines", "none"}))
+  one_of(command.add_option("--progress", progress,
+                            "How progress is shown on standard error: a line that is rewritten, "
+                            "lines that stay, or not at all"),
+         {"auto", "terminal", "lines", "none"})
       ->capture_default_str();
 }
 
 void add_device_options(CLI::App& command, DeviceOptions& options, std::string& progress) {
-  command.add_option("model", options.model, "Hugging Face folder of the checkpoint")
-      ->type_name("MODEL");
-  command
-      .add_option("--device", options.device,
-                  "auto (a GPU if one is usable), cpu, cuda, or cuda:N for another GPU")
-      ->capture_default_str();
-  command
-      .add_option("--precision", options.precision,
-                  "Activations and weights: fp32 (no TF32) or, on a GPU, bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
-      ->capture_default_str();
-  command
-      .add_option("--indexer-precision", options.indexer_precision,
-                  "Queries and keys of the indexer: fp32 or, on a GPU, bf16 or fp8 as deployed; "
-                  "default: as --precision")
-      ->check(CLI::IsMember({"fp32", "bf16", "fp8"}));
-  command
-      .add_option("--weights", options.weights,
-                  "Where weights wait: resident on the device, stream from host memory layer by "
-                  "layer, disk, or auto: the first that fits; results do not depend on it")
-      ->check(CLI::IsMember({"auto", "resident", "stream", "disk"}))
-      ->capture_default_str();
-  command
-      .add_option("--memory-limit", options.memory_limit,
-                  "Most memory to take of the device, such as 24GiB; work is cut to fit, results "
-                  "do not depend on it")
-      ->type_name("SIZE");
+  {
+    const OptionGroup group(command, "Model and device");
+    command.add_option("model", options.model, "Folder of the Hugging Face checkpoint")
+        ->type_name("MODEL");
+    command
+        .add_option("--device", options.device,
+                    "Device to compute on: auto (a GPU if one is usable), cpu, cuda, or cuda:N for "
+                    "one of several GPUs")
+        ->type_name("auto|cpu|cuda|cuda:N")
+        ->capture_default_str();
+    one_of(command.add_option("--precision", options.precision,
+                              "Type of weights and activations: fp32 (without TF32) or, on a GPU, "
+                              "bf16"),
+           {"fp32", "bf16"})
+        ->capture_default_str();
+    one_of(command.add_option("--indexer-precision", options.indexer_precision,
+                              "Type of the indexer's queries and keys: fp32 or, on a GPU, bf16 or "
+                              "fp8 as deployed (default: the value of --precision)"),
+           {"fp32", "bf16", "fp8"});
+    one_of(
+        command.add_option("--weights", options.weights,
+                           "Where weights are kept: resident on the device, streamed from host "
+                           "memory or from disk one layer at a time, or auto: the first of these "
+                           "that fits; results do not depend on it"),
+        {"auto", "resident", "stream", "disk"})
+        ->capture_default_str();
+    command
+        .add_option("--memory-limit", options.memory_limit,
+                    "Maximum device memory to use, such as 24GiB; results do not depend on it")
+        ->type_name("SIZE");
+    in_range(command.add_option("--mla-norm-eps", options.mla_norm_eps,
+                                "Epsilon of the norms of the query and key-value latents (default: "
+                                "mla_norm_eps of config.json, or else rms_norm_eps)"),
+             "EPS", 1e-30, 1.0);
+  }
   add_machine_options(command, options.threads, progress);
-  command
-      .add_option("--mla-norm-eps", options.mla_norm_eps,
-                  "Epsilon of the q and kv latent norms; default from config.json: mla_norm_eps, "
-                  "else rms_norm_eps")
-      ->check(CLI::Range(1e-30, 1.0));
 }
 
 Progress::Style progress_style(const std::string& progress, const CommonOptions& common) {

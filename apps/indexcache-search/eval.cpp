@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "core/console.h"
 #include "device_options.h"
+#include "option_values.h"
 #include "pattern_spec.h"
 #include "present/target_text.h"
 #include "result/parts_json.h"
@@ -76,17 +77,24 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
 
 Command add_eval(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App* command = app.add_subcommand("eval", "Loss of given patterns against all-Full, paired");
+  CLI::App* command = app.add_subcommand(
+      "eval", "Compare the losses of given patterns with that of all-Full, sequence by sequence");
   add_device_options(*command, options->device, options->progress);
+  {
+    const OptionGroup group(*command, "Model and device");
+    command
+        ->add_option("patterns", options->patterns,
+                     "Patterns to evaluate: full, uniform:4, freq:4,offset:3, a string of F and S, "
+                     "or a pattern file")
+        ->type_name("PATTERN");
+  }
   add_calibration_options(*command, options->calibration);
-  command
-      ->add_option("patterns", options->patterns,
-                   "full, uniform:4, freq:4,offset:3, a string of F and S, or a pattern file")
-      ->type_name("PATTERN");
   add_common_options(*command, common);
-  return {command, {"model", "calibration", "patterns"}, [options, &common] {
-            return run_eval(*options, common);
-          }};
+  return {command,
+          {"model", "calibration", "patterns"},
+          {{"measure a found pattern and a uniform one on other data",
+            "eval MODEL run/pattern.yaml uniform:4 -c other.txt --seq-len 32768"}},
+          [options, &common] { return run_eval(*options, common); }};
 }
 
 }  // namespace indexcache

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "device_options.h"
 #include "io/files.h"
+#include "option_values.h"
 #include "result/pattern_file.h"
 #include "result/served_model.h"
 #include "run/folder.h"
@@ -204,44 +205,61 @@ int run_export(const ExportOptions& options, const CommonOptions& common) {
   return print_one(export_one(options, subject, options.engine, false), common);
 }
 
+void add_pattern_options(CLI::App& command, ExportOptions& options) {
+  const OptionGroup group(command, "Pattern and model");
+  command
+      .add_option("source", options.source,
+                  "Pattern to export: a run folder, a pattern.yaml or run.json, or a pattern")
+      ->type_name("RUN|PATTERN");
+  command
+      .add_option("--target", options.target, "Target of a run that has several, such as 1/4 or 12")
+      ->type_name("N|A/B");
+  command
+      .add_option("-m,--model", options.model,
+                  "Checkpoint to be served, or its config.json: the export is checked against it")
+      ->type_name("MODEL|FILE");
+  command
+      .add_option("--write-config", options.write_config,
+                  "Folder in which to write the model's config.json with the pattern in it")
+      ->type_name("DIR");
+}
+
+void add_engine_options(CLI::App& command, ExportOptions& options) {
+  const OptionGroup group(command, "Serving engine");
+  command.add_option("-e,--engine", options.engine, "Engine to export for; see also --all")
+      ->type_name(fmt::format("{}", fmt::join(engine_names(), "|")));
+  command
+      .add_option("--engine-version", options.version,
+                  "Version of the engine (default: the newest that is known)")
+      ->type_name("V");
+  command.add_flag("--all", options.all, "Export for every engine");
+  CLI::Option* pp_size = command
+                             .add_option("--pp-size", options.pp_size,
+                                         "Number of pipeline stages in deployment, cut evenly")
+                             ->type_name("P");
+  command
+      .add_option("--pp-partition", options.pp_partition,
+                  "Number of layers in each pipeline stage, such as 20,20,21")
+      ->delimiter(',')
+      ->type_name("N,N,...")
+      ->excludes(pp_size);
+}
+
 }  // namespace
 
 Command add_export(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<ExportOptions>();
   CLI::App* command =
-      app.add_subcommand("export", "What to paste into a serving engine for a pattern");
-  command
-      ->add_option("source", options->source,
-                   "A run folder, a pattern.yaml or run.json, or a pattern")
-      ->type_name("RUN|PATTERN");
-  command
-      ->add_option("-e,--engine", options->engine,
-                   fmt::format("{}", fmt::join(engine_names(), ", ")))
-      ->type_name("NAME");
-  command
-      ->add_option("--engine-version", options->version, "Its version; default: the newest known")
-      ->type_name("V");
-  command->add_flag("--all", options->all, "Every engine");
-  command->add_option("--target", options->target, "Of a run with several: 1/4, or F layers")
-      ->type_name("N|A/B");
-  command->add_option("-m,--model", options->model, "The checkpoint, or its config.json")
-      ->type_name("MODEL|FILE");
-  command
-      ->add_option("--write-config", options->write_config,
-                   "Write the model's config.json with the pattern into this folder")
-      ->type_name("DIR");
-  CLI::Option* pp_size = command
-                             ->add_option("--pp-size", options->pp_size,
-                                          "Pipeline stages to be served with, cut evenly")
-                             ->type_name("P");
-  command
-      ->add_option("--pp-partition", options->pp_partition,
-                   "Layers of each pipeline stage, such as 20,20,21")
-      ->delimiter(',')
-      ->type_name("N")
-      ->excludes(pp_size);
+      app.add_subcommand("export", "Print or write what a serving engine needs to use a pattern");
+  add_pattern_options(*command, *options);
+  add_engine_options(*command, *options);
   add_common_options(*command, common);
-  return {command, {"source"}, [options, &common] { return run_export(*options, common); }};
+  return {command,
+          {"source"},
+          {{"the flag for vLLM", "export run --engine vllm"},
+           {"a config.json with the pattern, for SGLang",
+            "export run -e sglang -m MODEL --write-config patched/"}},
+          [options, &common] { return run_export(*options, common); }};
 }
 
 }  // namespace indexcache

@@ -5,6 +5,7 @@
 #include "device_options.h"
 #include "inspect_engines.h"
 #include "io/files.h"
+#include "option_values.h"
 #include "result/parts_json.h"
 #include "run/provenance.h"
 
@@ -137,29 +138,45 @@ Command add_inspect(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand(
       "inspect",
-      "A model: architecture, layers, which own an indexer, what serving engines "
-      "make of its config.json; or what a prepared calibration file holds");
-  command
-      ->add_option("model", options->model,
-                   "Hugging Face folder of the checkpoint, its config.json alone, or a .h5 file "
-                   "that prepare wrote")
-      ->type_name("MODEL|FILE");
-  command->add_option("--sequence", options->sequence, "Of a file: which sequence to show")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command
-      ->add_option(
-          "--tokenizer", options->tokenizer,
-          "Of a file: the tokenizer.json to decode with; default: the one it was made with")
-      ->type_name("FILE");
-  command
-      ->add_option("--override", options->overrides,
-                   "Keys that an engine is given on its command line, over those of config.json")
-      ->type_name("JSON");
-  command->add_option("--mla-norm-eps", options->mla_norm_eps,
-                      "Epsilon of the q and kv latent norms");
+      "Show what is in a model or in a calibration file, and how engines read the model");
+  {
+    const OptionGroup group(*command, "Model");
+    command
+        ->add_option(
+            "model", options->model,
+            "Folder of a Hugging Face checkpoint, a config.json, or an .h5 file written by "
+            "prepare")
+        ->type_name("MODEL|FILE");
+    command
+        ->add_option("--override", options->overrides,
+                     "Keys that an engine is given on its command line, which replace those of "
+                     "config.json")
+        ->type_name("JSON");
+    command
+        ->add_option("--mla-norm-eps", options->mla_norm_eps,
+                     "Epsilon of the norms of the query and key-value latents")
+        ->type_name("EPS");
+  }
+  {
+    const OptionGroup group(*command, "Calibration file");
+    CLI::Validator at_least_0 = CLI::NonNegativeNumber;
+    command->add_option("--sequence", options->sequence, "Sequence to show")
+        ->type_name("N")
+        ->check(at_least_0.description(""))
+        ->capture_default_str();
+    command
+        ->add_option("--tokenizer", options->tokenizer,
+                     "Tokenizer to decode with (default: the one that the file was made with)")
+        ->type_name("FILE");
+  }
   add_common_options(*command, common);
-  return {command, {"model"}, [options, &common] { return run_inspect(*options, common); }};
+  return {
+      command,
+      {"model"},
+      {{"which layers have an indexer, and what each engine makes of the model", "inspect MODEL"},
+       {"what an override would do",
+        R"(inspect MODEL/config.json --override '{"index_topk_freq": 4}')"}},
+      [options, &common] { return run_inspect(*options, common); }};
 }
 
 }  // namespace indexcache

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parse, merge settings, dispatch; the one place where errors become messages and exit codes.
+#include "build_text.h"
+#include "command_tree.h"
 #include "commands.h"
 #include "core/allocator.h"
 #include "core/console.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/nearest_name.h"
+#include "help.h"
 #include "settings.h"
 #include "version.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <new>
-#include <sstream>
 
 namespace indexcache {
 namespace {
@@ -21,9 +25,9 @@ int report(const Error& error) {
   return static_cast<int>(error.code());
 }
 
-int report_usage(const std::string& what, const std::string& command) {
+int report_usage(const std::string& what, const std::string& why, const std::string& command) {
   const std::string help = fmt::format("{}{} --help", kToolName, command);
-  return report(UsageError({what, "command line", "", help}));
+  return report(UsageError({what, "command line", why, help}));
 }
 
 int report_bug(const char* what) {
@@ -31,15 +35,62 @@ int report_bug(const char* what) {
                                "report it with the command line and this message"}));
 }
 
-int run_command(CLI::App& app, const std::vector<Command>& commands) {
+int run_command(const CLI::App& app, const std::vector<Command>& commands) {
   for (const Command& command : commands) {
     if (!command.app->parsed()) continue;
     if (merge_settings(*command.app, command.required)) return 0;  // --print-config
     install_interrupt_handlers();
     return command.run();
   }
-  write_output("{}", app.help());
+  write_output(program_help(app.get_description(), commands));
   return static_cast<int>(ExitCode::usage);
+}
+
+const Command* parsed_command(const std::vector<Command>& commands) {
+  const auto found =
+      std::ranges::find_if(commands, [](const Command& command) { return command.app->parsed(); });
+  return found == commands.end() ? nullptr : &*found;
+}
+
+// --help and --version, which CLI11 treats as errors.
+int print_information(const CLI::App& app, const CLI::Success& request,
+                      const std::vector<Command>& commands) {
+  const Command* command = parsed_command(commands);
+  if (dynamic_cast<const CLI::CallForVersion*>(&request) != nullptr) {
+    write_output(build_text());
+  } else if (command != nullptr) {
+    write_output(command_help(describe(*command)));
+  } else {
+    write_output(program_help(app.get_description(), commands));
+  }
+  return 0;
+}
+
+std::string did_you_mean(const std::string& name, const std::vector<std::string>& known) {
+  const std::string near = nearest_name(name, known);
+  return near.empty() ? "" : fmt::format("did you mean \"{}\"?", near);
+}
+
+// What CLI11 did not expect is a misspelled command or option, most of the time.
+int report_unexpected(const CLI::App& app, const std::vector<Command>& commands) {
+  const std::string given = app.remaining(true).front();
+  const Command* command = parsed_command(commands);
+  std::vector<std::string> known;
+  if (command == nullptr) {
+    for (const CommandDescription& one : describe(commands)) known.push_back(one.name);
+    const bool option = given.starts_with('-');
+    return report_usage(fmt::format("unknown {} \"{}\"", option ? "option" : "command", given),
+                        did_you_mean(given, known), "");
+  }
+  for (const OptionDescription& option : describe(*command).options) {
+    known.insert(known.end(), option.spellings.begin(), option.spellings.end());
+  }
+  const std::string at = " " + command->app->get_name();
+  if (!given.starts_with('-')) {
+    return report_usage(fmt::format("unexpected argument \"{}\"", given), "", at);
+  }
+  const std::string name = given.substr(0, given.find('='));
+  return report_usage(fmt::format("unknown option \"{}\"", name), did_you_mean(name, known), at);
 }
 
 int interrupted(const Interrupted& interruption, bool keeps_steps) {
@@ -48,40 +99,34 @@ int interrupted(const Interrupted& interruption, bool keeps_steps) {
   return 128 + interruption.signal();
 }
 
-// --help and --version, which CLI11 treats as errors.
-int print_information(const CLI::App& app, const CLI::ParseError& request) {
-  std::ostringstream text;
-  app.exit(request, text, text);
-  write_output(text.str());
-  return 0;
+std::vector<Command> add_commands(CLI::App& app, CommonOptions& common) {
+  return {add_inspect(app, common), add_prepare(app, common), add_plan(app, common),
+          add_run(app, common),     add_overlap(app, common), add_eval(app, common),
+          add_export(app, common),  add_check(app, common),   add_report(app, common),
+          add_bench(app, common)};
 }
 
 int run_main(int argc, char** argv) {
   CLI::App app{
-      "Which layers of a DeepSeek-Sparse-Attention model can reuse an earlier layer's "
-      "top-k indices (IndexCache)"};
+      "Finds which layers of a sparse-attention model can reuse an earlier layer's top-k "
+      "selection (IndexCache)"};
   app.name(kToolName);
-  app.set_version_flag("--version", fmt::format("{} {}", kToolName, kToolVersion));
+  app.set_version_flag("--version", kToolVersion);
   app.require_subcommand(0, 1);
-  app.footer(
-      "Exit codes: 0 success, 1 gate failed, 2 usage, 3 invalid input, 4 resources,\n"
-      "5 other run in the folder, 70 bug, 130/143 interrupted.");
   CommonOptions common;
-  const std::vector<Command> commands = {add_inspect(app, common), add_prepare(app, common),
-                                         add_plan(app, common),    add_run(app, common),
-                                         add_overlap(app, common), add_eval(app, common),
-                                         add_export(app, common),  add_check(app, common),
-                                         add_report(app, common),  add_bench(app, common)};
-  std::string at;
+  std::vector<Command> commands = add_commands(app, common);
+  commands.push_back(add_completion(app, commands));
+  commands.push_back(add_manual(app, commands));
   try {
     app.parse(argc, argv);
     return run_command(app, commands);
+  } catch (const CLI::Success& request) {
+    return print_information(app, request, commands);
+  } catch (const CLI::ExtrasError&) {
+    return report_unexpected(app, commands);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return print_information(app, error);
-    for (const Command& command : commands) {
-      if (command.app->parsed()) at = " " + command.app->get_name();
-    }
-    return report_usage(error.what(), at);
+    const Command* command = parsed_command(commands);
+    return report_usage(error.what(), "", command ? " " + command->app->get_name() : "");
   } catch (const Interrupted& interruption) {
     return interrupted(interruption, app.got_subcommand("run"));
   } catch (const Error& error) {

@@ -7,6 +7,7 @@
 #include "device_options.h"
 #include "io/files.h"
 #include "io/png.h"
+#include "option_values.h"
 #include "present/heatmap.h"
 #include "result/drift.h"
 #include "result/overlap_file.h"
@@ -169,20 +170,26 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
 
 Command add_overlap(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<OverlapOptions>();
-  CLI::App* command =
-      app.add_subcommand("overlap", "Overlap of the layers' top-k sets: overlap.h5, heatmap.png");
+  CLI::App* command = app.add_subcommand(
+      "overlap", "Measure how much the top-k sets of layers overlap, or how a pattern has drifted");
   add_device_options(*command, options->device, options->progress);
   add_calibration_options(*command, options->calibration);
-  command
-      ->add_option("--against", options->against,
-                   "A finished run: how much its shared layers still agree with their donors, "
-                   "drift.json")
-      ->type_name("RUN");
-  command->add_option("-o,--output", options->output, "Folder to write into")->type_name("DIR");
+  {
+    const OptionGroup group(*command, "Output");
+    command
+        ->add_option("--against", options->against,
+                     "Finished run to compare with: measures how much its shared layers still "
+                     "agree with their donors, and writes drift.json")
+        ->type_name("RUN");
+    command->add_option("-o,--output", options->output, "Folder for overlap.h5 and heatmap.png")
+        ->type_name("DIR");
+  }
   add_common_options(*command, common);
-  return {command, {"model", "calibration", "output"}, [options, &common] {
-            return run_overlap(*options, common);
-          }};
+  return {command,
+          {"model", "calibration", "output"},
+          {{"check a deployed pattern on this week's traffic",
+            "overlap MODEL -c week.jsonl --seq-len 32768 --against run -o drift"}},
+          [options, &common] { return run_overlap(*options, common); }};
 }
 
 }  // namespace indexcache

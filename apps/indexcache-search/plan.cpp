@@ -7,6 +7,7 @@
 #include "core/console.h"
 #include "core/error.h"
 #include "device_options.h"
+#include "option_values.h"
 #include "search_options.h"
 
 #include <fmt/format.h>
@@ -69,13 +70,18 @@ int run_plan(const PlanOptions& options, const CommonOptions& common) {
 Command add_plan(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<PlanOptions>();
   CLI::App* command = app.add_subcommand(
-      "plan", "Show the evaluations, memory, disk space and time that a run takes; writes nothing");
+      "plan", "Show the evaluations, memory, disk space and time that a run needs; writes nothing");
   add_search_options(*command, options->search, options->progress);
-  command->add_flag("--probe", options->probe,
-                    "Measure the model's first layers instead of estimating from their operations");
+  {
+    const OptionGroup group(*command, "Search");
+    command->add_flag("--probe", options->probe,
+                      "Measure the model's first layers instead of estimating their time");
+  }
   add_common_options(*command, common);
-  return {
-      command, {"model", "calibration"}, [options, &common] { return run_plan(*options, common); }};
+  return {command,
+          {"model", "calibration"},
+          {{"before a long run", "plan MODEL -c tokens.h5 --keep 1/4 --probe"}},
+          [options, &common] { return run_plan(*options, common); }};
 }
 
 }  // namespace indexcache

@@ -8,6 +8,7 @@
 #include "device_options.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "option_values.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -164,28 +165,37 @@ Command add_prepare(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<PrepareCommand>();
   CLI::App* command = app.add_subcommand(
       "prepare", "Turn texts, chats and token ids into calibration and held-out sequences");
-  command
-      ->add_option("-i,--input", options->calibration.prepare.inputs,
-                   "Text, chats or token ids: .txt, .jsonl, .h5, .npy (.gz, .zst), folders, globs")
-      ->type_name("FILE");
-  command
-      ->add_option("-t,--tokenizer", options->calibration.tokenizer,
-                   "tokenizer.json, or the model's folder, whose config is then checked too; not "
-                   "needed for token ids")
-      ->type_name("FILE|MODEL");
-  command->add_option("-o,--output", options->output, "Calibration file to write")
-      ->type_name("FILE.h5");
+  {
+    const OptionGroup group(*command, "Input and output");
+    command
+        ->add_option("-i,--input", options->calibration.prepare.inputs,
+                     "Texts, chats or token ids: .txt, .jsonl, .h5 or .npy files (also .gz and "
+                     ".zst), folders or globs")
+        ->type_name("FILE|DIR");
+    command
+        ->add_option(
+            "-t,--tokenizer", options->calibration.tokenizer,
+            "Tokenizer: a tokenizer.json, or the model's folder, whose config.json is then "
+            "checked as well; not needed for token ids")
+        ->type_name("FILE|MODEL");
+    command->add_option("-o,--output", options->output, "Calibration file to write")
+        ->type_name("FILE.h5");
+  }
   add_sequence_options(*command, options->calibration);
-  command
-      ->add_option("--holdout", options->holdout,
-                   "Share of the documents that a search must not see; 0 for none")
-      ->check(CLI::Range(0.0, 0.99))
-      ->capture_default_str();
+  {
+    const OptionGroup group(*command, "Calibration data");
+    in_range(command->add_option("--holdout", options->holdout,
+                                 "Share of the documents to hold out from the search (0: none)"),
+             "SHARE", 0.0, 0.99)
+        ->capture_default_str();
+  }
   add_machine_options(*command, options->threads, options->progress);
   add_common_options(*command, common);
-  return {command, {"input", "output", "seq-len"}, [options, &common] {
-            return run_prepare(*options, common);
-          }};
+  return {command,
+          {"input", "output", "seq-len"},
+          {{"cut documents into 64 sequences of 32,768 tokens",
+            "prepare -i docs/ -t MODEL --seq-len 32768 --sequences 64 -o tokens.h5"}},
+          [options, &common] { return run_prepare(*options, common); }};
 }
 
 }  // namespace indexcache

@@ -6,6 +6,7 @@
 #include "device_options.h"
 #include "io/files.h"
 #include "io/png.h"
+#include "option_values.h"
 #include "present/heatmap.h"
 #include "present/page.h"
 #include "run/folder.h"
@@ -102,19 +103,29 @@ int run_report(const ReportOptions& options, const CommonOptions& common) {
 
 Command add_report(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<ReportOptions>();
-  CLI::App* command = app.add_subcommand("report", "A page, charts and summaries of a run");
-  command->add_option("runs", options->runs, "Folders of finished runs")->type_name("RUN");
-  command->add_flag("--compare", options->compare, "Several runs on one page, compare.html");
-  command
-      ->add_option("-f,--format", options->formats,
-                   "html, svg (a file a chart), png (the heatmap), md (for a pull request), json")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"html", "svg", "png", "md", "json"}))
-      ->capture_default_str();
-  command->add_option("-o,--output", options->output, "Where to write; default: the run folder")
-      ->type_name("DIR");
+  CLI::App* command =
+      app.add_subcommand("report", "Write a page, charts and summaries of a finished run");
+  {
+    const OptionGroup group(*command, "Input and output");
+    command->add_option("runs", options->runs, "Folders of finished runs")->type_name("RUN");
+    command->add_flag("--compare", options->compare, "Show several runs on one page, compare.html");
+    one_of(command
+               ->add_option("-f,--format", options->formats,
+                            "What to write: html (the page), svg (one file per chart), png (the "
+                            "heatmap), md (a summary for a pull request), json (the numbers)")
+               ->delimiter(','),
+           {"html", "svg", "png", "md", "json"})
+        ->capture_default_str();
+    command
+        ->add_option("-o,--output", options->output, "Folder to write to (default: the run folder)")
+        ->type_name("DIR");
+  }
   add_common_options(*command, common);
-  return {command, {"runs"}, [options, &common] { return run_report(*options, common); }};
+  return {command,
+          {"runs"},
+          {{"a summary for a pull request", "report run -f md"},
+           {"two runs side by side", "report run-a run-b --compare -o comparison"}},
+          [options, &common] { return run_report(*options, common); }};
 }
 
 }  // namespace indexcache

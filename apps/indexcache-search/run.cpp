@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "core/console.h"
 #include "device_options.h"
+#include "option_values.h"
 #include "present/terminal_summary.h"
 #include "result/result_json.h"
 #include "search_options.h"
@@ -35,18 +36,31 @@ Command add_run(CLI::App& app, CommonOptions& common) {
   CLI::App* command = app.add_subcommand(
       "run", "Search for a sharing pattern, verify it on held-out data and write all results");
   add_search_options(*command, options->run.search, options->progress);
-  command
-      ->add_option(
-          "--budget", options->run.budget,
-          "Time after which the search ends with the steps it has done: 4h, 90m, 1h30m, 45s")
-      ->type_name("TIME");
-  command->add_option("-o,--output", options->run.output, "Run folder; a run there is continued")
-      ->type_name("DIR");
-  command->add_flag("--restart", options->run.restart, "Discard what the run folder holds");
+  {
+    const OptionGroup group(*command, "Search");
+    command
+        ->add_option(
+            "--budget", options->run.budget,
+            "Time after which the search ends with the steps that it has finished, such as "
+            "4h, 90m or 1h30m")
+        ->type_name("TIME");
+  }
+  {
+    const OptionGroup group(*command, "Output");
+    command
+        ->add_option("-o,--output", options->run.output,
+                     "Run folder; a run that is already in it is continued")
+        ->type_name("DIR");
+    command->add_flag("--restart", options->run.restart,
+                      "Discard the run that is already in the folder");
+  }
   add_common_options(*command, common);
-  return {command, {"model", "calibration", "output"}, [options, &common] {
-            return run_run(*options, common);
-          }};
+  return {command,
+          {"model", "calibration", "output"},
+          {{"keep a quarter of the indexers", "run MODEL -c tokens.h5 --keep 1/4 -o run"},
+           {"two sizes, refined, within four hours",
+            "run MODEL -c tokens.h5 -k 1/2,1/4 --refine swap --budget 4h -o run"}},
+          [options, &common] { return run_run(*options, common); }};
 }
 
 }  // namespace indexcache

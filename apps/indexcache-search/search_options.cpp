@@ -3,6 +3,7 @@
 
 #include "calibration_options.h"
 #include "device_options.h"
+#include "option_values.h"
 
 namespace indexcache {
 namespace {
@@ -11,39 +12,45 @@ void add_stage_options(CLI::App& command, ConstraintOptions& options) {
   CLI::Option* pp_size =
       command
           .add_option("--pp-size", options.pp_size,
-                      "Pipeline stages that vLLM or SGLang cuts evenly: the first layer of each "
-                      "stays F")
+                      "Number of pipeline stages that vLLM or SGLang cuts evenly: the first layer "
+                      "of each stage stays F")
           ->type_name("P");
   command
       .add_option("--pp-partition", options.pp_partition,
-                  "Layers of each pipeline stage, such as 20,20,21, where they are given to the "
-                  "engine")
+                  "Number of layers in each pipeline stage, such as 20,20,21, if the engine is "
+                  "given a partition")
       ->delimiter(',')
-      ->type_name("N")
+      ->type_name("N,N,...")
       ->excludes(pp_size);
 }
 
 void add_constraint_options(CLI::App& command, ConstraintOptions& options) {
+  const OptionGroup group(command, "Target and constraints");
   command
       .add_option("-k,--keep", options.keep,
-                  "Indexers to keep: a ratio (1/4) or a number of layers (12); several are nested")
+                  "Indexers to keep: a ratio (1/4) or a number of layers (12); several values give "
+                  "nested patterns")
       ->delimiter(',')
       ->type_name("N|A/B");
-  command.add_option("--remove", options.remove, "Indexers to remove instead")
+  command
+      .add_option("--remove", options.remove,
+                  "Number of indexers to remove (alternative to --keep)")
       ->delimiter(',')
-      ->type_name("K");
+      ->type_name("N");
   command.add_option("--pin-full", options.pin_full, "Layers that must stay F")
       ->delimiter(',')
       ->type_name("LAYER");
   command.add_option("--pin-shared", options.pin_shared, "Layers that must become S")
       ->delimiter(',')
       ->type_name("LAYER");
-  command.add_option("--max-run", options.max_run, "Most S layers that may stand together; 0: any")
+  command
+      .add_option("--max-run", options.max_run,
+                  "Maximum number of consecutive S layers (0: unlimited)")
       ->type_name("N");
   add_stage_options(command, options);
   command.add_flag("--native-sharing", options.native_sharing,
-                   "Begin with the schedule that config.json states, though shared layers hold "
-                   "indexers too");
+                   "Start from the sharing schedule in config.json, even if shared layers have "
+                   "indexer weights");
 }
 
 std::vector<std::string> refinement_names() {
@@ -58,18 +65,18 @@ void add_search_options(CLI::App& command, SearchOptions& options, std::string& 
   add_device_options(command, options.device, progress);
   add_calibration_options(command, options.calibration);
   add_constraint_options(command, options.constraints);
+  const OptionGroup group(command, "Search");
   command
-      .add_option(
-          "--holdout", options.holdout,
-          "What to verify on: a file, a share of the calibration sequences, 0 for none, or auto: "
-          "the split of a prepared file, else 0.25")
+      .add_option("--holdout", options.holdout,
+                  "Data to verify on, which the search does not see: a file, a share of the "
+                  "calibration sequences, 0 for none, or auto: the split of a prepared file, or "
+                  "else 0.25")
       ->type_name("FILE|SHARE|auto")
       ->capture_default_str();
-  command
-      .add_option("--refine", options.refine,
-                  "Improve the pattern of each target without changing its size: swap moves one F "
-                  "layer at a time as long as that lowers the loss")
-      ->check(CLI::IsMember(refinement_names()));
+  one_of(command.add_option("--refine", options.refine,
+                            "Improve the pattern of each target without changing its size: swap "
+                            "moves one F layer at a time as long as that lowers the loss"),
+         refinement_names());
 }
 
 }  // namespace indexcache

@@ -116,12 +116,14 @@ void print_settings(const CLI::App& command, std::map<std::string, std::string>&
 }  // namespace
 
 void add_settings_options(CLI::App& command) {
-  command.add_option("--config", "YAML file of settings, named as the options; may be repeated")
+  command
+      .add_option("--config",
+                  "YAML file of settings, whose keys are the names of options; may be repeated")
       ->type_name("FILE")
       ->expected(1)
       ->take_all();
   command.add_flag_callback(
-      "--print-config", [] {}, "Print the merged settings and where each comes from");
+      "--print-config", [] {}, "Print the merged settings and where each one comes from");
 }
 
 bool merge_settings(CLI::App& command, const std::vector<std::string>& required) {
