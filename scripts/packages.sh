@@ -15,6 +15,9 @@ tidy_packages=(clang-tidy-14)
 # What the test of the report's page needs; Ubuntu has Chromium only as a snap.
 browser_packages=(chromium chromium-driver python3-selenium fonts-dejavu-core)
 
+# What the tests of completions and manual pages need; without them these tests look at less.
+shell_packages=(zsh fish groff-base)
+
 install_packages() {
   local missing=() package
   for package in "$@"; do

@@ -7,9 +7,10 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
 install_packages "${build_packages[@]}" "${test_packages[@]}"
-# CI checks the format and looks at the report in a browser; elsewhere these tests are skipped if the
-# programs are missing.
+# CI checks the format, looks at the report in a browser and completes in other shells than bash;
+# elsewhere these tests are skipped if the programs are missing.
 if [ "${CI:-}" = true ]; then
+  install_packages "${shell_packages[@]}"
   ! apt-cache show "${format_packages[@]}" >/dev/null 2>&1 || install_packages "${format_packages[@]}"
   ! apt-cache show chromium-driver >/dev/null 2>&1 || install_packages "${browser_packages[@]}"
 fi

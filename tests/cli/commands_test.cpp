@@ -26,7 +26,9 @@ Json json_of(const ProcessResult& result) {
 TEST_CASE("help and version exit 0 on stdout") {
   CHECK_THAT(run_tool({"--help"}).out, Contains("inspect") && Contains("Exit codes"));
   CHECK_THAT(run_tool({"run", "--help"}).out, Contains("--keep") && Contains("--holdout"));
-  CHECK_THAT(run_tool({"--version"}).out, Contains("indexcache-search 0."));
+  CHECK_THAT(run_tool({"--version"}).out,
+             Contains("indexcache-search 0.") && Contains("revision ") && Contains("numerics ") &&
+                 Contains("CUDA ") && Contains("HDF5 "));
   CHECK(run_tool({"--version"}).code == 0);
 }
 

@@ -87,7 +87,10 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   const Bench b;
   check_refused(run_tool({"run", "--kep", "1/4"}), 2, "--kep");
   CHECK_THAT(run_tool({"run", "--kep", "1/4"}).err, Contains("try: indexcache-search run --help"));
-  check_refused(run_tool({"search"}), 2, "search");
+  check_refused(run_tool({"run", "--kep=1/4"}), 2, "did you mean \"--keep\"?");
+  check_refused(run_tool({"rnu"}), 2, "did you mean \"run\"?");
+  check_refused(run_tool({"search"}), 2, "unknown command \"search\"");
+  check_refused(run_tool({"inspect", "a", "b"}), 2, "unexpected argument \"b\"");
   check_refused(run_tool({"run"}), 2, "model is required");
   check_refused(run_tool({"run", b.model(), "-c", b.tokens(), "-o", b.output()}), 2,
                 "no target is given");
