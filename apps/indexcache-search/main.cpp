@@ -108,7 +108,8 @@ std::vector<Command> add_commands(CLI::App& app, CommonOptions& common) {
 
 int run_main(int argc, char** argv) {
   CLI::App app{
-      "Find out which layers of a sparse-attention model can reuse another layer's top-k selection"};
+      "Find out which layers of a sparse-attention model can reuse another layer's top-k "
+      "selection"};
   app.name(kToolName);
   app.set_version_flag("--version", kToolVersion);
   app.require_subcommand(0, 1);

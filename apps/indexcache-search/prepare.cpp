@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "core/console.h"
 #include "core/error.h"
+#include "core/shell_quote.h"
 #include "core/utf8.h"
 #include "device_options.h"
 #include "io/files.h"
@@ -86,9 +87,9 @@ void print_text(const Json& document, const PreparedSet& set) {
   write_output("\nwritten      {}  (tokens sha256 {} …)\n\n", document["file"].get<std::string>(),
                document["fingerprint"].get<std::string>().substr(0, 12));
   write_output(
-      "next: indexcache-search run MODEL --calibration {} --keep 1/4 --output run\n"
-      "      indexcache-search inspect {}\n",
-      document["file"].get<std::string>(), document["file"].get<std::string>());
+      "next: indexcache-search run MODEL --calibration {0} --keep 1/4 --output run\n"
+      "      indexcache-search inspect {0}\n",
+      shell_quoted(document["file"].get<std::string>()));
 }
 
 // An output that is there is replaced only where it is one of prepare's own.

@@ -91,9 +91,16 @@ std::string environment_name(const std::string& option) {
   return name;
 }
 
+// "~/models" as a shell would have expanded it on the command line.
+std::string with_home(const std::string& text) {
+  const char* home = std::getenv("HOME");
+  const bool refers = text == "~" || text.starts_with("~/");
+  return refers && home != nullptr ? home + text.substr(1) : text;
+}
+
 void apply(CLI::Option& option, const Value& value) {
   try {
-    for (const std::string& text : value.texts) option.add_result(text);
+    for (const std::string& text : value.texts) option.add_result(with_home(text));
     option.run_callback();
   } catch (const CLI::Error& error) {
     fail(error.what(), value.origin, "", "");

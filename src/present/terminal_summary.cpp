@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "present/terminal_summary.h"
 
+#include "core/shell_quote.h"
 #include "present/search_curve.h"
 #include "present/target_text.h"
 #include "result/stored_pattern.h"
@@ -108,10 +109,11 @@ std::string summary_text(const Result& result, const std::string& folder) {
           : "no held-out sequences: the result is not verified on data the search never saw\n";
   text += curve_text(result);
   const std::vector<Target>& targets = result.targets;
+  std::string pattern_file;
   for (std::size_t t = 0; t < targets.size(); ++t) {
     const std::size_t kept = targets[t].calibration.pattern.full_count();
-    text +=
-        target_text(result, targets[t], folder + "/" + pattern_file_name(t, targets.size(), kept));
+    pattern_file = folder + "/" + pattern_file_name(t, targets.size(), kept);
+    text += target_text(result, targets[t], pattern_file);
   }
   for (const std::string& warning : result.warnings) {
     text += fmt::format("\nwarning: {}", warning);
@@ -119,8 +121,8 @@ std::string summary_text(const Result& result, const std::string& folder) {
   text += fmt::format("\n{0}/report.html  {0}/run.json  {0}/overlap.h5  {0}/heatmap.png\n", folder);
   text += fmt::format(
       "next: indexcache-search export {0} --engine vllm   (sglang, transformers, …; or --all)\n"
-      "      indexcache-search eval MODEL {0}/pattern.yaml --calibration OTHER_DATA\n",
-      folder);
+      "      indexcache-search eval MODEL {1} --calibration OTHER_DATA\n",
+      shell_quoted(folder), shell_quoted(pattern_file));
   return text;
 }
 

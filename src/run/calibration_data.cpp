@@ -2,6 +2,7 @@
 #include "run/calibration_data.h"
 
 #include "core/error.h"
+#include "core/shell_quote.h"
 
 #include <fmt/format.h>
 
@@ -86,7 +87,7 @@ StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) c
     throw InputError({"the calibration file was prepared with another tokenizer", inputs[0],
                       fmt::format("sha256 {} …, the model's has {} …", sha.substr(0, 12),
                                   model_.tokenizer_sha256.substr(0, 12)),
-                      fmt::format("prepare it again with --tokenizer {}", folder_)});
+                      fmt::format("prepare it again with --tokenizer {}", shell_quoted(folder_))});
   }
   return stored;
 }

@@ -34,6 +34,16 @@ TEST_CASE("a run takes all its settings from a file") {
   CHECK(result.code == 0);
 }
 
+TEST_CASE("a home folder in a settings file or a variable is expanded as in a shell") {
+  const TempFolder folder;
+  write_text(folder / "run.yaml", "model: ~/model\ncalibration: [~/a.txt, b~/c, '~']\n");
+  const ProcessResult result = run_tool({"run", "--config", folder / "run.yaml", "--print-config"},
+                                        {"HOME=/home/some one", "INDEXCACHE_OUTPUT=~/out"});
+  CHECK_THAT(result.out, Contains("model: /home/some one/model  # "));
+  CHECK_THAT(result.out, Contains("calibration: [/home/some one/a.txt, b~/c, /home/some one]"));
+  CHECK_THAT(result.out, Contains("output: /home/some one/out  # environment"));
+}
+
 TEST_CASE("unknown keys, values that do not fit and broken files exit 2 with the place") {
   const TempFolder folder;
   const auto refused = [&](const std::string& text) {
