@@ -26,9 +26,9 @@ namespace {
 BenchShape read_synthetic(const std::string& path) {
   const Json document = parse_yaml(read_file(path), path);
   if (!document.is_object() || !document.contains("config")) {
-    throw InputError({"the model's shape has no config", path,
-                      "the keys of the model's config.json are needed under `config:`",
-                      "take configs/deepseek-v3.2.yaml as a pattern"});
+    throw InputError({"the shape file has no key \"config\"", path,
+                      "it must contain the keys of the model's config.json under `config:`",
+                      "see configs/deepseek-v3.2.yaml"});
   }
   const Json share = document.value("share_layers", Json(true));
   if (!share.is_boolean()) {
@@ -80,7 +80,7 @@ void check_room(const BenchShape& shape, const Backend& backend, const std::stri
   const std::int64_t needed = synthetic_parameters(shape.config, shape.share_layers) *
                               static_cast<std::int64_t>(size_of(backend.activation()));
   if (needed <= backend.memory_bytes()) return;
-  throw ResourceError({"the model's weights do not fit the device", path,
+  throw ResourceError({"the model's weights do not fit on the device", path,
                        fmt::format("they take {:.1f} GiB in {}; {:.1f} GiB are free", gib(needed),
                                    name_of(backend.activation()), gib(backend.memory_bytes())),
                        shape.share_layers
@@ -171,10 +171,10 @@ ComponentSeconds median_components(Backend& backend, int repeat,
 
 void check_context(const ModelConfig& config, std::int64_t length) {
   if (length > config.index_topk && length <= config.max_positions) return;
-  throw UsageError({fmt::format("a context of {} tokens cannot be timed", length), "--context",
+  throw UsageError({fmt::format("cannot time a context of {} tokens", length), "--context",
                     fmt::format("the model selects {} of up to {} positions", config.index_topk,
                                 config.max_positions),
-                    "more than the first number, at most the second"});
+                    "a length above the first number and at most the second"});
 }
 
 TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::int64_t length) {

@@ -38,7 +38,7 @@ Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
   const std::size_t target = parse_keep(options.keep, baseline.layers());
   if (target < 1 || target >= baseline.full_count()) {
     throw UsageError({fmt::format("--keep {} leaves nothing to search", options.keep), "--keep",
-                      fmt::format("{} layers own an indexer", baseline.full_count()),
+                      fmt::format("{} layers have an indexer", baseline.full_count()),
                       "--keep 1/8"});
   }
   SweepEvaluator evaluator(model.config(), model.weights(), model.backend(), tokens,

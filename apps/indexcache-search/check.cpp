@@ -40,7 +40,7 @@ void append_step_summary(const char* path, const Verdict& verdict) {
   std::ofstream file(path, std::ios::app | std::ios::binary);
   file << verdict_markdown(verdict);
   file.close();
-  if (!file) narrate("warning: the step summary {} cannot be written\n", path);
+  if (!file) narrate("warning: cannot write the step summary {}\n", path);
 }
 
 void tell_github(const Verdict& verdict) {

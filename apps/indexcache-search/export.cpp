@@ -91,7 +91,7 @@ Subject read_subject(const ExportOptions& options) {
   fill_from_stored(stored, subject.model);
   if (!config_sha256.empty() && stored.model && stored.model->config_sha256 != config_sha256) {
     subject.caveats.emplace_back(
-        "the config.json of --model is not the one that the pattern was searched with");
+        "the config.json of --model differs from the one that was searched");
   }
   return subject;
 }
@@ -105,8 +105,9 @@ std::string write_config(const std::filesystem::path& folder, const Json& config
   const std::filesystem::path path = folder / "config.json";
   const std::string text = config.dump(2) + "\n";
   if (std::filesystem::exists(path) && read_file(path) != text) {
-    throw InputError({"a config.json is there already", path.string(),
-                      "it has other content and would be lost", "another --write-config folder"});
+    throw InputError({"config.json already exists", path.string(),
+                      "its content differs and would be overwritten",
+                      "choose another --write-config folder"});
   }
   make_folder(folder, "--write-config");
   write_file(path, text);
@@ -133,7 +134,7 @@ Json export_one(const ExportOptions& options, const Subject& subject, const std:
   const std::filesystem::path folder = options.write_config;
   json["file"] = write_config(folder_an_engine ? folder / name : folder, config);
   json["caveats"].push_back(
-      "config.json alone is written: put the checkpoint's other files beside it");
+      "only config.json was written: copy the checkpoint's other files into the same folder");
   return json;
 }
 
@@ -188,16 +189,16 @@ int export_all(const ExportOptions& options, const Subject& subject, const Commo
 
 int run_export(const ExportOptions& options, const CommonOptions& common) {
   if (options.engine.empty() == !options.all) {
-    throw UsageError({"one engine or all of them", "--engine", "",
+    throw UsageError({"specify either --engine NAME or --all", "--engine", "",
                       fmt::format("--engine {}, or --all", fmt::join(engine_names(), "|"))});
   }
   if (options.all && !options.version.empty()) {
-    throw UsageError({"--engine-version is of one engine", "--engine-version", "",
+    throw UsageError({"--engine-version requires --engine", "--engine-version", "",
                       "--engine NAME instead of --all"});
   }
   if (!options.write_config.empty() && options.model.empty()) {
-    throw UsageError({"--write-config changes a config.json", "--write-config",
-                      "which one is not known", "--model MODEL, the checkpoint's folder"});
+    throw UsageError({"--write-config requires --model", "--write-config", "",
+                      "--model MODEL, the checkpoint's folder"});
   }
   if (!options.engine.empty()) choose_profile(options.engine, options.version);
   const Subject subject = read_subject(options);

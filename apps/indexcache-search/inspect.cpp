@@ -107,8 +107,8 @@ void print_text(const Json& d, const Pattern& baseline) {
                                    d["tensors"].get<int>(), d["shards"].get<int>(), dtypes));
   print_readings(d["engines"]);
   write_output(
-      "\nEvery F of \"own indexer\" may become S: `indexcache-search run MODEL --calibration FILE "
-      "--keep 1/4 --output DIR` finds out which.\n");
+      "\nEvery F under \"own indexer\" can become S. To find out which ones should:\n"
+      "  indexcache-search run MODEL --calibration FILE --keep 1/4 --output DIR\n");
 }
 
 int run_inspect(const InspectOptions& options, const CommonOptions& common) {

@@ -25,7 +25,7 @@ void add_missing(const ConfigReading& reading, const std::vector<bool>& has_inde
   }
   if (missing.empty()) return;
   remarks.push_back(
-      fmt::format("it would run indexers that the checkpoint does not contain: layers {}",
+      fmt::format("it would run indexers that the checkpoint does not have, on layers {}",
                   fmt::join(missing, ", ")));
 }
 
@@ -85,7 +85,7 @@ void print_readings(const Json& readings) {
 
 Json parse_overrides(const std::string& text) {
   if (text.empty()) return Json::object();
-  Json overrides = parse_json(text, "--override", "an object, as the engine takes it");
+  Json overrides = parse_json(text, "--override", "a JSON object, as the engine accepts it");
   if (overrides.is_object()) return overrides;
   throw UsageError({"--override is not a JSON object", "--override", "found " + overrides.dump(),
                     R"(--override '{"index_topk_pattern": "FSFF…"}')"});

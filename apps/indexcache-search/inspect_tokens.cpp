@@ -25,7 +25,7 @@ std::optional<Tokenizer> tokenizer_of(const CalibrationSummary& stored, const st
           {"the calibration file was prepared with another tokenizer", named,
            fmt::format("sha256 {} …, recorded is {} …", tokenizer.sha256().substr(0, 12),
                        stored.tokenizer_sha256.substr(0, 12)),
-           "--tokenizer FILE: the one it was prepared with"});
+           "--tokenizer FILE: the tokenizer it was prepared with"});
     }
     return tokenizer;
   }
@@ -40,8 +40,8 @@ Json describe(const std::string& path, const CalibrationSummary& stored, std::in
               const std::string& tokenizer_name) {
   const auto rows = std::ssize(stored.lengths);
   if (index >= rows) {
-    throw UsageError({fmt::format("there is no sequence {}", index), "--sequence",
-                      fmt::format("the file has {}, counted from 0", rows), ""});
+    throw UsageError({fmt::format("sequence {} does not exist", index), "--sequence",
+                      fmt::format("the file has {} sequences, numbered from 0", rows), ""});
   }
   const auto row = static_cast<std::size_t>(index);
   const StoredSequence sequence = read_sequence(path, stored, row, kShownIds);
@@ -82,7 +82,7 @@ void print_sequence(const Json& shown) {
   }
   print_line("  ids", shown.at("ids").dump());
   print_line("  text", shown.at("text").is_null()
-                           ? "--tokenizer FILE decodes it: the recorded one is not there"
+                           ? "use --tokenizer FILE to decode it: the recorded one was not found"
                            : shown.at("text").dump());
 }
 
@@ -114,7 +114,7 @@ void print_text(const Json& d) {
   }
   print_line("made from", report.at("made_from").dump());
   const auto sha = d.at("tokenizer_sha256").get<std::string>();
-  print_line("tokenizer", sha.empty() ? "none: token ids were given" : "sha256 " + sha);
+  print_line("tokenizer", sha.empty() ? "none: the input was token ids" : "sha256 " + sha);
   print_line("fingerprint", d.at("fingerprint").get<std::string>());
   print_sequence(d.at("sequence"));
 }
@@ -132,7 +132,7 @@ int inspect_tokens(const std::string& path, std::int64_t sequence, const std::st
       print_text(description);
     }
   } catch (const Json::exception& error) {
-    throw InputError({"the file does not describe itself as prepare does", path, error.what(),
+    throw InputError({"the description in the calibration file is invalid", path, error.what(),
                       "prepare it again: `indexcache-search prepare --help`"});
   }
   return 0;

@@ -46,12 +46,13 @@ struct StoredRun {
 // Throws InputError for a folder without a finished run, or one of another model.
 StoredRun read_run(const std::filesystem::path& folder, const Model& model) {
   const auto fail = [&](const std::string& why) {
-    throw InputError({"the stored run cannot be compared with", folder.string(), why,
+    throw InputError({"cannot compare with this run", folder.string(), why,
                       "--against with the folder of a finished run of this model"});
   };
-  if (!std::filesystem::exists(folder / "run.json")) fail("it holds no finished run");
+  if (!std::filesystem::exists(folder / "run.json")) fail("it contains no finished run");
   StoredRun stored{folder, read_result(folder), read_overlap(folder / "overlap.h5")};
-  if (stored.overlap.model_config_sha256 != model.config_sha256) fail("it is of another model");
+  if (stored.overlap.model_config_sha256 != model.config_sha256)
+    fail("it belongs to a different model");
   check_fits(stored.pattern(), model.has_indexer, folder.string());
   check_fits(stored.result.baseline, model.has_indexer, folder.string());
   if (stored.overlap.overlap.layers != model.has_indexer.size()) {
@@ -136,7 +137,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
                               .whole(options.calibration.prepare.inputs);
   if (std::filesystem::exists(std::filesystem::path(options.output) / "journal.jsonl")) {
     throw InputError({"the output folder cannot be used", options.output,
-                      "it holds a run, whose overlap.h5 would be overwritten",
+                      "it contains a run, whose overlap.h5 would be overwritten",
                       "choose another --output"});
   }
   std::optional<StoredRun> stored;

@@ -95,26 +95,26 @@ void print_text(const Json& document, const PreparedSet& set) {
 // An output that is there is replaced only where it is one of prepare's own.
 void check_output(const std::string& output, const std::vector<std::string>& inputs) {
   if (std::filesystem::path(output).extension() != ".h5") {
-    throw UsageError({"the output is not named as an HDF5 file", "--output " + output, "",
-                      "a name that ends in .h5"});
+    throw UsageError({"the name of the output does not end in .h5", "--output " + output, "",
+                      "--output NAME.h5"});
   }
   const auto folder = std::filesystem::absolute(output).parent_path();
   if (!std::filesystem::is_directory(folder)) {
     throw InputError({"the output cannot be written", output,
                       "the folder " + folder.string() + " does not exist",
-                      "make it, or choose another --output"});
+                      "create it, or choose another --output"});
   }
   if (!std::filesystem::exists(output)) return;
   for (const SourceFile& file : find_source_files(inputs).files) {
     if (!std::filesystem::equivalent(file.path, output)) continue;
     throw InputError({"the output is one of the inputs", output,
-                      "what an earlier call wrote would be read as documents",
-                      "an --output outside the folders that are read"});
+                      "the output of an earlier call would be read as documents",
+                      "choose an --output outside the input folders"});
   }
   try {
     read_summary(output);
   } catch (const InputError&) {
-    throw InputError({"the output would replace a file that prepare did not write", output, "",
+    throw InputError({"the output would overwrite a file that prepare did not write", output, "",
                       "choose another --output, or remove the file"});
   }
 }
@@ -144,8 +144,8 @@ int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
       });
   if (config) check_against(set, *config, progress);
   if (set.report().double_start > 0) {
-    progress.note(fmt::format("warning: {} documents begin with two starts of a text (double BOS)",
-                              set.report().double_start));
+    progress.note(
+        fmt::format("warning: {} documents begin with two BOS tokens", set.report().double_start));
   }
   progress.note("writing " + command.output);
   const std::string fingerprint =

@@ -52,26 +52,26 @@ std::vector<std::filesystem::path> write_report(const Report& report, const Repo
 
 void check_options(const ReportOptions& options) {
   if (!options.compare && options.runs.size() > 1) {
-    throw UsageError({"a report is of one run", "command line",
-                      fmt::format("{} are given", options.runs.size()),
-                      "--compare puts several side by side"});
+    throw UsageError({"report takes one run", "command line",
+                      fmt::format("{} were given", options.runs.size()),
+                      "--compare shows several runs side by side"});
   }
   if (!options.compare) return;
   if (options.runs.size() < 2) {
-    throw UsageError({"--compare wants two runs or more", "--compare", "",
+    throw UsageError({"--compare requires at least two runs", "--compare", "",
                       "indexcache-search report --compare RUN RUN"});
   }
   if (options.formats != std::vector<std::string>{"html"}) {
-    throw UsageError({"a comparison is a page", "--format", "", "--format html"});
+    throw UsageError({"--compare writes only HTML", "--format", "", "--format html"});
   }
   if (options.output.empty()) {
-    throw UsageError({"the comparison needs a place", "--output", "", "--output DIR"});
+    throw UsageError({"--compare requires --output", "--output", "", "--output DIR"});
   }
 }
 
 Report open_run(const std::string& run) {
   if (!std::filesystem::is_directory(run)) {
-    throw InputError({"there is no such run", run, "", "the folder that `run` wrote"});
+    throw InputError({"the run does not exist", run, "", "the folder that `run` wrote"});
   }
   return read_report(std::filesystem::canonical(run));  // its own name, whatever the path's end
 }

@@ -14,8 +14,8 @@ std::shared_ptr<std::byte> Backend::allocate_host(std::int64_t bytes) {
   void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment, std::nothrow);
   if (memory == nullptr) {
     throw ResourceError({"out of host memory", "stored weights",
-                         fmt::format("{:.2f} GiB were requested", gib(bytes)),
-                         "--weights disk, which keeps only two layers in memory"});
+                         fmt::format("the request was for {:.2f} GiB", gib(bytes)),
+                         "--weights disk (keeps only two layers in memory)"});
   }
   return {static_cast<std::byte*>(memory),
           [](std::byte* host) { ::operator delete(host, kAlignment); }};

@@ -22,7 +22,7 @@ Pattern Pattern::parse(std::string_view text, std::string_view origin) {
   if (text.empty()) throw InputError({"the pattern is empty", where, "", kPatternHelp});
   for (std::size_t layer = 0; layer < text.size(); ++layer) {
     if (text[layer] == 'F' || text[layer] == 'S') continue;
-    throw InputError({"the pattern holds a character other than F and S", where,
+    throw InputError({"the pattern contains a character other than F and S", where,
                       fmt::format("position {} (layer {}) of \"{}\"", layer + 1, layer, text),
                       kPatternHelp});
   }
@@ -107,8 +107,8 @@ void check_fits(const Pattern& pattern, const std::vector<bool>& has_indexer,
     if (!pattern.is_full(layer) || has_indexer[layer]) continue;
     throw InputError({"the pattern is F where the checkpoint has no indexer", std::string(origin),
                       fmt::format("layer {} has no indexer tensors", layer),
-                      "make that layer S; `indexcache-search inspect MODEL` shows which layers own "
-                      "an indexer"});
+                      "make that layer S; `indexcache-search inspect MODEL` shows which layers "
+                      "have an indexer"});
   }
 }
 

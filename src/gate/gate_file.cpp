@@ -31,7 +31,7 @@ class GateReader {
     }
     if (!document.contains("guards") || !document["guards"].is_object() ||
         document["guards"].empty()) {
-      fail(line_of("/guards"), "it has no guard, and would pass everything");
+      fail(line_of("/guards"), "it contains no guards and would pass every result");
     }
     std::vector<std::string> names;
     for (const GuardKind& kind : guard_kinds()) names.emplace_back(kind.name);
@@ -64,7 +64,7 @@ class GateReader {
       const std::string near = nearest_name(key, known);
       throw UsageError({fmt::format("the gate has an unknown key \"{}\"", key),
                         fmt::format("{}:{}", path_.string(), line_of(pointer + "/" + key)),
-                        "a guard that is not known would never be checked",
+                        "an unknown guard would never be checked",
                         near.empty() ? std::string(kHelp) : fmt::format("did you mean {}?", near)});
     }
   }
@@ -72,7 +72,7 @@ class GateReader {
   void check_limit(const GuardKind& kind, const Json& limit, std::size_t line) const {
     const auto need = [&](bool holds, const char* what) {
       if (!holds) {
-        fail(line, fmt::format("{} is {}: {} is needed", kind.name, limit.dump(), what));
+        fail(line, fmt::format("{} is {}; expected {}", kind.name, limit.dump(), what));
       }
     };
     const auto positive = [](const Json& value) {

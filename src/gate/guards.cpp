@@ -14,8 +14,8 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kNoDonors = "the result has no donor overlap for every shared layer";
-constexpr const char* kNoBaseline = "no --baseline is given";
-constexpr const char* kNoDrift = "no --drift is given";
+constexpr const char* kNoBaseline = "--baseline was not given";
+constexpr const char* kNoDrift = "--drift was not given";
 
 Finding compared(bool within, std::optional<double> measured, std::string limit,
                  std::string detail) {
@@ -43,7 +43,7 @@ Finding holdout_delta(const Evidence& evidence, const Limit& limit) {
   const Measured* held = evidence.result.held_out();
   if (held == nullptr) return at_most(std::nullopt, limit, holdout_detail(evidence));
   if (!held->delta.ci95) {
-    return at_most(std::nullopt, limit, "one held-out sequence gives no interval");
+    return at_most(std::nullopt, limit, "a single held-out sequence gives no interval");
   }
   return at_most(held->delta.ci95->second, limit, holdout_detail(evidence));
 }
@@ -88,7 +88,7 @@ Finding donor_overlap(const Evidence& evidence, const Limit& limit) {
   const auto below = std::ranges::count_if(
       donors, [&](const DonorOverlap& donor) { return donor.overlap < limit.number; });
   return at_least(least->overlap, limit,
-                  fmt::format("layer {} is the lowest; {} below", least->layer, below));
+                  fmt::format("layer {} has the lowest; {} below the limit", least->layer, below));
 }
 
 // A pattern that begins with S cannot be read, so this always passes; gates may state it.
@@ -180,7 +180,7 @@ Finding same_fingerprint(const Evidence& evidence, const Limit& limit) {
   }
   if (!missing.empty()) {
     return {false, text, std::nullopt,
-            fmt::format("not in both files: {}", fmt::join(missing, ", "))};
+            fmt::format("missing in one of the files: {}", fmt::join(missing, ", "))};
   }
   return {differ.empty(), text, differ.empty() ? "equal" : "different",
           differ.empty() ? fmt::format("{} fields", names.size())
@@ -229,10 +229,10 @@ Finding overlap_drop(const Evidence& evidence, const Limit& limit) {
 const std::vector<GuardKind>& guard_kinds() {
   static const std::vector<GuardKind> kinds = {
       {"max_holdout_delta", LimitKind::number,
-       "upper end of the 95 % interval of the held-out loss increase, nats per token",
+       "upper end of the 95% interval of the held-out loss increase, nats per token",
        holdout_delta},
       {"max_sequence_delta", LimitKind::number,
-       "loss increase of the held-out sequence that suffers most, nats per token", sequence_delta},
+       "loss increase of the worst held-out sequence, nats per token", sequence_delta},
       {"max_ppl_ratio", LimitKind::number, "held-out perplexity over that of all-Full", ppl_ratio},
       {"max_kept_ratio", LimitKind::ratio, "share of layers that run their indexer", kept_ratio},
       {"min_mean_donor_overlap", LimitKind::ratio,
@@ -246,15 +246,15 @@ const std::vector<GuardKind>& guard_kinds() {
        pp_size},
       {"pp_partition", LimitKind::partition,
        "the first layer of every pipeline stage of these sizes runs its indexer", pp_partition},
-      {"same_pattern", LimitKind::flag, "the pattern is the baseline's", same_pattern},
-      {"same_fingerprint", LimitKind::fields, "fields of the fingerprint are the baseline's",
-       same_fingerprint},
+      {"same_pattern", LimitKind::flag, "the pattern equals that of the baseline", same_pattern},
+      {"same_fingerprint", LimitKind::fields,
+       "fields of the fingerprint equal those of the baseline", same_fingerprint},
       {"max_delta_over_baseline", LimitKind::number,
        "held-out loss increase above the baseline's, nats per token", delta_over_baseline},
       {"max_mean_overlap_drop", LimitKind::ratio,
-       "fall of the mean donor overlap on new data (--drift)", mean_overlap_drop},
+       "drop of the mean donor overlap on new data (--drift)", mean_overlap_drop},
       {"max_overlap_drop", LimitKind::ratio,
-       "fall of any layer's donor overlap on new data (--drift)", overlap_drop},
+       "drop of any layer's donor overlap on new data (--drift)", overlap_drop},
   };
   return kinds;
 }

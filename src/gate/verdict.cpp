@@ -18,7 +18,7 @@ void check_baseline(const StoredPattern& result, const StoredPattern& baseline) 
                       "intended"});
   };
   if (baseline.pattern.layers() != result.pattern.layers()) {
-    fail(fmt::format("it has {} layers, the result {}", baseline.pattern.layers(),
+    fail(fmt::format("it has {} layers, but the result has {}", baseline.pattern.layers(),
                      result.pattern.layers()));
   }
   const auto architecture = [](const StoredPattern& stored) {
@@ -26,15 +26,15 @@ void check_baseline(const StoredPattern& result, const StoredPattern& baseline) 
                         : std::string("no known architecture");
   };
   if (architecture(baseline) != architecture(result)) {
-    fail(
-        fmt::format("it is of {}, the result of {}", architecture(baseline), architecture(result)));
+    fail(fmt::format("it is for {}, but the result is for {}", architecture(baseline),
+                     architecture(result)));
   }
 }
 
 void check_drift(const StoredPattern& result, const Drift& drift) {
   if (drift.pattern == result.pattern) return;
   throw InputError({"the drift file does not belong to this result", drift.file.string(),
-                    "it was measured for another pattern",
+                    "it was measured for a different pattern",
                     "overlap --against with the result that is checked"});
 }
 

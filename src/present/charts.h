@@ -33,7 +33,7 @@ Svg overlap_scatter(const Report& report);
 // Does overlap fall with position? Neighbors, and the donors of one target.
 Svg position_lines(const Report& report, const Target& target);
 
-// Is the mean carried by a few sequences?
+// Do a few sequences dominate the mean?
 Svg sequence_bars(const Measured& measured, const std::string& title);
 
 // Curves of several runs on one plot; names beside their ends.

@@ -80,7 +80,7 @@ std::vector<OverlapCost> overlap_costs(const Report& report) {
 }
 
 Svg overlap_scatter(const Report& report) {
-  Svg svg(kWidth, 300, "Overlap with the layer before against the loss rise of sharing");
+  Svg svg(kWidth, 300, "Overlap with the layer before against the loss increase of sharing");
   const Plot plot{62, 34, 462, 246};
   const auto costs = overlap_costs(report);
   double low = 0;
@@ -91,7 +91,7 @@ Svg overlap_scatter(const Report& report) {
   }
   const Scale x(0, 1, plot.left, plot.right, 5);
   const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
-  draw_value_axis(svg, plot, y, "loss rise, nats per token");
+  draw_value_axis(svg, plot, y, "loss increase, nats per token");
   std::vector<double> positions;
   std::vector<std::string> labels;
   for (const double tick : x.ticks()) {

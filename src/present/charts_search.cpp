@@ -14,7 +14,7 @@ namespace indexcache {
 namespace {
 
 constexpr double kWidth = 480;
-constexpr const char* kNats = "loss rise, nats per token";
+constexpr const char* kNats = "loss increase, nats per token";
 
 std::string signed_text(double value) {
   return fmt::format("{:+.4f}", value);
@@ -87,7 +87,7 @@ void draw_legend(Svg& svg, double y, const Result& result) {
   svg.text(37, y, name + ", calibration", "note greedy-text");
   if (!result.holdout) return;
   svg.polygon({{177, y - 4}, {182, y - 9}, {187, y - 4}, {182, y + 1}}, "held-dot");
-  svg.text(192, y, "held out, 95 %", "note held-text");
+  svg.text(192, y, "held out, 95%", "note held-text");
   svg.circle(312, y - 4, 4, "uniform-dot");
   svg.text(321, y, "uniform, held out", "note uniform-text");
 }
@@ -210,7 +210,7 @@ void draw_color_scale(Svg& svg, double top, double bound) {
 }  // namespace
 
 Svg loss_curve(const Result& result) {
-  Svg svg(kWidth, 330, "Loss rise against the number of removed indexers");
+  Svg svg(kWidth, 330, "Loss increase against the number of removed indexers");
   const Plot plot{62, 58, 462, 282};
   CurveBounds bounds;
   bounds.add(result);
@@ -226,7 +226,7 @@ Svg loss_curve(const Result& result) {
 }
 
 Svg sensitivity_bars(const Result& result) {
-  Svg svg(kWidth, 270, "Loss rise when only one layer is shared");
+  Svg svg(kWidth, 270, "Loss increase when only one layer is shared");
   const Plot plot{62, 34, 470, 222};
   double low = 0;
   double high = 1e-6;
@@ -308,7 +308,7 @@ Svg sequence_bars(const Measured& measured, const std::string& title) {
 }
 
 Svg compared_curves(const std::vector<Report>& runs) {
-  Svg svg(kWidth, 330 + 18 * static_cast<double>(runs.size()), "Loss rise of several runs");
+  Svg svg(kWidth, 330 + 18 * static_cast<double>(runs.size()), "Loss increase of several runs");
   const Plot plot{62, 34, 462, 272};
   CurveBounds bounds;
   for (const Report& run : runs) bounds.add(run.result);

@@ -59,7 +59,7 @@ std::string target_markdown(const Result& result, const Target& target) {
       "{}\n\n```\n{}\n```\n\n",
       pattern.full_count(), pattern.layers(), saved_percent(result, target),
       escape_markdown(target.method), verdict_of(target).text, pattern.text());
-  text += "| | loss rise, nats per token |\n|---|---|\n";
+  text += "| | loss increase, nats per token |\n|---|---|\n";
   text += fmt::format("| calibration | {} |\n", rise_text(target.calibration));
   if (target.holdout) text += fmt::format("| held out | {} |\n", rise_text(*target.holdout));
   if (target.uniform_holdout) {

@@ -72,7 +72,7 @@ std::string facts_html(const Result& result, const Target& target) {
                                            saved_percent(result, target), target.method));
   text += fact_html(perplexity_text(shown.mean), fmt::format("{} perplexity", where));
   text += fact_html(four(shown.mean),
-                    shown.ci95 ? fmt::format("{} loss, nats per token; 95 % {} to {}", where,
+                    shown.ci95 ? fmt::format("{} loss, nats per token; 95% {} to {}", where,
                                              four(shown.ci95->first), four(shown.ci95->second))
                                : fmt::format("{} loss, nats per token; no interval", where));
   const TokenSummary& tokens = held_out ? result.holdout->tokens : result.calibration;
@@ -119,7 +119,7 @@ std::string strip_html(const Report& report, std::size_t t) {
   }
   return html_section(
       "Which layers run their indexer?",
-      "F runs it; S takes the set of the layer that is named below it.",
+      "F layers run it; an S layer uses the set of the layer named below it.",
       pattern_strip(pattern).inline_text() + html_details("as a table", html_table(rows)),
       of_target(report.result, t));
 }
@@ -149,8 +149,8 @@ std::string margin_text(const PathStep& step) {
 }
 
 std::string curve_html(const Result& result) {
-  Rows rows = {
-      {"step", "method", "layer shared", "removed", "loss rise", "runner-up behind by", "pattern"}};
+  Rows rows = {{"step", "method", "layer shared", "removed", "loss increase",
+                "margin of the runner-up", "pattern"}};
   for (const StepChange& change : step_changes(result)) {
     const Pattern& pattern = change.step->pattern;
     const auto removed = static_cast<std::ptrdiff_t>(result.baseline.full_count()) -
@@ -176,7 +176,7 @@ std::string curve_html(const Result& result) {
 std::string sensitivity_html(const Result& result) {
   auto costs = sensitivity(result);
   std::ranges::stable_sort(costs, std::greater<>(), &LayerCost::rise);
-  Rows rows = {{"layer", "loss rise if only it is shared"}};
+  Rows rows = {{"layer", "loss increase if only it is shared"}};
   std::vector<std::size_t> most;
   for (const LayerCost& cost : costs) {
     rows.push_back({number(cost.layer), four(cost.rise)});
@@ -185,7 +185,7 @@ std::string sensitivity_html(const Result& result) {
   return html_section(
       "Which layers must keep their indexer?",
       most.empty() ? "No step had a choice."
-                   : fmt::format("Loss rise if only one layer is shared. Most sensitive: {}.",
+                   : fmt::format("Loss increase if only one layer is shared. Most sensitive: {}.",
                                  fmt::join(most, ", ")),
       sensitivity_bars(result).inline_text() +
           html_details("sorted, as a table", html_table(rows)));
@@ -212,7 +212,7 @@ std::string scatter_html(const Report& report) {
   const auto costs = overlap_costs(report);
   std::vector<double> overlaps;
   std::vector<double> rises;
-  Rows rows = {{"layer", "overlap with the layer before", "loss rise"}};
+  Rows rows = {{"layer", "overlap with the layer before", "loss increase"}};
   for (const OverlapCost& cost : costs) {
     overlaps.push_back(cost.overlap);
     rises.push_back(cost.rise);
@@ -223,7 +223,7 @@ std::string scatter_html(const Report& report) {
       "Does overlap predict the cost?",
       rank ? fmt::format("One point per layer. Rank correlation {:+.2f} ({}).", *rank,
                          *rank < -0.5 ? "high overlap goes with low cost"
-                                      : "overlap alone would not have found the pattern")
+                                      : "overlap by itself would not have found the pattern")
            : "Too few layers for a rank correlation.",
       overlap_scatter(report).inline_text() + html_details("as a table", html_table(rows)));
 }
@@ -246,7 +246,7 @@ std::string sequences_html(const Result& result, std::size_t t) {
   const Target& target = result.targets[t];
   const Measured& measured = shown_measure(target);
   const char* where = target.holdout ? "held-out" : "calibration";
-  Rows rows = {{fmt::format("{} sequence", where), "loss rise"}};
+  Rows rows = {{fmt::format("{} sequence", where), "loss increase"}};
   for (const auto& [sequence, delta] : worst_sequences(measured, 5)) {
     rows.push_back({number(sequence), four(delta)});
   }
@@ -255,9 +255,10 @@ std::string sequences_html(const Result& result, std::size_t t) {
     all.push_back({number(all.size() - 1), four(delta)});
   }
   return html_section(
-      "Is the mean carried by a few sequences?",
-      fmt::format("Loss rise of each {} sequence. The worst are named.", where),
-      sequence_bars(measured, fmt::format("Loss rise of each {} sequence", where)).inline_text() +
+      "Do a few sequences dominate the mean?",
+      fmt::format("Loss increase of each {} sequence. The worst ones are labeled.", where),
+      sequence_bars(measured, fmt::format("Loss increase of each {} sequence", where))
+              .inline_text() +
           html_table(rows) + html_details("all sequences", html_table(all)),
       of_target(result, t));
 }
@@ -274,7 +275,7 @@ std::string cost_html(const Result& result, std::size_t t) {
   }
   return html_section(
       "What is saved in a prefill?",
-      "A model, not a measurement: heads x width x context² per layer that runs its indexer; index "
+      "Calculated, not measured: heads x width x context² per layer that runs its indexer; index "
       "keys in FP8, if the engine frees them. Attention, experts and the rest are unchanged.",
       html_table(rows), of_target(result, t));
 }
@@ -331,7 +332,8 @@ std::string provenance_html(const Result& result) {
   }
   facts.emplace_back("constraints", to_json(result.constraints, result.baseline).dump());
   facts.insert(facts.end(), result.fingerprint.begin(), result.fingerprint.end());
-  return html_section("Data and provenance", "Enough to repeat it.", html_facts(facts));
+  return html_section("Data and provenance", "Everything that is needed to repeat the run.",
+                      html_facts(facts));
 }
 
 std::string warnings_html(const Result& result) {
@@ -368,16 +370,17 @@ std::string report_html(const Report& report) {
 std::vector<std::pair<std::string, Svg>> report_charts(const Report& report) {
   const Result& result = report.result;
   const Target& target = result.targets.back();
-  return {{"pattern", pattern_strip(target.calibration.pattern)},
-          {"loss", loss_curve(result)},
-          {"overlap", overlap_heatmap(report)},
-          {"sensitivity", sensitivity_bars(result)},
-          {"steps", step_heatmap(result)},
-          {"overlap-cost", overlap_scatter(report)},
-          {"positions", position_lines(report, target)},
-          {"sequences", sequence_bars(shown_measure(target),
-                                      target.holdout ? "Loss rise of each held-out sequence"
-                                                     : "Loss rise of each calibration sequence")}};
+  return {
+      {"pattern", pattern_strip(target.calibration.pattern)},
+      {"loss", loss_curve(result)},
+      {"overlap", overlap_heatmap(report)},
+      {"sensitivity", sensitivity_bars(result)},
+      {"steps", step_heatmap(result)},
+      {"overlap-cost", overlap_scatter(report)},
+      {"positions", position_lines(report, target)},
+      {"sequences", sequence_bars(shown_measure(target),
+                                  target.holdout ? "Loss increase of each held-out sequence"
+                                                 : "Loss increase of each calibration sequence")}};
 }
 
 }  // namespace indexcache

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a search says about the model: how the loss rises as indexers are removed, where that curve
-// bends, and what each layer costs. For paths of any strategy, nested or not.
+// What a search says about the model: how the loss increases as indexers are removed, where that
+// curve bends, and what each layer costs. For paths of any strategy, nested or not.
 #pragma once
 
 #include "result/result.h"
@@ -30,7 +30,7 @@ struct LayerCost {
   double rise;
 };
 
-// Loss rise when one more layer is shared: of the first step of a search that compared several
+// Loss increase when one more layer is shared: of the first step of a search that compared several
 // layers. Empty if there is none.
 std::vector<LayerCost> sensitivity(const Result& result);
 

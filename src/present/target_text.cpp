@@ -28,8 +28,8 @@ std::string perplexity_text(double rise) {
 std::string rise_text(const Measured& measured) {
   const PairedDifference& delta = measured.delta;
   const std::string text = fmt::format("{:+.4f} nats", delta.mean);
-  if (!delta.ci95) return text + " (one sequence, no interval)";
-  return text + fmt::format(", 95 % {:+.4f} to {:+.4f}", delta.ci95->first, delta.ci95->second);
+  if (!delta.ci95) return text + " (only one sequence, so no interval)";
+  return text + fmt::format(", 95% {:+.4f} to {:+.4f}", delta.ci95->first, delta.ci95->second);
 }
 
 double saved_percent(const Result& result, const Target& target) {
@@ -46,14 +46,15 @@ VerdictText verdict_of(const Target& target) {
     return {false, "Not verified: the run had no held-out sequences."};
   }
   const PairedDifference& held = target.holdout->delta;
-  if (!held.ci95) return {false, "Not verified: one held-out sequence gives no interval."};
+  if (!held.ci95) return {false, "Not verified: a single held-out sequence gives no interval."};
   const auto [low, high] = *held.ci95;
   std::string text;
   if (low <= 0 && high >= 0) {
-    text = fmt::format("On held-out data no rise can be told from noise (perplexity {} to {}).",
-                       perplexity_text(low), perplexity_text(high));
+    text = fmt::format(
+        "On held-out data, no loss increase is distinguishable from noise (perplexity {} to {}).",
+        perplexity_text(low), perplexity_text(high));
   } else {
-    text = fmt::format("Held-out perplexity changes by {} (95 %: {} to {}).",
+    text = fmt::format("Held-out perplexity changes by {} (95%: {} to {}).",
                        perplexity_text(held.mean), perplexity_text(low), perplexity_text(high));
   }
   const bool small = high <= kShippedLimit;

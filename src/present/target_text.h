@@ -11,7 +11,7 @@
 namespace indexcache {
 
 struct VerdictText {
-  bool good;  // held-out data show a loss rise within the shipped gate's limit (0.05 nats, the
+  bool good;  // held-out data show a loss increase within the shipped gate's limit (0.05 nats, the
               // upper end of the interval), and less than uniform interleaving's
   std::string text;  // one or two sentences
 };
@@ -22,10 +22,10 @@ VerdictText verdict_of(const Target& target);
 std::string loss_text(double loss);
 std::string delta_text(double delta);
 
-// "+2.5 %": what a loss rise makes of the perplexity.
+// "+2.5 %": what a loss increase makes of the perplexity.
 std::string perplexity_text(double rise);
 
-// "+0.0247 nats, 95 % +0.0162 to +0.0333".
+// "+0.0247 nats, 95% +0.0162 to +0.0333".
 std::string rise_text(const Measured& measured);
 
 // Indexer work that is left out, in percent of what the model does with every indexer.
@@ -45,7 +45,7 @@ struct IndexerCost {
 };
 std::vector<IndexerCost> indexer_costs(const Result& result, const Target& target);
 
-// The sequences whose loss rises most, the worst first.
+// The sequences whose loss increases most, the worst first.
 std::vector<SequenceDifference> worst_sequences(const Measured& measured, std::size_t count);
 
 }  // namespace indexcache

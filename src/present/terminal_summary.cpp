@@ -20,7 +20,7 @@ namespace {
 std::string interval_text(const Measured& measured) {
   const PairedDifference& delta = measured.delta;
   const std::string text = delta_text(delta.mean);
-  if (!delta.ci95) return text + "  (one sequence: no interval)";
+  if (!delta.ci95) return text + "  (only one sequence: no interval)";
   return text + fmt::format("  95% [{}, {}]", delta_text(delta.ci95->first),
                             delta_text(delta.ci95->second));
 }
@@ -80,7 +80,7 @@ std::string curve_text(const Result& result) {
   const double most = std::max(*std::ranges::max_element(rises), 1e-9);
   const bool blocks = terminal_has_blocks();
   std::string text =
-      fmt::format("\ncalibration loss rise, {} indexers removed one by one\n", steps.size());
+      fmt::format("\ncalibration loss increase while {} indexers are removed\n", steps.size());
   for (std::size_t row = kRows; row-- > 0;) {
     text += row + 1 == kRows ? fmt::format("{:+.4f} |", most)
             : row == 0       ? "      0 |"

@@ -38,7 +38,7 @@ void check_counts(const Overlap& overlap, const std::filesystem::path& path) {
     const std::int64_t most = sound ? overlap.queries[b] * overlap.index_topk : -1;
     for (std::size_t i = 0; i < pairs; ++i) {
       const std::int64_t count = overlap.counts[b * pairs + i];
-      if (count < 0 || count > most) fail(path, "its counts are not those of index sets");
+      if (count < 0 || count > most) fail(path, "its counts are impossible for index sets");
     }
   }
 }
@@ -59,7 +59,7 @@ StoredOverlap read_overlap(const std::filesystem::path& path) {
   if (counts.shape.size() != 3 || counts.shape[0] != buckets ||
       counts.shape[1] != counts.shape[2] || counts.shape[1] < 1 ||
       overlap.bucket_ends.size() != overlap.queries.size()) {
-    fail(path, "its datasets do not fit each other");
+    fail(path, "its datasets have inconsistent sizes");
   }
   overlap.layers = static_cast<std::size_t>(counts.shape[1]);
   overlap.counts = counts.values;

@@ -45,8 +45,9 @@ std::optional<std::filesystem::path> file_in(const std::filesystem::path& folder
 std::filesystem::path result_file(const std::filesystem::path& path) {
   if (!std::filesystem::is_directory(path)) return path;
   if (const auto file = file_in(path, {"run.json", "pattern.yaml"})) return *file;
-  fail(path, std::filesystem::exists(path / "journal.jsonl") ? "the run in it has not finished"
-                                                             : "it holds no run");
+  fail(path, std::filesystem::exists(path / "journal.jsonl")
+                 ? "the run in this folder has not finished"
+                 : "it contains no run");
 }
 
 void check_length(const Pattern& pattern, std::optional<std::size_t> layers,
@@ -73,13 +74,14 @@ StoredPattern read_stored_pattern(const std::filesystem::path& path, const std::
 
 StoredPattern stored_pattern_of_document(const Json& document, const std::string& target,
                                          const std::filesystem::path& file) {
-  if (!document.is_object()) fail(file, "it holds no object");
+  if (!document.is_object()) fail(file, "it is not a JSON object");
   if (!has_schema(document)) fail(file, "it has no key \"schema\"");
   if (is_run_document(document)) {
     const Result result = result_from_json(document, file.string());
     return stored_pattern(result, chosen_target(result, target, file), file);
   }
-  if (!target.empty()) fail(file, "--target chooses among those of a run", "the run folder");
+  if (!target.empty())
+    fail(file, "--target applies only to a run folder or run.json", "the run folder");
   return stored_pattern_from_json(document, file.string());
 }
 
@@ -109,7 +111,7 @@ Pattern read_pattern_file(const std::filesystem::path& path, std::optional<std::
   const auto file = file_in(path, {"run.json", "pattern.yaml", "config.json"});
   if (!file) {
     throw InputError({"the pattern file cannot be used", path.string(),
-                      "the folder holds no finished run and no config.json",
+                      "the folder contains neither a finished run nor a config.json",
                       "a run folder, a pattern.yaml or run.json of this tool, or a pattern as " +
                           std::string(kPatternForms)});
   }

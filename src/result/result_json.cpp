@@ -185,7 +185,7 @@ Result read_result(const std::filesystem::path& path) {
   if (folder && !std::filesystem::exists(file)) {
     throw InputError({"there is no result to read", path.string(),
                       std::filesystem::exists(path / "journal.jsonl")
-                          ? "the run in it has not finished"
+                          ? "the run in this folder has not finished"
                           : "it has no run.json",
                       "the folder of a finished run"});
   }

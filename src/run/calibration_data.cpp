@@ -30,7 +30,7 @@ const char* idle_setting(const PrepareOptions& options) {
 // What became of the documents that a prepared file was made from.
 std::optional<DocumentAccount> account_of(const StoredTokens& stored, const std::string& file) {
   if (!stored.description.is_object()) return std::nullopt;
-  const JsonSource source{"the calibration file does not describe itself as prepare does",
+  const JsonSource source{"the description in the calibration file is invalid",
                           file + ": /description", "prepare it again"};
   const auto report = JsonField(stored.description, source).find("report");
   return report ? std::optional(document_account_from_json(*report)) : std::nullopt;
@@ -52,7 +52,7 @@ Tokenizer open_tokenizer(const std::string& path, std::optional<std::int64_t> vo
   Tokenizer tokenizer = Tokenizer::open(path);
   if (vocabulary && tokenizer.largest_id() >= *vocabulary) {
     throw InputError({"the tokenizer does not belong to the model", path,
-                      fmt::format("it has ids up to {}, the model knows ids below {}",
+                      fmt::format("its largest id is {}, but the model accepts only ids below {}",
                                   tokenizer.largest_id(), *vocabulary),
                       "--tokenizer FILE: the tokenizer.json that belongs to the model"});
   }
@@ -71,15 +71,16 @@ CalibrationLoader::CalibrationLoader(const CalibrationOptions& options, const Mo
 
 StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) const {
   const auto need_length = [&](const std::string& why) {
-    throw UsageError({"the calibration data has to be cut into sequences", inputs[0], why,
+    throw UsageError({"the calibration data requires --seq-len", inputs[0], why,
                       "--seq-len N, at least four times index_topk: " +
                           fmt::format("--seq-len {}", 4 * model_.config.index_topk)});
   };
   if (const char* setting = idle_setting(options_.prepare)) {
-    need_length(fmt::format("{} is given without --seq-len", setting));
+    need_length(fmt::format("{} was given without --seq-len", setting));
   }
   const SourceFiles files = find_source_files(inputs);
-  if (files.files.size() > 1) need_length(fmt::format("it is {} files", files.files.size()));
+  if (files.files.size() > 1)
+    need_length(fmt::format("it consists of {} files", files.files.size()));
   if (files.files[0].kind == FileKind::text) need_length("it is text");
   StoredTokens stored = read_stored(files.files[0].path);
   const std::string& sha = stored.tokenizer_sha256;
@@ -101,7 +102,7 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
   }
   const std::string& own_sha = model_.tokenizer_sha256;
   if (tokenizer_ && !own_sha.empty() && tokenizer_->sha256() != own_sha) {
-    warn(fmt::format("the tokenizer is not the model's own: sha256 {} …, the model's has {} …",
+    warn(fmt::format("this tokenizer differs from the model's: sha256 {} …, the model's has {} …",
                      tokenizer_->sha256().substr(0, 12), own_sha.substr(0, 12)));
   }
   PrepareOptions options = options_.prepare;
@@ -120,8 +121,7 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
               });
   progress_.note(to_text(set.report()));
   if (set.report().double_start > 0) {
-    warn(fmt::format("{} documents begin with two starts of a text (double BOS)",
-                     set.report().double_start));
+    warn(fmt::format("{} documents begin with two BOS tokens", set.report().double_start));
   }
   return set;
 }

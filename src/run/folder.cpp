@@ -58,7 +58,7 @@ void prepare_folder(const std::filesystem::path& folder,
   if (std::filesystem::is_empty(folder)) return;
   const bool own = std::ranges::any_of(
       own_files, [&](const char* name) { return std::filesystem::exists(folder / name); });
-  if (!own) fail(folder, "it holds files that this tool did not write");
+  if (!own) fail(folder, "it contains files that this tool did not write");
 }
 
 std::optional<Result> finished_run(const std::filesystem::path& folder,

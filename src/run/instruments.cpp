@@ -55,9 +55,10 @@ OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
   count_baseline(sweep_.planner(), baseline, pass.overlap.query_step);
   if (!journal_.baseline()) journal_.record_baseline(pass.losses);
   if (*journal_.baseline() == pass.losses) return pass;
-  throw ResumeMismatch({"the run folder holds losses of a different machine or build",
-                        "the journal's baseline", "the all-Full losses differ in their last bits",
-                        "continue where it began, another --output, or --restart"});
+  throw ResumeMismatch(
+      {"the run folder contains losses from a different machine or build", "the journal's baseline",
+       "the all-Full losses differ in their last bits",
+       "continue it on the machine where it began, or use another --output or --restart"});
 }
 
 Evaluator& DeviceInstruments::holdout() {

@@ -107,10 +107,11 @@ Result run(const RunOptions& options, Progress& progress) {
   remove_leftovers(folder);
   if (options.restart) discard_outputs(folder, model.has_indexer.size());
   if (journal.dropped_torn_line()) {
-    progress.note("the journal ended in a torn line, which was dropped: that wave is repeated");
+    progress.note(
+        "the last line of the journal was incomplete and was dropped; its wave is evaluated again");
   }
   if (auto result = finished_run(folder, fingerprint, subject)) {
-    progress.note("this run is finished already");
+    progress.note("this run is already finished");
     complete_report(folder);
     return std::move(*result);
   }

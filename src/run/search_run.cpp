@@ -164,9 +164,10 @@ class SearchRun {
       SequenceLosses losses = evaluator.losses_of(pattern);
       const double loss = evaluator.mean(losses);
       if (loss != found.step.loss) {
-        throw InternalError({"the chosen pattern does not reproduce its loss", pattern.text(),
-                             fmt::format("{} in the search, {} alone", found.step.loss, loss),
-                             "report it with the journal"});
+        throw InternalError(
+            {"the chosen pattern does not reproduce its loss", pattern.text(),
+             fmt::format("{} in the search, {} when evaluated by itself", found.step.loss, loss),
+             "report it with the journal"});
       }
       auto delta = paired_difference(losses, outcome_.baseline_losses, evaluator.weights());
       outcome_.targets.push_back(

@@ -21,7 +21,7 @@ void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
       data.holdout->sequences, [&](const auto& sequence) { return seen.contains(sequence); });
   if (shared == 0) return;
   warn(progress, warnings,
-       fmt::format("{} of {} held-out sequences are calibration sequences too: the "
+       fmt::format("{} of {} held-out sequences are also calibration sequences, so the "
                    "verification is not independent of the search",
                    shared, data.holdout->sequences.size()));
 }

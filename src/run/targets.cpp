@@ -29,8 +29,8 @@ void pin_full(Constraints& constraints, const Pattern& baseline, std::size_t lay
   if (layer >= layers || !baseline.is_full(layer)) {
     throw UsageError({fmt::format("layer {} cannot be pinned full", layer), option,
                       layer >= layers ? fmt::format("the model has layers 0 to {}", layers - 1)
-                                      : "it has no indexer of its own to keep",
-                      "indexcache-search inspect MODEL shows which layers own an indexer"});
+                                      : "it has no indexer to keep",
+                      "indexcache-search inspect MODEL shows which layers have an indexer"});
   }
   constraints.pinned_full[layer] = true;
 }
@@ -67,6 +67,10 @@ std::string bound_text(const ConstraintOptions& options) {
 }  // namespace
 
 std::size_t parse_keep(const std::string& text, std::size_t layers) {
+  const auto refuse = [&](const std::string& why) {
+    throw UsageError({fmt::format("invalid --keep {}", text), "--keep", why,
+                      "a ratio such as 1/4 or 0.25, or a number of layers such as 12"});
+  };
   const auto slash = text.find('/');
   double ratio = 0;
   if (slash != std::string::npos) {
@@ -77,14 +81,12 @@ std::size_t parse_keep(const std::string& text, std::size_t layers) {
     char* end = nullptr;
     ratio = std::strtod(text.c_str(), &end);
     if (*end != '\0') ratio = 0;
-  } else if (const auto count = whole_number(text, 1); count && *count <= layers) {
-    return *count;
+  } else if (const auto count = whole_number(text, 1)) {
+    if (*count <= layers) return *count;
+    refuse(fmt::format("the model has only {} layers", layers));
   }
-  if (!(ratio > 0 && ratio <= 1)) {
-    throw UsageError({fmt::format("--keep {} is not a retention", text), "--keep",
-                      fmt::format("the model has {} layers", layers),
-                      "a ratio such as 1/4 or 0.25, or a number of layers such as 12"});
-  }
+  if (ratio > 1) refuse("a ratio is at most 1");
+  if (!(ratio > 0)) refuse("expected a ratio or a number of layers, both above 0");
   // The small term keeps 1/4 of 16 at 4 when the ratio is not exact in binary.
   return static_cast<std::size_t>(std::ceil(ratio * static_cast<double>(layers) - 1e-9));
 }
@@ -92,13 +94,13 @@ std::size_t parse_keep(const std::string& text, std::size_t layers) {
 Pattern search_baseline(const ConstraintOptions& options, const Model& model) {
   if (!options.native_sharing) return model.baseline();
   if (!model.config.sharing_problem.empty()) {
-    throw InputError({"config.json states no usable sharing schedule", "--native-sharing",
+    throw InputError({"the sharing schedule in config.json cannot be used", "--native-sharing",
                       model.config.sharing_problem, "leave --native-sharing out"});
   }
   const Pattern native = Pattern::from_full_layers(model.config.native_full);
   if (native.full_count() == native.layers()) {
-    throw UsageError({"config.json states no native sharing", "--native-sharing",
-                      "every layer is full in it", "leave --native-sharing out"});
+    throw UsageError({"config.json contains no sharing schedule", "--native-sharing",
+                      "every layer runs its indexer in it", "leave --native-sharing out"});
   }
   return native;
 }
@@ -116,7 +118,7 @@ Constraints make_constraints(const ConstraintOptions& options, const Pattern& ba
   for (const std::size_t layer : options.pin_shared) pin_shared(constraints, baseline, layer);
   if (fewest_full(baseline, constraints)) return constraints;
   throw UsageError({"no pattern meets all constraints", "--max-run",
-                    fmt::format("layers that are pinned or natively shared make a run of more than "
+                    fmt::format("pinned or natively shared layers form a run of more than "
                                 "{} S layers",
                                 options.max_run),
                     "a larger --max-run, or fewer layers in --pin-shared"});
@@ -133,7 +135,7 @@ std::vector<Request> make_requests(const ConstraintOptions& options, const Patte
     list.push_back({fmt::format("remove {}", count), count < owners ? owners - count : 0});
   }
   if (list.empty()) {
-    throw UsageError({"no target is given", "command line", "",
+    throw UsageError({"no target was given", "command line", "",
                       "--keep 1/4 (a ratio), --keep 12 (a number of F layers) or --remove 35"});
   }
   std::size_t most = owners;
@@ -145,7 +147,7 @@ std::vector<Request> make_requests(const ConstraintOptions& options, const Patte
     if (request.full >= fewest && request.full <= most) continue;
     throw UsageError(
         {fmt::format("the target \"{}\" cannot be reached", request.text), "--keep / --remove",
-         fmt::format("it asks for {} F layers; {} layers own an indexer, {} must become S, and at "
+         fmt::format("it asks for {} F layers; {} layers have an indexer, {} must become S, and at "
                      "least {} must stay F ({})",
                      request.full, owners, owners - most, fewest, bound_text(options)),
          fmt::format("between {} and {} F layers", fewest, most)});

@@ -22,8 +22,8 @@ void check_fingerprint(const Json& found, const Fingerprint& wanted, const std::
     const std::string before =
         found.contains(field) && found[field].is_string() ? found[field].get<std::string>() : "";
     if (before == value) continue;
-    throw ResumeMismatch({"the run folder holds a run with other settings", where,
-                          fmt::format("{} was \"{}\" and is \"{}\" now", field, before, value),
+    throw ResumeMismatch({"the run folder contains a run with different settings", where,
+                          fmt::format("{} was \"{}\" and is now \"{}\"", field, before, value),
                           "the same settings to continue it, another --output, or --restart to "
                           "discard it"});
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Paired differences of per-sequence losses, with a 95 % interval.
+// Paired differences of per-sequence losses, with a 95% interval.
 #pragma once
 
 #include <cstddef>

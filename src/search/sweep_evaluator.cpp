@@ -115,10 +115,10 @@ void SweepEvaluator::normalize(std::span<const Pattern> patterns,
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       sums[p][i] /= weights()[sequences[i]];
       if (std::isfinite(sums[p][i])) continue;
-      throw InputError({"the loss is not finite",
-                        fmt::format("{}: sequence {}", tokens_.source, sequences[i]),
-                        fmt::format("pattern {} gives {}", patterns[p].text(), sums[p][i]),
-                        "check the checkpoint: the forward pass overflows or a weight is corrupt"});
+      throw InputError(
+          {"the loss is not finite", fmt::format("{}: sequence {}", tokens_.source, sequences[i]),
+           fmt::format("pattern {} gives {}", patterns[p].text(), sums[p][i]),
+           "check the checkpoint: the forward pass overflows, or a weight is corrupt"});
     }
   }
 }

@@ -74,8 +74,8 @@ class SharingReader {
     const auto need = [&](const char* key, bool holds, const char* what) {
       if (holds) return;
       throw InputError({"the sharing keys cannot be read", where + ": " + key,
-                        fmt::format("{} is needed, found {}", what, config[key].dump()),
-                        "docs/engines.md has the keys"});
+                        fmt::format("expected {}, found {}", what, config[key].dump()),
+                        "docs/engines.md lists the keys"});
     };
     const auto texts = [](const Json& list) {
       return list.is_array() && std::ranges::all_of(list, &Json::is_string);

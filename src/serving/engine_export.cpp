@@ -60,7 +60,7 @@ void check_reading(const EngineProfile& profile, const Pattern& pattern, const J
     refuse(profile, reading.failure.empty() ? mismatch(reading) : reading.failure,
            "--write-config DIR writes a config.json without that key");
   }
-  throw InternalError({"an export does not read back as its pattern", std::string(profile.name),
+  throw InternalError({"the export does not read back as the pattern", std::string(profile.name),
                        fmt::format("{} instead of {}", reading.schedule, pattern.text()),
                        "report it with the pattern"});
 }
@@ -87,7 +87,7 @@ void check_expressible(const EngineProfile& profile, const Pattern& pattern,
   }
   if (profile.glm_only && !may_be_glm(model)) {
     refuse(profile,
-           fmt::format("it shares only in GLM-5 models, and this is {}",
+           fmt::format("it supports index sharing only in GLM-5 models; this is {}",
                        model.architecture.empty() ? "another model" : model.architecture),
            "another engine");
   }
@@ -97,8 +97,8 @@ void check_expressible(const EngineProfile& profile, const Pattern& pattern,
   for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
     if (pattern.is_full(layer) || !model.has_indexer[layer]) continue;
     refuse(profile,
-           fmt::format("it stops at the indexer weights of layer {}, because it expects none on a "
-                       "shared layer",
+           fmt::format("it fails to load the indexer weights of layer {}: it expects none on "
+                       "shared layers",
                        layer),
            fmt::format("version {} or later", profile.surplus_loads_since));
   }

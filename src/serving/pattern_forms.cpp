@@ -62,7 +62,7 @@ std::map<std::string, std::string> fields(const std::string& text, const std::st
     const auto colon = part.find(':');
     if (colon == std::string::npos ||
         !found.emplace(part.substr(0, colon), part.substr(colon + 1)).second) {
-      fail(origin, fmt::format("\"{}\" is not KEY:VALUE, or its key is given twice", part));
+      fail(origin, fmt::format("\"{}\" is not KEY:VALUE, or its key is repeated", part));
     }
   }
   return found;
@@ -73,7 +73,7 @@ FrequencyRule rule_named(const std::string& name, const std::string& origin) {
   const auto at = name.size() == 1 ? names.find(static_cast<char>(std::toupper(name[0])))
                                    : std::string_view::npos;
   if (at == std::string_view::npos) {
-    fail(origin, fmt::format("unknown rule \"{}\": A, B, C and D are known", name));
+    fail(origin, fmt::format("unknown rule \"{}\": the rules are A, B, C and D", name));
   }
   return static_cast<FrequencyRule>(at);
 }
@@ -104,7 +104,7 @@ Pattern from_layer_ids(const std::vector<std::int64_t>& ids, std::size_t layers,
   std::string text(layers, 'S');
   for (const std::int64_t id : ids) {
     if (id < 0 || id >= static_cast<std::int64_t>(layers)) {
-      fail(origin, fmt::format("there is no layer {}: the model has {} layers", id, layers));
+      fail(origin, fmt::format("layer {} does not exist: the model has {} layers", id, layers));
     }
     char& letter = text[static_cast<std::size_t>(id)];
     if (letter == 'F') fail(origin, fmt::format("layer {} is listed twice", id));
@@ -134,7 +134,8 @@ Pattern from_list(const Json& list, std::optional<std::size_t> layers, const std
   }
   std::vector<std::int64_t> ids;
   for (const Json& id : list) {
-    if (!id.is_number_integer()) fail(origin, "a list must hold layer numbers, or full and shared");
+    if (!id.is_number_integer())
+      fail(origin, "a list must contain layer numbers, or full and shared");
     ids.push_back(id.get<std::int64_t>());
   }
   return from_layer_ids(ids, needed(layers, origin), origin);
@@ -177,7 +178,7 @@ Pattern from_keys(const Json& keys, std::optional<std::size_t> layers, const std
     }
   }
   if (seen.empty() && !failure.empty()) fail(origin, failure);
-  if (seen.empty()) fail(origin, "no engine reads a schedule from it");
+  if (seen.empty()) fail(origin, "no engine reads a schedule in it");
   if (seen.size() > 1) {
     std::string list;
     for (const auto& [schedule, names] : seen) {

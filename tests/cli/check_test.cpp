@@ -93,7 +93,7 @@ TEST_CASE("check: every guard passes and fails by its limit, exit 0 and 1") {
       {"max_ppl_ratio: 1.0203", "max_ppl_ratio: 1.02", "1.0202"},
       {"max_kept_ratio: 0.5", "max_kept_ratio: 0.49", "3 of 6 layers"},
       {"min_mean_donor_overlap: 0.69", "min_mean_donor_overlap: 0.71", "0.7 "},
-      {"min_donor_overlap: 0.5", "min_donor_overlap: 0.6", "layer 1 is the lowest; 1 below"},
+      {"min_donor_overlap: 0.5", "min_donor_overlap: 0.6", "layer 1 has the lowest; 1 below"},
       {"pp_size: 2", "pp_size: 6", "S at 1, 4, 5"},
       {"pp_partition: [2, 4]", "pp_partition: [4, 2]", "S at 4"},
       {"max_delta_over_baseline: 0.0", "max_delta_over_baseline: -0.001", "+0.02 against +0.02"},
@@ -149,11 +149,11 @@ TEST_CASE("check: all guards must pass, and what is missing fails") {
     CHECK(result.code == 1);
     CHECK_THAT(result.out, Contains("missing") && Contains(tells));
   };
-  fails("same_pattern: true", "no --baseline");
-  fails("same_fingerprint: true", "no --baseline");
-  fails("max_delta_over_baseline: 1", "no --baseline");
-  fails("max_overlap_drop: 1", "no --drift");
-  fails("max_mean_overlap_drop: 1", "no --drift");
+  fails("same_pattern: true", "--baseline was not given");
+  fails("same_fingerprint: true", "--baseline was not given");
+  fails("max_delta_over_baseline: 1", "--baseline was not given");
+  fails("max_overlap_drop: 1", "--drift was not given");
+  fails("max_mean_overlap_drop: 1", "--drift was not given");
   fails("pp_partition: [3, 4]", "7 layers, the model 6");
   fails("pp_size: 7", "fewer layers");
   bench.change("run.json", [](Json& run) { run["targets"][0]["holdout"]["delta_ci95"] = nullptr; });
@@ -165,7 +165,7 @@ TEST_CASE("check: all guards must pass, and what is missing fails") {
   bench.change("run.json", [](Json& run) { run["fingerprint"] = Json::object(); });
   const ProcessResult bare = bench.compare("same_fingerprint: [device]");
   CHECK(bare.code == 1);
-  CHECK_THAT(bare.out, Contains("not in both files: device"));
+  CHECK_THAT(bare.out, Contains("missing in one of the files: device"));
   bench.change("run.json", [](Json& run) {
     run = Json{{"schema", kPatternSchema}, {"pattern", "FSFFSS"}};
   });
@@ -190,11 +190,11 @@ TEST_CASE("check: a baseline or drift file that cannot be compared exits 3") {
   refuses("max_delta_over_baseline: 1", "numerics version");
   bench.save("base.json", stored_run());
   bench.change("base.json", [](Json& run) { run["model"]["architecture"] = "Other"; });
-  refuses("same_pattern: true", "it is of \"Other\"");
+  refuses("same_pattern: true", "it is for \"Other\"");
   bench.change("base.json", [](Json& run) {
     run = Json{{"schema", kPatternSchema}, {"pattern", "FSFF"}};
   });
-  refuses("same_pattern: true", "it has 4 layers, the result 6");
+  refuses("same_pattern: true", "it has 4 layers, but the result has 6");
   bench.change("base.json", [](Json& run) { run["schema"] = "indexcache-run/9"; });
   refuses("same_pattern: true", "indexcache-run/9");
   bench.save("base.json", Json::object());
@@ -204,7 +204,7 @@ TEST_CASE("check: a baseline or drift file that cannot be compared exits 3") {
   other.stored_tokens_sha256 = std::string(64, 'a');
   other.tokens = example_result().calibration;
   bench.save("drift.json", to_json(other));
-  refuses("max_overlap_drop: 1", "another pattern");
+  refuses("max_overlap_drop: 1", "a different pattern");
   bench.save("drift.json", Json::object());
   refuses("max_overlap_drop: 1", "not a drift file");
 }
@@ -252,7 +252,7 @@ TEST_CASE("check writes verdict.json and JUnit, and speaks to GitHub when it run
       bench.check("max_kept_ratio: 0.5", {},
                   {"GITHUB_ACTIONS=true", "GITHUB_STEP_SUMMARY=" + bench.folder.path().string()});
   CHECK(unwritable.code == 0);
-  CHECK_THAT(unwritable.err, Contains("warning: the step summary"));
+  CHECK_THAT(unwritable.err, Contains("warning: cannot write the step summary"));
 }
 
 TEST_CASE("check reads a pattern.yaml as it reads the run it came from") {

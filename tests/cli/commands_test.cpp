@@ -26,9 +26,9 @@ Json json_of(const ProcessResult& result) {
 TEST_CASE("help and version exit 0 on stdout") {
   CHECK_THAT(run_tool({"--help"}).out, Contains("inspect") && Contains("Exit codes"));
   CHECK_THAT(run_tool({"run", "--help"}).out, Contains("--keep") && Contains("--holdout"));
-  CHECK_THAT(run_tool({"--version"}).out,
-             Contains("indexcache-search 0.") && Contains("revision ") && Contains("numerics ") &&
-                 Contains("CUDA ") && Contains("HDF5 "));
+  CHECK_THAT(run_tool({"--version"}).out, Contains("indexcache-search 0.") &&
+                                              Contains("revision ") && Contains("numerics ") &&
+                                              Contains("CUDA ") && Contains("HDF5 "));
   CHECK(run_tool({"--version"}).code == 0);
 }
 
@@ -97,7 +97,7 @@ TEST_CASE("run writes one pattern a target, nested, and verifies on held-out seq
   const Json& search = run["searches"][0];
   CHECK(search["method"] == "greedy");
   REQUIRE(search["path"].size() == 3);
-  CHECK_THAT(run["warnings"].dump(), Contains("2 of 2 held-out sequences are calibration"));
+  CHECK_THAT(run["warnings"].dump(), Contains("2 of 2 held-out sequences are also calibration"));
   for (const Json& step : search["path"]) {
     CHECK(step["pattern"].get<std::string>()[3] == 'F');
     for (const Json& other : step["considered"]) CHECK(other["loss"] >= step["loss"]);

@@ -68,7 +68,7 @@ TEST_CASE("overlap --against refuses what is no run of this model") {
     CHECK_THAT(result.err, Contains(tells));
     CHECK_FALSE(std::filesystem::exists(folder / "out"));
   };
-  refuses(folder / "none", "holds no finished run");
+  refuses(folder / "none", "contains no finished run");
   const std::string run = folder / "run";
   REQUIRE(run_tool({"run", model, "-c", tokens, "--keep", "15", "--holdout", "0", "-o", run, "-q"})
               .code == 0);
@@ -77,5 +77,5 @@ TEST_CASE("overlap --against refuses what is no run of this model") {
   std::filesystem::remove(run + "/overlap.h5");
   refuses(run, "overlap.h5");
   std::filesystem::remove(run + "/run.json");
-  refuses(run, "holds no finished run");
+  refuses(run, "contains no finished run");
 }

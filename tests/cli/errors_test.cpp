@@ -93,9 +93,10 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(run_tool({"inspect", "a", "b"}), 2, "unexpected argument \"b\"");
   check_refused(run_tool({"run"}), 2, "model is required");
   check_refused(run_tool({"run", b.model(), "-c", b.tokens(), "-o", b.output()}), 2,
-                "no target is given");
-  check_refused(b.run({"--keep", "0"}), 2, "not a retention");
-  check_refused(b.run({"--keep", "3/2"}), 2, "not a retention");
+                "no target was given");
+  check_refused(b.run({"--keep", "0"}), 2, "expected a ratio");
+  check_refused(b.run({"--keep", "3/2"}), 2, "a ratio is at most 1");
+  check_refused(b.run({"--keep", "99"}), 2, "the model has only 6 layers");
   check_refused(b.run({"--remove", "6"}), 2, "cannot be reached");
   check_refused(b.run({"--pin-full", "6"}), 2, "layer 6 cannot be pinned");
   check_refused(b.run({"--pp-size", "7"}), 2, "7 pipeline stages");
@@ -109,7 +110,7 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(b.run({"--pin-shared", "1,2,3,4"}), 2, "4 must become S");
   check_refused(b.run({"--pin-shared", "1,2,3", "--max-run", "2"}), 2, "no pattern meets all");
   check_refused(b.run({"--keep", "1", "--max-run", "2"}), 2, "at least 2 must stay F");
-  check_refused(b.run({"--native-sharing"}), 2, "states no native sharing");
+  check_refused(b.run({"--native-sharing"}), 2, "contains no sharing schedule");
   check_refused(b.run({"--pin-full", "1,2,3,4"}), 2, "cannot be reached");
   check_refused(b.run({"--holdout", "1.5"}), 2, "invalid value for --holdout");
   for (const char* budget : {"4", "h", "-1s", "1h x", "0s", "1d", "nans"}) {
@@ -253,7 +254,7 @@ TEST_CASE("another run in the folder exits 5, names the difference and keeps it"
   REQUIRE(b.run().code == 0);
   const std::string journal = read_file(b.output() / "journal.jsonl");
   const std::string pattern = read_file(b.output() / "pattern.yaml");
-  check_refused(b.run({"--pin-full", "3"}), 5, "pin-full was \"\" and is \"3\" now");
+  check_refused(b.run({"--pin-full", "3"}), 5, "pin-full was \"\" and is now \"3\"");
   check_refused(b.run({"--holdout", "0"}), 5, "calibration tokens sha256");
   check_refused(b.run({"--mla-norm-eps", "1e-5"}), 5, "mla-norm-eps");
   CHECK(read_file(b.output() / "journal.jsonl") == journal);

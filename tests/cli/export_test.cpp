@@ -83,8 +83,8 @@ TEST_CASE("export --write-config writes the model's config.json and overwrites n
   CHECK(write("vllm", folder / "out").code == 0);  // the same again
   const ProcessResult other = write("sglang", folder / "out");
   CHECK(other.code == 3);
-  CHECK_THAT(other.err, Contains("would be lost"));
-  CHECK_THAT(write("vllm", model).err, Contains("would be lost"));
+  CHECK_THAT(other.err, Contains("would be overwritten"));
+  CHECK_THAT(write("vllm", model).err, Contains("would be overwritten"));
   CHECK(
       run_tool({"export", "FSFSSF", "--all", "-m", model, "--write-config", folder / "all"}).code ==
       0);
@@ -108,8 +108,8 @@ TEST_CASE("export refuses what it cannot stand for") {
     CHECK_THAT(result.err, Contains(what));
   };
   const std::string run = folder.path();
-  check({run}, 2, "one engine or all");
-  check({run, "-e", "vllm", "--all"}, 2, "one engine or all");
+  check({run}, 2, "either --engine NAME or --all");
+  check({run, "-e", "vllm", "--all"}, 2, "either --engine NAME or --all");
   check({run, "-e", "vlm"}, 2, "try: --engine vllm");
   check({run, "--all", "--engine-version", "1"}, 2, "--engine-version");
   check({run, "-e", "vllm", "--write-config", run}, 2, "--model MODEL");
@@ -118,7 +118,7 @@ TEST_CASE("export refuses what it cannot stand for") {
   check({run, "-e", "vllm", "--pp-size", "2"}, 3, "shared layer 3");
   check({run, "-e", "vllm", "--pp-size", "9"}, 2, "9 pipeline stages");
   check({run, "-e", "vllm", "--pp-partition", "3,2"}, 2, "5 layers in total");
-  check({run, "-e", "vllm", "--target", "1/4"}, 3, "--target chooses");
+  check({run, "-e", "vllm", "--target", "1/4"}, 3, "--target applies only");
   check({"FSFX", "-e", "vllm"}, 3, "position 4");
   check({"no/such/file", "-e", "vllm"}, 3, "not a pattern");
   check({"0,2", "-e", "vllm"}, 3, "model is not known");

@@ -77,7 +77,7 @@ TEST_CASE("prepare prints what became of the documents, and inspect what a file 
   CHECK(file["files"][0]["sha256"] == sha256(read_file(kText)));
   const ProcessResult text = run_tool({"inspect", folder / "c.h5"});
   CHECK_THAT(text.out, Contains("3 for the search, 1 held out") && Contains("seed 0"));
-  check_refused({"inspect", folder / "c.h5", "--sequence", "4"}, 2, "no sequence 4");
+  check_refused({"inspect", folder / "c.h5", "--sequence", "4"}, 2, "sequence 4 does not exist");
   check_refused({"inspect", folder / "c.h5", "-t", golden("tokenizers/glm_tokenizer.json")}, 2,
                 "-t");
   check_refused(
@@ -111,8 +111,8 @@ TEST_CASE("calibration data that has to be cut, or was cut for another model, is
   check_refused(with(run, {folder / "a.txt"}), 2, "--seq-len 512");
   check_refused(with(run, {kText}), 3, "--seq-len N");
   check_refused(with(run, {data("dsa-mini/calibration.h5"), "--pack", "concat"}), 2,
-                "--pack is given without --seq-len");
-  check_refused(with(run, {kText, "-c", kText}), 2, "it is 2 files");
+                "--pack was given without --seq-len");
+  check_refused(with(run, {kText, "-c", kText}), 2, "it consists of 2 files");
   check_refused(with(run, {kText, "--seq-len", "200000", "--pack", "concat"}), 3, "do not fill");
   check_refused(with(run, {kText, "--seq-len", "100"}), 3, "too short to tell patterns apart");
   const Arguments prepare = {"prepare", "-i", kText, "-o", folder / "c.h5", "--seq-len", "600"};
@@ -200,7 +200,7 @@ TEST_CASE("prepare refuses what it cannot write or does not know") {
   CHECK(!std::filesystem::exists(folder / "c.h5"));
   write_text(folder / "c.h5", "something else");
   check_refused(with(prepare, {"-o", folder / "c.h5", "--seq-len", "600"}), 3,
-                "would replace a file");
+                "would overwrite a file");
   CHECK(read_file(folder / "c.h5") == "something else");
   std::filesystem::remove(folder / "c.h5");
   write_text(folder / "a.txt", read_file(kText));

@@ -80,12 +80,12 @@ TEST_CASE("report refuses what is no finished run, and options that do not go to
     CHECK_THAT(result.err, Contains(tells));
   };
   refuses({}, 2, "runs is required");
-  refuses({run, run}, 2, "--compare puts several");
-  refuses({"--compare", run}, 2, "two runs or more");
+  refuses({run, run}, 2, "--compare shows several");
+  refuses({"--compare", run}, 2, "at least two runs");
   refuses({"--compare", run, run}, 2, "--output DIR");
   refuses({"--compare", run, run, "--format", "md"}, 2, "--format html");
   refuses({run, "--format", "pdf"}, 2, "--format");
-  refuses({folder / "none"}, 3, "there is no such run");
+  refuses({folder / "none"}, 3, "the run does not exist");
   refuses({folder.path()}, 3, "no run.json");
   write_text(folder / "run/bench.json", "{\"prefill\": [{}]}");
   refuses({run}, 3, "bench.json");
@@ -103,7 +103,7 @@ TEST_CASE("the summary of a run fits 80 columns and plots the curve") {
                     {"LC_ALL=" + locale})
         .out;
   };
-  CHECK_THAT(summary("C.UTF-8"), Contains("█") && Contains("indexers removed one by one"));
+  CHECK_THAT(summary("C.UTF-8"), Contains("█") && Contains("indexers are removed"));
   const std::string plain = summary("C");
   CHECK_THAT(plain, Contains("#") && !Contains("█"));
   std::istringstream lines(plain);

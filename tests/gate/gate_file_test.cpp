@@ -33,7 +33,7 @@ TEST_CASE("the gate that is shipped is a gate") {
       read_gate(std::filesystem::path(INDEXCACHE_SOURCE_DIR) / "configs/ci-gate.yaml");
   CHECK(gate.guards.size() == 7);
   CHECK(gate.guards[0].kind->name == std::string("max_holdout_delta"));
-  CHECK(gate.guards[0].line == 5);
+  CHECK(gate.guards[0].line == 6);
   CHECK(gate.sha256.size() == 64);
 }
 
@@ -51,9 +51,9 @@ TEST_CASE("a gate with an unknown key or without a guard is refused with its lin
              Contains("gate.yaml:3") && Contains("did you mean max_holdout_delta?"));
   CHECK_THAT(with_guards("  first_layer_full: true\nextra: 1\n"),
              Contains("unknown key \"extra\"") && Contains("gate.yaml:4"));
-  CHECK_THAT(with_guards("  {}\n"), Contains("it has no guard"));
-  CHECK_THAT(with_guards(""), Contains("it has no guard"));
-  CHECK_THAT(refusal("schema: indexcache-gate/1\n"), Contains("it has no guard"));
+  CHECK_THAT(with_guards("  {}\n"), Contains("it contains no guards"));
+  CHECK_THAT(with_guards(""), Contains("it contains no guards"));
+  CHECK_THAT(refusal("schema: indexcache-gate/1\n"), Contains("it contains no guards"));
   CHECK_THAT(refusal(""), Contains("not a map"));
   CHECK_THAT(refusal("guards: {first_layer_full: true}\n"), Contains("its schema is null"));
   CHECK_THAT(refusal("schema: indexcache-gate/2\nguards: {first_layer_full: true}\n"),
@@ -65,8 +65,8 @@ TEST_CASE("a gate with an unknown key or without a guard is refused with its lin
 
 TEST_CASE("a limit of another kind is refused with its line") {
   CHECK_THAT(with_guards("  pp_size: 2\n  max_ppl_ratio: high\n"),
-             Contains("gate.yaml:4") && Contains("a number is needed"));
-  CHECK_THAT(with_guards("  max_ppl_ratio: .nan\n"), Contains("a number is needed"));
+             Contains("gate.yaml:4") && Contains("expected a number"));
+  CHECK_THAT(with_guards("  max_ppl_ratio: .nan\n"), Contains("expected a number"));
   CHECK_THAT(with_guards("  max_kept_ratio: 25\n"), Contains("from 0 to 1"));
   CHECK_THAT(with_guards("  min_donor_overlap: -0.1\n"), Contains("from 0 to 1"));
   CHECK_THAT(with_guards("  first_layer_full: false\n"), Contains("leave the guard out"));

@@ -160,7 +160,7 @@ TEST_CASE("a config.json that an override cannot overrule is refused, not a bug"
   // A config.json without architectures, of a model that is not GLM.
   const ServedModel unnamed{"", {}, deepseek(4).config};
   CHECK_THAT(refusal(profile("lmdeploy"), pattern, unnamed),
-             Contains("only in GLM-5 models, and this is another model"));
+             Contains("only in GLM-5 models; this is another model"));
   const ServedModel other_length{"", {}, deepseek(5).config};
   CHECK_THAT(refusal(profile("vllm"), pattern, other_length), Contains("wrong length"));
 }

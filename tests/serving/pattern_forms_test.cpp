@@ -54,7 +54,7 @@ TEST_CASE("text that is not a pattern is refused with the reason") {
   CHECK_THAT(parsed("fsfsss"), Contains("other than F and S"));
   CHECK_THAT(parsed("SFFFFF"), Contains("starts with S"));
   CHECK_THAT(parsed("FSF"), Contains("it has 3 layers, the model has 6"));
-  CHECK_THAT(parsed("0,6"), Contains("no layer 6"));
+  CHECK_THAT(parsed("0,6"), Contains("layer 6 does not exist"));
   CHECK_THAT(parsed("0,2,2"), Contains("layer 2 is listed twice"));
   CHECK_THAT(parsed("2,4"), Contains("starts with S"));
   CHECK_THAT(parsed("0,2", std::nullopt), Contains("model is not known"));
@@ -63,9 +63,9 @@ TEST_CASE("text that is not a pattern is refused with the reason") {
   CHECK_THAT(parsed("uniform:0"), Contains("at least 1"));
   CHECK_THAT(parsed("freq:0"), Contains("at least 1"));
   CHECK_THAT(parsed("freq:4,offset:0"), Contains("at least 1"));
-  CHECK_THAT(parsed("freq:4,rule:E"), Contains("A, B, C and D are known"));
+  CHECK_THAT(parsed("freq:4,rule:E"), Contains("the rules are A, B, C and D"));
   CHECK_THAT(parsed("freq:4,rule:A,offset:3"), Contains("no offset"));
-  CHECK_THAT(parsed("freq:4,freq:3"), Contains("twice"));
+  CHECK_THAT(parsed("freq:4,freq:3"), Contains("repeated"));
   CHECK_THAT(parsed("freq:4,phase:3"), Contains("\"phase\""));
   CHECK_THAT(parsed("{}"), Contains("no engine reads a schedule"));
   CHECK_THAT(parsed("{}", std::nullopt), Contains("no key \"pattern\""));

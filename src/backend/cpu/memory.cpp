@@ -43,7 +43,7 @@ Tensor CpuBackend::allocate(std::int64_t rows, std::int64_t cols, DType dtype, M
   void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment, std::nothrow);
   if (memory == nullptr) {
     throw ResourceError({"out of memory", fmt::format("a tensor of [{}, {}]", rows, cols),
-                         fmt::format("{:.1f} GiB were requested", gib(bytes)),
+                         fmt::format("the request was for {:.1f} GiB", gib(bytes)),
                          "a smaller --memory-limit, or fewer or shorter calibration sequences"});
   }
   ledger_->add(bytes, kind);

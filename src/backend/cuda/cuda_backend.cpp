@@ -218,8 +218,8 @@ std::shared_ptr<std::byte> CudaBackend::allocate_host(std::int64_t bytes) {
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // clears it
     throw ResourceError({"out of host memory", "pinned memory for weights",
-                         fmt::format("{:.2f} GiB were requested", gib(bytes)),
-                         "--weights disk, which keeps only two layers in memory"});
+                         fmt::format("the request was for {:.2f} GiB", gib(bytes)),
+                         "--weights disk (keeps only two layers in memory)"});
   }
   INDEXCACHE_CUDA(status);
   return {static_cast<std::byte*>(memory), [device = device_](std::byte* host) {

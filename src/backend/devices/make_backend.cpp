@@ -23,8 +23,8 @@ std::unique_ptr<Backend> make_unlimited(const BackendOptions& options) {
   if (options.compute != Precision::fp32 || options.indexer != Precision::fp32) {
     const bool named = options.device.kind == DeviceSpec::Kind::cpu;
     throw UsageError({"the CPU backend supports only fp32", "--precision / --indexer-precision",
-                      named ? "--device cpu was given" : "there is no usable GPU: " + reason,
-                      named ? "--device cuda, or fp32 for both" : "fp32 for both"});
+                      named ? "--device cpu was given" : "no GPU is usable: " + reason,
+                      named ? "--device cuda, or fp32 for both options" : "fp32 for both options"});
   }
   return make_cpu_backend(options.threads);
 }

@@ -15,7 +15,7 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   throw ResourceError({"this build has no CUDA backend",
                        "--device " + name_of(DeviceSpec{DeviceSpec::Kind::cuda, options.device}),
                        "no CUDA toolkit was found when it was configured, or CUDA was disabled",
-                       "--device cpu, or a build on a machine with nvcc"});
+                       "--device cpu, or build the program on a machine with nvcc"});
 }
 
 }  // namespace indexcache
