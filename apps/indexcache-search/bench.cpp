@@ -7,6 +7,7 @@
 #include "core/console.h"
 #include "core/error.h"
 #include "io/files.h"
+#include "io/json_text.h"
 #include "io/yaml.h"
 #include "model/synthetic_weights.h"
 #include "option_values.h"
@@ -102,7 +103,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
   if (options.kind == "ops") document["ops"] = bench_ops(model, options, common.json);
   if (options.kind == "prefill") document["prefill"] = bench_prefill(model, options, common.json);
   if (options.kind == "search") document["search"] = bench_search(model, options, common.json);
-  if (common.json) write_output("{}\n", document.dump(1));
+  if (common.json) write_output("{}\n", json_text(document, 1));
   return 0;
 }
 

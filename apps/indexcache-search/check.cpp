@@ -6,6 +6,7 @@
 #include "device_options.h"
 #include "gate/verdict.h"
 #include "io/files.h"
+#include "io/json_text.h"
 #include "option_values.h"
 #include "present/verdict_output.h"
 #include "result/pattern_file.h"
@@ -31,7 +32,7 @@ struct CheckOptions {
 
 void write_files(const std::filesystem::path& folder, const Verdict& verdict) {
   make_folder(folder);
-  write_file(folder / "verdict.json", verdict_json(verdict).dump(1) + "\n");
+  write_file(folder / "verdict.json", json_text(verdict_json(verdict), 1) + "\n");
   write_file(folder / "junit.xml", verdict_junit(verdict));
 }
 
@@ -62,7 +63,7 @@ int run_check(const CheckOptions& options, const CommonOptions& common) {
   const Verdict verdict = apply_gate(gate, result, baseline, drift);
   if (!options.output.empty()) write_files(options.output, verdict);
   if (common.json) {
-    write_output("{}\n", verdict_json(verdict).dump(1));
+    write_output("{}\n", json_text(verdict_json(verdict), 1));
   } else {
     write_output("{}", verdict_table(verdict));
   }

@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "core/console.h"
 #include "device_options.h"
+#include "io/json_text.h"
 #include "option_values.h"
 #include "pattern_spec.h"
 #include "present/target_text.h"
@@ -65,7 +66,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
   if (common.json) {
     Json document{{"baseline", rows[0]}, {"patterns", Json::array()}};
     for (std::size_t p = 1; p < rows.size(); ++p) document["patterns"].push_back(rows[p]);
-    write_output("{}\n", document.dump(1));
+    write_output("{}\n", json_text(document, 1));
     return 0;
   }
   print_row("baseline", rows[0]);

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "device_options.h"
 #include "io/files.h"
+#include "io/json_text.h"
 #include "option_values.h"
 #include "result/pattern_file.h"
 #include "result/served_model.h"
@@ -103,7 +104,7 @@ std::string title(const EngineProfile& profile) {
 // Writes FOLDER/config.json; a file with other content is nobody's to lose.
 std::string write_config(const std::filesystem::path& folder, const Json& config) {
   const std::filesystem::path path = folder / "config.json";
-  const std::string text = config.dump(2) + "\n";
+  const std::string text = json_text(config, 2) + "\n";
   if (std::filesystem::exists(path) && read_file(path) != text) {
     throw InputError({"config.json already exists", path.string(),
                       "its content differs and would be overwritten",
@@ -151,7 +152,7 @@ std::string pasted(const Json& json) {
 
 int print_one(const Json& json, const CommonOptions& common) {
   if (common.json) {
-    write_output("{}\n", json.dump(1));
+    write_output("{}\n", json_text(json, 1));
     return 0;
   }
   if (!common.quiet) {
@@ -172,7 +173,8 @@ int export_all(const ExportOptions& options, const Subject& subject, const Commo
     }
   }
   if (common.json) {
-    write_output("{}\n", Json{{"pattern", subject.pattern.text()}, {"engines", engines}}.dump(1));
+    write_output("{}\n",
+                 json_text(Json{{"pattern", subject.pattern.text()}, {"engines", engines}}, 1));
     return 0;
   }
   for (const Json& engine : engines) {

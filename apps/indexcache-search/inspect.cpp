@@ -5,6 +5,7 @@
 #include "device_options.h"
 #include "inspect_engines.h"
 #include "io/files.h"
+#include "io/json_text.h"
 #include "option_values.h"
 #include "result/parts_json.h"
 #include "run/provenance.h"
@@ -125,7 +126,7 @@ int run_inspect(const InspectOptions& options, const CommonOptions& common) {
       engine_readings(parse_json(read_file(config), config), parse_overrides(options.overrides),
                       model.has_indexer, config);
   if (common.json) {
-    write_output("{}\n", description.dump(1));
+    write_output("{}\n", json_text(description, 1));
   } else {
     print_text(description, model.baseline());
   }

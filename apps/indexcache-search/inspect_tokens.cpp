@@ -5,6 +5,7 @@
 #include "core/console.h"
 #include "core/error.h"
 #include "core/utf8.h"
+#include "io/json_text.h"
 
 #include <fmt/format.h>
 
@@ -127,7 +128,7 @@ int inspect_tokens(const std::string& path, std::int64_t sequence, const std::st
   try {
     const Json description = describe(path, stored, sequence, tokenizer);
     if (common.json) {
-      write_output("{}\n", description.dump(1));
+      write_output("{}\n", json_text(description, 1));
     } else {
       print_text(description);
     }

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "device_options.h"
 #include "io/files.h"
+#include "io/json_text.h"
 #include "io/png.h"
 #include "option_values.h"
 #include "present/heatmap.h"
@@ -156,11 +157,11 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
     drift = measured_drift(*stored, pass.overlap, tokens);
     document["drift"] = to_json(*drift);
     document["files"].push_back(options.output + "/drift.json");
-    write_file(folder / "drift.json", document["drift"].dump(1) + "\n");
+    write_file(folder / "drift.json", json_text(document["drift"], 1) + "\n");
   }
   progress.clear();
   if (common.json) {
-    write_output("{}\n", document.dump(1));
+    write_output("{}\n", json_text(document, 1));
   } else {
     print_text(document, pass.overlap, drift);
   }

@@ -7,6 +7,7 @@
 #include "core/console.h"
 #include "core/error.h"
 #include "device_options.h"
+#include "io/json_text.h"
 #include "option_values.h"
 #include "search_options.h"
 
@@ -59,7 +60,7 @@ int run_plan(const PlanOptions& options, const CommonOptions& common) {
   RunPlan plan = make_plan(model, subject, *backend, device);
   if (options.probe && plan.work.tight() == nullptr) probe(plan, model, subject, *backend);
   progress.clear();
-  if (common.json) write_output("{}\n", to_json(plan).dump(1));
+  if (common.json) write_output("{}\n", json_text(to_json(plan), 1));
   if (!common.json) print_plan(plan);
   check_fits(plan, subject);
   return 0;

@@ -9,6 +9,7 @@
 #include "device_options.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/json_text.h"
 #include "option_values.h"
 
 #include <fmt/format.h>
@@ -153,7 +154,7 @@ int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
   const Json document = document_of(set, command.output, fingerprint, used);
   progress.clear();
   if (common.json) {
-    write_output("{}\n", document.dump(1));
+    write_output("{}\n", json_text(document, 1));
   } else {
     print_text(document, set);
   }

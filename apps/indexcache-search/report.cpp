@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "device_options.h"
 #include "io/files.h"
+#include "io/json_text.h"
 #include "io/png.h"
 #include "option_values.h"
 #include "present/heatmap.h"
@@ -37,7 +38,7 @@ std::vector<std::filesystem::path> write_report(const Report& report, const Repo
   for (const std::string& format : options.formats) {
     if (format == "html") write("report.html", report_html(report));
     if (format == "md") write("report.md", report_markdown(report));
-    if (format == "json") write("report.json", report_json(report).dump(1) + "\n");
+    if (format == "json") write("report.json", json_text(report_json(report), 1) + "\n");
     if (format == "svg") {
       for (const auto& [name, chart] : report_charts(report))
         write(name + ".svg", chart.document());
@@ -92,7 +93,7 @@ int run_report(const ReportOptions& options, const CommonOptions& common) {
   if (common.json) {
     Json files = Json::array();
     for (const auto& path : written) files.push_back(path.string());
-    write_output("{}\n", Json{{"files", files}}.dump(1));
+    write_output("{}\n", json_text(Json{{"files", files}}, 1));
   } else {
     for (const auto& path : written) write_output("{}\n", path.string());
   }

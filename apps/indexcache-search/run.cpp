@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "core/console.h"
 #include "device_options.h"
+#include "io/json_text.h"
 #include "option_values.h"
 #include "present/terminal_summary.h"
 #include "result/result_json.h"
@@ -24,7 +25,7 @@ int run_run(const RunCommand& options, const CommonOptions& common) {
   Progress progress(progress_style(options.progress, common));
   const Result result = run(options.run, progress);
   progress.clear();
-  write_output("{}", common.json ? to_json(result).dump(1) + "\n"
+  write_output("{}", common.json ? json_text(to_json(result), 1) + "\n"
                                  : summary_text(result, options.run.output));
   return 0;
 }

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "io/files.h"
+#include "io/json_text.h"
 #include "io/png.h"
 #include "present/heatmap.h"
 #include "present/page.h"
@@ -109,7 +110,7 @@ void write_outputs(const std::filesystem::path& folder, const Result& result,
     write_file(folder / pattern_file_name(t, result.targets.size(), kept),
                to_pattern_yaml(result, t));
   }
-  write_file(folder / "run.json", to_json(result).dump(1) + "\n");
+  write_file(folder / "run.json", json_text(to_json(result), 1) + "\n");
   write_file(folder / kReport, report_html({result, overlap, {}, folder.filename().string()}));
 }
 
