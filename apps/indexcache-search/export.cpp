@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "device_options.h"
 #include "io/files.h"
+#include "io/hub_cache.h"
 #include "result/pattern_file.h"
 #include "result/served_model.h"
 #include "run/folder.h"
@@ -41,9 +42,9 @@ struct Subject {
 
 // --model: a checkpoint, or a config.json alone.
 ServedModel read_model(const std::string& path, std::string& config_sha256) {
-  const bool folder = std::filesystem::is_directory(path);
+  const bool folder = !std::filesystem::is_regular_file(path);
   const std::filesystem::path file =
-      folder ? std::filesystem::path(path) / "config.json" : std::filesystem::path(path);
+      folder ? model_folder(path) / "config.json" : std::filesystem::path(path);
   const std::string text = read_file(file);
   ServedModel model{.architecture = "", .has_indexer = {}, .config = {}};
   model.config = parse_json(text, file.string());
@@ -56,7 +57,8 @@ ServedModel read_model(const std::string& path, std::string& config_sha256) {
   const auto is_shard = [](const auto& entry) {
     return entry.path().extension() == ".safetensors";
   };
-  if (folder && std::ranges::any_of(std::filesystem::directory_iterator(path), is_shard)) {
+  if (folder &&
+      std::ranges::any_of(std::filesystem::directory_iterator(file.parent_path()), is_shard)) {
     model.has_indexer = open_model(path).has_indexer;
   }
   return model;

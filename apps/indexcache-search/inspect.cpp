@@ -29,7 +29,7 @@ std::map<std::string, std::int64_t> bytes_by_dtype(const Checkpoint& checkpoint)
   std::map<std::string, std::int64_t> bytes;
   for (const auto& shard : checkpoint.shards()) {
     for (const auto& [name, tensor] : shard->tensors()) {
-      bytes[std::string(name_of(tensor.dtype))] += tensor.bytes;
+      bytes[std::string(tensor.type())] += tensor.bytes;
     }
   }
   return bytes;
@@ -38,6 +38,7 @@ std::map<std::string, std::int64_t> bytes_by_dtype(const Checkpoint& checkpoint)
 Json describe(const Model& model) {
   const ModelConfig& c = model.config;
   Json json = to_json(summarize(model));
+  if (!model.revision.empty()) json["revision"] = model.revision;
   json["baseline"] = model.baseline().text();
   json["hidden"] = c.hidden;
   json["vocabulary"] = c.vocabulary;
@@ -76,6 +77,7 @@ void print_text(const Json& d, const Pattern& baseline) {
   const auto owners = d["indexer_layers"].size();
   print_line("model", fmt::format("{} ({})", d["name"].get<std::string>(),
                                   d["architecture"].get<std::string>()));
+  if (d.contains("revision")) print_line("revision", d["revision"].get<std::string>());
   print_line("layers", fmt::format("{} decoder layers, {} with experts, {} MTP layers ignored",
                                    d["layers"].get<int>(), d["moe_layers"].get<int>(),
                                    d["nextn_layers_excluded"].get<int>()));
@@ -119,7 +121,7 @@ int run_inspect(const InspectOptions& options, const CommonOptions& common) {
   }
   const Model model = open_model(options.model, options.mla_norm_eps);
   Json description = describe(model);
-  const std::string config = options.model + "/config.json";
+  const std::string config = model.checkpoint.folder() / "config.json";
   description["engines"] =
       engine_readings(parse_json(read_file(config), config), parse_overrides(options.overrides),
                       model.has_indexer, config);

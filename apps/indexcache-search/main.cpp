@@ -4,6 +4,7 @@
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/open_files.h"
 #include "settings.h"
 #include "version.h"
 
@@ -94,5 +95,6 @@ int run_main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   indexcache::keep_freed_memory();
+  indexcache::raise_open_file_limit();
   return indexcache::run_main(argc, argv);
 }

@@ -2,7 +2,9 @@
 // What a checkpoint will hold, from its config.json.
 #include "core/error.h"
 #include "io/files.h"
+#include "io/hub_cache.h"
 #include "io/json.h"
+#include "io/weight_files.h"
 #include "model/dequantize.h"
 #include "model/model.h"
 #include "model/tensor_registry.h"
@@ -52,13 +54,13 @@ std::map<std::string, RawTensor> expected_tensors(const ModelConfig& config, boo
 
 }  // namespace
 
-bool is_config_alone(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / "config.json") &&
-         !std::filesystem::exists(folder / "model.safetensors") &&
-         !std::filesystem::exists(folder / "model.safetensors.index.json");
+bool is_config_alone(const std::filesystem::path& given) {
+  const std::filesystem::path folder = model_folder(given);
+  return std::filesystem::exists(folder / "config.json") && !find_weight_files(folder).readable();
 }
 
-Model expect_model(const std::filesystem::path& folder, std::optional<double> mla_norm_eps) {
+Model expect_model(const std::filesystem::path& given, std::optional<double> mla_norm_eps) {
+  const std::filesystem::path folder = model_folder(given);
   ModelConfig config = read_config(folder, mla_norm_eps);
   if (!config.sharing_problem.empty()) {
     throw InputError({"config.json does not say which layers own an indexer",
@@ -72,7 +74,8 @@ Model expect_model(const std::filesystem::path& folder, std::optional<double> ml
   return {.config = std::move(config),
           .checkpoint = Checkpoint(folder, std::move(tensors)),
           .has_indexer = std::move(has_indexer),
-          .name = std::filesystem::canonical(folder).filename().string(),
+          .name = model_name(folder),
+          .revision = model_revision(folder),
           .config_sha256 = {},
           .tokenizer_sha256 = {},
           .has_fp8 = fp8};

@@ -3,20 +3,18 @@
 
 #include "core/error.h"
 #include "io/files.h"
+#include "io/hub_cache.h"
 #include "model/tensor_registry.h"
 
 namespace indexcache {
 
-Model open_model(const std::filesystem::path& folder, std::optional<double> mla_norm_eps) {
-  if (!std::filesystem::is_directory(folder)) {
-    throw InputError({"the model folder does not exist", folder.string(),
-                      "a Hugging Face folder with config.json and safetensors files is needed",
-                      "check the path"});
-  }
+Model open_model(const std::filesystem::path& given, std::optional<double> mla_norm_eps) {
+  const std::filesystem::path folder = model_folder(given);
   Model model{.config = read_config(folder, mla_norm_eps),
               .checkpoint = Checkpoint(folder),
               .has_indexer = {},
-              .name = std::filesystem::canonical(folder).filename().string(),
+              .name = model_name(folder),
+              .revision = model_revision(folder),
               .config_sha256 = sha256(read_file(folder / "config.json")),
               .tokenizer_sha256 = {}};
   if (std::filesystem::exists(folder / "tokenizer.json")) {

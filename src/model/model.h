@@ -17,7 +17,8 @@ struct Model {
   ModelConfig config;
   Checkpoint checkpoint;
   std::vector<bool> has_indexer;  // [L] from the tensors that exist
-  std::string name;               // name of the folder
+  std::string name;               // of the folder, or ORG/NAME in a Hugging Face cache
+  std::string revision;           // in such a cache; else empty
   std::string config_sha256;
   std::string tokenizer_sha256;  // empty where there is no tokenizer.json
   bool has_fp8 = false;          // some weight is stored as F8_E4M3

@@ -34,6 +34,28 @@ void check_all(const std::vector<TensorSpec>& specs, const ModelConfig& config,
   }
 }
 
+// Refuses checkpoints whose tensors have names of another convention, before one of them is missed.
+void check_naming(const Checkpoint& checkpoint) {
+  constexpr std::string_view kEmbedding = "embed_tokens.weight";
+  if (checkpoint.contains("model.embed_tokens.weight")) return;
+  constexpr const char* kWhat = "the tensors are not named as those of a causal language model";
+  for (const std::string& name : checkpoint.names()) {
+    if (name == "embed.weight") {
+      throw InputError({kWhat, checkpoint.where(name),
+                        "the names are those of DeepSeek's own inference code",
+                        "use the checkpoint that was converted for it"});
+    }
+    if (!name.ends_with(kEmbedding)) continue;
+    const std::string prefix = name.substr(0, name.size() - kEmbedding.size());
+    throw InputError(
+        {kWhat, checkpoint.where(name),
+         prefix.empty() ? "they lack \"model.\" at the beginning, as AutoModel saves them"
+                        : fmt::format("they begin with \"{}\", not with \"model.\"", prefix),
+         "load the original with AutoModelForCausalLM and save it with save_pretrained, which "
+         "keeps lm_head, too"});
+  }
+}
+
 bool owns_indexer(const ModelConfig& config, const Checkpoint& checkpoint, std::int64_t layer) {
   for (const TensorSpec& spec : indexer_tensors(config, layer)) {
     if (checkpoint.contains(spec.name)) return true;
@@ -107,6 +129,7 @@ std::vector<TensorSpec> feed_forward_tensors(const ModelConfig& c, std::int64_t 
 }
 
 std::vector<bool> check_checkpoint(const ModelConfig& config, const Checkpoint& checkpoint) {
+  check_naming(checkpoint);
   check_all(outer_tensors(config), config, checkpoint);
   std::vector<bool> has_indexer;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {

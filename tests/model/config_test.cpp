@@ -132,9 +132,40 @@ TEST_CASE("other families are refused by name, with the reason") {
   CHECK_THAT(named("deepseek_v4", "DeepseekV4ForCausalLM"),
              Contains("DeepseekV4ForCausalLM is not supported") && Contains("compresses keys"));
   CHECK_THAT(named("glm5_next", "Glm5NextForCausalLM"), Contains("linear-attention hybrid"));
+  for (const char* key : {"index_topk", "index_n_heads", "index_head_dim"}) json.erase(key);
   CHECK_THAT(named("deepseek_v3", "DeepseekV3ForCausalLM"), Contains("attends densely"));
-  json.erase("index_topk");
   CHECK_THAT(named("llama", "LlamaForCausalLM"), Contains("no lightning indexer"));
+}
+
+TEST_CASE("all that a config says about its family decides") {
+  Json json = golden_config("deepseek_v32_tiny");
+  const auto change = [&](const char* key, const Json& value) {
+    Json changed = json;
+    value.is_null() ? static_cast<void>(changed.erase(key)) : void(changed[key] = value);
+    return changed;
+  };
+  const ModelConfig typed = parsed(change("architectures", nullptr));
+  CHECK(typed.family == Family::deepseek_v32);
+  CHECK(typed.architecture == "DeepseekV32ForCausalLM");
+  CHECK(parsed(change("architectures", Json::array())).family == Family::deepseek_v32);
+  CHECK(parsed(change("architectures", "DeepseekV32ForCausalLM")).remarks.empty());
+  CHECK(parsed(change("architectures", {"DeepseekV32Model"})).architecture ==
+        "DeepseekV32ForCausalLM");
+  CHECK(parsed(change("model_type", nullptr)).remarks.empty());
+  const ModelConfig edited = parsed(change("model_type", "deepseek_v3"));
+  REQUIRE(edited.remarks.size() == 1);
+  CHECK_THAT(edited.remarks[0], Contains("model_type is deepseek_v3"));
+  CHECK_THAT(refusal(change("architectures", {"DeepseekV3ForCausalLM"})),
+             Contains("contradicts itself") && Contains("model_type is deepseek_v32") &&
+                 Contains("index_topk 16"));
+  CHECK_THAT(refusal(change("architectures", {"GlmMoeDsaForCausalLM"})),
+             Contains("contradicts itself") && Contains("\"glm_moe_dsa\""));
+  json.erase("model_type");
+  CHECK_THAT(refusal(change("architectures", nullptr)),
+             Contains("does not say which model family") && Contains("GlmMoeDsaForCausalLM"));
+  CHECK_THAT(refusal(change("architectures", 5)), Contains("a list of names"));
+  CHECK_THAT(refusal(change("architectures", {std::string(500, 'x')})),
+             Contains("xxx...") && !Contains(std::string(100, 'x')));
 }
 
 TEST_CASE(

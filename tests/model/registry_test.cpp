@@ -112,3 +112,17 @@ TEST_CASE("an indexer in layer 0 is indispensable") {
   CHECK_THROWS_AS(open_model(folder.path()), InputError);
   CHECK_THROWS_AS(open_model(folder / "nowhere"), InputError);
 }
+
+TEST_CASE("names of another convention are told from missing tensors") {
+  const auto prefixed = [](const std::string& prefix) {
+    return refusal([&](auto& tensors) {
+      for (StoredTensor& t : tensors) {
+        if (t.name.starts_with("model.")) t.name = prefix + t.name.substr(6);
+      }
+    });
+  };
+  CHECK_THAT(prefixed(""), Contains("lack \"model.\"") && Contains("AutoModelForCausalLM"));
+  CHECK_THAT(prefixed("language_model.model."), Contains("begin with \"language_model.model.\""));
+  CHECK_THAT(refusal([](auto& t) { find(t, "model.embed_tokens.weight").name = "embed.weight"; }),
+             Contains("DeepSeek's own inference code"));
+}
