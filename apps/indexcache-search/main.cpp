@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/open_files.h"
+#include "io/system_failure.h"
 #include "settings.h"
 #include "version.h"
 
@@ -13,6 +14,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <new>
 #include <unistd.h>
 
@@ -82,6 +84,8 @@ int run_main(int argc, char** argv) {
     return interrupted(interruption, app.got_subcommand("run"));
   } catch (const Error& error) {
     return report(error);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(unusable_path(error.path1(), error.code().value()));
   } catch (const std::bad_alloc&) {
     return report(
         ResourceError({"out of memory", "", "", "fewer or shorter calibration sequences"}));

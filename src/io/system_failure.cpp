@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/system_failure.h"
 
-#include "core/error.h"
-
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -34,6 +32,14 @@ std::optional<std::string> resource_remedy(int error) {
     default:
       return std::nullopt;
   }
+}
+
+Error unusable_path(const std::filesystem::path& path, int error) {
+  const auto resource = resource_remedy(error);
+  const std::string name = path.string();
+  return {resource ? ExitCode::resource : ExitCode::input,
+          {"cannot use a path", name.size() <= 200 ? name : name.substr(0, 197) + "...",
+           std::strerror(error), resource.value_or("check the path and its permissions")}};
 }
 
 void fail_opening(const std::filesystem::path& path, int error, const std::string& remedy) {

@@ -155,3 +155,10 @@ TEST_CASE("a limit of open files that cannot be raised exits 4 and says so") {
   CHECK(WEXITSTATUS(status) == 4);
   CHECK_THAT(err, Contains("Too many open files") && Contains("try: ulimit -n"));
 }
+
+TEST_CASE("a path that cannot be examined is the user's, not a bug") {
+  const TempFolder folder;
+  std::filesystem::create_symlink("loop", folder / "loop");
+  check_refused(run_tool({"inspect", folder / "loop"}), 3, {"Too many levels of symbolic links"});
+  check_refused(run_tool({"inspect", std::string(5000, 'a')}), 3, {"File name too long", "aaa..."});
+}
