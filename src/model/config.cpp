@@ -6,6 +6,9 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "model/config_reader.h"
+#include "model/rope_config.h"
+#include "model/unread_keys.h"
+#include "model/weight_format.h"
 
 #include <fmt/format.h>
 
@@ -32,28 +35,7 @@ void refuse_variants(const ConfigReader& r) {
   for (const char* key : {"tie_word_embeddings", "attention_bias", "mlp_bias"}) {
     require(r, !r.flag_or(key, false), key, "only false is supported");
   }
-}
-
-void read_rope(const ConfigReader& r, ModelConfig& config) {
-  const bool newer = r.has("rope_parameters");
-  const bool older = r.has("rope_scaling");
-  const ConfigReader rope = newer   ? r.object("rope_parameters")
-                            : older ? r.object("rope_scaling")
-                                    : r;
-  config.rope_theta =
-      newer && rope.has("rope_theta") ? rope.positive("rope_theta") : r.positive("rope_theta");
-  if (!newer && !older) return;
-  const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
-  if (type == "default") return;
-  if (type != "yarn") rope.fail("rope_type", type + " is not supported: default and yarn are");
-  config.yarn = Yarn{
-      .factor = rope.positive("factor"),
-      .original_positions = rope.positive("original_max_position_embeddings"),
-      .beta_fast = rope.positive_or("beta_fast", 32),
-      .beta_slow = rope.positive_or("beta_slow", 1),
-      .mscale = rope.positive_or("mscale", 1),
-      .mscale_all_dim = rope.positive_or("mscale_all_dim", 0),
-  };
+  require(r, r.flag_or("rope_interleave", true), "rope_interleave", "only true is supported");
 }
 
 void read_moe_layers(const ConfigReader& r, ModelConfig& config) {
@@ -158,9 +140,9 @@ void read_router(const ConfigReader& r, ModelConfig& config) {
 
 void read_fp8(const ConfigReader& r, ModelConfig& config) {
   if (!r.has("quantization_config")) return;
+  config.unread_format = unread_quantization(r.at("quantization_config"));
+  if (!config.unread_format.empty()) return;
   const ConfigReader q = r.object("quantization_config");
-  const std::string method = q.text_or("quant_method", "fp8");
-  require(q, method == "fp8", "quant_method", method + " is not supported: fp8 (block-wise) is");
   if (!q.has("weight_block_size")) return;
   const Json& block = q.at("weight_block_size");
   require(q,
@@ -184,6 +166,9 @@ void read_attention(const ConfigReader& r, ModelConfig& config) {
   config.index_heads = r.integer("index_n_heads", 1, 4096);
   config.index_head_dim = r.integer("index_head_dim", 2, kLarge);
   config.index_topk = r.integer("index_topk", 1, kLarge);
+  require(r,
+          r.integer_or("qk_head_dim", 1, 2 * kLarge, config.qk_head_dim()) == config.qk_head_dim(),
+          "qk_head_dim", "it must be the sum of qk_nope_head_dim and qk_rope_head_dim");
   require(r, config.qk_rope_head_dim % 2 == 0, "qk_rope_head_dim", "it must be even");
   require(r, config.qk_rope_head_dim <= config.index_head_dim, "index_head_dim",
           "it must be at least qk_rope_head_dim");
@@ -257,6 +242,8 @@ ModelConfig parse_config(const Json& json, const std::string& where,
   read_moe_layers(r, config);
   read_native_schedule(r, config);
   read_fp8(r, config);
+  const std::vector<std::string> others = suspicious_keys(r.unread());
+  config.unread_keys.insert(config.unread_keys.end(), others.begin(), others.end());
   return config;
 }
 

@@ -22,6 +22,10 @@ struct Yarn {
   double beta_slow;
   double mscale;
   double mscale_all_dim;
+  // Multiplies cosines and sines; absent: what follows from mscale and mscale_all_dim.
+  std::optional<double> attention_factor = {};
+
+  bool operator==(const Yarn&) const = default;
 };
 
 // Symbols in the comments are those of docs/numerics.md.
@@ -60,7 +64,9 @@ struct ModelConfig {
   std::string sharing_problem;
   std::int64_t fp8_block_rows = 128;  // quantization_config.weight_block_size
   std::int64_t fp8_block_cols = 128;
-  std::vector<std::string> remarks;  // of config.json, to be shown as warnings
+  std::string unread_format;  // what quantization_config says if it is a format that is not read
+  std::vector<std::string> remarks;      // of config.json, to be shown as warnings
+  std::vector<std::string> unread_keys;  // of config.json, that might change the forward pass
 
   std::int64_t latent_width() const { return kv_lora_rank + qk_rope_head_dim; }
   // What a backend must know to say whether it can run the model.

@@ -8,6 +8,7 @@
 #include "model/dequantize.h"
 #include "model/model.h"
 #include "model/tensor_registry.h"
+#include "model/weight_format.h"
 
 namespace indexcache {
 namespace {
@@ -62,6 +63,9 @@ bool is_config_alone(const std::filesystem::path& given) {
 Model expect_model(const std::filesystem::path& given, std::optional<double> mla_norm_eps) {
   const std::filesystem::path folder = model_folder(given);
   ModelConfig config = read_config(folder, mla_norm_eps);
+  if (!config.unread_format.empty()) {
+    throw UnreadFormat(config.unread_format, (folder / "config.json").string());
+  }
   if (!config.sharing_problem.empty()) {
     throw InputError({"config.json does not say which layers own an indexer",
                       (folder / "config.json").string(), config.sharing_problem,

@@ -169,4 +169,14 @@ FamilyReading read_family(const ConfigReader& config) {
   return reading;
 }
 
+std::string architecture_of(const Json& config) {
+  try {
+    return read_family(ConfigReader(config, "config.json")).architecture;
+  } catch (const InputError&) {
+    const Json names = config.value("architectures", Json::array());
+    const bool named = names.is_array() && !names.empty() && names[0].is_string();
+    return named ? names[0].get<std::string>() : "";
+  }
+}
+
 }  // namespace indexcache

@@ -21,4 +21,8 @@ struct FamilyReading {
 // was seen for other families and for evidence that contradicts itself.
 FamilyReading read_family(const ConfigReader& config);
 
+// The architecture of any config.json: that of its family, else what architectures says; may be
+// empty.
+std::string architecture_of(const Json& config);
+
 }  // namespace indexcache

@@ -3,8 +3,11 @@
 
 #include "core/error.h"
 #include "model/dequantize.h"
+#include "model/weight_format.h"
 
 #include <fmt/format.h>
+
+#include <charconv>
 
 namespace indexcache {
 namespace {
@@ -23,6 +26,8 @@ std::vector<TensorSpec> mlp_tensors(const std::string& prefix, std::int64_t widt
 void check_all(const std::vector<TensorSpec>& specs, const ModelConfig& config,
                const Checkpoint& checkpoint) {
   for (const TensorSpec& spec : specs) {
+    const std::string format = unread_storage(checkpoint, spec.name);
+    if (!format.empty()) throw UnreadFormat(format, checkpoint.where(spec.name));
     const RawTensor& tensor = checkpoint.tensor(spec.name);
     if (tensor.shape != spec.shape) {
       throw InputError({"a tensor has the wrong shape", checkpoint.where(spec.name),
@@ -45,7 +50,8 @@ void check_naming(const Checkpoint& checkpoint) {
                         "the names are those of DeepSeek's own inference code",
                         "use the checkpoint that was converted for it"});
     }
-    if (!name.ends_with(kEmbedding)) continue;
+    // MTP layers have copies of the embedding.
+    if (!name.ends_with(kEmbedding) || name.starts_with("model.layers.")) continue;
     const std::string prefix = name.substr(0, name.size() - kEmbedding.size());
     throw InputError(
         {kWhat, checkpoint.where(name),
@@ -126,6 +132,20 @@ std::vector<TensorSpec> feed_forward_tensors(const ModelConfig& c, std::int64_t 
            mlp_tensors(m + "shared_experts.", c.moe_intermediate * c.shared_experts, c.hidden));
   }
   return list;
+}
+
+std::vector<bool> indexer_owners(const std::vector<std::string>& names, std::size_t layers) {
+  constexpr std::string_view kLayers = "layers.";
+  std::vector<bool> owners(layers, false);
+  for (const std::string& name : names) {
+    const std::size_t at = name.find(kLayers);
+    if (at == name.npos || name.find(".self_attn.indexer.", at) == name.npos) continue;
+    std::size_t layer = layers;
+    const char* end = name.data() + name.size();
+    std::from_chars(name.data() + at + kLayers.size(), end, layer);
+    if (layer < layers) owners[layer] = true;
+  }
+  return owners;
 }
 
 std::vector<bool> check_checkpoint(const ModelConfig& config, const Checkpoint& checkpoint) {
