@@ -50,6 +50,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
     patterns.push_back(parse_pattern_spec(spec, model.has_indexer));
   }
   std::vector<std::string> warnings;
+  warn_of_model(model, progress, warnings);
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
                               .whole(options.calibration.prepare.inputs);

@@ -5,7 +5,11 @@
 #include "core/error.h"
 #include "device_options.h"
 #include "io/files.h"
+#include "io/hub_cache.h"
 #include "io/json_text.h"
+#include "io/weight_files.h"
+#include "model/family.h"
+#include "model/tensor_registry.h"
 #include "option_values.h"
 #include "result/pattern_file.h"
 #include "result/served_model.h"
@@ -42,26 +46,38 @@ struct Subject {
   std::vector<std::string> caveats;
 };
 
+// Which layers own an indexer, as far as the names of tensors can be read; else empty, which export
+// can do without.
+std::vector<bool> owners_in(const std::filesystem::path& folder, std::size_t layers,
+                            std::vector<std::string>& caveats) {
+  const auto unknown = [&](const std::string& why) {
+    caveats.push_back("which layers own an indexer is not checked: " + why);
+    return std::vector<bool>();
+  };
+  try {
+    const WeightFiles files = find_weight_files(folder);
+    if (!files.readable())
+      return files.others.empty() ? std::vector<bool>() : unknown(files.others);
+    const std::vector<bool> owners = indexer_owners(stored_names(folder), layers);
+    return std::ranges::count(owners, true) > 0 ? owners : unknown("no tensor is named so");
+  } catch (const Error& error) {
+    return unknown(fmt::format("{} ({})", error.problem().what, error.problem().where));
+  }
+}
+
 // --model: a checkpoint, or a config.json alone.
-ServedModel read_model(const std::string& path, std::string& config_sha256) {
-  const bool folder = std::filesystem::is_directory(path);
+ServedModel read_model(const std::string& path, std::string& config_sha256,
+                       std::vector<std::string>& caveats) {
+  const bool folder = !std::filesystem::is_regular_file(path);
   const std::filesystem::path file =
-      folder ? std::filesystem::path(path) / "config.json" : std::filesystem::path(path);
+      folder ? model_folder(path) / "config.json" : std::filesystem::path(path);
   const std::string text = read_file(file);
   ServedModel model{.architecture = "", .has_indexer = {}, .config = {}};
   model.config = parse_json(text, file.string());
-  config_layers(model.config, file.string());
+  const std::size_t layers = config_layers(model.config, file.string());
   config_sha256 = sha256(text);
-  if (model.config.contains("architectures") && model.config["architectures"].is_array() &&
-      !model.config["architectures"].empty() && model.config["architectures"][0].is_string()) {
-    model.architecture = model.config["architectures"][0].get<std::string>();
-  }
-  const auto is_shard = [](const auto& entry) {
-    return entry.path().extension() == ".safetensors";
-  };
-  if (folder && std::ranges::any_of(std::filesystem::directory_iterator(path), is_shard)) {
-    model.has_indexer = open_model(path).has_indexer;
-  }
+  model.architecture = architecture_of(model.config);
+  if (folder) model.has_indexer = owners_in(file.parent_path(), layers, caveats);
   return model;
 }
 
@@ -76,19 +92,21 @@ void fill_from_stored(const StoredPattern& stored, ServedModel& model) {
 Subject read_subject(const ExportOptions& options) {
   ServedModel model;
   std::string config_sha256;
-  if (!options.model.empty()) model = read_model(options.model, config_sha256);
+  std::vector<std::string> caveats;
+  if (!options.model.empty()) model = read_model(options.model, config_sha256, caveats);
   const std::optional<std::size_t> layers =
       model.config.is_object() ? std::optional(config_layers(model.config, options.model))
                                : std::nullopt;
   if (!std::filesystem::exists(options.source)) {
-    return {parse_pattern_form(options.source, layers, "pattern " + options.source), model, {}};
+    return {parse_pattern_form(options.source, layers, "pattern " + options.source), model,
+            caveats};
   }
   if (std::filesystem::is_regular_file(options.source) &&
       !has_schema(read_document(options.source))) {
-    return {read_pattern_file(options.source, layers), model, {}};
+    return {read_pattern_file(options.source, layers), model, caveats};
   }
   const StoredPattern stored = read_stored_pattern(options.source, options.target);
-  Subject subject{stored.pattern, model, {}};
+  Subject subject{stored.pattern, model, caveats};
   fill_from_stored(stored, subject.model);
   if (!config_sha256.empty() && stored.model && stored.model->config_sha256 != config_sha256) {
     subject.caveats.emplace_back(

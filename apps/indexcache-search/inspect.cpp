@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// inspect: what a checkpoint is, from its headers alone.
+// inspect: what a checkpoint is, from config.json and headers; weights may be absent.
 #include "commands.h"
 #include "core/console.h"
 #include "device_options.h"
 #include "inspect_engines.h"
 #include "io/files.h"
+#include "io/hub_cache.h"
 #include "io/json_text.h"
+#include "io/weight_files.h"
+#include "model/tensor_registry.h"
+#include "model/weight_format.h"
 #include "option_values.h"
 #include "result/parts_json.h"
 #include "run/provenance.h"
@@ -31,16 +35,59 @@ std::map<std::string, std::int64_t> bytes_by_dtype(const Checkpoint& checkpoint)
   std::map<std::string, std::int64_t> bytes;
   for (const auto& shard : checkpoint.shards()) {
     for (const auto& [name, tensor] : shard->tensors()) {
-      bytes[std::string(name_of(tensor.dtype))] += tensor.bytes;
+      bytes[std::string(tensor.type())] += tensor.bytes;
     }
   }
   return bytes;
 }
 
-Json describe(const Model& model) {
-  const ModelConfig& c = model.config;
-  Json json = to_json(summarize(model));
-  json["baseline"] = model.baseline().text();
+// A model, or as much of one as can be read.
+struct Inspected {
+  Model model;
+  bool checked = false;       // everything that a search needs is there
+  bool knows_owners = false;  // or has_indexer is what config.json says
+  std::string obstacle;       // why nothing can be searched; empty if `checked`
+};
+
+// A model of which only config.json and the names of tensors can be used.
+Inspected unchecked(const std::filesystem::path& folder, ModelConfig config, Checkpoint checkpoint,
+                    std::vector<bool> owners, const std::string& obstacle) {
+  const bool known = std::ranges::count(owners, true) > 0;
+  std::vector<bool> has_indexer = known ? std::move(owners) : config.native_full;
+  return {.model = {.config = std::move(config),
+                    .checkpoint = std::move(checkpoint),
+                    .has_indexer = std::move(has_indexer),
+                    .name = model_name(folder),
+                    .revision = model_revision(folder),
+                    .config_sha256 = sha256(read_file(folder / "config.json")),
+                    .tokenizer_sha256 = {}},
+          .knows_owners = known,
+          .obstacle = obstacle};
+}
+
+Inspected open_to_inspect(const InspectOptions& options) {
+  const std::filesystem::path folder = model_folder(options.model);
+  ModelConfig config = read_config(folder, options.mla_norm_eps);
+  const WeightFiles files = find_weight_files(folder);
+  if (!files.readable()) {
+    return unchecked(folder, std::move(config), Checkpoint(folder, {}), {},
+                     files.others.empty() ? "there are no weights"
+                                          : fmt::format("{}; {}", files.others, files.remedy));
+  }
+  try {
+    return {.model = open_model(folder, options.mla_norm_eps),
+            .checked = true,
+            .knows_owners = true,
+            .obstacle = {}};
+  } catch (const UnreadFormat& error) {
+    const auto layers = static_cast<std::size_t>(config.layers);
+    return unchecked(folder, std::move(config), Checkpoint(folder),
+                     indexer_owners(stored_names(folder), layers),
+                     fmt::format("{}: {}", error.problem().what, error.problem().why));
+  }
+}
+
+void describe_config(const ModelConfig& c, Json& json) {
   json["hidden"] = c.hidden;
   json["vocabulary"] = c.vocabulary;
   json["attention_heads"] = c.heads;
@@ -57,12 +104,32 @@ Json describe(const Model& model) {
   json["experts_used"] = c.router.experts_used;
   json["shared_experts"] = c.shared_experts;
   json["moe_layers"] = std::ranges::count(c.moe_layer, true);
-  json["parameters"] = parameter_count(c, model.checkpoint, model.has_indexer);
-  json["shards"] = model.checkpoint.shards().size();
-  json["tensors"] = model.checkpoint.tensor_count();
-  json["bytes"] = model.checkpoint.total_bytes();
-  json["bytes_by_dtype"] = bytes_by_dtype(model.checkpoint);
+}
+
+// Keys of what is not known are left out.
+Json describe(const Inspected& seen) {
+  const Model& model = seen.model;
+  const ModelConfig& c = model.config;
+  Json json = to_json(summarize(model));
+  if (!seen.knows_owners) json.erase("indexer_layers");
+  if (!model.revision.empty()) json["revision"] = model.revision;
+  if (seen.knows_owners) json["baseline"] = model.baseline().text();
+  describe_config(c, json);
+  if (seen.checked) json["parameters"] = parameter_count(c, model.checkpoint, model.has_indexer);
+  if (!model.checkpoint.shards().empty()) {
+    json["shards"] = model.checkpoint.shards().size();
+    json["tensors"] = model.checkpoint.tensor_count();
+    json["bytes"] = model.checkpoint.total_bytes();
+    json["bytes_by_dtype"] = bytes_by_dtype(model.checkpoint);
+  } else {
+    json.erase("weights_layout_sha256");
+  }
+  if (!seen.checked) json.erase("quantization");
   if (!c.sharing_problem.empty()) json["sharing_problem"] = c.sharing_problem;
+  json["searchable"] = seen.checked;
+  if (!seen.checked) json["obstacle"] = seen.obstacle;
+  json["unread_tensors"] = model.unread_tensors.size();
+  json["warnings"] = model.warnings();
   return json;
 }
 
@@ -74,10 +141,38 @@ double mebibytes(const Json& bytes) {
   return bytes.get<double>() / 0x1p20;
 }
 
+void print_owners(const Json& d, const std::string& baseline) {
+  const bool known = d.contains("indexer_layers");
+  if (known) {
+    print_line("own indexer",
+               fmt::format("{} of {} layers", d["indexer_layers"].size(), d["layers"].get<int>()));
+    print_line("", baseline);
+  }
+  if (!known || d["existing_indexer_types"] != baseline) {
+    print_line("config says", d["existing_indexer_types"].get<std::string>());
+  }
+  if (d.contains("sharing_problem")) {
+    print_line("config says", "no usable schedule: " + d["sharing_problem"].get<std::string>());
+  }
+}
+
+void print_stored(const Json& d) {
+  if (d.contains("parameters")) {
+    print_line("parameters", fmt::format("{:.2f} M", d["parameters"].get<double>() / 1e6));
+  }
+  if (!d.contains("bytes")) return;
+  std::string dtypes;
+  for (const auto& [name, bytes] : d["bytes_by_dtype"].items()) {
+    dtypes += fmt::format("{}{} {:.1f} MiB", dtypes.empty() ? "" : ", ", name, mebibytes(bytes));
+  }
+  print_line("stored", fmt::format("{:.1f} MiB in {} tensors, {} files ({})", mebibytes(d["bytes"]),
+                                   d["tensors"].get<int>(), d["shards"].get<int>(), dtypes));
+}
+
 void print_text(const Json& d, const Pattern& baseline) {
-  const auto owners = d["indexer_layers"].size();
   print_line("model", fmt::format("{} ({})", d["name"].get<std::string>(),
                                   d["architecture"].get<std::string>()));
+  if (d.contains("revision")) print_line("revision", d["revision"].get<std::string>());
   print_line("layers", fmt::format("{} decoder layers, {} with experts, {} MTP layers ignored",
                                    d["layers"].get<int>(), d["moe_layers"].get<int>(),
                                    d["nextn_layers_excluded"].get<int>()));
@@ -91,22 +186,17 @@ void print_text(const Json& d, const Pattern& baseline) {
   print_line("indexer", fmt::format("{} heads x {}, top-{}, rope {}", d["index_heads"].get<int>(),
                                     d["index_head_dim"].get<int>(), d["index_topk"].get<int>(),
                                     d["indexer_rope"].get<std::string>()));
-  print_line("own indexer", fmt::format("{} of {} layers", owners, d["layers"].get<int>()));
-  print_line("", baseline.text());
-  if (d["existing_indexer_types"] != baseline.text()) {
-    print_line("config says", d["existing_indexer_types"].get<std::string>());
-  }
-  if (d.contains("sharing_problem")) {
-    print_line("config says", "no usable schedule: " + d["sharing_problem"].get<std::string>());
-  }
-  print_line("parameters", fmt::format("{:.2f} M", d["parameters"].get<double>() / 1e6));
-  std::string dtypes;
-  for (const auto& [name, bytes] : d["bytes_by_dtype"].items()) {
-    dtypes += fmt::format("{}{} {:.1f} MiB", dtypes.empty() ? "" : ", ", name, mebibytes(bytes));
-  }
-  print_line("stored", fmt::format("{:.1f} MiB in {} tensors, {} files ({})", mebibytes(d["bytes"]),
-                                   d["tensors"].get<int>(), d["shards"].get<int>(), dtypes));
+  print_owners(d, baseline.text());
+  print_stored(d);
   print_readings(d["engines"]);
+  for (const Json& warning : d["warnings"]) {
+    write_output("warning: {}\n", warning.get<std::string>());
+  }
+  if (!d["searchable"].get<bool>()) {
+    write_output("warning: run, eval and overlap cannot use this folder: {}\n",
+                 d["obstacle"].get<std::string>());
+    return;
+  }
   write_output(
       "\nEvery F under \"own indexer\" can become S. To find out which ones should:\n"
       "  indexcache-search run MODEL --calibration FILE --keep 1/4 --output DIR\n");
@@ -119,16 +209,16 @@ int run_inspect(const InspectOptions& options, const CommonOptions& common) {
   if (std::filesystem::is_regular_file(options.model)) {
     return inspect_tokens(options.model, options.sequence, options.tokenizer, common);
   }
-  const Model model = open_model(options.model, options.mla_norm_eps);
-  Json description = describe(model);
-  const std::string config = options.model + "/config.json";
+  const Inspected seen = open_to_inspect(options);
+  Json description = describe(seen);
+  const std::string config = seen.model.checkpoint.folder() / "config.json";
   description["engines"] =
       engine_readings(parse_json(read_file(config), config), parse_overrides(options.overrides),
-                      model.has_indexer, config);
+                      seen.knows_owners ? seen.model.has_indexer : std::vector<bool>(), config);
   if (common.json) {
     write_output("{}\n", json_text(description, 1));
   } else {
-    print_text(description, model.baseline());
+    print_text(description, seen.model.baseline());
   }
   return 0;
 }

@@ -8,13 +8,16 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/nearest_name.h"
+#include "core/open_files.h"
 #include "help.h"
+#include "io/system_failure.h"
 #include "settings.h"
 #include "version.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <new>
 
 namespace indexcache {
@@ -131,6 +134,8 @@ int run_main(int argc, char** argv) {
     return interrupted(interruption, app.got_subcommand("run"));
   } catch (const Error& error) {
     return report(error);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(unusable_path(error.path1(), error.code().value()));
   } catch (const std::bad_alloc&) {
     return report(
         ResourceError({"out of memory", "", "", "fewer or shorter calibration sequences"}));
@@ -154,5 +159,6 @@ int deliver_output(int code) {
 int main(int argc, char** argv) {
   indexcache::secure_standard_streams();
   indexcache::keep_freed_memory();
+  indexcache::raise_open_file_limit();
   return indexcache::deliver_output(indexcache::run_main(argc, argv));
 }

@@ -133,6 +133,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   Progress progress(progress_style(options.progress, common));
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<std::string> warnings;
+  warn_of_model(model, progress, warnings);
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
                               .whole(options.calibration.prepare.inputs);

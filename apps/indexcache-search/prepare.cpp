@@ -8,6 +8,7 @@
 #include "core/utf8.h"
 #include "device_options.h"
 #include "io/files.h"
+#include "io/hub_cache.h"
 #include "io/json.h"
 #include "io/json_text.h"
 #include "option_values.h"
@@ -33,8 +34,9 @@ struct PrepareCommand {
 
 // The model around a tokenizer that was given as a folder.
 std::optional<ModelConfig> config_beside(const std::string& tokenizer) {
-  const std::filesystem::path file = std::filesystem::path(tokenizer) / "config.json";
-  if (tokenizer.empty() || !std::filesystem::exists(file)) return std::nullopt;
+  if (!std::filesystem::is_directory(tokenizer)) return std::nullopt;
+  const std::filesystem::path file = model_folder(tokenizer) / "config.json";
+  if (!std::filesystem::exists(file)) return std::nullopt;
   return parse_config(parse_json(read_file(file), file.string()), file.string(), std::nullopt);
 }
 

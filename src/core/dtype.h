@@ -10,7 +10,8 @@
 
 namespace indexcache {
 
-enum class DType { f32, bf16, f16, f8_e4m3, f8_e8m0, i64, i32, u8 };
+// `other` is any type that no computation here knows.
+enum class DType { f32, bf16, f16, f8_e4m3, f8_e8m0, i64, i32, u8, other };
 
 constexpr std::size_t size_of(DType type) {
   switch (type) {
@@ -26,6 +27,8 @@ constexpr std::size_t size_of(DType type) {
     case DType::f8_e8m0:
     case DType::u8:
       return 1;
+    case DType::other:
+      return 0;
   }
   return 0;
 }
@@ -49,6 +52,8 @@ constexpr std::string_view name_of(DType type) {
       return "I32";
     case DType::u8:
       return "U8";
+    case DType::other:
+      return "?";
   }
   return "?";
 }

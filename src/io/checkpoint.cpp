@@ -4,16 +4,13 @@
 #include "core/error.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/weight_files.h"
 
 #include <fmt/format.h>
-
-#include <set>
 
 namespace indexcache {
 namespace {
 
-constexpr const char* kIndexName = "model.safetensors.index.json";
-constexpr const char* kSingleName = "model.safetensors";
 constexpr const char* kRemedy = "download the checkpoint again, or check the path";
 
 // An index is untrusted input: a shard must be a plain file name inside the folder.
@@ -29,19 +26,17 @@ void check_plain_name(const std::string& file, const std::string& where) {
 }  // namespace
 
 Checkpoint::Checkpoint(const std::filesystem::path& folder) : folder_(folder) {
-  if (!std::filesystem::is_directory(folder)) {
-    throw InputError({"the model folder does not exist", folder.string(),
-                      "a Hugging Face folder with config.json and safetensors files is needed",
-                      "check the path"});
+  const WeightFiles files = find_weight_files(folder);
+  if (!files.readable()) {
+    throw InputError(
+        {"no weights in the model folder", folder.string(),
+         files.others.empty()
+             ? fmt::format("neither model*.safetensors nor {} is there", kShardIndexName)
+             : files.others + "; safetensors files of a model are read",
+         files.others.empty() ? kRemedy : files.remedy});
   }
-  if (std::filesystem::exists(folder / kIndexName)) {
-    open_indexed(folder / kIndexName);
-  } else if (std::filesystem::exists(folder / kSingleName)) {
-    open_shard(kSingleName);
-  } else {
-    throw InputError({"no weights in the model folder", folder.string(),
-                      fmt::format("neither {} nor {} is there", kSingleName, kIndexName), kRemedy});
-  }
+  if (files.has_index) open_indexed(folder / kShardIndexName);
+  for (const std::string& file : files.shards) add_unindexed(open_shard(file));
 }
 
 Checkpoint::Checkpoint(const std::filesystem::path& folder,
@@ -50,14 +45,19 @@ Checkpoint::Checkpoint(const std::filesystem::path& folder,
   for (const auto& [name, tensor] : expected_) tensors_.emplace(name, Entry{nullptr, &tensor});
 }
 
-void Checkpoint::open_shard(const std::string& file) {
+const SafetensorsFile& Checkpoint::open_shard(const std::string& file) {
   shards_.push_back(std::make_unique<SafetensorsFile>(folder_ / file));
-  const SafetensorsFile& shard = *shards_.back();
+  return *shards_.back();
+}
+
+void Checkpoint::add_unindexed(const SafetensorsFile& shard) {
   for (const auto& [name, tensor] : shard.tensors()) {
     const auto [entry, inserted] = tensors_.emplace(name, Entry{&shard, &tensor});
     if (inserted) continue;
-    throw InputError({"a tensor stands in two shards", shard.path().string() + ": " + name,
-                      "also in " + entry->second.file->path().string(), kRemedy});
+    throw InputError(
+        {"a tensor is in two shards, and no index says which one counts",
+         shard.path().string() + ": " + name, "also in " + entry->second.file->path().string(),
+         fmt::format("remove the shards of other versions, or download {}", kShardIndexName)});
   }
 }
 
@@ -80,30 +80,78 @@ std::map<std::string, std::string> parse_shard_index(std::string_view text,
   return files;
 }
 
-void Checkpoint::open_indexed(const std::filesystem::path& index) {
-  const auto map = parse_shard_index(read_file(index), index.string());
-  std::set<std::string> files;
-  for (const auto& [name, file] : map) files.insert(file);
-  for (const std::string& file : files) {
-    if (!std::filesystem::exists(folder_ / file)) {
-      throw InputError({"a shard is missing", (folder_ / file).string(),
-                        fmt::format("{} names it", index.filename().string()), kRemedy});
-    }
-    open_shard(file);
+std::vector<std::string> stored_names(const std::filesystem::path& folder) {
+  if (!find_weight_files(folder).has_index) return Checkpoint(folder).names();
+  const std::filesystem::path index = folder / kShardIndexName;
+  std::vector<std::string> names;
+  for (const auto& [name, file] : parse_shard_index(read_file(index), index.string())) {
+    names.push_back(name);
   }
-  for (const auto& [name, file] : map) {
-    const auto found = tensors_.find(name);
-    if (found != tensors_.end() && found->second.file->path().filename() == file) continue;
-    throw InputError({"a shard lacks a tensor that the index places in it",
-                      (folder_ / file).string() + ": " + name, "", kRemedy});
+  return names;
+}
+
+// By name, so that layout_sha256 depends on nothing else.
+Checkpoint::Shards Checkpoint::open_named(const std::map<std::string, std::string>& files) {
+  Shards shards;
+  for (const auto& [name, file] : files) shards.emplace(file, Entry{nullptr, nullptr});
+  for (auto& [file, shard] : shards) {
+    try {
+      if (!std::filesystem::exists(std::filesystem::symlink_status(folder_ / file))) {
+        throw InputError({"a shard is missing", (folder_ / file).string(),
+                          fmt::format("{} names it", kShardIndexName), kRemedy});
+      }
+      shard.file = &open_shard(file);
+    } catch (const InputError&) {
+      shard.failure = std::current_exception();
+      if (!first_failure_) first_failure_ = shard.failure;
+    }
+  }
+  return shards;
+}
+
+void Checkpoint::open_indexed(const std::filesystem::path& index) {
+  const auto files = parse_shard_index(read_file(index), index.string());
+  const Shards shards = open_named(files);
+  for (const auto& [name, file] : files) {
+    Entry entry = shards.at(file);
+    if (!entry.failure) {
+      const auto found = entry.file->tensors().find(name);
+      if (found != entry.file->tensors().end()) {
+        entry.tensor = &found->second;
+      } else {
+        entry.failure = std::make_exception_ptr(
+            InputError({"a shard lacks a tensor that the index places in it",
+                        (folder_ / file).string() + ": " + name, "", kRemedy}));
+      }
+    }
+    tensors_.emplace(name, entry);
+  }
+  for (const auto& shard : shards_) {
+    for (const auto& [name, tensor] : shard->tensors()) {
+      if (!files.contains(name)) tensors_.emplace(name, Entry{shard.get(), &tensor});
+    }
   }
 }
 
 const Checkpoint::Entry& Checkpoint::entry(const std::string& name) const {
   const auto found = tensors_.find(name);
-  if (found != tensors_.end()) return found->second;
+  if (found != tensors_.end() && !found->second.failure) return found->second;
+  if (found != tensors_.end()) std::rethrow_exception(found->second.failure);
+  if (first_failure_) std::rethrow_exception(first_failure_);
   throw InputError({"a tensor is missing from the checkpoint", folder_.string() + ": " + name,
                     "config.json implies it", kRemedy});
+}
+
+const RawTensor* Checkpoint::find(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : found->second.tensor;
+}
+
+std::vector<std::string> Checkpoint::names() const {
+  std::vector<std::string> names;
+  names.reserve(tensors_.size());
+  for (const auto& [name, entry] : tensors_) names.push_back(name);
+  return names;
 }
 
 const RawTensor& Checkpoint::tensor(const std::string& name) const {
@@ -135,7 +183,7 @@ std::string Checkpoint::where(const std::string& name) const {
 std::int64_t Checkpoint::total_bytes() const {
   std::int64_t total = 0;
   for (const auto& [name, entry] : tensors_) {
-    total += entry.tensor->bytes;
+    if (entry.tensor != nullptr) total += entry.tensor->bytes;
   }
   return total;
 }

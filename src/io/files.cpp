@@ -3,34 +3,36 @@
 
 #include "core/error.h"
 #include "io/random_access_file.h"
+#include "io/system_failure.h"
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <fstream>
 #include <unistd.h>
-#include <vector>
 
 namespace indexcache {
 namespace {
 
-[[noreturn]] void fail_writing(const std::filesystem::path& path, const std::string& why) {
-  throw ResourceError({"cannot write a file", path.string(), why,
-                       "free space on that disk, or choose another --output"});
+[[noreturn]] void fail_writing(const std::filesystem::path& path, int error) {
+  throw ResourceError({"cannot write a file", path.string(),
+                       error != 0 ? std::strerror(error) : "write failed",
+                       resource_remedy(error).value_or("choose another --output")});
 }
 
 void sync_path(const std::filesystem::path& path, int flags) {
   const int fd = open(path.c_str(), flags | O_CLOEXEC);
-  if (fd < 0) fail_writing(path, std::strerror(errno));
+  if (fd < 0) fail_writing(path, errno);
   const int result = fsync(fd);
   const int error = errno;
   close(fd);
   // Some file systems cannot sync a folder; the file itself is safe by then.
-  if (result != 0 && error != EINVAL) fail_writing(path, std::strerror(error));
+  if (result != 0 && error != EINVAL) fail_writing(path, error);
 }
 
 }  // namespace
@@ -52,7 +54,7 @@ void commit_temporary(const std::filesystem::path& temporary, const std::filesys
   sync_path(temporary, O_RDONLY);
   std::error_code error;
   std::filesystem::rename(temporary, path, error);
-  if (error) fail_writing(path, error.message());
+  if (error) fail_writing(path, error.value());
   const std::filesystem::path folder = path.parent_path();
   sync_path(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
 }
@@ -68,7 +70,7 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
     std::ofstream out(temporary, std::ios::binary);
     out.write(content.data(), static_cast<std::streamsize>(content.size()));
     out.close();
-    if (!out) fail_writing(path, errno != 0 ? std::strerror(errno) : "write failed");
+    if (!out) fail_writing(path, errno);
   });
 }
 
@@ -105,15 +107,13 @@ std::string sha256(std::string_view text) {
 }
 
 std::string sha256_of_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
+  const RandomAccessFile file(path);
   Sha256 hash;
-  std::vector<char> buffer(1 << 18);
-  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) ||
-         file.gcount() > 0) {
-    hash.update({buffer.data(), static_cast<std::size_t>(file.gcount())});
-  }
-  if (!file.eof()) {
-    throw InputError({"cannot read a file", path.string(), "", "check the path and permissions"});
+  std::string buffer;
+  for (std::int64_t at = 0; at < file.size(); at += std::int64_t{1} << 18) {
+    buffer.resize(static_cast<std::size_t>(std::min(file.size() - at, std::int64_t{1} << 18)));
+    file.read(at, std::as_writable_bytes(std::span(buffer)));
+    hash.update(buffer);
   }
   return hash.hex();
 }

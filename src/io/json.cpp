@@ -2,6 +2,7 @@
 #include "io/json.h"
 
 #include "core/error.h"
+#include "io/file_kind.h"
 
 #include <fmt/format.h>
 
@@ -12,6 +13,8 @@
 
 namespace indexcache {
 namespace {
+
+constexpr const char* kWanted = "JSON";
 
 // The library keeps the last of two equal keys; a config that says a thing twice is refused.
 template <typename AnyJson>
@@ -42,6 +45,7 @@ AnyJson parse_strictly(std::string_view text, const std::string& where, const st
     AnyJson value = AnyJson::parse(text, std::ref(duplicates));
     if (duplicates.found().empty()) return value;
   } catch (const typename AnyJson::exception& error) {
+    refuse_other_kind(text, where, kWanted);
     throw InputError({"invalid JSON", where, error.what(), remedy});
   }
   throw InputError({"invalid JSON", where,
@@ -63,6 +67,7 @@ Json parse_json_line(std::string_view text, const std::string& where, const std:
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& error) {
+    refuse_other_kind(text, where, kWanted);
     // "[json.exception.parse_error.101] parse error at line 1, column 9: …": the place is ours.
     const std::string_view message = error.what();
     const std::size_t reason = message.find(": ");
@@ -79,6 +84,7 @@ LargeJson parse_large_json(std::string_view text, const std::string& where,
   try {
     return LargeJson::parse(text);
   } catch (const LargeJson::exception& error) {
+    refuse_other_kind(text, where, kWanted);
     throw InputError({"invalid JSON", where, error.what(), remedy});
   }
 }

@@ -2,6 +2,7 @@
 #include "io/random_access_file.h"
 
 #include "core/error.h"
+#include "io/system_failure.h"
 
 #include <fmt/format.h>
 
@@ -15,10 +16,7 @@
 namespace indexcache {
 namespace {
 
-[[noreturn]] void fail(const std::filesystem::path& path, const std::string& why) {
-  throw InputError({"cannot read a file", path.string(), why,
-                    "check the path, and that the download or copy is complete"});
-}
+constexpr const char* kRemedy = "check the path, and that the download or copy is complete";
 
 [[noreturn]] void fail_reading(const std::filesystem::path& path, const std::string& why) {
   throw ResourceError({"cannot read a file", path.string(), why,
@@ -29,14 +27,20 @@ namespace {
 }  // namespace
 
 RandomAccessFile::RandomAccessFile(const std::filesystem::path& path)
-    : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (fd_ < 0) fail(path, std::strerror(errno));
+    // O_NONBLOCK: opening a pipe that nobody writes to would wait forever.
+    : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+  if (fd_ < 0) fail_opening(path, errno, kRemedy);
   struct stat status {};
-  if (fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
-    close(fd_);
-    fail(path, "it is not a regular file");
+  const int error = fstat(fd_, &status) == 0 ? 0 : errno;
+  if (error == 0 && S_ISREG(status.st_mode)) {
+    size_ = status.st_size;
+    return;
   }
-  size_ = status.st_size;
+  close(fd_);
+  if (error != 0) fail_opening(path, error, kRemedy);
+  throw InputError({"cannot read a file", path.string(),
+                    S_ISDIR(status.st_mode) ? "it is a folder" : "it is not a regular file",
+                    kRemedy});
 }
 
 RandomAccessFile::RandomAccessFile(RandomAccessFile&& other) noexcept

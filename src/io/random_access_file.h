@@ -12,7 +12,8 @@ namespace indexcache {
 
 class RandomAccessFile {
  public:
-  // Throws InputError when the file cannot be opened or is not a regular file.
+  // Throws InputError when the file cannot be opened or is not a regular file, and ResourceError
+  // when the system has run out of something or the disk fails.
   explicit RandomAccessFile(const std::filesystem::path& path);
   RandomAccessFile(RandomAccessFile&& other) noexcept;
   RandomAccessFile(const RandomAccessFile&) = delete;

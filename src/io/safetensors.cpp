@@ -2,6 +2,7 @@
 #include "io/safetensors.h"
 
 #include "core/error.h"
+#include "io/file_kind.h"
 #include "io/files.h"
 #include "io/json.h"
 
@@ -22,9 +23,27 @@ constexpr const char* kRemedy = "download or convert this file again";
   throw InputError({"invalid safetensors file", where, why, kRemedy});
 }
 
+// Archives can begin with what looks like a small header length; a header begins with a brace.
+void check_kind(const RandomAccessFile& file) {
+  std::string beginning(static_cast<std::size_t>(std::min<std::int64_t>(file.size(), 64)), '\0');
+  file.read(0, std::as_writable_bytes(std::span(beginning)));
+  if (beginning.size() > 8 && beginning[8] == '{' && beginning[7] == '\0') return;
+  const std::string where = file.path().string();
+  refuse_other_kind(beginning, where, "a safetensors file");
+  const auto printable = [](char c) { return c >= ' ' && c <= '~'; };
+  const auto line = std::string_view(beginning).substr(0, beginning.find_first_of("\r\n"));
+  if (line.size() > 2 && std::ranges::all_of(line.substr(0, 40), printable)) {
+    fail(where, fmt::format("it is text that begins with \"{}\"", line.substr(0, 40)));
+  }
+  if (beginning.size() >= 8 && beginning.find_first_not_of('\0') == beginning.npos) {
+    fail(where, "it begins with zeros: the download or copy is incomplete");
+  }
+}
+
 std::string header_of(const RandomAccessFile& file) {
   const std::string where = file.path().string();
   const auto file_bytes = static_cast<std::uint64_t>(file.size());
+  check_kind(file);
   std::uint64_t length = 0;
   if (file_bytes < sizeof(length)) {
     fail(where, fmt::format("{} bytes are too few for a header", file_bytes));
@@ -53,9 +72,10 @@ std::int64_t count_of(const LargeJson& value, const std::string& where) {
   return value.get<std::int64_t>();
 }
 
-// Bytes that dtype and shape imply; refuses products that overflow.
+// Bytes that dtype and shape imply, elements for a dtype that is not known; refuses products that
+// overflow.
 std::int64_t implied_bytes(const RawTensor& tensor, const std::string& where) {
-  std::int64_t bytes = static_cast<std::int64_t>(size_of(tensor.dtype));
+  std::int64_t bytes = std::max<std::int64_t>(static_cast<std::int64_t>(size_of(tensor.dtype)), 1);
   for (std::int64_t extent : tensor.shape) {
     if (__builtin_mul_overflow(bytes, extent, &bytes)) fail(where, "its shape is too large");
   }
@@ -79,13 +99,13 @@ RawTensor parse_entry(const LargeJson& entry, const std::string& where, Range& r
     fail(where, "the header entry's dtype, shape or data_offsets has the wrong type");
   }
   const auto& name = entry["dtype"].get_ref<const std::string&>();
-  const auto dtype = dtype_named(name);
-  if (!dtype) fail(where, fmt::format("dtype {} is not supported", name));
-  RawTensor tensor{.dtype = *dtype, .shape = {}};
+  RawTensor tensor{
+      .dtype = dtype_named(name).value_or(DType::other), .type_name = name, .shape = {}};
   for (const LargeJson& extent : entry["shape"]) tensor.shape.push_back(count_of(extent, where));
   range.begin = count_of(offsets[0], where);
   range.end = count_of(offsets[1], where);
-  const std::int64_t bytes = implied_bytes(tensor, where);
+  const std::int64_t implied = implied_bytes(tensor, where);
+  const std::int64_t bytes = tensor.dtype == DType::other ? range.end - range.begin : implied;
   if (range.end < range.begin || range.end - range.begin != bytes) {
     fail(where, fmt::format("data_offsets [{}, {}] do not span the {} bytes of {} {}", range.begin,
                             range.end, bytes, name, shape_text(tensor.shape)));
@@ -118,6 +138,10 @@ std::int64_t RawTensor::elements() const {
   std::int64_t count = 1;
   for (std::int64_t extent : shape) count *= extent;
   return count;
+}
+
+std::string_view RawTensor::type() const {
+  return type_name.empty() ? name_of(dtype) : type_name;
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {

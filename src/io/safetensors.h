@@ -20,26 +20,29 @@ namespace indexcache {
 // A tensor as stored: row-major, little-endian, not necessarily aligned.
 struct RawTensor {
   DType dtype = DType::f32;
+  std::string type_name = {};  // as in the header; empty for a tensor that is only expected
   std::vector<std::int64_t> shape;
   std::int64_t offset = 0;  // of its first byte, from the beginning of the file
   std::int64_t bytes = 0;
 
   std::int64_t elements() const;
+  std::string_view type() const;  // "BF16", or what else the header says
 };
 
 std::string shape_text(const std::vector<std::int64_t>& shape);  // "[2, 3]"
 
 // The tensors that a header of a file of `file_bytes` bytes describes. Throws InputError naming
-// `where` on any claim that cannot be true: an unknown dtype, a byte range that is not the shape's
-// size, overlaps, gaps, or bytes that no tensor owns.
+// `where` on any claim that cannot be true: a byte range that is not the shape's size, overlaps,
+// gaps, or bytes that no tensor owns. Dtypes that are not known are accepted, because nobody may
+// need these tensors.
 std::map<std::string, RawTensor> parse_safetensors_header(std::string_view header,
                                                           std::int64_t file_bytes,
                                                           const std::string& where);
 
 class SafetensorsFile {
  public:
-  // Reads and checks the header alone. Throws InputError where the file is too short for it, and
-  // what parse_safetensors_header throws.
+  // Reads and checks only the header. Throws InputError if the file is too short for it or is of
+  // another kind (file_kind.h), and what parse_safetensors_header throws.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::map<std::string, RawTensor>& tensors() const { return tensors_; }

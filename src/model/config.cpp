@@ -5,119 +5,22 @@
 #include "core/frequency.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "model/config_reader.h"
+#include "model/rope_config.h"
+#include "model/unread_keys.h"
+#include "model/weight_format.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
-#include <map>
 
 namespace indexcache {
 namespace {
 
 constexpr std::int64_t kLarge = 1 << 24;
-constexpr const char* kSupported =
-    "DeepSeek-V3.2 (DeepseekV32ForCausalLM) and GLM-5 (GlmMoeDsaForCausalLM) are supported";
-
-// Families people will try, and why they are not served.
-const std::map<std::string, std::string>& refusals() {
-  static const std::map<std::string, std::string> reasons = {
-      {"deepseek_v4", "DeepSeek-V4 compresses keys before its indexer: another architecture"},
-      {"glm5_next",
-       "GLM-5.3-Flash is a linear-attention hybrid with a pooled indexer: another "
-       "architecture"},
-      {"deepseek_v3", "DeepSeek-V3 attends densely: it has no lightning indexer to share"},
-      {"deepseek_v2", "DeepSeek-V2 attends densely: it has no lightning indexer to share"},
-      {"glm4_moe", "GLM-4.x attends densely: it has no lightning indexer to share"},
-  };
-  return reasons;
-}
-
-// Typed access to one JSON object; every failure names file and key.
-class ConfigReader {
- public:
-  ConfigReader(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
-
-  [[noreturn]] void fail(const std::string& key, const std::string& why) const {
-    throw InputError({"config.json cannot be used", where_ + ": " + key, why,
-                      "check that this is the config.json published with the checkpoint"});
-  }
-
-  // null counts as absent: published configs write "index_topk_freq": null.
-  bool has(const std::string& key) const { return json_.contains(key) && !json_[key].is_null(); }
-  const Json& at(const std::string& key) const { return json_[key]; }
-
-  std::int64_t integer(const std::string& key, std::int64_t low, std::int64_t high) const {
-    if (!has(key)) fail(key, "the key is missing");
-    const Json& value = at(key);
-    if (!value.is_number_integer()) fail(key, "an integer is needed, found " + value.dump());
-    const auto number = value.get<std::int64_t>();
-    if (number < low || number > high) {
-      fail(key, fmt::format("{} is outside {} … {}", value.dump(), low, high));
-    }
-    return number;
-  }
-  std::int64_t integer_or(const std::string& key, std::int64_t low, std::int64_t high,
-                          std::int64_t fallback) const {
-    return has(key) ? integer(key, low, high) : fallback;
-  }
-
-  // In (0, 1e12].
-  double positive(const std::string& key) const {
-    if (!has(key)) fail(key, "the key is missing");
-    if (!at(key).is_number()) fail(key, "a number is needed, found " + at(key).dump());
-    const auto number = at(key).get<double>();
-    if (!(number > 0) || number > 1e12) fail(key, at(key).dump() + " is not in (0, 1e12]");
-    return number;
-  }
-  double positive_or(const std::string& key, double fallback) const {
-    return has(key) ? positive(key) : fallback;
-  }
-
-  bool flag_or(const std::string& key, bool fallback) const {
-    if (!has(key)) return fallback;
-    if (!at(key).is_boolean()) fail(key, "true or false is needed, found " + at(key).dump());
-    return at(key).get<bool>();
-  }
-
-  std::string text_or(const std::string& key, const std::string& fallback) const {
-    if (!has(key)) return fallback;
-    if (!at(key).is_string()) fail(key, "a string is needed, found " + at(key).dump());
-    return at(key).get<std::string>();
-  }
-
-  ConfigReader object(const std::string& key) const {
-    if (!at(key).is_object()) fail(key, "an object is needed");
-    return {at(key), where_ + ": " + key};
-  }
-
- private:
-  const Json& json_;
-  std::string where_;
-};
-
-Family family_of(const ConfigReader& reader, std::string& architecture) {
-  const std::string type = reader.text_or("model_type", "");
-  if (reader.has("architectures") && reader.at("architectures").is_array() &&
-      !reader.at("architectures").empty() && reader.at("architectures")[0].is_string()) {
-    architecture = reader.at("architectures")[0].get<std::string>();
-  }
-  if (architecture == "DeepseekV32ForCausalLM") return Family::deepseek_v32;
-  if (architecture == "GlmMoeDsaForCausalLM") return Family::glm_moe_dsa;
-  const std::string name = architecture.empty() ? type : architecture;
-  const auto known = refusals().find(type);
-  const std::string why =
-      known != refusals().end() ? known->second
-      : reader.has("index_topk")
-          ? "it has an indexer, but its forward pass is not one that this tool implements"
-          : "its config has no index_topk: it has no lightning indexer to share";
-  throw InputError(
-      {fmt::format("the model family {} is not supported", name.empty() ? "(none given)" : name),
-       "config.json: architectures", why, kSupported});
-}
-
 void require(const ConfigReader& reader, bool holds, const std::string& key,
              const std::string& why) {
-  if (!holds) reader.fail(key, why);
+  reader.require(holds, key, why);
 }
 
 // Options that would change the forward pass and that no released model of the two families uses.
@@ -132,28 +35,7 @@ void refuse_variants(const ConfigReader& r) {
   for (const char* key : {"tie_word_embeddings", "attention_bias", "mlp_bias"}) {
     require(r, !r.flag_or(key, false), key, "only false is supported");
   }
-}
-
-void read_rope(const ConfigReader& r, ModelConfig& config) {
-  const bool newer = r.has("rope_parameters");
-  const bool older = r.has("rope_scaling");
-  const ConfigReader rope = newer   ? r.object("rope_parameters")
-                            : older ? r.object("rope_scaling")
-                                    : r;
-  config.rope_theta =
-      newer && rope.has("rope_theta") ? rope.positive("rope_theta") : r.positive("rope_theta");
-  if (!newer && !older) return;
-  const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
-  if (type == "default") return;
-  if (type != "yarn") rope.fail("rope_type", type + " is not supported: default and yarn are");
-  config.yarn = Yarn{
-      .factor = rope.positive("factor"),
-      .original_positions = rope.positive("original_max_position_embeddings"),
-      .beta_fast = rope.positive_or("beta_fast", 32),
-      .beta_slow = rope.positive_or("beta_slow", 1),
-      .mscale = rope.positive_or("mscale", 1),
-      .mscale_all_dim = rope.positive_or("mscale_all_dim", 0),
-  };
+  require(r, r.flag_or("rope_interleave", true), "rope_interleave", "only true is supported");
 }
 
 void read_moe_layers(const ConfigReader& r, ModelConfig& config) {
@@ -258,9 +140,9 @@ void read_router(const ConfigReader& r, ModelConfig& config) {
 
 void read_fp8(const ConfigReader& r, ModelConfig& config) {
   if (!r.has("quantization_config")) return;
+  config.unread_format = unread_quantization(r.at("quantization_config"));
+  if (!config.unread_format.empty()) return;
   const ConfigReader q = r.object("quantization_config");
-  const std::string method = q.text_or("quant_method", "fp8");
-  require(q, method == "fp8", "quant_method", method + " is not supported: fp8 (block-wise) is");
   if (!q.has("weight_block_size")) return;
   const Json& block = q.at("weight_block_size");
   require(q,
@@ -284,6 +166,9 @@ void read_attention(const ConfigReader& r, ModelConfig& config) {
   config.index_heads = r.integer("index_n_heads", 1, 4096);
   config.index_head_dim = r.integer("index_head_dim", 2, kLarge);
   config.index_topk = r.integer("index_topk", 1, kLarge);
+  require(r,
+          r.integer_or("qk_head_dim", 1, 2 * kLarge, config.qk_head_dim()) == config.qk_head_dim(),
+          "qk_head_dim", "it must be the sum of qk_nope_head_dim and qk_rope_head_dim");
   require(r, config.qk_rope_head_dim % 2 == 0, "qk_rope_head_dim", "it must be even");
   require(r, config.qk_rope_head_dim <= config.index_head_dim, "index_head_dim",
           "it must be at least qk_rope_head_dim");
@@ -322,7 +207,7 @@ float ModelConfig::softmax_scale() const {
 
 ModelConfig read_config(const std::filesystem::path& folder, std::optional<double> mla_norm_eps) {
   const std::filesystem::path path = folder / "config.json";
-  if (!std::filesystem::exists(path)) {
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path))) {
     throw InputError({"the model folder has no config.json", folder.string(),
                       "a Hugging Face folder with config.json and safetensors files is needed",
                       "check the path"});
@@ -335,7 +220,10 @@ ModelConfig parse_config(const Json& json, const std::string& where,
   const ConfigReader r(json, where);
   if (!json.is_object()) r.fail("", "it is not a JSON object");
   ModelConfig config{};
-  config.family = family_of(r, config.architecture);
+  const FamilyReading reading = read_family(r);
+  config.family = reading.family;
+  config.architecture = reading.architecture;
+  if (!reading.remark.empty()) config.remarks.push_back(reading.remark);
   refuse_variants(r);
   config.vocabulary = r.integer("vocab_size", 1, kLarge);
   config.hidden = r.integer("hidden_size", 1, kLarge);
@@ -354,6 +242,8 @@ ModelConfig parse_config(const Json& json, const std::string& where,
   read_moe_layers(r, config);
   read_native_schedule(r, config);
   read_fp8(r, config);
+  const std::vector<std::string> others = suspicious_keys(r.unread());
+  config.unread_keys.insert(config.unread_keys.end(), others.begin(), others.end());
   return config;
 }
 

@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "io/json.h"
+#include "model/family.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -13,8 +14,6 @@
 
 namespace indexcache {
 
-enum class Family { deepseek_v32, glm_moe_dsa };
-
 // YaRN (docs/numerics.md, RoPE); absent for plain RoPE.
 struct Yarn {
   double factor;
@@ -23,12 +22,16 @@ struct Yarn {
   double beta_slow;
   double mscale;
   double mscale_all_dim;
+  // Multiplies cosines and sines; absent: what follows from mscale and mscale_all_dim.
+  std::optional<double> attention_factor = {};
+
+  bool operator==(const Yarn&) const = default;
 };
 
 // Symbols in the comments are those of docs/numerics.md.
 struct ModelConfig {
   Family family;
-  std::string architecture;       // architectures[0]
+  std::string architecture;       // the family's name in architectures
   std::int64_t vocabulary;        // V
   std::int64_t hidden;            // H
   std::int64_t layers;            // L, MTP layers excluded
@@ -61,6 +64,9 @@ struct ModelConfig {
   std::string sharing_problem;
   std::int64_t fp8_block_rows = 128;  // quantization_config.weight_block_size
   std::int64_t fp8_block_cols = 128;
+  std::string unread_format;  // what quantization_config says if it is a format that is not read
+  std::vector<std::string> remarks;      // of config.json, to be shown as warnings
+  std::vector<std::string> unread_keys;  // of config.json, that might change the forward pass
 
   std::int64_t latent_width() const { return kv_lora_rank + qk_rope_head_dim; }
   // What a backend must know to say whether it can run the model.

@@ -47,7 +47,7 @@ Blocks blocks_for(const ModelConfig& config, const Checkpoint& checkpoint,
   }
   const RawTensor& scale = checkpoint.tensor(scale_name(name));
   if (scale.dtype != DType::f32 && scale.dtype != DType::bf16 && scale.dtype != DType::f8_e8m0) {
-    fail(checkpoint, scale_name(name), fmt::format("scales are {}", name_of(scale.dtype)));
+    fail(checkpoint, scale_name(name), fmt::format("scales are {}", scale.type()));
   }
   if (weight.shape.size() != 2) fail(checkpoint, name, "F8_E4M3 is read for matrices only");
   const std::int64_t rows = weight.shape[0], cols = weight.shape[1];
@@ -101,7 +101,7 @@ void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
       blocks_for(config, checkpoint, name);
       return;
     default:
-      fail(checkpoint, name, fmt::format("its dtype is {}", name_of(tensor.dtype)));
+      fail(checkpoint, name, fmt::format("its dtype is {}", tensor.type()));
   }
 }
 

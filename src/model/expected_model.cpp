@@ -2,10 +2,13 @@
 // What a checkpoint will hold, from its config.json.
 #include "core/error.h"
 #include "io/files.h"
+#include "io/hub_cache.h"
 #include "io/json.h"
+#include "io/weight_files.h"
 #include "model/dequantize.h"
 #include "model/model.h"
 #include "model/tensor_registry.h"
+#include "model/weight_format.h"
 
 namespace indexcache {
 namespace {
@@ -52,14 +55,17 @@ std::map<std::string, RawTensor> expected_tensors(const ModelConfig& config, boo
 
 }  // namespace
 
-bool is_config_alone(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / "config.json") &&
-         !std::filesystem::exists(folder / "model.safetensors") &&
-         !std::filesystem::exists(folder / "model.safetensors.index.json");
+bool is_config_alone(const std::filesystem::path& given) {
+  const std::filesystem::path folder = model_folder(given);
+  return std::filesystem::exists(folder / "config.json") && !find_weight_files(folder).readable();
 }
 
-Model expect_model(const std::filesystem::path& folder, std::optional<double> mla_norm_eps) {
+Model expect_model(const std::filesystem::path& given, std::optional<double> mla_norm_eps) {
+  const std::filesystem::path folder = model_folder(given);
   ModelConfig config = read_config(folder, mla_norm_eps);
+  if (!config.unread_format.empty()) {
+    throw UnreadFormat(config.unread_format, (folder / "config.json").string());
+  }
   if (!config.sharing_problem.empty()) {
     throw InputError({"config.json does not say which layers own an indexer",
                       (folder / "config.json").string(), config.sharing_problem,
@@ -72,7 +78,8 @@ Model expect_model(const std::filesystem::path& folder, std::optional<double> ml
   return {.config = std::move(config),
           .checkpoint = Checkpoint(folder, std::move(tensors)),
           .has_indexer = std::move(has_indexer),
-          .name = std::filesystem::canonical(folder).filename().string(),
+          .name = model_name(folder),
+          .revision = model_revision(folder),
           .config_sha256 = {},
           .tokenizer_sha256 = {},
           .has_fp8 = fp8};

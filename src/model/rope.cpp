@@ -46,8 +46,9 @@ RopeTable make_rope_table(const ModelConfig& config, std::int64_t positions) {
   double multiplier = 1;
   if (config.yarn) {
     apply_yarn(config, f);
-    multiplier = yarn_mscale(config.yarn->factor, config.yarn->mscale) /
-                 yarn_mscale(config.yarn->factor, config.yarn->mscale_all_dim);
+    multiplier = config.yarn->attention_factor.value_or(
+        yarn_mscale(config.yarn->factor, config.yarn->mscale) /
+        yarn_mscale(config.yarn->factor, config.yarn->mscale_all_dim));
   }
   RopeTable table;
   for (std::int64_t position = 0; position < positions; ++position) {

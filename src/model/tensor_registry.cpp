@@ -3,8 +3,11 @@
 
 #include "core/error.h"
 #include "model/dequantize.h"
+#include "model/weight_format.h"
 
 #include <fmt/format.h>
+
+#include <charconv>
 
 namespace indexcache {
 namespace {
@@ -23,6 +26,8 @@ std::vector<TensorSpec> mlp_tensors(const std::string& prefix, std::int64_t widt
 void check_all(const std::vector<TensorSpec>& specs, const ModelConfig& config,
                const Checkpoint& checkpoint) {
   for (const TensorSpec& spec : specs) {
+    const std::string format = unread_storage(checkpoint, spec.name);
+    if (!format.empty()) throw UnreadFormat(format, checkpoint.where(spec.name));
     const RawTensor& tensor = checkpoint.tensor(spec.name);
     if (tensor.shape != spec.shape) {
       throw InputError({"a tensor has the wrong shape", checkpoint.where(spec.name),
@@ -31,6 +36,29 @@ void check_all(const std::vector<TensorSpec>& specs, const ModelConfig& config,
                         "check that config.json and weights belong to the same checkpoint"});
     }
     check_readable(config, checkpoint, spec.name);
+  }
+}
+
+// Refuses checkpoints whose tensors have names of another convention, before one of them is missed.
+void check_naming(const Checkpoint& checkpoint) {
+  constexpr std::string_view kEmbedding = "embed_tokens.weight";
+  if (checkpoint.contains("model.embed_tokens.weight")) return;
+  constexpr const char* kWhat = "the tensors are not named as those of a causal language model";
+  for (const std::string& name : checkpoint.names()) {
+    if (name == "embed.weight") {
+      throw InputError({kWhat, checkpoint.where(name),
+                        "the names are those of DeepSeek's own inference code",
+                        "use the checkpoint that was converted for it"});
+    }
+    // MTP layers have copies of the embedding.
+    if (!name.ends_with(kEmbedding) || name.starts_with("model.layers.")) continue;
+    const std::string prefix = name.substr(0, name.size() - kEmbedding.size());
+    throw InputError(
+        {kWhat, checkpoint.where(name),
+         prefix.empty() ? "they lack \"model.\" at the beginning, as AutoModel saves them"
+                        : fmt::format("they begin with \"{}\", not with \"model.\"", prefix),
+         "load the original with AutoModelForCausalLM and save it with save_pretrained, which "
+         "keeps lm_head, too"});
   }
 }
 
@@ -106,7 +134,22 @@ std::vector<TensorSpec> feed_forward_tensors(const ModelConfig& c, std::int64_t 
   return list;
 }
 
+std::vector<bool> indexer_owners(const std::vector<std::string>& names, std::size_t layers) {
+  constexpr std::string_view kLayers = "layers.";
+  std::vector<bool> owners(layers, false);
+  for (const std::string& name : names) {
+    const std::size_t at = name.find(kLayers);
+    if (at == name.npos || name.find(".self_attn.indexer.", at) == name.npos) continue;
+    std::size_t layer = layers;
+    const char* end = name.data() + name.size();
+    std::from_chars(name.data() + at + kLayers.size(), end, layer);
+    if (layer < layers) owners[layer] = true;
+  }
+  return owners;
+}
+
 std::vector<bool> check_checkpoint(const ModelConfig& config, const Checkpoint& checkpoint) {
+  check_naming(checkpoint);
   check_all(outer_tensors(config), config, checkpoint);
   std::vector<bool> has_indexer;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {

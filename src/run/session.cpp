@@ -47,6 +47,10 @@ std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> ba
 
 }  // namespace
 
+void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings) {
+  for (const std::string& warning : model.warnings()) warn(progress, warnings, warning);
+}
+
 Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
                         const Backend& backend) {
   const std::int64_t room = backend.memory_bytes() - backend.uploader_bytes();

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace indexcache {
 
@@ -29,6 +30,9 @@ struct DeviceOptions {
 // The device that --device and the precisions name, before anything else is read. Throws UsageError
 // for what no device can do, ResourceError if there is no GPU to use.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
+
+// Shows what of the model is ignored although it might matter, and keeps it in `warnings`.
+void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings);
 
 // Where weights wait: as --weights says, else what fits first. Throws ResourceError naming the
 // setting to change if the device cannot hold them that way.

@@ -26,14 +26,6 @@ void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
                    shared, data.holdout->sequences.size()));
 }
 
-// A schedule that cannot be read is ignored; layers without tensors are S all the same.
-void warn_of_sharing_keys(const Model& model, Progress& progress,
-                          std::vector<std::string>& warnings) {
-  if (model.config.sharing_problem.empty()) return;
-  warn(progress, warnings,
-       "the sharing keys of config.json are ignored: " + model.config.sharing_problem);
-}
-
 CalibrationData load_data(const SearchOptions& options, const Model& model, Progress& progress,
                           std::vector<std::string>& warnings) {
   CalibrationLoader loader(options.calibration, model, options.device.model, options.device.threads,
@@ -76,7 +68,7 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   subject.requests = make_requests(options.constraints, start, subject.space.constraints);
   for (const Request& request : subject.requests) subject.space.targets.push_back(request.full);
   if (!options.refine.empty()) subject.refinement = find_refinement(options.refine);
-  warn_of_sharing_keys(model, progress, subject.warnings);
+  warn_of_model(model, progress, subject.warnings);
   subject.data = load_data(options, model, progress, subject.warnings);
   return subject;
 }

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/utf8.h"
+#include "io/hub_cache.h"
 #include "text/normalizer.h"
 
 #include <fmt/format.h>
@@ -49,8 +50,8 @@ Tokenizer::Tokenizer(TokenizerDefinition definition)
 
 Tokenizer Tokenizer::open(const std::filesystem::path& path) {
   const bool folder = std::filesystem::is_directory(path);
-  const std::filesystem::path file = folder ? path / "tokenizer.json" : path;
-  if (!std::filesystem::exists(file)) {
+  const std::filesystem::path file = folder ? model_folder(path) / "tokenizer.json" : path;
+  if (!std::filesystem::exists(std::filesystem::symlink_status(file))) {
     throw InputError({"there is no tokenizer", file.string(),
                       folder ? "the folder holds no tokenizer.json" : "the file does not exist",
                       "--tokenizer FILE: the tokenizer.json that belongs to the model"});

@@ -174,7 +174,7 @@ TEST_CASE("tensors that do not fit the config exit 3") {
   dtype.change_tensors([&](StoredTensor& t) {
     if (t.name == name) t.dtype = "I32";
   });
-  check_refused(dtype.run(), 3, "its dtype is I32");
+  check_refused(dtype.run(), 3, "packed numbers (I32)");
 }
 
 TEST_CASE("weights that are not finite exit 3 and are named") {

@@ -32,3 +32,13 @@ TEST_CASE("broken JSON and a repeated key are refused with the place") {
     CHECK(error.problem().why == "duplicate key \"a\" in an object");
   }
 }
+
+TEST_CASE("what is another kind of file is not called broken JSON") {
+  using test::Contains;
+  CHECK_THROWS_WITH(parse_json("version https://git-lfs.github.com/spec/v1\n", "x"),
+                    Contains("a Git LFS pointer, not JSON"));
+  CHECK_THROWS_WITH(parse_large_json("<html>", "x", ""), Contains("an HTML or XML page"));
+  CHECK_THROWS_WITH(parse_strict_large_json("\x1f\x8b\x08", "x", ""), Contains("gzip"));
+  CHECK_THROWS_WITH(parse_json("\xff\xfe{", "x"), Contains("UTF-16"));
+  CHECK_THROWS_WITH(parse_json("{]", "x"), Contains("invalid JSON"));
+}

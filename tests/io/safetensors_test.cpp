@@ -6,6 +6,7 @@
 #include "support/files.h"
 
 #include <cstring>
+#include <sys/stat.h>
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -56,7 +57,7 @@ TEST_CASE("lying headers are refused with the reason") {
   CHECK_THAT(refusal("{\"t\":", four), Contains("invalid JSON"));
   CHECK_THAT(refusal("[]", ""), Contains("not a JSON object"));
   CHECK_THAT(refusal(R"({"t":{"dtype":"F32"}})", four), Contains("lacks dtype"));
-  CHECK_THAT(refusal(entry("F99", "[1]", "[0,4]"), four), Contains("dtype F99 is not supported"));
+  CHECK_THAT(refusal(entry("F99", "[1]", "[4,0]"), four), Contains("do not span"));
   CHECK_THAT(refusal(entry("F32", "[2]", "[0,4]"), four), Contains("do not span the 8 bytes"));
   CHECK_THAT(refusal(entry("F32", "[1]", "[4,0]"), four), Contains("do not span"));
   CHECK_THAT(refusal(entry("F32", "[-1]", "[0,4]"), four), Contains("whole number"));
@@ -76,4 +77,47 @@ TEST_CASE("a file shorter than a header length is refused") {
   CHECK_THROWS_AS(SafetensorsFile(folder / "x.safetensors"), InputError);
   write_text(folder / "empty.safetensors", "");
   CHECK_THROWS_AS(SafetensorsFile(folder / "empty.safetensors"), InputError);
+}
+
+TEST_CASE("dtypes that nobody may need are kept by name") {
+  const TempFolder folder;
+  write_safetensors(folder / "x.safetensors",
+                    {{"half", "F4", {3}, "ab"}, {"wide", "C64", {1}, "12345678"}});
+  const SafetensorsFile file(folder / "x.safetensors");
+  CHECK(file.tensors().at("half").type() == "F4");
+  CHECK(file.tensors().at("half").bytes == 2);
+  CHECK(file.tensors().at("wide").dtype == DType::other);
+}
+
+TEST_CASE("a file of another kind is called what it is") {
+  const TempFolder folder;
+  const auto refusal_of = [&](const std::string& content) -> std::string {
+    write_text(folder / "x.safetensors", content);
+    try {
+      const SafetensorsFile file(folder / "x.safetensors");
+      return "accepted";
+    } catch (const InputError& error) {
+      return error.describe();
+    }
+  };
+  const std::string zeros(24, '\0');
+  CHECK_THAT(refusal_of("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5\n"),
+             Contains("the file is a Git LFS pointer, not a safetensors file") &&
+                 Contains("git lfs pull"));
+  CHECK_THAT(refusal_of("\xef\xbb\xbf\n<!DOCTYPE html>"), Contains("HTML") && Contains("hf auth"));
+  CHECK_THAT(refusal_of("<?xml version=\"1.0\"?><Error>"), Contains("XML"));
+  CHECK_THAT(refusal_of("\x1f\x8b\x08" + zeros), Contains("gzip-compressed"));
+  CHECK_THAT(refusal_of("PK\x03\x04" + zeros), Contains("a zip archive") && Contains("PyTorch"));
+  CHECK_THAT(refusal_of("\x80\x02\x8a\x0a" + zeros), Contains("a pickle"));
+  CHECK_THAT(refusal_of("GGUF\x03" + zeros), Contains("a GGUF file") && Contains("converted from"));
+  CHECK_THAT(refusal_of("/annex/objects/SHA256E-s5--x"), Contains("git annex get"));
+  CHECK_THAT(refusal_of("Entry not found"), Contains("text that begins with \"Entry not found\""));
+  CHECK_THAT(refusal_of(zeros), Contains("begins with zeros") && Contains("incomplete"));
+}
+
+TEST_CASE("a pipe or a folder in place of a file is refused at once") {
+  const TempFolder folder;
+  REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK_THROWS_WITH(SafetensorsFile(folder / "pipe"), Contains("cannot read a file"));
+  CHECK_THROWS_AS(SafetensorsFile(folder.path()), InputError);
 }

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "model/rope.h"
 #include "support/catch.h"
 #include "support/files.h"
 
@@ -109,17 +110,79 @@ TEST_CASE("sharing keys that are no schedule are a remark, because engines load 
   CHECK_THAT(problem("index_skip_topk_offset", -1), Contains("index_skip_topk_offset -1"));
 }
 
-TEST_CASE("newer and older RoPE keys mean the same, and the newer theta wins") {
+TEST_CASE("newer and older RoPE keys mean the same") {
   Json json = golden_config("deepseek_v32_tiny");
   Json rope = json["rope_scaling"];
   rope["rope_type"] = rope["type"];
   rope.erase("type");
-  rope["rope_theta"] = 5000;
-  json.erase("rope_scaling");
+  rope["rope_theta"] = 10000.0;
   json["rope_parameters"] = rope;
+  CHECK(parsed(json).yarn == parsed(golden_config("deepseek_v32_tiny")).yarn);
+  json.erase("rope_scaling");
+  json.erase("rope_theta");
   const ModelConfig config = parsed(json);
   CHECK(config.yarn.has_value());
-  CHECK(config.rope_theta == 5000);
+  CHECK(config.rope_theta == 10000);
+  CHECK(config.unread_keys.empty());
+}
+
+TEST_CASE("RoPE that is described twice must agree") {
+  const Json plain = golden_config("glm_moe_dsa_tiny");
+  const auto refusal_of = [&](auto change) {
+    Json json = plain;
+    change(json);
+    return refusal(json);
+  };
+  CHECK_THAT(refusal_of([](Json& j) { j["rope_theta"] = 10000; }),
+             Contains("rope_parameters.rope_theta is 1000000, but rope_theta is 10000"));
+  CHECK(refusal_of([](Json& j) { j["rope_theta"] = 1000000; }) == "accepted");
+  CHECK(refusal_of([](Json& j) { j["rope_scaling"] = Json::object(); }) == "accepted");
+  CHECK_THAT(refusal_of([](Json& j) {
+               j["rope_scaling"] = {{"type", "default"}};
+             }),
+             Contains("rope_parameters says default with theta 1000000") &&
+                 Contains("theta 10000 (the default)"));
+  CHECK(refusal_of([](Json& j) {
+          j["rope_scaling"] = {{"type", "default"}, {"rope_theta", 1000000}};
+        }) == "accepted");
+  CHECK_THAT(refusal_of([](Json& j) { j["rope_parameters"]["type"] = "yarn"; }),
+             Contains("rope_parameters.rope_type is default, but rope_parameters.type is yarn"));
+  CHECK_THAT(refusal_of([](Json& j) { j["rope_parameters"]["full"] = Json::object(); }),
+             Contains("differs between layers"));
+  CHECK_THAT(refusal_of([](Json& j) { j["rope_interleave"] = false; }), Contains("only true"));
+  CHECK_THAT(refusal_of([](Json& j) { j["qk_head_dim"] = 64; }), Contains("must be the sum"));
+}
+
+TEST_CASE("attention_factor of YaRN is read, and must agree with mscale") {
+  Json json = golden_config("deepseek_v32_tiny");
+  json["rope_scaling"]["attention_factor"] = 1.0;  // what mscale 1 and mscale_all_dim 1 give
+  CHECK(parsed(json).yarn->attention_factor == 1.0);
+  json["rope_scaling"]["attention_factor"] = 1.2;
+  CHECK_THAT(refusal(json), Contains("rope_scaling.attention_factor is 1.2, but 1 follows from "
+                                     "rope_scaling.mscale"));
+  json["rope_scaling"].erase("mscale");
+  json["rope_scaling"].erase("mscale_all_dim");
+  CHECK(make_rope_table(parsed(json), 1).cosines[0] == Approx(1.2));
+  json["rope_scaling"]["truncate"] = false;
+  CHECK_THAT(refusal(json), Contains("truncate"));
+}
+
+TEST_CASE("keys that might change the forward pass are kept by name, harmless ones are not") {
+  for (const char* name : {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny", "glm_moe_dsa_shared_tiny",
+                           "glm_moe_dsa_fp8_tiny"}) {
+    CHECK(parsed(golden_config(name)).unread_keys.empty());
+  }
+  Json json = golden_config("deepseek_v32_tiny");
+  json["_name_or_path"] = "x";
+  json["unk_token_id"] = 5;
+  json["sliding_window"] = nullptr;
+  json["use_qk_norm"] = false;
+  CHECK(parsed(json).unread_keys.empty());
+  json["sliding_window"] = 128;
+  json["use_qk_norm"] = true;
+  json["rope_scaling"]["attn_factor"] = 2;
+  CHECK(parsed(json).unread_keys ==
+        std::vector<std::string>{"rope_scaling.attn_factor", "sliding_window", "use_qk_norm"});
 }
 
 TEST_CASE("other families are refused by name, with the reason") {
@@ -132,9 +195,40 @@ TEST_CASE("other families are refused by name, with the reason") {
   CHECK_THAT(named("deepseek_v4", "DeepseekV4ForCausalLM"),
              Contains("DeepseekV4ForCausalLM is not supported") && Contains("compresses keys"));
   CHECK_THAT(named("glm5_next", "Glm5NextForCausalLM"), Contains("linear-attention hybrid"));
+  for (const char* key : {"index_topk", "index_n_heads", "index_head_dim"}) json.erase(key);
   CHECK_THAT(named("deepseek_v3", "DeepseekV3ForCausalLM"), Contains("attends densely"));
-  json.erase("index_topk");
   CHECK_THAT(named("llama", "LlamaForCausalLM"), Contains("no lightning indexer"));
+}
+
+TEST_CASE("all that a config says about its family decides") {
+  Json json = golden_config("deepseek_v32_tiny");
+  const auto change = [&](const char* key, const Json& value) {
+    Json changed = json;
+    value.is_null() ? static_cast<void>(changed.erase(key)) : void(changed[key] = value);
+    return changed;
+  };
+  const ModelConfig typed = parsed(change("architectures", nullptr));
+  CHECK(typed.family == Family::deepseek_v32);
+  CHECK(typed.architecture == "DeepseekV32ForCausalLM");
+  CHECK(parsed(change("architectures", Json::array())).family == Family::deepseek_v32);
+  CHECK(parsed(change("architectures", "DeepseekV32ForCausalLM")).remarks.empty());
+  CHECK(parsed(change("architectures", {"DeepseekV32Model"})).architecture ==
+        "DeepseekV32ForCausalLM");
+  CHECK(parsed(change("model_type", nullptr)).remarks.empty());
+  const ModelConfig edited = parsed(change("model_type", "deepseek_v3"));
+  REQUIRE(edited.remarks.size() == 1);
+  CHECK_THAT(edited.remarks[0], Contains("model_type is deepseek_v3"));
+  CHECK_THAT(refusal(change("architectures", {"DeepseekV3ForCausalLM"})),
+             Contains("contradicts itself") && Contains("model_type is deepseek_v32") &&
+                 Contains("index_topk 16"));
+  CHECK_THAT(refusal(change("architectures", {"GlmMoeDsaForCausalLM"})),
+             Contains("contradicts itself") && Contains("\"glm_moe_dsa\""));
+  json.erase("model_type");
+  CHECK_THAT(refusal(change("architectures", nullptr)),
+             Contains("does not say which model family") && Contains("GlmMoeDsaForCausalLM"));
+  CHECK_THAT(refusal(change("architectures", 5)), Contains("a list of names"));
+  CHECK_THAT(refusal(change("architectures", {std::string(500, 'x')})),
+             Contains("xxx...") && !Contains(std::string(100, 'x')));
 }
 
 TEST_CASE(
@@ -157,7 +251,6 @@ TEST_CASE(
   CHECK_THAT(refusal_with("indexer_types", 5), Contains("a list or a string is needed"));
   CHECK_THAT(refusal_with("indexer_types", {"full", 5}), Contains("entries are strings, found 5"));
   CHECK_THAT(refusal_with("index_topk_freq", "4"), Contains("an integer is needed"));
-  CHECK_THAT(refusal_with("rope_scaling", {{"type", "linear"}}), Contains("linear is not"));
-  CHECK_THAT(refusal_with("quantization_config", {{"quant_method", "awq"}}), Contains("awq"));
+  CHECK_THAT(refusal_with("rope_scaling", {{"type", "linear"}}), Contains("linear\" is not"));
   CHECK_THAT(refusal(Json::array()), Contains("not a JSON object"));
 }

@@ -98,7 +98,8 @@ TEST_CASE("a missing, misshapen or mistyped tensor is named") {
              Contains("a tensor is missing") && Contains(q_a));
   CHECK_THAT(refusal([&](auto& t) { std::swap(find(t, q_a).shape[0], find(t, q_a).shape[1]); }),
              Contains("wrong shape") && Contains("[64, 48]") && Contains("[48, 64]"));
-  CHECK_THAT(refusal([&](auto& t) { find(t, q_a).dtype = "I32"; }), Contains("its dtype is I32"));
+  CHECK_THAT(refusal([&](auto& t) { find(t, q_a).dtype = "I32"; }),
+             Contains("packed numbers (I32)"));
   CHECK_THAT(refusal([](auto& t) { remove_all(t, "layers.2.self_attn.indexer.wk"); }),
              Contains("layers.2.self_attn.indexer.wk"));
   CHECK_THAT(refusal([](auto& t) { remove_all(t, "layers.2.self_attn.indexer."); }),
@@ -111,4 +112,28 @@ TEST_CASE("an indexer in layer 0 is indispensable") {
   std::filesystem::remove(folder / "config.json");
   CHECK_THROWS_AS(open_model(folder.path()), InputError);
   CHECK_THROWS_AS(open_model(folder / "nowhere"), InputError);
+}
+
+TEST_CASE("names of another convention are told from missing tensors") {
+  const auto prefixed = [](const std::string& prefix) {
+    return refusal([&](auto& tensors) {
+      for (StoredTensor& t : tensors) {
+        if (t.name.starts_with("model.")) t.name = prefix + t.name.substr(6);
+      }
+    });
+  };
+  CHECK_THAT(prefixed(""), Contains("lack \"model.\"") && Contains("AutoModelForCausalLM"));
+  CHECK_THAT(prefixed("language_model.model."), Contains("begin with \"language_model.model.\""));
+  CHECK_THAT(refusal([](auto& t) { find(t, "model.embed_tokens.weight").name = "embed.weight"; }),
+             Contains("DeepSeek's own inference code"));
+}
+
+TEST_CASE("owners of indexers are read from names in any format, whatever their prefix") {
+  const std::vector<std::string> names = {"model.layers.0.self_attn.indexer.wk.weight_packed",
+                                          "language_model.layers.2.self_attn.indexer.wq_b.qweight",
+                                          "model.layers.1.self_attn.q_a_proj.weight",
+                                          "model.layers.3.self_attn.indexer.wk.weight",
+                                          "model.layers.x.self_attn.indexer.wk.weight",
+                                          "layers."};
+  CHECK(indexer_owners(names, 3) == std::vector<bool>{true, false, true});
 }
