@@ -12,11 +12,15 @@
 # A generated file needs a target in ALL that depends on it. Every shell looks for a name of its own;
 # the files are renamed when they are installed.
 include(GNUInstallDirs)
+if(INDEXCACHE_CUDA AND INDEXCACHE_DEBIAN)  # its package has another name, and documents go by it
+  set(CMAKE_INSTALL_DOCDIR ${CMAKE_INSTALL_DATADIR}/doc/${PROJECT_NAME}-cuda)
+endif()
 
-# Debian's zsh reads vendor-completions instead; packages set this.
-set(INDEXCACHE_ZSH_COMPLETION_DIR ${CMAKE_INSTALL_DATADIR}/zsh/site-functions CACHE STRING
-  "Where completions of zsh are installed")
-mark_as_advanced(INDEXCACHE_ZSH_COMPLETION_DIR)
+# A package of Debian leaves site-functions of zsh to the administrator.
+set(zsh ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+if(INDEXCACHE_DEBIAN)
+  set(zsh ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
+endif()
 
 install(TARGETS indexcache-search RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME}
@@ -35,7 +39,6 @@ endfunction()
 indexcache_install_hook(INDEXCACHE_MAN_PAGES ${CMAKE_INSTALL_MANDIR}/man1)
 indexcache_install_hook(INDEXCACHE_COMPLETION_BASH
   ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME ${PROJECT_NAME})
-indexcache_install_hook(INDEXCACHE_COMPLETION_ZSH
-  ${INDEXCACHE_ZSH_COMPLETION_DIR} RENAME _${PROJECT_NAME})
+indexcache_install_hook(INDEXCACHE_COMPLETION_ZSH ${zsh} RENAME _${PROJECT_NAME})
 indexcache_install_hook(INDEXCACHE_COMPLETION_FISH
   ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME ${PROJECT_NAME}.fish)
