@@ -21,7 +21,10 @@ test=true
 folder=build/package-$kind
 begin=$(date +%s)
 install_packages "${build_packages[@]}" dpkg-dev
-cmake --preset release -B "$folder" -DINDEXCACHE_ENABLE_CUDA="$cuda" -DINDEXCACHE_DEBIAN=ON
+options=(-DINDEXCACHE_ENABLE_CUDA="$cuda" -DINDEXCACHE_DEBIAN=ON)
+[ -z "${DEBEMAIL:-}" ] \
+  || options+=("-DINDEXCACHE_PACKAGE_MAINTAINER=${DEBFULLNAME:-$DEBEMAIL} <$DEBEMAIL>")
+cmake --preset release -B "$folder" "${options[@]}"
 cmake --build "$folder"
 rm -f "$folder"/*.deb
 (cd "$folder" && cpack -B "$PWD")
@@ -32,9 +35,8 @@ package=build/packages/$(basename "$package")
 echo "built $package in $(seconds_since "$begin")"
 dpkg-deb --info "$package"
 if command -v lintian >/dev/null; then
-  # What CPack does not write: a changelog of Debian's form; man pages are generated elsewhere.
-  lintian --no-tag-display-limit --suppress-tags no-changelog,initial-upload-closes-no-bugs \
-    "$package" || true
+  # This is no upload to Debian, so no bug of its tracker is closed; the rest is to be read.
+  lintian --suppress-tags initial-upload-closes-no-bugs "$package" || true
 fi
 if [ "$kind" = cuda ]; then
   dpkg-deb --field "$package" Depends | grep -q libcublas \
