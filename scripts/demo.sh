@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/build.sh
+scripts/build.sh --this-gpu
 tool=build/release/indexcache-search
 echo
 "$tool" prepare --input data/dsa-mini/calibration.jsonl --tokenizer data/dsa-mini \

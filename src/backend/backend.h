@@ -80,8 +80,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // For records and fingerprints, such as "cpu": losses have the same bits under the same name,
-  // build and driver.
+  // For records and fingerprints, such as "cpu x86-64-v3": losses have the same bits under the same
+  // name, build and driver.
   virtual std::string name() const = 0;
 
   // Type of activations that feed products and of the matrices they meet; the residual, norms,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backend/cpu/top_k.h"
-
+#include "backend/cpu/arithmetic/arithmetic.h"
+#include "backend/cpu/isa.h"
 #include "support/catch.h"
 #include "support/random.h"
 
@@ -26,7 +26,14 @@ std::vector<std::int32_t> by_sorting(const std::vector<float>& scores, std::int6
 std::vector<std::int32_t> selected(const std::vector<float>& scores, std::int64_t k) {
   std::vector<std::uint32_t> workspace;
   std::vector<std::int32_t> out(static_cast<std::size_t>(k));
-  cpu::select_top_k(scores, k, workspace, out.data());
+  cpu::choose_isa("").arithmetic->select_top_k(scores, k, workspace, out.data());
+  for (const cpu::Isa& isa : cpu::isas()) {
+    if (!isa.runs_here()) continue;
+    std::vector<std::int32_t> other(out.size());
+    isa.arithmetic->select_top_k(scores, k, workspace, other.data());
+    INFO(isa.name);
+    CHECK(other == out);
+  }
   return out;
 }
 

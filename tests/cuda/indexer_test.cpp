@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Indexer logits against double precision on the same rounded operands, FP8 quantization against
 // its definition, top-k and overlap against the CPU backend, exactly.
-#include "backend/cpu/top_k.h"
+#include "backend/cpu/arithmetic/arithmetic.h"
 #include "cuda/gpu.h"
 #include "kernels/indexer_logits.h"
 #include "kernels/quantize_index.h"
@@ -187,7 +187,7 @@ void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
     if (used <= k) {
       std::iota(set.begin(), set.begin() + used, 0);
     } else {
-      cpu::select_top_k(row, k, workspace, set.data());
+      cpu::choose_isa("").arithmetic->select_top_k(row, k, workspace, set.data());
     }
     expected.insert(expected.end(), set.begin(), set.end());
     row.resize(static_cast<std::size_t>(stride), std::numeric_limits<float>::infinity());

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/golden_case.h"
+#include "support/environment.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
 
-TEST_CASE("golden cases of transformers") {
-  check_golden_cases<CpuBackend>();
+TEST_CASE("golden cases of transformers, on every instruction set of this machine") {
+  for (const cpu::Isa& isa : cpu::isas()) {
+    if (!isa.runs_here()) continue;
+    INFO(isa.name);
+    const ScopedVariable asked("INDEXCACHE_CPU_ISA", std::string(isa.name).c_str());
+    check_golden_cases<CpuBackend>();
+  }
 }
 
 TEST_CASE("fused expert tensors give the same bits as one tensor an expert") {

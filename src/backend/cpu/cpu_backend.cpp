@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the CPU offers: threads, memory, time.
+// What the CPU offers: threads, memory, time, and its arithmetic.
 #include "backend/cpu/cpu_backend.h"
 
+#include "backend/cpu/arithmetic/arithmetic.h"
 #include "backend/cpu_device.h"
 #include "core/thread_count.h"
 
@@ -23,8 +24,8 @@ std::unique_ptr<Backend> make_cpu_backend(int threads) {
   return std::make_unique<CpuBackend>(threads);
 }
 
-CpuBackend::CpuBackend(int threads)
-    : threads_(thread_count(threads)), memory_bytes_(half_of_memory()) {}
+CpuBackend::CpuBackend(int threads, const cpu::Isa& isa)
+    : isa_(isa), threads_(thread_count(threads)), memory_bytes_(half_of_memory()) {}
 
 // Every thread keeps the largest matrix of each kind that it has needed (cpu::scratch).
 std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,
@@ -46,6 +47,77 @@ double CpuBackend::measure(const std::function<void()>& body) {
   const auto begin = std::chrono::steady_clock::now();
   body();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+void CpuBackend::rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
+                          const Tensor& out) {
+  compute().rms_norm(threads_, rows, x, weight, eps, out);
+}
+
+void CpuBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                            const Tensor& bias, float eps, const Tensor& out) {
+  compute().layer_norm(threads_, rows, x, weight, bias, eps, out);
+}
+
+void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                        const Tensor& out, Store store) {
+  compute().linear(threads_, rows, x, weight, out, store);
+}
+
+void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
+                             const Heads& out) {
+  compute().head_linear(threads_, rows, x, weight, out);
+}
+
+void CpuBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
+                      const Tensor& sines, RopeLayout layout, const Heads& out) {
+  compute().rope(threads_, rows, x, cosines, sines, layout, out);
+}
+
+void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
+                            const Tensor& head_weights, const RowLayout& key_rows,
+                            const Tensor& keys, const Tensor& sets) {
+  compute().index_topk(threads_, rows, queries, head_weights, key_rows, keys, sets);
+}
+
+void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
+                                  const RowLayout& key_rows, const Tensor& keys,
+                                  const Tensor& values, const Tensor& sets, float scale,
+                                  const Heads& out) {
+  compute().sparse_attention(threads_, rows, queries, key_rows, keys, values, sets, scale, out);
+}
+
+void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
+                           const Tensor& down, const Tensor& out) {
+  compute().gated_mlp(threads_, rows, x, gate_up, down, out);
+}
+
+Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
+                          const RouterRule& rule) {
+  const Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
+                        allocate(rows.total, rule.experts_used)};
+  compute().route(threads_, rows, logits, bias, rule, routing);
+  return routing;
+}
+
+void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+                         const ExpertWeights& weights, const Tensor& out) {
+  compute().experts(threads_, rows, x, routing, weights, out);
+}
+
+std::vector<double> CpuBackend::next_token_loss(const RowLayout& rows, const Tensor& x,
+                                                const Tensor& lm_head, const Tensor& targets) {
+  return compute().next_token_loss(threads_, rows, x, lm_head, targets);
+}
+
+std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,
+                                                     const std::vector<Tensor>& sets,
+                                                     std::span<const std::int64_t> bucket_ends) {
+  return compute().overlap_counts(threads_, rows, sets, bucket_ends);
+}
+
+std::unique_ptr<WeightUploader> CpuBackend::make_weight_uploader() {
+  return compute().make_weight_uploader();
 }
 
 }  // namespace indexcache

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reference implementation: float32, Eigen for matrix products, OpenMP over tiles of rows.
+// The reference implementation: float32, Eigen for matrix products, OpenMP over tiles of rows. It
+// owns memory and threads; what computes is an Arithmetic, chosen for the processor (isa.h).
 #pragma once
 
 #include "backend/backend.h"
+#include "backend/cpu/isa.h"
 #include "backend/memory_ledger.h"
 
 #include <algorithm>
@@ -15,10 +17,14 @@ namespace indexcache {
 class CpuBackend : public Backend {
  public:
   // Every operation of this backend runs on `threads` threads (0: thread_count() decides); other
-  // backends of the process and OpenMP's defaults are not affected.
-  explicit CpuBackend(int threads = 0);
+  // backends of the process and OpenMP's defaults are not affected. Without `isa` it is the one
+  // that INDEXCACHE_CPU_ISA asks for, else the best that the processor has; errors are those of
+  // choose_isa().
+  explicit CpuBackend(int threads = 0) : CpuBackend(threads, cpu::choose_isa(cpu::wanted_isa())) {}
+  CpuBackend(int threads, const cpu::Isa& isa);
 
-  std::string name() const override { return "cpu"; }
+  // "cpu x86-64-v4": the same bits are not promised on different instruction sets.
+  std::string name() const override { return "cpu " + isa_.text(); }
 
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   void limit_memory(std::int64_t bytes) override { memory_bytes_ = std::min(memory_bytes_, bytes); }
@@ -30,6 +36,11 @@ class CpuBackend : public Backend {
 #include "backend/operation_overrides.inc"
 
  private:
+  const cpu::Arithmetic& compute() const {
+    return *isa_.arithmetic;
+  }
+
+  const cpu::Isa& isa_;
   std::shared_ptr<MemoryLedger> ledger_ = std::make_shared<MemoryLedger>();
   int threads_;
   std::int64_t memory_bytes_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Storage of the CPU backend: allocation, upload, download, and copies between row layouts.
+// Storage of the CPU backend: allocation, upload, download, and copies of rows.
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/tiles.h"
 #include "core/bytes.h"
@@ -84,6 +84,13 @@ std::vector<float> CpuBackend::download(const Tensor& tensor) {
 
 std::vector<std::int32_t> CpuBackend::download_indices(const Tensor& tensor) {
   return download_as<std::int32_t>(tensor);
+}
+
+void CpuBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor& out) {
+  const auto* ids = tokens.data<std::int32_t>();
+  for (std::int64_t row = 0; row < tokens.rows(); ++row) {
+    std::memcpy(row_address(out, row), row_address(table, ids[row]), row_bytes(table));
+  }
 }
 
 void CpuBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // noaux_tc routing and the routed experts.
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/matrix.h"
-#include "backend/cpu/simd.h"
+#include "backend/cpu/arithmetic/arithmetic.h"
+#include "backend/cpu/arithmetic/matrix.h"
+#include "backend/cpu/arithmetic/simd.h"
 #include "backend/cpu/tiles.h"
 
 #include <algorithm>
@@ -10,12 +10,7 @@
 #include <limits>
 #include <numeric>
 
-namespace indexcache {
-
-using cpu::for_each_tile;
-using cpu::Matrix;
-using cpu::row_of;
-using cpu::Tile;
+namespace indexcache::cpu {
 
 namespace {
 
@@ -101,15 +96,15 @@ std::vector<std::vector<Visit>> visits_by_expert(const Tile& tile, const Routing
 void run_expert(const std::vector<Visit>& visits, const Tensor& x, const Tensor& gate_up,
                 const Tensor& down, const Tensor& out) {
   const auto count = static_cast<std::int64_t>(visits.size());
-  auto input = cpu::scratch<ExpertInput>(count, x.cols());
+  auto input = scratch<ExpertInput>(count, x.cols());
   for (std::int64_t i = 0; i < count; ++i) {
     std::copy_n(row_of(x, visits[static_cast<std::size_t>(i)].row), x.cols(), &input(i, 0));
   }
-  auto hidden = cpu::scratch<ExpertHidden>(count, gate_up.rows());
-  hidden.noalias() = input * cpu::whole(gate_up).transpose();
-  cpu::swiglu(hidden);
-  auto result = cpu::scratch<ExpertOutput>(count, down.rows());
-  result.noalias() = hidden.leftCols(gate_up.rows() / 2) * cpu::whole(down).transpose();
+  auto hidden = scratch<ExpertHidden>(count, gate_up.rows());
+  hidden.noalias() = input * whole(gate_up).transpose();
+  swiglu(hidden);
+  auto result = scratch<ExpertOutput>(count, down.rows());
+  result.noalias() = hidden.leftCols(gate_up.rows() / 2) * whole(down).transpose();
   for (std::int64_t i = 0; i < count; ++i) {
     const Visit& visit = visits[static_cast<std::size_t>(i)];
     float* target = row_of(out, visit.row);
@@ -119,23 +114,20 @@ void run_expert(const std::vector<Visit>& visits, const Tensor& x, const Tensor&
 
 }  // namespace
 
-Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
-                          const RouterRule& rule) {
-  Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
-                  allocate(rows.total, rule.experts_used)};
-  for_each_tile(threads_, rows, kTokenRows, [&](const Tile& tile) {
+void route(int threads, const RowLayout& rows, const Tensor& logits, const Tensor& bias,
+           const RouterRule& rule, const Routing& routing) {
+  for_each_tile(threads, rows, kTokenRows, [&](const Tile& tile) {
     for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
       route_row(row_of(logits, row), bias, rule,
                 routing.experts.data<std::int32_t>() + row * rule.experts_used,
                 routing.weights.data<float>() + row * rule.experts_used);
     }
   });
-  return routing;
 }
 
-void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
-                         const ExpertWeights& weights, const Tensor& out) {
-  for_each_tile(threads_, rows, kTokenRows, [&](const Tile& tile) {
+void experts(int threads, const RowLayout& rows, const Tensor& x, const Routing& routing,
+             const ExpertWeights& weights, const Tensor& out) {
+  for_each_tile(threads, rows, kTokenRows, [&](const Tile& tile) {
     const auto visits = visits_by_expert(tile, routing, weights.down.size());
     for (std::size_t e = 0; e < visits.size(); ++e) {
       if (!visits[e].empty()) run_expert(visits[e], x, weights.gate_up[e], weights.down[e], out);
@@ -143,4 +135,4 @@ void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& 
   });
 }
 
-}  // namespace indexcache
+}  // namespace indexcache::cpu

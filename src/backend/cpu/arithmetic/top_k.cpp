@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backend/cpu/top_k.h"
+// Deterministic selection of the k highest scores of a row.
+#include "backend/cpu/arithmetic/arithmetic.h"
 
 #include <bit>
 

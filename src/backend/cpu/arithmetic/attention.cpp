@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention over selected positions. All heads read the same key and value row, so a row fetched
 // from memory serves four of them at once.
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/matrix.h"
-#include "backend/cpu/simd.h"
+#include "backend/cpu/arithmetic/arithmetic.h"
+#include "backend/cpu/arithmetic/matrix.h"
+#include "backend/cpu/arithmetic/simd.h"
 #include "backend/cpu/tiles.h"
 
 #include <cmath>
 #include <cstdint>
 
-namespace indexcache {
-
-using cpu::for_each_tile;
-using cpu::kLanes;
-using cpu::Lanes;
-using cpu::load;
-using cpu::MatrixMap;
-using cpu::row_of;
-using cpu::Tile;
+namespace indexcache::cpu {
 
 namespace {
 
@@ -52,7 +44,7 @@ void score_heads(const Selection& keys, const float* queries, std::int64_t head_
       for (int h = 0; h < kHeads; ++h) total[h] += key * load(queries + h * head_stride + d);
     }
     for (int h = 0; h < kHeads; ++h) {
-      float score = cpu::sum(total[h]);
+      float score = sum(total[h]);
       for (std::int64_t e = d; e < width; ++e) score += row[e] * queries[h * head_stride + e];
       scores[h * score_stride + i] = scale * score;
     }
@@ -60,10 +52,10 @@ void score_heads(const Selection& keys, const float* queries, std::int64_t head_
 }
 
 void softmax(float* scores, std::int64_t count) {
-  const float peak = cpu::max(scores, count);
-  cpu::ArrayMap row(scores, count);
+  const float peak = max(scores, count);
+  ArrayMap row(scores, count);
   row = (row - peak).exp();
-  const float factor = 1.0f / cpu::sum(scores, count);
+  const float factor = 1.0f / sum(scores, count);
   for (std::int64_t i = 0; i < count; ++i) scores[i] *= factor;
 }
 
@@ -81,7 +73,7 @@ void mix_columns(const Selection& keys, const float* probabilities, std::int64_t
   }
   for (int h = 0; h < kHeads; ++h) {
     for (int v = 0; v < kVectors; ++v) {
-      cpu::store(out + h * head_stride + d + v * kLanes, total[h][v]);
+      store(out + h * head_stride + d + v * kLanes, total[h][v]);
     }
   }
 }
@@ -110,7 +102,7 @@ void mix_heads(const Selection& keys, const float* probabilities, std::int64_t s
 template <int kHeads>
 void attend(const Selection& keys, const float* queries, const Heads& query_heads, float scale,
             float* out, const Heads& out_heads) {
-  auto scores = cpu::scratch<Probabilities>(kHeads, keys.count);
+  auto scores = scratch<Probabilities>(kHeads, keys.count);
   score_heads<kHeads>(keys, queries, query_heads.stride, query_heads.width, scale, scores.data(),
                       keys.count);
   for (int h = 0; h < kHeads; ++h) softmax(scores.data() + h * keys.count, keys.count);
@@ -119,11 +111,10 @@ void attend(const Selection& keys, const float* queries, const Heads& query_head
 
 }  // namespace
 
-void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
-                                  const RowLayout& key_rows, const Tensor& keys,
-                                  const Tensor& values, const Tensor& sets, float scale,
-                                  const Heads& out) {
-  for_each_tile(threads_, rows, kQueryRows, [&](const Tile& tile) {
+void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
+                      const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
+                      const Tensor& sets, float scale, const Heads& out) {
+  for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
     const std::int64_t first_key = key_rows.segments[tile.segment].first_row;
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       const std::int64_t row = tile.first_row + i;
@@ -150,4 +141,4 @@ void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
   });
 }
 
-}  // namespace indexcache
+}  // namespace indexcache::cpu

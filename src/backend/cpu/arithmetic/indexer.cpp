@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lightning indexer with top-k, and the intersection counts of the sets it selects.
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/matrix.h"
-#include "backend/cpu/simd.h"
+#include "backend/cpu/arithmetic/arithmetic.h"
+#include "backend/cpu/arithmetic/matrix.h"
+#include "backend/cpu/arithmetic/simd.h"
 #include "backend/cpu/tiles.h"
-#include "backend/cpu/top_k.h"
 #include "backend/pair_counts.h"
 
 #include <algorithm>
@@ -12,13 +11,7 @@
 #include <cstdint>
 #include <mutex>
 
-namespace indexcache {
-
-using cpu::block;
-using cpu::for_each_tile;
-using cpu::MatrixMap;
-using cpu::row_of;
-using cpu::Tile;
+namespace indexcache::cpu {
 
 namespace {
 
@@ -52,7 +45,7 @@ void score_tile(const Tile& tile, const Tensor& queries, const Tensor& head_weig
                             Eigen::OuterStride<>(width));
   for (std::int64_t u = 0; u < key_count; u += kKeyRows) {
     const std::int64_t count = std::min(kKeyRows, key_count - u);
-    auto products = cpu::scratch<Products>(tile.rows * heads, count);
+    auto products = scratch<Products>(tile.rows * heads, count);
     products.noalias() = all_heads * block(keys, first_key_row + u, count).transpose();
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       combine_heads(products, row_of(head_weights, tile.first_row + i), heads, i, count,
@@ -91,32 +84,31 @@ void count_query(const std::vector<Tensor>& sets, std::int64_t row, std::int64_t
 
 }  // namespace
 
-void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
-                            const Tensor& head_weights, const RowLayout& key_rows,
-                            const Tensor& keys, const Tensor& sets) {
-  for_each_tile(threads_, rows, kQueryRows, [&](const Tile& tile) {
+void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
+                const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
+                const Tensor& sets) {
+  for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
     const std::int64_t key_count = tile.first_position + tile.rows;
-    auto scores = cpu::scratch<Scores>(tile.rows, key_count);
+    auto scores = scratch<Scores>(tile.rows, key_count);
     score_tile(tile, queries, head_weights, keys, key_rows.segments[tile.segment].first_row,
                key_count, scores);
     thread_local std::vector<std::uint32_t> workspace;
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       const auto candidates = static_cast<std::size_t>(tile.first_position + i + 1);
-      cpu::select_top_k({scores.data() + i * scores.outerStride(), candidates}, sets.cols(),
-                        workspace,
-                        sets.data<std::int32_t>() + (tile.first_row + i) * sets.stride());
+      select_top_k({scores.data() + i * scores.outerStride(), candidates}, sets.cols(), workspace,
+                   sets.data<std::int32_t>() + (tile.first_row + i) * sets.stride());
     }
   });
 }
 
-std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,
-                                                     const std::vector<Tensor>& sets,
-                                                     std::span<const std::int64_t> bucket_ends) {
+std::vector<std::int64_t> overlap_counts(int threads, const RowLayout& rows,
+                                         const std::vector<Tensor>& sets,
+                                         std::span<const std::int64_t> bucket_ends) {
   const auto layers = static_cast<std::int64_t>(sets.size());
   const std::size_t size = bucket_ends.size() * sets.size() * sets.size();
   std::vector<std::int64_t> total(size, 0);
   std::mutex adding;
-  for_each_tile(threads_, rows, 256, [&](const Tile& tile) {
+  for_each_tile(threads, rows, 256, [&](const Tile& tile) {
     std::vector<std::int64_t> counts(size, 0);
     std::vector<std::uint64_t> bits;
     for (std::int64_t i = 0; i < tile.rows; ++i) {
@@ -132,4 +124,4 @@ std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,
   return total;
 }
 
-}  // namespace indexcache
+}  // namespace indexcache::cpu

@@ -2,14 +2,14 @@
 // Converts stored weights to float32 on the calling thread, beside the threads that compute.
 #include "backend/weight_uploader.h"
 
-#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/arithmetic/arithmetic.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
 
-namespace indexcache {
+namespace indexcache::cpu {
 namespace {
 
 template <DType kType>
@@ -115,8 +115,8 @@ class CpuWeightUploader : public WeightUploader {
 
 }  // namespace
 
-std::unique_ptr<WeightUploader> CpuBackend::make_weight_uploader() {
+std::unique_ptr<WeightUploader> make_weight_uploader() {
   return std::make_unique<CpuWeightUploader>();
 }
 
-}  // namespace indexcache
+}  // namespace indexcache::cpu

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cross-entropy of the next token in chunks of rows.
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/matrix.h"
-#include "backend/cpu/simd.h"
+#include "backend/cpu/arithmetic/arithmetic.h"
+#include "backend/cpu/arithmetic/matrix.h"
+#include "backend/cpu/arithmetic/simd.h"
 #include "backend/cpu/tiles.h"
 
 #include <cmath>
 #include <vector>
 
-namespace indexcache {
+namespace indexcache::cpu {
 namespace {
 
 constexpr std::int64_t kChunkRows = 64;
@@ -17,21 +17,21 @@ struct Logits;
 
 // logsumexp(logits) - logits[target], the maximum subtracted; overwrites logits.
 double negative_log_likelihood(float* logits, std::int64_t vocabulary, std::int32_t target) {
-  cpu::ArrayMap row(logits, vocabulary);
-  const float peak = cpu::max(logits, vocabulary);
+  ArrayMap row(logits, vocabulary);
+  const float peak = max(logits, vocabulary);
   const double chosen = static_cast<double>(logits[target]) - static_cast<double>(peak);
   row = (row - peak).exp();
-  return std::log(static_cast<double>(cpu::sum(logits, vocabulary))) - chosen;
+  return std::log(static_cast<double>(sum(logits, vocabulary))) - chosen;
 }
 
 }  // namespace
 
-std::vector<double> CpuBackend::next_token_loss(const RowLayout& rows, const Tensor& x,
-                                                const Tensor& lm_head, const Tensor& targets) {
+std::vector<double> next_token_loss(int threads, const RowLayout& rows, const Tensor& x,
+                                    const Tensor& lm_head, const Tensor& targets) {
   std::vector<double> row_losses(static_cast<std::size_t>(rows.total), 0.0);
-  cpu::for_each_tile(threads_, rows, kChunkRows, [&](const cpu::Tile& tile) {
-    auto logits = cpu::scratch<Logits>(tile.rows, lm_head.rows());
-    logits.noalias() = cpu::block(x, tile.first_row, tile.rows) * cpu::whole(lm_head).transpose();
+  for_each_tile(threads, rows, kChunkRows, [&](const Tile& tile) {
+    auto logits = scratch<Logits>(tile.rows, lm_head.rows());
+    logits.noalias() = block(x, tile.first_row, tile.rows) * whole(lm_head).transpose();
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       const std::int64_t row = tile.first_row + i;
       const std::int32_t target = targets.data<std::int32_t>()[row];
@@ -51,4 +51,4 @@ std::vector<double> CpuBackend::next_token_loss(const RowLayout& rows, const Ten
   return sums;
 }
 
-}  // namespace indexcache
+}  // namespace indexcache::cpu

@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations on rows by themselves: embedding, norms, RoPE, matrix products, the gated MLP.
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/matrix.h"
-#include "backend/cpu/simd.h"
+#include "backend/cpu/arithmetic/arithmetic.h"
+#include "backend/cpu/arithmetic/matrix.h"
+#include "backend/cpu/arithmetic/simd.h"
 #include "backend/cpu/tiles.h"
 
 #include <cmath>
-#include <cstring>
 
-namespace indexcache {
-
-using cpu::block;
-using cpu::for_each_tile;
-using cpu::row_of;
-using cpu::Tile;
+namespace indexcache::cpu {
 
 namespace {
 
@@ -38,8 +32,6 @@ void rotate(const float* x, const float* cosines, const float* sines, std::int64
 
 }  // namespace
 
-namespace cpu {
-
 void swiglu(MatrixMap& gate_up) {
   const std::int64_t width = gate_up.cols() / 2;
   for (std::int64_t row = 0; row < gate_up.rows(); ++row) {
@@ -49,53 +41,43 @@ void swiglu(MatrixMap& gate_up) {
   }
 }
 
-}  // namespace cpu
-
-void CpuBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor& out) {
-  const auto* ids = tokens.data<std::int32_t>();
-  for (std::int64_t row = 0; row < tokens.rows(); ++row) {
-    std::memcpy(row_of(out, row), row_of(table, ids[row]),
-                static_cast<std::size_t>(table.cols()) * sizeof(float));
-  }
-}
-
-void CpuBackend::rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
-                          const Tensor& out) {
+void rms_norm(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
+              const Tensor& out) {
   const std::int64_t n = x.cols();
   const float* scale = weight.data<float>();
-  for_each_tile(threads_, rows, kVectorRows, [&](const Tile& tile) {
+  for_each_tile(threads, rows, kVectorRows, [&](const Tile& tile) {
     for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
       const float* in = row_of(x, row);
       float* result = row_of(out, row);
-      const float mean_square = cpu::dot(in, in, n) / static_cast<float>(n);
+      const float mean_square = dot(in, in, n) / static_cast<float>(n);
       const float factor = 1.0f / std::sqrt(mean_square + eps);
       for (std::int64_t i = 0; i < n; ++i) result[i] = scale[i] * (in[i] * factor);
     }
   });
 }
 
-void CpuBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
-                            const Tensor& bias, float eps, const Tensor& out) {
+void layer_norm(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                const Tensor& bias, float eps, const Tensor& out) {
   const std::int64_t n = x.cols();
   const float* scale = weight.data<float>();
   const float* shift = bias.data<float>();
-  for_each_tile(threads_, rows, kVectorRows, [&](const Tile& tile) {
+  for_each_tile(threads, rows, kVectorRows, [&](const Tile& tile) {
     for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
       const float* in = row_of(x, row);
       float* result = row_of(out, row);
-      const float mean = cpu::sum(in, n) / static_cast<float>(n);
+      const float mean = sum(in, n) / static_cast<float>(n);
       for (std::int64_t i = 0; i < n; ++i) result[i] = in[i] - mean;
-      const float variance = cpu::dot(result, result, n) / static_cast<float>(n);
+      const float variance = dot(result, result, n) / static_cast<float>(n);
       const float factor = 1.0f / std::sqrt(variance + eps);
       for (std::int64_t i = 0; i < n; ++i) result[i] = scale[i] * (result[i] * factor) + shift[i];
     }
   });
 }
 
-void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& weight,
-                        const Tensor& out, Store store) {
-  const auto transposed = cpu::whole(weight).transpose();
-  for_each_tile(threads_, rows, kProductRows, [&](const Tile& tile) {
+void linear(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight,
+            const Tensor& out, Store store) {
+  const auto transposed = whole(weight).transpose();
+  for_each_tile(threads, rows, kProductRows, [&](const Tile& tile) {
     auto result = block(out, tile.first_row, tile.rows);
     if (store == Store::assign) {
       result.noalias() = block(x, tile.first_row, tile.rows) * transposed;
@@ -105,9 +87,9 @@ void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& we
   });
 }
 
-void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
-                             const Heads& out) {
-  for_each_tile(threads_, rows, kProductRows, [&](const Tile& tile) {
+void head_linear(int threads, const RowLayout& rows, const Heads& x, const Tensor& weight,
+                 const Heads& out) {
+  for_each_tile(threads, rows, kProductRows, [&](const Tile& tile) {
     for (std::int64_t head = 0; head < x.count; ++head) {
       const auto in = x.tensor.columns(head * x.stride, x.width);
       const auto target = out.tensor.columns(head * out.stride, out.width);
@@ -118,9 +100,9 @@ void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor
   });
 }
 
-void CpuBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
-                      const Tensor& sines, RopeLayout layout, const Heads& out) {
-  for_each_tile(threads_, rows, kVectorRows, [&](const Tile& tile) {
+void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosines,
+          const Tensor& sines, RopeLayout layout, const Heads& out) {
+  for_each_tile(threads, rows, kVectorRows, [&](const Tile& tile) {
     for (std::int64_t row = 0; row < tile.rows; ++row) {
       const float* c = row_of(cosines, tile.first_position + row);
       const float* s = row_of(sines, tile.first_position + row);
@@ -132,15 +114,15 @@ void CpuBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosin
   });
 }
 
-void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
-                           const Tensor& down, const Tensor& out) {
-  for_each_tile(threads_, rows, kProductRows, [&](const Tile& tile) {
-    auto hidden = cpu::scratch<GateUp>(tile.rows, gate_up.rows());
-    hidden.noalias() = block(x, tile.first_row, tile.rows) * cpu::whole(gate_up).transpose();
-    cpu::swiglu(hidden);
+void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
+               const Tensor& down, const Tensor& out) {
+  for_each_tile(threads, rows, kProductRows, [&](const Tile& tile) {
+    auto hidden = scratch<GateUp>(tile.rows, gate_up.rows());
+    hidden.noalias() = block(x, tile.first_row, tile.rows) * whole(gate_up).transpose();
+    swiglu(hidden);
     block(out, tile.first_row, tile.rows).noalias() +=
-        hidden.leftCols(gate_up.rows() / 2) * cpu::whole(down).transpose();
+        hidden.leftCols(gate_up.rows() / 2) * whole(down).transpose();
   });
 }
 
-}  // namespace indexcache
+}  // namespace indexcache::cpu

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# Run by cpack over the tree that becomes a package: change logs and the license get the names and forms
+# that Debian's policy asks for, and what it wants compressed is.
+file(GLOB_RECURSE compressed ${CPACK_TEMPORARY_DIRECTORY}/usr/share/man/*.[1-9])
+file(GLOB changelog ${CPACK_TEMPORARY_DIRECTORY}/usr/share/doc/*/CHANGELOG.md)
+get_filename_component(folder ${changelog} DIRECTORY)
+file(RENAME ${changelog} ${folder}/changelog)
+file(REMOVE ${folder}/LICENSE)
+file(WRITE ${folder}/copyright
+  "Copyright: ${CPACK_PACKAGE_VENDOR}\n"
+  "License: Apache-2.0, whose text is in /usr/share/common-licenses/Apache-2.0\n")
+string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC)  # or SOURCE_DATE_EPOCH
+string(CONCAT entry
+  "${CPACK_DEBIAN_PACKAGE_NAME} (${CPACK_PACKAGE_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE}) "
+  "bookworm; urgency=medium\n\n"
+  "  * Package of ${CPACK_PACKAGE_VERSION}; changelog.gz has its changes.\n\n"
+  " -- ${CPACK_DEBIAN_PACKAGE_MAINTAINER}  ${date}\n")
+file(WRITE ${folder}/changelog.Debian "${entry}")
+list(APPEND compressed ${folder}/changelog ${folder}/changelog.Debian)
+foreach(file IN LISTS compressed)
+  execute_process(COMMAND gzip -9nf ${file} COMMAND_ERROR_IS_FATAL ANY)
+endforeach()

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of one instruction set: the only symbol of this folder that the program sees. CMake
+// defines its name, INDEXCACHE_ARITHMETIC.
+#include "backend/cpu/arithmetic/arithmetic.h"
+
+namespace indexcache::cpu {
+namespace {
+
+// As the x86-64 psABI defines the levels, by the macros that compilers define for features.
+constexpr std::string_view level() {
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512CD__) && \
+    defined(__AVX512DQ__) && defined(__AVX512VL__)
+  return "x86-64-v4";
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && defined(__BMI__) && \
+    defined(__BMI2__) && defined(__LZCNT__) && defined(__MOVBE__)
+  return "x86-64-v3";
+#elif defined(__SSE4_2__) && defined(__POPCNT__)
+  return "x86-64-v2";
+#else
+  return "";
+#endif
+}
+
+}  // namespace
+
+// Data, not a function: looking at it executes nothing that a processor may lack.
+extern "C" constinit const Arithmetic INDEXCACHE_ARITHMETIC;
+constinit const Arithmetic INDEXCACHE_ARITHMETIC = {.compiled_for = level(),
+                                                    .rms_norm = rms_norm,
+                                                    .layer_norm = layer_norm,
+                                                    .linear = linear,
+                                                    .head_linear = head_linear,
+                                                    .rope = rope,
+                                                    .index_topk = index_topk,
+                                                    .sparse_attention = sparse_attention,
+                                                    .gated_mlp = gated_mlp,
+                                                    .route = route,
+                                                    .experts = experts,
+                                                    .next_token_loss = next_token_loss,
+                                                    .overlap_counts = overlap_counts,
+                                                    .make_weight_uploader = make_weight_uploader,
+                                                    .select_top_k = select_top_k};
+
+}  // namespace indexcache::cpu

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations of the CPU backend that compute: all that is compiled once per instruction set.
+//
+// The files of this folder are compiled for each of them, and of each result only its table of
+// functions, an Arithmetic, is visible to the rest of the program (cmake/CpuIsa.cmake): templates
+// and inline functions that both need exist once inside and once outside, so that no instruction
+// that a processor may lack is reached except through its table. For the same reason nothing here
+// may have a constructor that runs when the program starts.
+#pragma once
+
+#include "backend/backend.h"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace indexcache::cpu {
+
+// Operations of Backend, which has their contracts, on `threads` threads.
+void rms_norm(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
+              const Tensor& out);
+void layer_norm(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                const Tensor& bias, float eps, const Tensor& out);
+void linear(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight,
+            const Tensor& out, Store store);
+void head_linear(int threads, const RowLayout& rows, const Heads& x, const Tensor& weight,
+                 const Heads& out);
+void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosines,
+          const Tensor& sines, RopeLayout layout, const Heads& out);
+void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
+                const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
+                const Tensor& sets);
+void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
+                      const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
+                      const Tensor& sets, float scale, const Heads& out);
+void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
+               const Tensor& down, const Tensor& out);
+// Into `routing`, whose tensors have been allocated.
+void route(int threads, const RowLayout& rows, const Tensor& logits, const Tensor& bias,
+           const RouterRule& rule, const Routing& routing);
+void experts(int threads, const RowLayout& rows, const Tensor& x, const Routing& routing,
+             const ExpertWeights& weights, const Tensor& out);
+std::vector<double> next_token_loss(int threads, const RowLayout& rows, const Tensor& x,
+                                    const Tensor& lm_head, const Tensor& targets);
+std::vector<std::int64_t> overlap_counts(int threads, const RowLayout& rows,
+                                         const std::vector<Tensor>& sets,
+                                         std::span<const std::int64_t> bucket_ends);
+std::unique_ptr<WeightUploader> make_weight_uploader();
+
+// Writes the positions of the k highest scores to out[0..k), ascending. The order is total: higher
+// score first, then lower position; -0 equals +0. Requires k <= scores.size() and no NaN.
+// `workspace` is reused between calls.
+void select_top_k(std::span<const float> scores, std::int64_t k,
+                  std::vector<std::uint32_t>& workspace, std::int32_t* out);
+
+struct Arithmetic {
+  // The highest level of x86-64 that the compiler took for granted: a processor needs it at least.
+  // Empty on other processors.
+  std::string_view compiled_for;
+
+  decltype(&cpu::rms_norm) rms_norm;
+  decltype(&cpu::layer_norm) layer_norm;
+  decltype(&cpu::linear) linear;
+  decltype(&cpu::head_linear) head_linear;
+  decltype(&cpu::rope) rope;
+  decltype(&cpu::index_topk) index_topk;
+  decltype(&cpu::sparse_attention) sparse_attention;
+  decltype(&cpu::gated_mlp) gated_mlp;
+  decltype(&cpu::route) route;
+  decltype(&cpu::experts) experts;
+  decltype(&cpu::next_token_loss) next_token_loss;
+  decltype(&cpu::overlap_counts) overlap_counts;
+  decltype(&cpu::make_weight_uploader) make_weight_uploader;
+  decltype(&cpu::select_top_k) select_top_k;
+};
+
+}  // namespace indexcache::cpu
