@@ -92,6 +92,12 @@ void add_text_options(CLI::App& command, PrepareOptions& options) {
       .add_option("--chat-format", options.chat_format,
                   "Of \"messages\": auto (by the tokenizer's role markers), deepseek-v3.2 or glm-5")
       ->capture_default_str();
+  add_named_values<std::optional<FileKind>>(command, "--format", options.format,
+                                            {{"auto", std::nullopt},
+                                             {"txt", FileKind::text},
+                                             {"jsonl", FileKind::jsonl},
+                                             {"json", FileKind::json}},
+                                            "What all input files hold, whatever their names");
   command.add_option("--field", options.field, "Key of a .jsonl line that holds the text")
       ->type_name("NAME");
   command
@@ -114,8 +120,8 @@ void add_sequence_options(CLI::App& command, CalibrationOptions& options) {
 void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
   command
       .add_option("-c,--calibration", options.prepare.inputs,
-                  "Text or token ids: .txt, .jsonl, .h5, .npy (.gz, .zst), a folder or a glob; may "
-                  "be repeated")
+                  "Text or token ids: .txt, .jsonl, .json, .h5, .npy (.gz, .zst), a folder or a "
+                  "glob; may be repeated")
       ->type_name("FILE")
       ->expected(1)
       ->take_all();

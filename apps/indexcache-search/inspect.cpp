@@ -121,8 +121,8 @@ int run_inspect(const InspectOptions& options, const CommonOptions& common) {
   Json description = describe(model);
   const std::string config = options.model + "/config.json";
   description["engines"] =
-      engine_readings(parse_json(read_file(config), config), parse_overrides(options.overrides),
-                      model.has_indexer, config);
+      engine_readings(parse_foreign_json(read_file(config), config),
+                      parse_overrides(options.overrides), model.has_indexer, config);
   if (common.json) {
     fmt::print("{}\n", description.dump(1));
   } else {

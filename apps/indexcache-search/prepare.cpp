@@ -32,7 +32,8 @@ struct PrepareCommand {
 std::optional<ModelConfig> config_beside(const std::string& tokenizer) {
   const std::filesystem::path file = std::filesystem::path(tokenizer) / "config.json";
   if (tokenizer.empty() || !std::filesystem::exists(file)) return std::nullopt;
-  return parse_config(parse_json(read_file(file), file.string()), file.string(), std::nullopt);
+  return parse_config(parse_foreign_json(read_file(file), file.string()), file.string(),
+                      std::nullopt);
 }
 
 // What the model would say to these sequences, from their lengths alone.
@@ -91,7 +92,7 @@ void print_text(const Json& document, const PreparedSet& set) {
 }
 
 // An output that is there is replaced only where it is one of prepare's own.
-void check_output(const std::string& output, const std::vector<std::string>& inputs) {
+void check_output(const std::string& output, const PrepareOptions& options) {
   if (std::filesystem::path(output).extension() != ".h5") {
     throw UsageError({"the output is not named as an HDF5 file", "--output " + output, "",
                       "a name that ends in .h5"});
@@ -103,7 +104,7 @@ void check_output(const std::string& output, const std::vector<std::string>& inp
                       "make it, or choose another --output"});
   }
   if (!std::filesystem::exists(output)) return;
-  for (const SourceFile& file : find_source_files(inputs).files) {
+  for (const SourceFile& file : find_source_files(options.inputs, options.format).files) {
     if (!std::filesystem::equivalent(file.path, output)) continue;
     throw InputError({"the output is one of the inputs", output,
                       "what an earlier call wrote would be read as documents",
@@ -118,7 +119,7 @@ void check_output(const std::string& output, const std::vector<std::string>& inp
 }
 
 int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
-  check_output(command.output, command.calibration.prepare.inputs);
+  check_output(command.output, command.calibration.prepare);
   Progress progress(progress_style(command.progress, common));
   const CalibrationOptions& calibration = command.calibration;
   const auto config = config_beside(calibration.tokenizer);
@@ -166,7 +167,8 @@ Command add_prepare(CLI::App& app, CommonOptions& common) {
       "prepare", "Turn texts, chats and token ids into calibration and held-out sequences");
   command
       ->add_option("-i,--input", options->calibration.prepare.inputs,
-                   "Text, chats or token ids: .txt, .jsonl, .h5, .npy (.gz, .zst), folders, globs")
+                   "Text, chats or token ids: .txt, .jsonl, .json, .h5, .npy (.gz, .zst), folders, "
+                   "globs")
       ->type_name("FILE");
   command
       ->add_option("-t,--tokenizer", options->calibration.tokenizer,

@@ -49,10 +49,10 @@ class ConfigReader {
   std::int64_t integer(const std::string& key, std::int64_t low, std::int64_t high) const {
     if (!has(key)) fail(key, "the key is missing");
     const Json& value = at(key);
-    if (!value.is_number_integer()) fail(key, "an integer is needed, found " + value.dump());
+    if (!value.is_number_integer()) fail(key, "an integer is needed, found " + described(value));
     const auto number = value.get<std::int64_t>();
     if (number < low || number > high) {
-      fail(key, fmt::format("{} is outside {} … {}", value.dump(), low, high));
+      fail(key, fmt::format("{} is outside {} … {}", described(value), low, high));
     }
     return number;
   }
@@ -64,9 +64,9 @@ class ConfigReader {
   // In (0, 1e12].
   double positive(const std::string& key) const {
     if (!has(key)) fail(key, "the key is missing");
-    if (!at(key).is_number()) fail(key, "a number is needed, found " + at(key).dump());
+    if (!at(key).is_number()) fail(key, "a number is needed, found " + described(at(key)));
     const auto number = at(key).get<double>();
-    if (!(number > 0) || number > 1e12) fail(key, at(key).dump() + " is not in (0, 1e12]");
+    if (!(number > 0) || number > 1e12) fail(key, described(at(key)) + " is not in (0, 1e12]");
     return number;
   }
   double positive_or(const std::string& key, double fallback) const {
@@ -75,13 +75,13 @@ class ConfigReader {
 
   bool flag_or(const std::string& key, bool fallback) const {
     if (!has(key)) return fallback;
-    if (!at(key).is_boolean()) fail(key, "true or false is needed, found " + at(key).dump());
+    if (!at(key).is_boolean()) fail(key, "true or false is needed, found " + described(at(key)));
     return at(key).get<bool>();
   }
 
   std::string text_or(const std::string& key, const std::string& fallback) const {
     if (!has(key)) return fallback;
-    if (!at(key).is_string()) fail(key, "a string is needed, found " + at(key).dump());
+    if (!at(key).is_string()) fail(key, "a string is needed, found " + described(at(key)));
     return at(key).get<std::string>();
   }
 
@@ -186,7 +186,7 @@ std::vector<std::string> schedule_entries(const ConfigReader& r, const std::stri
   }
   require(r, value.is_array(), key, "a list or a string is needed");
   for (const Json& entry : value) {
-    require(r, entry.is_string(), key, "entries are strings, found " + entry.dump());
+    require(r, entry.is_string(), key, "entries are strings, found " + described(entry));
     entries.push_back(entry.get<std::string>());
   }
   return entries;
@@ -327,7 +327,8 @@ ModelConfig read_config(const std::filesystem::path& folder, std::optional<doubl
                       "a Hugging Face folder with config.json and safetensors files is needed",
                       "check the path"});
   }
-  return parse_config(parse_json(read_file(path), path.string()), path.string(), mla_norm_eps);
+  return parse_config(parse_foreign_json(read_file(path), path.string()), path.string(),
+                      mla_norm_eps);
 }
 
 ModelConfig parse_config(const Json& json, const std::string& where,

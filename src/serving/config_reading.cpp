@@ -74,7 +74,7 @@ class SharingReader {
     const auto need = [&](const char* key, bool holds, const char* what) {
       if (holds) return;
       throw InputError({"the sharing keys cannot be read", where + ": " + key,
-                        fmt::format("{} is needed, found {}", what, config[key].dump()),
+                        fmt::format("{} is needed, found {}", what, described(config[key])),
                         "docs/engines.md has the keys"});
     };
     const auto texts = [](const Json& list) {
