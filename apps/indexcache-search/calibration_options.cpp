@@ -88,6 +88,13 @@ void add_text_options(CLI::App& command, PrepareOptions& options) {
                   "deepseek-v3.2 or glm-5")
       ->type_name("auto|deepseek-v3.2|glm-5")
       ->capture_default_str();
+  add_named_values<std::optional<FileKind>>(
+      command, "--format", options.format,
+      {{"auto", std::nullopt},
+       {"txt", FileKind::text},
+       {"jsonl", FileKind::jsonl},
+       {"json", FileKind::json}},
+      "Format of all input files, whatever their names (auto: by the ending of the name)");
   command
       .add_option("--field", options.field,
                   "Key of a .jsonl line that contains the text "
@@ -115,9 +122,10 @@ void add_calibration_options(CLI::App& command, CalibrationOptions& options) {
   {
     const OptionGroup group(command, "Calibration data");
     command
-        .add_option("-c,--calibration", options.prepare.inputs,
-                    "Text or token ids: a .txt, .jsonl, .h5 or .npy file (also .gz and .zst), a "
-                    "folder or a glob; may be repeated")
+        .add_option(
+            "-c,--calibration", options.prepare.inputs,
+            "Text or token ids: a .txt, .jsonl, .json, .h5 or .npy file (also .gz and .zst), "
+            "a folder or a glob; may be repeated")
         ->type_name("FILE|DIR")
         ->expected(1)
         ->take_all();

@@ -73,7 +73,7 @@ ServedModel read_model(const std::string& path, std::string& config_sha256,
       folder ? model_folder(path) / "config.json" : std::filesystem::path(path);
   const std::string text = read_file(file);
   ServedModel model{.architecture = "", .has_indexer = {}, .config = {}};
-  model.config = parse_json(text, file.string());
+  model.config = parse_foreign_json(text, file.string());
   const std::size_t layers = config_layers(model.config, file.string());
   config_sha256 = sha256(text);
   model.architecture = architecture_of(model.config);
@@ -122,7 +122,7 @@ std::string title(const EngineProfile& profile) {
 // Writes FOLDER/config.json; a file with other content is nobody's to lose.
 std::string write_config(const std::filesystem::path& folder, const Json& config) {
   const std::filesystem::path path = folder / "config.json";
-  const std::string text = json_text(config, 2) + "\n";
+  const std::string text = foreign_json_text(config, 2) + "\n";
   if (std::filesystem::exists(path) && read_file(path) != text) {
     throw InputError({"config.json already exists", path.string(),
                       "its content differs and would be overwritten",

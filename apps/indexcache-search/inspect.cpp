@@ -212,9 +212,9 @@ int run_inspect(const InspectOptions& options, const CommonOptions& common) {
   const Inspected seen = open_to_inspect(options);
   Json description = describe(seen);
   const std::string config = seen.model.checkpoint.folder() / "config.json";
-  description["engines"] =
-      engine_readings(parse_json(read_file(config), config), parse_overrides(options.overrides),
-                      seen.knows_owners ? seen.model.has_indexer : std::vector<bool>(), config);
+  description["engines"] = engine_readings(
+      parse_foreign_json(read_file(config), config), parse_overrides(options.overrides),
+      seen.knows_owners ? seen.model.has_indexer : std::vector<bool>(), config);
   if (common.json) {
     write_output("{}\n", json_text(description, 1));
   } else {

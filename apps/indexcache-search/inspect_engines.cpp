@@ -87,12 +87,13 @@ Json parse_overrides(const std::string& text) {
   if (text.empty()) return Json::object();
   Json overrides = parse_json(text, "--override", "a JSON object, as the engine accepts it");
   if (overrides.is_object()) return overrides;
-  throw UsageError({"--override is not a JSON object", "--override", "found " + overrides.dump(),
+  throw UsageError({"--override is not a JSON object", "--override",
+                    "found " + described(overrides),
                     R"(--override '{"index_topk_pattern": "FSFF…"}')"});
 }
 
 int inspect_config(const std::string& path, const std::string& overrides, bool json) {
-  const Json config = parse_json(read_file(path), path);
+  const Json config = parse_foreign_json(read_file(path), path);
   const Json readings = engine_readings(config, parse_overrides(overrides), {}, path);
   if (json) {
     write_output(

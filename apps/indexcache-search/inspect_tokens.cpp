@@ -113,7 +113,7 @@ void print_text(const Json& d) {
     print_line("", fmt::format("{}  sha256 {} …", file.at("path").get<std::string>(),
                                file.at("sha256").get<std::string>().substr(0, 12)));
   }
-  print_line("made from", report.at("made_from").dump());
+  print_line("made from", json_text(report.at("made_from"), -1));
   const auto sha = d.at("tokenizer_sha256").get<std::string>();
   print_line("tokenizer", sha.empty() ? "none: the input was token ids" : "sha256 " + sha);
   print_line("fingerprint", d.at("fingerprint").get<std::string>());

@@ -37,7 +37,8 @@ std::optional<ModelConfig> config_beside(const std::string& tokenizer) {
   if (!std::filesystem::is_directory(tokenizer)) return std::nullopt;
   const std::filesystem::path file = model_folder(tokenizer) / "config.json";
   if (!std::filesystem::exists(file)) return std::nullopt;
-  return parse_config(parse_json(read_file(file), file.string()), file.string(), std::nullopt);
+  return parse_config(parse_foreign_json(read_file(file), file.string()), file.string(),
+                      std::nullopt);
 }
 
 // What the model would say to these sequences, from their lengths alone.
@@ -96,7 +97,7 @@ void print_text(const Json& document, const PreparedSet& set) {
 }
 
 // An output that is there is replaced only where it is one of prepare's own.
-void check_output(const std::string& output, const std::vector<std::string>& inputs) {
+void check_output(const std::string& output, const PrepareOptions& options) {
   if (std::filesystem::path(output).extension() != ".h5") {
     throw UsageError({"the name of the output does not end in .h5", "--output " + output, "",
                       "--output NAME.h5"});
@@ -108,7 +109,7 @@ void check_output(const std::string& output, const std::vector<std::string>& inp
                       "create it, or choose another --output"});
   }
   if (!std::filesystem::exists(output)) return;
-  for (const SourceFile& file : find_source_files(inputs).files) {
+  for (const SourceFile& file : find_source_files(options.inputs, options.format).files) {
     if (!std::filesystem::equivalent(file.path, output)) continue;
     throw InputError({"the output is one of the inputs", output,
                       "the output of an earlier call would be read as documents",
@@ -123,7 +124,7 @@ void check_output(const std::string& output, const std::vector<std::string>& inp
 }
 
 int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
-  check_output(command.output, command.calibration.prepare.inputs);
+  check_output(command.output, command.calibration.prepare);
   Progress progress(progress_style(command.progress, common));
   const CalibrationOptions& calibration = command.calibration;
   const auto config = config_beside(calibration.tokenizer);
@@ -172,9 +173,10 @@ Command add_prepare(CLI::App& app, CommonOptions& common) {
   {
     const OptionGroup group(*command, "Input and output");
     command
-        ->add_option("-i,--input", options->calibration.prepare.inputs,
-                     "Texts, chats or token ids: .txt, .jsonl, .h5 or .npy files (also .gz and "
-                     ".zst), folders or globs")
+        ->add_option(
+            "-i,--input", options->calibration.prepare.inputs,
+            "Texts, chats or token ids: .txt, .jsonl, .json, .h5 or .npy files (also .gz and "
+            ".zst), folders or globs")
         ->type_name("FILE|DIR");
     command
         ->add_option(

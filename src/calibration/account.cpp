@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <iterator>
+#include <optional>
 
 namespace indexcache {
 namespace {
@@ -13,6 +14,7 @@ constexpr std::size_t kMostSources = 1 << 20;          // their sums stay far be
 struct Counter {
   const char* key;
   std::int64_t SourceAccount::*count;
+  bool rare = false;  // written only if it is not 0; files of earlier versions do not have it
 };
 
 constexpr Counter kDocuments[] = {
@@ -24,6 +26,7 @@ constexpr Counter kDocuments[] = {
     {"dropped_too_short", &SourceAccount::too_short},
     {"dropped_duplicate", &SourceAccount::duplicate},
     {"not_needed", &SourceAccount::unused},
+    {"with_replaced_characters", &SourceAccount::replaced, true},
 };
 constexpr Counter kTokens[] = {
     {"read", &SourceAccount::tokens_read},
@@ -32,9 +35,11 @@ constexpr Counter kTokens[] = {
 
 Json to_json(const SourceAccount& account) {
   Json documents = Json::object();
-  for (const auto& [key, count] : kDocuments) documents[key] = account.*count;
+  for (const auto& [key, count, rare] : kDocuments) {
+    if (!rare || account.*count > 0) documents[key] = account.*count;
+  }
   Json tokens = Json::object();
-  for (const auto& [key, count] : kTokens) tokens[key] = account.*count;
+  for (const auto& [key, count, rare] : kTokens) tokens[key] = account.*count;
   return Json{{"input", account.input},
               {"files", account.files},
               {"documents", documents},
@@ -45,9 +50,14 @@ SourceAccount source_from_json(const JsonField& field) {
   SourceAccount account{.input = field.at("input").text()};
   account.files = field.at("files").integer(0, kMost);
   const JsonField documents = field.at("documents");
-  for (const auto& [key, count] : kDocuments) account.*count = documents.at(key).integer(0, kMost);
+  for (const auto& [key, count, rare] : kDocuments) {
+    const auto stored = rare ? documents.find(key) : std::optional(documents.at(key));
+    if (stored) account.*count = stored->integer(0, kMost);
+  }
   const JsonField tokens = field.at("tokens");
-  for (const auto& [key, count] : kTokens) account.*count = tokens.at(key).integer(0, kMost);
+  for (const auto& [key, count, rare] : kTokens) {
+    account.*count = tokens.at(key).integer(0, kMost);
+  }
   return account;
 }
 
@@ -60,8 +70,8 @@ SourceAccount DocumentAccount::total() const {
   sum.input = "all";
   for (const SourceAccount& source : sources) {
     sum.files += source.files;
-    for (const auto& [key, count] : kDocuments) sum.*count += source.*count;
-    for (const auto& [key, count] : kTokens) sum.*count += source.*count;
+    for (const Counter& counter : kDocuments) sum.*counter.count += source.*counter.count;
+    for (const Counter& counter : kTokens) sum.*counter.count += source.*counter.count;
   }
   return sum;
 }
@@ -83,17 +93,20 @@ Json to_json(const DocumentAccount& account) {
     return Json{{"wanted", account.wanted[i] > 0 ? Json(account.wanted[i]) : Json()},
                 {"built", account.built[i]}};
   };
-  return Json{{"sources", sources},
-              {"total", to_json(account.total())},
-              {"files_of_other_kinds", account.passed_over},
-              {"made_from", forms},
-              {"chat_format", account.chat_format.empty() ? Json() : Json(account.chat_format)},
-              {"start", account.start},
-              {"end", account.end},
-              {"began_with_start", account.had_start},
-              {"began_with_two_starts", account.double_start},
-              {kSides[0], side(0)},
-              {kSides[1], side(1)}};
+  Json json{{"sources", sources},
+            {"total", to_json(account.total())},
+            {"files_of_other_kinds", account.passed_over},
+            {"made_from", forms},
+            {"chat_format", account.chat_format.empty() ? Json() : Json(account.chat_format)},
+            {"start", account.start},
+            {"end", account.end},
+            {"began_with_start", account.had_start},
+            {"began_with_two_starts", account.double_start},
+            {kSides[0], side(0)},
+            {kSides[1], side(1)}};
+  // Files of earlier versions do not have it.
+  if (account.hidden > 0) json["hidden_files"] = account.hidden;
+  return json;
 }
 
 DocumentAccount document_account_from_json(const JsonField& field) {
@@ -103,6 +116,7 @@ DocumentAccount document_account_from_json(const JsonField& field) {
   for (const JsonField& source : sources) account.sources.push_back(source_from_json(source));
   field.at("total").require(to_json(account.total()));
   account.passed_over = field.at("files_of_other_kinds").integer(0);
+  if (const auto hidden = field.find("hidden_files")) account.hidden = hidden->integer(0);
   for (const auto& [form, count] : field.at("made_from").members()) {
     account.forms.emplace_back(form, count.integer(0));
   }

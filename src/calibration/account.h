@@ -27,6 +27,7 @@ struct SourceAccount {
   std::int64_t duplicate = 0;
   std::int64_t unused = 0;     // valid, but the sequences were full without them
   std::int64_t truncated = 0;  // of those used: not to their end
+  std::int64_t replaced = 0;   // of those tokenized: half a surrogate pair was read as U+FFFD
   std::int64_t tokens_read = 0;
   std::int64_t tokens_used = 0;
 
@@ -36,6 +37,7 @@ struct SourceAccount {
 struct DocumentAccount {
   std::vector<SourceAccount> sources;
   std::int64_t passed_over = 0;   // files in folders whose kind is not read
+  std::int64_t hidden = 0;        // files and folders in folders whose names begin with "."
   std::int64_t had_start = 0;     // documents that began with the start already
   std::int64_t double_start = 0;  // documents that begin with two
   std::vector<std::pair<std::string, std::int64_t>> forms;  // documents by what they were made from

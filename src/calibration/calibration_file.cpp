@@ -3,8 +3,10 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/quote.h"
 #include "io/files.h"
 #include "io/hdf5.h"
+#include "io/json_text.h"
 #include "version.h"
 
 #include <fmt/format.h>
@@ -30,17 +32,13 @@ const char* name_of(Packing packing) {
   return packing == Packing::none ? "none" : packing == Packing::concat ? "concat" : "documents";
 }
 
-const char* name_of(FileKind kind) {
-  static constexpr const char* kNames[] = {"text", "jsonl", "hdf5", "npy"};
-  return kNames[static_cast<int>(kind)];
-}
-
 Json settings_json(const PrepareOptions& options) {
   const PackingOptions& packing = options.packing;
   return Json{{"inputs", options.inputs},
               {"weights", options.weights},
               {"field", options.field},
               {"separator", options.separator},
+              {"format", options.format ? Json(name_of(*options.format)) : Json()},
               {"chat_format", options.chat_format},
               {"bos", options.bos},
               {"eos", options.eos},
@@ -97,7 +95,7 @@ class Writer {
     file_.write("/documents",
                 {static_cast<std::int64_t>(documents_.size()) / kDocumentFields, kDocumentFields},
                 documents_);
-    file_.write_text("/description", description.dump(1));
+    file_.write_text("/description", json_text(description, 1));
     std::string fingerprint = hasher_.hex();
     file_.attribute("schema", kSchema);
     file_.attribute("fingerprint", fingerprint);
@@ -219,8 +217,8 @@ void add_description(const std::filesystem::path& path, StoredTokens& stored) {
 
 }  // namespace
 
-StoredTokens read_stored(const std::filesystem::path& path) {
-  const std::vector<SourceFile> files{{path, kind_of(path), 0}};
+StoredTokens read_stored(const std::filesystem::path& path, std::optional<FileKind> format) {
+  const std::vector<SourceFile> files{{path, format ? *format : kind_of(path), 0}};
   DocumentReader reader(files, "");
   ParserOptions options;
   options.vocabulary = std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1;
@@ -267,11 +265,11 @@ CalibrationSummary read_summary(const std::filesystem::path& path) {
   const Hdf5Reader file(path);
   const auto schema = file.attribute("schema");
   if (!schema || *schema != kSchema) {
-    throw InputError({"the file was not written by prepare", path.string(),
-                      schema
-                          ? fmt::format("its schema is {}; this version reads {}", *schema, kSchema)
-                          : "it has no schema",
-                      "prepare it again: `indexcache-search prepare --help`"});
+    throw InputError(
+        {"the file was not written by prepare", path.string(),
+         schema ? fmt::format("its schema is {}; this version reads {}", quote(*schema), kSchema)
+                : "it has no schema",
+         "prepare it again: `indexcache-search prepare --help`"});
   }
   CalibrationSummary summary{file.attribute("fingerprint").value_or(""),
                              file.attribute("tokenizer_sha256").value_or(""),
@@ -304,7 +302,8 @@ StoredSequence read_sequence(const std::filesystem::path& path, const Calibratio
     const Json& from =
         summary.description.at("files").at(static_cast<std::size_t>(documents.values[at]));
     const auto name = from.value("path", std::string());
-    std::string place = place_of(kind_of(name), name, documents.values[at + 1]);
+    const auto kind = kind_named(from.value("kind", std::string()));
+    std::string place = place_of(kind ? *kind : kind_of(name), name, documents.values[at + 1]);
     if (span.offset > 0) place += fmt::format(", from token {}", span.offset);
     sequence.documents.push_back(place);
   }

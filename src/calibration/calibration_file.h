@@ -23,10 +23,12 @@ struct StoredTokens {
   Json description;              // what `prepare` recorded; null for files of other programs
 };
 
-// A file that holds sequences of ids as they are to be measured: .h5, .npy, or .jsonl with
-// input_ids. Prepared with boundaries, every document's part is a sequence of its own. Throws
-// InputError with file, line or sequence for anything malformed, and for an empty set.
-StoredTokens read_stored(const std::filesystem::path& path);
+// A file that holds sequences of ids as they are to be measured: .h5, .npy, or .jsonl or .json with
+// input_ids; `format` instead of its ending says which. Prepared with boundaries, every document's
+// part is a sequence of its own. Throws InputError with file, line or sequence for anything
+// malformed, and for an empty set.
+StoredTokens read_stored(const std::filesystem::path& path,
+                         std::optional<FileKind> format = std::nullopt);
 
 // Its tokens alone, held-out ones included.
 TokenSet read_tokens(const std::filesystem::path& path);

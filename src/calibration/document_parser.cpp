@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibration/document_parser.h"
 
+#include "calibration/foreign_forms.h"
 #include "core/error.h"
+#include "core/quote.h"
 #include "io/json.h"
 
 #include <fmt/format.h>
@@ -12,6 +14,10 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kRemedy = "docs/calibration.md describes the calibration files that are read";
+
+constexpr const char* kRender =
+    "render the conversations beforehand, with the model's own template, to \"text\"";
+constexpr const char* kConvert = "convert them: jq -c '{}{}' FILE > NEW.jsonl";
 
 [[noreturn]] void fail(const std::string& where, const std::string& why,
                        const char* remedy = kRemedy) {
@@ -25,17 +31,44 @@ bool starts_with(const std::vector<TokenId>& ids, std::size_t at,
 }
 
 std::string keys_of(const Json& json) {
+  constexpr int kMost = 10;
   std::string keys;
-  for (const auto& [key, value] : json.items()) keys += (keys.empty() ? "" : ", ") + key;
+  int count = 0;
+  for (const auto& [key, value] : json.items()) {
+    if (++count > kMost) return keys + ", …";
+    keys += (keys.empty() ? "" : ", ") + excerpt(key);
+  }
   return keys.empty() ? "none" : keys;
 }
 
 const std::string& text_at(const Json& json, const std::string& key, const std::string& where) {
   if (!json.contains(key)) {
-    fail(where, fmt::format("the field \"{}\" is missing; there are: {}", key, keys_of(json)));
+    fail(where, fmt::format("the field {} is missing; there are: {}", quote(key), keys_of(json)));
   }
-  if (!json[key].is_string()) fail(where, fmt::format("\"{}\" is not a string", key));
+  if (!json[key].is_string()) {
+    fail(where, fmt::format("{} is not a string, but {}", quote(key), described(json[key])));
+  }
   return json[key].get_ref<const std::string&>();
+}
+
+// Whether a key has a value: writers of tables give every row every key.
+bool holds(const Json& json, const char* key) {
+  return json.contains(key) && !json[key].is_null();
+}
+
+// As Anthropic's notation has it.
+[[noreturn]] void refuse_system(const RawDocument& raw, const std::string& where) {
+  throw FormError(
+      {"the documents have a form that is not read", where,
+       "\"system\" is next to \"messages\" instead of being one of them",
+       fmt::format(kConvert, raw.in_list ? ".[] | " : "",
+                   "{messages: ([{role: \"system\", content: .system}] + .messages)}")});
+}
+
+[[noreturn]] void refuse_value(const RawDocument& raw, const Json& json, const std::string& where) {
+  const bool whole = raw.kind == FileKind::jsonl && raw.origin.number == 1 && json.is_array();
+  fail(where, "it is not an object, but " + described(json),
+       whole ? "--format json, which reads the elements of the list" : kRemedy);
 }
 
 }  // namespace
@@ -55,6 +88,7 @@ const char* name_of(Form form) {
 
 std::string place_of(FileKind kind, const std::string& file, std::int64_t number) {
   if (kind == FileKind::jsonl) return fmt::format("{}:{}", file, number);
+  if (kind == FileKind::json) return fmt::format("{}: element {}", file, number);
   if (kind == FileKind::text) return fmt::format("{}: document {}", file, number);
   return fmt::format("{}: sequence {}", file, number - 1);
 }
@@ -64,51 +98,88 @@ DocumentParser::DocumentParser(const Tokenizer* tokenizer, ParserOptions options
 
 ParsedDocument DocumentParser::parse(const RawDocument& raw, const std::string& file,
                                      Tokenizer::Scratch& scratch) const {
+  if (raw.error) throw InputError(*raw.error);
   const std::string where = place_of(raw.kind, file, raw.origin.number);
   switch (raw.kind) {
     case FileKind::text:
       return of_text(raw.bytes, Form::text, where, scratch);
     case FileKind::jsonl:
-      return parse_line(parse_json_line(raw.bytes, where, kRemedy), where, scratch);
+    case FileKind::json:
+      return parse_json(raw, file, where, scratch);
     default:
       return of_ids(raw.ids, where);
   }
 }
 
-ParsedDocument DocumentParser::parse_line(const Json& json, const std::string& where,
+ParsedDocument DocumentParser::parse_json(const RawDocument& raw, const std::string& file,
+                                          const std::string& where,
                                           Tokenizer::Scratch& scratch) const {
-  if (!json.is_object()) fail(where, "it is not an object");
+  const JsonDocument json = parse_json_document(raw.bytes, {file, raw.line, raw.column}, kRemedy);
+  if (!json.value.is_object()) refuse_value(raw, json.value, where);
+  ParsedDocument document = parse_object(json.value, raw, where, scratch);
+  document.replaced &= json.replaced > 0;
+  return document;
+}
+
+ParsedDocument DocumentParser::parse_ids(const Json& list, const std::string& where) const {
+  if (!list.is_array()) fail(where, "\"input_ids\" is not a list");
+  std::vector<std::int64_t> ids;
+  for (const Json& id : list) {
+    if (!id.is_number_integer()) {
+      fail(where, "\"input_ids\" holds " + described(id) + ", not an integer");
+    }
+    ids.push_back(id.get<std::int64_t>());
+  }
+  return of_ids(ids, where);
+}
+
+ParsedDocument DocumentParser::parse_object(const Json& json, const RawDocument& raw,
+                                            const std::string& where,
+                                            Tokenizer::Scratch& scratch) const {
   if (!options_.field.empty()) {
+    if (json.contains(options_.field) && !json[options_.field].is_string()) {
+      refuse_form(json, raw, where, quote(options_.field) + " is not a string");
+    }
     return of_text(text_at(json, options_.field, where), Form::text, where, scratch);
   }
-  if (json.contains("input_ids")) {
-    const Json& list = json["input_ids"];
-    if (!list.is_array()) fail(where, "\"input_ids\" is not a list");
-    std::vector<std::int64_t> ids;
-    for (const Json& id : list) {
-      if (!id.is_number_integer()) {
-        fail(where, "\"input_ids\" holds " + id.dump() + ", not an integer");
-      }
-      ids.push_back(id.get<std::int64_t>());
+  if (holds(json, "input_ids")) return parse_ids(json["input_ids"], where);
+  for (const char* tools : {"tools", "functions"}) {
+    if (json.contains(tools) && !json[tools].empty()) {
+      fail(where, fmt::format("\"{}\" are not rendered by a built-in chat format", tools), kRender);
     }
-    return of_ids(ids, where);
   }
-  if (json.contains("tools") && !json["tools"].empty()) {
-    fail(where, "\"tools\" are not rendered by a built-in chat format",
-         "render the conversations beforehand, with the model's own template, to \"text\"");
+  if (holds(json, "messages")) {
+    if (holds(json, "system")) refuse_system(raw, where);
+    return of_messages(json["messages"], where, scratch);
   }
-  if (json.contains("messages")) return of_messages(json["messages"], where, scratch);
-  if (json.contains("prompt") && json.contains("completion")) {
+  if (holds(json, "prompt") && holds(json, "completion")) {
     return parse_prompt(json, where, scratch);
   }
-  if (!json.contains("text")) {
-    fail(where,
-         fmt::format("none of \"text\", \"messages\", \"prompt\" with \"completion\" and "
-                     "\"input_ids\" is there, but: {}",
-                     keys_of(json)),
-         "--field NAME, if the text has another name");
+  if (!holds(json, "text")) {
+    refuse_form(json, raw, where,
+                fmt::format("none of \"text\", \"messages\", \"prompt\" with \"completion\" and "
+                            "\"input_ids\" is there, but: {}",
+                            keys_of(json)));
   }
   return of_text(text_at(json, "text", where), Form::text, where, scratch);
+}
+
+void DocumentParser::refuse_form(const Json& json, const RawDocument& raw, const std::string& where,
+                                 const std::string& why) const {
+  if (const auto form = foreign_form(json, options_.chat.has_value())) {
+    throw FormError({"the documents have a form that is not read", where, form->what,
+                     fmt::format(kConvert, raw.in_list ? ".[] | " : "", form->filter)});
+  }
+  std::string texts;  // the only field that is one
+  int count = 0;
+  for (const auto& [key, value] : json.items()) {
+    if (!value.is_string()) continue;
+    texts = key;
+    ++count;
+  }
+  throw FormError(
+      {"the calibration file cannot be used", where, why,
+       count == 1 ? "--field " + excerpt(texts) : "--field NAME, if the text has another name"});
 }
 
 ParsedDocument DocumentParser::parse_prompt(const Json& json, const std::string& where,
@@ -127,7 +198,7 @@ ParsedDocument DocumentParser::parse_prompt(const Json& json, const std::string&
 ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const std::string& where,
                                        Tokenizer::Scratch& scratch) const {
   if (tokenizer_ == nullptr) {
-    throw InputError({"text needs a tokenizer", where, "", options_.no_tokenizer});
+    throw FormError({"text needs a tokenizer", where, "", options_.no_tokenizer});
   }
   ParsedDocument document;
   document.form = form;
@@ -136,6 +207,7 @@ ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const s
   } catch (const InputError& error) {
     throw InputError({error.problem().what, where, error.problem().why, error.problem().remedy});
   }
+  document.replaced = text.find("\xEF\xBF\xBD") != text.npos;
   if (document.ids.empty()) return document;
   if (form == Form::messages) return document;  // the format has marked it
   mark(document);
@@ -145,8 +217,7 @@ ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const s
 ParsedDocument DocumentParser::of_messages(const Json& messages, const std::string& where,
                                            Tokenizer::Scratch& scratch) const {
   if (!options_.chat) {
-    fail(where, options_.chat_reason,
-         "render the conversations beforehand, with the model's own template, to \"text\"");
+    throw FormError({"the calibration file cannot be used", where, options_.chat_reason, kRender});
   }
   return of_text(options_.chat->render(messages, where), Form::messages, where, scratch);
 }

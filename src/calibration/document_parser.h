@@ -17,7 +17,8 @@ namespace indexcache {
 enum class Form { text, messages, prompt, ids };
 const char* name_of(Form form);
 
-// "file:12" for a line, "file: document 3" for a text, "file: sequence 0" for a row of an array.
+// "file:12" for a line, "file: element 3" of a .json file, "file: document 3" for a text, "file:
+// sequence 0" for a row of an array.
 std::string place_of(FileKind kind, const std::string& file, std::int64_t number);
 
 struct ParserOptions {
@@ -37,11 +38,18 @@ struct ParserOptions {
   std::int64_t vocabulary = 0;  // ids are below it
 };
 
+// An error that other documents of the same file will most likely have as well: no reason to skip
+// them one by one.
+class FormError : public InputError {
+  using InputError::InputError;
+};
+
 struct ParsedDocument {
   std::vector<TokenId> ids;
   Form form = Form::text;
   bool had_start = false;     // it began with the start already, which was not put there again
   bool double_start = false;  // it begins with two starts of its own
+  bool replaced = false;      // half a surrogate pair of it was read as U+FFFD
 };
 
 class DocumentParser {
@@ -50,13 +58,19 @@ class DocumentParser {
   DocumentParser(const Tokenizer* tokenizer, ParserOptions options);
 
   // `where` is the file; the place in it is added. Throws InputError for broken JSON
-  // (file:line:column), missing fields, text that is not UTF-8 and ids outside the vocabulary.
+  // (file:line:column), text that is not UTF-8 and ids outside the vocabulary, FormError for
+  // documents of a form that is not read.
   ParsedDocument parse(const RawDocument& raw, const std::string& file,
                        Tokenizer::Scratch& scratch) const;
 
  private:
-  ParsedDocument parse_line(const Json& json, const std::string& where,
-                            Tokenizer::Scratch& scratch) const;
+  ParsedDocument parse_json(const RawDocument& raw, const std::string& file,
+                            const std::string& where, Tokenizer::Scratch& scratch) const;
+  ParsedDocument parse_object(const Json& json, const RawDocument& raw, const std::string& where,
+                              Tokenizer::Scratch& scratch) const;
+  [[noreturn]] void refuse_form(const Json& json, const RawDocument& raw, const std::string& where,
+                                const std::string& why) const;
+  ParsedDocument parse_ids(const Json& list, const std::string& where) const;
   ParsedDocument parse_prompt(const Json& json, const std::string& where,
                               Tokenizer::Scratch& scratch) const;
   ParsedDocument of_text(std::string_view text, Form form, const std::string& where,

@@ -2,6 +2,8 @@
 #include "calibration/document_reader.h"
 
 #include "core/error.h"
+#include "io/json_values.h"
+#include "io/text_stream.h"
 
 #include <fmt/format.h>
 
@@ -72,19 +74,32 @@ void DocumentReader::open(const SourceFile& file) {
     };
     return;
   }
-  stream_ = open_stream(file.path);
   if (file.kind == FileKind::npy) {
+    stream_ = open_stream(file.path);
     read_ = [rows = std::make_shared<NpyReader>(*stream_, path)](RawDocument& document) {
       return rows->next(document.ids);
     };
-  } else if (file.kind == FileKind::text && separator_.empty()) {
+    return;
+  }
+  const bool text = file.kind == FileKind::text;
+  stream_ = open_text_stream(file.path, text ? LineEnds::unix : LineEnds::kept);
+  if (file.kind == FileKind::json) {
+    read_ = [values = std::make_shared<JsonValueReader>(*stream_, path)](RawDocument& document) {
+      JsonPlace place;
+      if (!values->next(document.bytes, place)) return false;
+      document.line = place.line;
+      document.column = place.column;
+      document.in_list = values->in_list();
+      return true;
+    };
+  } else if (text && separator_.empty()) {
     read_ = [this](RawDocument& document) {
       if (number_ > 0) return false;
       document.bytes = read_all(*stream_);
       return true;
     };
   } else {
-    const std::string& cut = file.kind == FileKind::text ? separator_ : "\n";
+    const std::string& cut = text ? separator_ : "\n";
     read_ = [pieces = std::make_shared<PieceReader>(*stream_, cut)](RawDocument& document) {
       return pieces->next(document.bytes);
     };
@@ -95,16 +110,28 @@ bool DocumentReader::read(RawDocument& document) {
   const bool lines = files_[file_].kind == FileKind::jsonl;
   while (read_(document)) {
     ++number_;
+    if (lines) document.line = static_cast<std::size_t>(number_);
     if (!lines || !is_blank(document.bytes)) return true;
   }
   return false;
 }
 
+bool DocumentReader::read_or_note(const SourceFile& file, RawDocument& document) {
+  try {
+    if (!read_) open(file);
+    return read(document);
+  } catch (const InputError& error) {
+    document.error = error;
+    ++number_;
+    read_ = [](RawDocument&) { return false; };
+    return true;
+  }
+}
+
 bool DocumentReader::next(RawDocument& document) {
   while (file_ < files_.size()) {
     const SourceFile& file = files_[file_];
-    if (!read_) open(file);
-    if (read(document)) {
+    if (read_or_note(file, document)) {
       document.origin = {static_cast<std::uint32_t>(file.source), static_cast<std::uint32_t>(file_),
                          number_};
       document.kind = file.kind;

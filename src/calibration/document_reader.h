@@ -3,6 +3,7 @@
 #pragma once
 
 #include "calibration/source_files.h"
+#include "core/error.h"
 #include "io/byte_stream.h"
 #include "io/hdf5.h"
 #include "io/npy.h"
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,8 +27,13 @@ struct Origin {
 struct RawDocument {
   Origin origin;
   FileKind kind = FileKind::text;
-  std::string bytes;              // of .txt a text, of .jsonl a line
+  std::string bytes;     // of .txt a text, of .jsonl a line, of .json a value
+  std::size_t line = 1;  // where they begin
+  std::size_t column = 1;
+  bool in_list = false;           // an element of the one value of its file
   std::vector<std::int64_t> ids;  // of arrays
+  // Why the rest of a file, from this document on, cannot be read.
+  std::optional<InputError> error = std::nullopt;
 };
 
 class DocumentReader {
@@ -35,13 +42,14 @@ class DocumentReader {
   DocumentReader(const std::vector<SourceFile>& files, std::string separator);
   ~DocumentReader();
 
-  // The next document; false after the last. Blank lines of .jsonl are no documents. Throws
-  // InputError naming the file.
+  // The next document; false after the last. Blank lines of .jsonl are no documents. What keeps a
+  // file from being read to its end is one document with an error.
   bool next(RawDocument& document);
 
  private:
   void open(const SourceFile& file);
   bool read(RawDocument& document);
+  bool read_or_note(const SourceFile& file, RawDocument& document);
 
   const std::vector<SourceFile>& files_;
   std::string separator_;

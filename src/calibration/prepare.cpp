@@ -71,12 +71,14 @@ class Preparation {
               const PrepareProgress& progress)
       : tokenizer_(tokenizer), progress_(progress) {
     set_.options_ = options;
-    set_.files_ = find_source_files(options.inputs);
+    set_.files_ = find_source_files(options.inputs, options.format);
     set_.spool_ = std::make_unique<TokenSpool>();
     parser_options_.field = options.field;
     parser_options_.vocabulary = vocabulary;
     if (tokenizer != nullptr) choose_marks(*tokenizer);
     report().passed_over = static_cast<std::int64_t>(set_.files_.passed_over);
+    report().hidden = static_cast<std::int64_t>(set_.files_.hidden);
+    report().other_kinds = set_.files_.other_kinds;
     for (const std::string& input : options.inputs) report().sources.push_back({input});
     for (const SourceFile& file : set_.files_.files) ++report().sources[file.source].files;
   }
@@ -126,6 +128,7 @@ class Preparation {
   struct Parsed {
     ParsedDocument document;
     std::optional<Error> error;
+    bool wrong_form = false;  // the error is one of all documents like it
     std::string hash;
   };
 
@@ -170,6 +173,9 @@ class Preparation {
       const std::string file = set_.files_.files[raw.origin.file].path.string();
       parsed.document = parser.parse(raw, file, scratch);
       parsed.hash = sha256(std::as_bytes(std::span(parsed.document.ids))).substr(0, 32);
+    } catch (const FormError& error) {
+      parsed.error = error;
+      parsed.wrong_form = true;
     } catch (const Error& error) {
       parsed.error = error;
     } catch (const std::exception& error) {  // must not leave a parallel loop
@@ -178,21 +184,35 @@ class Preparation {
     return parsed;
   }
 
+  [[noreturn]] static void refuse_document(Problem problem, bool wrong_form) {
+    if (!wrong_form) {
+      if (!problem.remedy.empty()) problem.remedy += "; ";
+      problem.remedy += "--skip-invalid drops and counts such documents";
+    }
+    throw InputError(std::move(problem));
+  }
+
   // Counts a document, and spools it unless it is dropped.
   void keep(const Origin& origin, const Parsed& parsed) {
     ++read_;
     SourceAccount& account = report().sources[origin.source];
     ++account.read;
     if (parsed.error) {
-      const bool skip = options().skip_invalid && parsed.error->code() == ExitCode::input;
-      if (!skip) throw *parsed.error;
-      if (report().first_invalid.empty()) report().first_invalid = parsed.error->describe();
+      if (parsed.error->code() != ExitCode::input) throw *parsed.error;
+      const Problem& problem = parsed.error->problem();
+      if (!options().skip_invalid) refuse_document(problem, parsed.wrong_form);
+      if (report().first_invalid.empty()) {
+        report().first_invalid = parsed.error->describe();
+        report().first_reason =
+            problem.where + ": " + (problem.why.empty() ? problem.what : problem.why);
+      }
       ++account.invalid;
       return;
     }
     const ParsedDocument& document = parsed.document;
     const auto length = static_cast<std::int64_t>(document.ids.size());
     account.tokens_read += length;
+    account.replaced += document.replaced ? 1 : 0;
     if (length == 0) {
       ++account.empty;
     } else if (length < options().packing.min_length) {
@@ -277,15 +297,22 @@ void refuse_shortfall(const PreparedSet& set) {
       report.built[0] == 0 || (set.options().holdout > 0 && report.built[1] == 0);
   if (!empty_side && (set.options().allow_shortfall || !report.falls_short())) return;
   const SourceAccount total = report.total();
+  const bool whole_text = set.options().separator.empty() &&
+                          std::ranges::any_of(set.files().files, [](const SourceFile& file) {
+                            return file.kind == FileKind::text;
+                          });
+  const std::string cut = whole_text ? ", --separator '\\n\\n' to cut texts into documents" : "";
   throw InputError(
       {"the documents do not fill the sequences", fmt::format("{}", set.options().inputs[0]),
        fmt::format("{}; {} documents were read: {} used, {} empty, {} invalid, {} too short, {} "
                    "duplicate",
                    shortfall_text(report), total.read, total.used, total.empty, total.invalid,
-                   total.too_short, total.duplicate),
-       empty_side ? "more documents, a shorter --seq-len or --min-length, --holdout 0"
-                  : "more documents, fewer --sequences, a shorter --seq-len, --long split, --pack "
-                    "concat, or --allow-shortfall"});
+                   total.too_short, total.duplicate) +
+           (report.first_reason.empty() ? "" : "; the first invalid one: " + report.first_reason),
+       empty_side ? "more documents" + cut + ", a shorter --seq-len or --min-length, --holdout 0"
+                  : "more documents" + cut +
+                        ", fewer --sequences, a shorter --seq-len, --long split, --pack concat, or "
+                        "--allow-shortfall"});
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,7 @@ struct PrepareOptions {
   std::vector<double> weights;  // one an input, or none
   std::string field;
   std::string separator;
+  std::optional<FileKind> format;    // of all files, whatever their names
   std::string chat_format = "auto";  // or the name of one
   std::string no_chat;               // why "auto" must not find one; empty: it may
   std::string bos = "auto";          // "none", or an added token
@@ -47,7 +49,9 @@ struct PrepareOptions {
 // The account of a preparation, with what only its log tells.
 struct PrepareReport : DocumentAccount {
   std::string first_invalid;  // the error of the first document that was dropped for one
-  std::string exhausted;      // the weighted input that ended the mixture
+  std::string first_reason;   // its place and cause
+  std::map<std::string, std::size_t> other_kinds;  // files that were passed over, by ending
+  std::string exhausted;                           // the weighted input that ended the mixture
 
   bool falls_short() const;
 };

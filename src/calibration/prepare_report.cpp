@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibration/prepare.h"
+#include "core/quote.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -12,6 +15,21 @@ std::string line_of(const SourceAccount& a, std::size_t width) {
   return fmt::format("{:<{}} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7} {:>9} {:>9} {:>12} {:>12}\n",
                      a.input, width, a.read, a.used, a.truncated, a.empty, a.invalid, a.too_short,
                      a.duplicate, a.unused, a.tokens_read, a.tokens_used);
+}
+
+// " (3 .md, 1 .json)"; empty for none, and the most frequent ones for many.
+std::string endings_of(const std::map<std::string, std::size_t>& counts) {
+  constexpr std::size_t kMost = 6;
+  std::vector<std::pair<std::string, std::size_t>> endings(counts.begin(), counts.end());
+  std::ranges::stable_sort(endings, std::greater(), &std::pair<std::string, std::size_t>::second);
+  std::string text;
+  for (std::size_t i = 0; i < std::min(endings.size(), kMost); ++i) {
+    const auto& [ending, count] = endings[i];
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count,
+                        ending.empty() ? "without an ending" : excerpt(ending));
+  }
+  if (text.empty()) return "";
+  return " (" + text + (endings.size() > kMost ? ", …)" : ")");
 }
 
 std::string quoted(const std::string& text) {
@@ -58,8 +76,17 @@ std::string to_text(const PrepareReport& report) {
     text += fmt::format("             {} began with that start already: no second one was added\n",
                         report.had_start);
   }
+  if (const std::int64_t replaced = report.total().replaced; replaced > 0) {
+    text += fmt::format(
+        "             {} had half of a surrogate pair, such as \\ud83d, which is read as U+FFFD\n",
+        replaced);
+  }
   if (report.passed_over > 0) {
-    text += fmt::format("passed over  files of other kinds: {}\n", report.passed_over);
+    text += fmt::format("passed over  files of other kinds: {}{}\n", report.passed_over,
+                        endings_of(report.other_kinds));
+  }
+  if (report.hidden > 0) {
+    text += fmt::format("passed over  hidden files and folders: {}\n", report.hidden);
   }
   if (!report.first_invalid.empty()) text += "the first invalid one: " + report.first_invalid;
   text += fmt::format("sequences    {}{}", shortfall_text(report),

@@ -2,14 +2,16 @@
 // Which files the inputs of a command name.
 #pragma once
 
+#include "calibration/file_kinds.h"
+
 #include <cstddef>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace indexcache {
-
-enum class FileKind { text, jsonl, hdf5, npy };
 
 struct SourceFile {
   std::filesystem::path path;
@@ -18,16 +20,16 @@ struct SourceFile {
 };
 
 struct SourceFiles {
-  std::vector<SourceFile> files;  // by input, then by path
-  std::size_t passed_over = 0;    // files in folders whose kind is not read
+  std::vector<SourceFile> files;                   // by input, then by path
+  std::size_t passed_over = 0;                     // files in folders whose kind is not read
+  std::map<std::string, std::size_t> other_kinds;  // the same by their endings
+  std::size_t hidden = 0;  // files and folders in folders whose names begin with "."
 };
 
-// The kind by the name, ".gz" and ".zst" aside: .txt, .jsonl, .h5 or .hdf5, .npy. Throws InputError
-// for another.
-FileKind kind_of(const std::filesystem::path& path);
-
-// Each input is a file, a folder (read with the folders in it) or a glob. Throws InputError for one
-// that names nothing to read.
-SourceFiles find_source_files(const std::vector<std::string>& inputs);
+// Each input is a file, a folder (read with the folders in it, each once) or a glob; `format` is
+// the kind of all files, whatever their names. Throws InputError for an input that names nothing to
+// read, and for one that is not a file: a pipe could not be read a second time.
+SourceFiles find_source_files(const std::vector<std::string>& inputs,
+                              std::optional<FileKind> format = std::nullopt);
 
 }  // namespace indexcache

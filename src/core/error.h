@@ -18,6 +18,7 @@ enum class ExitCode : int {
   internal = 70,        // a bug of this program
 };
 
+// Parts that are longer than a few hundred bytes lose their middle.
 struct Problem {
   std::string what;    // what happened
   std::string where;   // file, line, tensor, layer or option; may be empty

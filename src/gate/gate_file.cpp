@@ -27,7 +27,7 @@ class GateReader {
     check_keys(document, "", {"schema", "guards"});
     if (!document.contains("schema") || document["schema"] != kSchema) {
       fail(line_of("/schema"), fmt::format("its schema is {}, this program reads {}",
-                                           document.value("schema", Json()).dump(), kSchema));
+                                           described(document.value("schema", Json())), kSchema));
     }
     if (!document.contains("guards") || !document["guards"].is_object() ||
         document["guards"].empty()) {
@@ -72,7 +72,7 @@ class GateReader {
   void check_limit(const GuardKind& kind, const Json& limit, std::size_t line) const {
     const auto need = [&](bool holds, const char* what) {
       if (!holds) {
-        fail(line, fmt::format("{} is {}; expected {}", kind.name, limit.dump(), what));
+        fail(line, fmt::format("{} is {}; expected {}", kind.name, described(limit), what));
       }
     };
     const auto positive = [](const Json& value) {

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -20,7 +22,9 @@ constexpr std::size_t kBufferBytes = 1 << 18;
 class PlainStream : public ByteStream {
  public:
   explicit PlainStream(const std::filesystem::path& path) : path_(path.string()) {
+    // Opening a pipe would wait for a writer, and it could not be read twice.
     if (std::filesystem::is_directory(path)) fail("it is a folder");
+    if (std::filesystem::is_fifo(path)) fail("it is a pipe; a file is needed");
     file_ = std::fopen(path.c_str(), "rb");
     if (file_ == nullptr) fail(std::strerror(errno));
   }
@@ -142,7 +146,10 @@ std::unique_ptr<ByteStream> open_stream(const std::filesystem::path& path) {
 }
 
 std::filesystem::path without_packing(const std::filesystem::path& path) {
-  const bool packed = path.extension() == ".gz" || path.extension() == ".zst";
+  std::string ending = path.extension().string();
+  std::ranges::transform(ending, ending.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const bool packed = ending == ".gz" || ending == ".zst";
   return packed ? std::filesystem::path(path).replace_extension() : path;
 }
 

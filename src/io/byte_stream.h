@@ -25,7 +25,7 @@ class ByteStream {
 // or zstd frames follow one another as one content. Throws InputError when it cannot be opened.
 std::unique_ptr<ByteStream> open_stream(const std::filesystem::path& path);
 
-// The name without ".gz" or ".zst": "a.jsonl.gz" is a .jsonl file.
+// The name without ".gz" or ".zst" in any case: "a.jsonl.gz" is a .jsonl file.
 std::filesystem::path without_packing(const std::filesystem::path& path);
 
 // Everything that is left.

@@ -18,7 +18,7 @@ constexpr const char* kSafetensorsRemedy =
 
 struct Signature {
   std::string_view bytes;
-  FileKind kind;
+  ForeignFile kind;
 };
 
 const std::vector<Signature>& signatures() {
@@ -68,10 +68,10 @@ bool is_page(std::string_view text) {
 
 }  // namespace
 
-const FileKind* kind_of_beginning(std::string_view beginning) {
-  static const FileKind page = {"an HTML or XML page",
-                                "servers send one in place of a file that needs a login",
-                                "log in (hf auth login) and download the file again"};
+const ForeignFile* kind_of_beginning(std::string_view beginning) {
+  static const ForeignFile page = {"an HTML or XML page",
+                                   "servers send one in place of a file that needs a login",
+                                   "log in (hf auth login) and download the file again"};
   if (is_page(beginning)) return &page;
   for (const Signature& signature : signatures()) {
     if (beginning.starts_with(signature.bytes)) return &signature.kind;
@@ -81,7 +81,7 @@ const FileKind* kind_of_beginning(std::string_view beginning) {
 
 void refuse_other_kind(std::string_view beginning, const std::string& where,
                        const std::string& wanted) {
-  const FileKind* kind = kind_of_beginning(beginning);
+  const ForeignFile* kind = kind_of_beginning(beginning);
   if (kind == nullptr) return;
   throw InputError(
       {fmt::format("the file is {}, not {}", kind->name, wanted), where, kind->why, kind->remedy});

@@ -8,14 +8,14 @@
 
 namespace indexcache {
 
-struct FileKind {
+struct ForeignFile {
   std::string name;    // "a Git LFS pointer"
   std::string why;     // how it came to be there; may be empty
   std::string remedy;  // a concrete thing to try
 };
 
 // The kind of file that begins so; null if it is none of the known ones.
-const FileKind* kind_of_beginning(std::string_view beginning);
+const ForeignFile* kind_of_beginning(std::string_view beginning);
 
 // Throws InputError naming `where` if a file that begins so is of a known kind. `wanted` is what it
 // should be: "a safetensors file".

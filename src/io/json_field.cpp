@@ -2,31 +2,20 @@
 #include "io/json_field.h"
 
 #include "core/error.h"
+#include "core/quote.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 
 namespace indexcache {
-namespace {
-
-// What an error quotes of a value: long ones are cut.
-std::string quoted(const Json& json) {
-  if (json.is_object()) return "an object";
-  if (json.is_array()) return "a list";
-  const std::string text = json.dump(-1, ' ', true);
-  return text.size() > 60 ? text.substr(0, 57) + "..." : text;
-}
-
-}  // namespace
-
 void JsonField::fail(const std::string& why) const {
   throw InputError(
       {source_->what, source_->where, path_.empty() ? why : path_ + ": " + why, source_->remedy});
 }
 
 void JsonField::require_type(bool holds, const char* wanted) const {
-  if (!holds) fail(fmt::format("expected {}, found {}", wanted, quoted(*json_)));
+  if (!holds) fail(fmt::format("expected {}, found {}", wanted, described(*json_)));
 }
 
 JsonField JsonField::child(const std::string& key, const Json& json) const {
@@ -138,14 +127,14 @@ std::vector<std::size_t> JsonField::layers(std::size_t layers) const {
 std::string JsonField::sha256() const {
   const std::string value = text();
   if (value.size() != 64 || value.find_first_not_of("0123456789abcdef") != value.npos) {
-    fail(fmt::format("expected a SHA-256 of 64 hexadecimal digits, found {}", quoted(*json_)));
+    fail(fmt::format("expected a SHA-256 of 64 hexadecimal digits, found {}", described(*json_)));
   }
   return value;
 }
 
 void JsonField::require(const Json& expected) const {
   if (*json_ == expected) return;
-  fail(fmt::format("expected {}, found {}", expected.dump(), quoted(*json_)));
+  fail(fmt::format("expected {}, found {}", excerpt(expected.dump()), described(*json_)));
 }
 
 }  // namespace indexcache

@@ -11,7 +11,8 @@
 namespace indexcache {
 namespace {
 
-constexpr std::size_t kLongestHeader = 1 << 16;
+// A regular expression of the library needs stack for every character of it.
+constexpr std::size_t kLongestHeader = 1 << 12;
 constexpr std::int64_t kLongestRow = std::int64_t{1} << 32;
 // Values of a row that are read at a time: a header that promises too much costs no memory.
 constexpr std::size_t kPortion = 1 << 16;

@@ -2,6 +2,7 @@
 #include "io/yaml.h"
 
 #include "core/error.h"
+#include "core/quote.h"
 
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
@@ -61,7 +62,7 @@ class Converter {
       if (!entry.first.IsScalar()) fail(entry.first, "a key is not a plain word");
       check_text(entry.first);
       const std::string& key = entry.first.Scalar();
-      if (json.contains(key)) fail(entry.first, fmt::format("duplicate key \"{}\"", key));
+      if (json.contains(key)) fail(entry.first, "duplicate key " + quote(key));
       const std::string at = pointer + "/" + key;
       note(at, entry.first);
       json[key] = convert(entry.second, at, depth + 1);
@@ -112,7 +113,7 @@ Json parse_yaml(std::string_view text, const std::string& where, YamlLines* line
     return Converter(where, lines, scalars).convert(YAML::Load(std::string(text)), "", 0);
   } catch (const YAML::Exception& error) {
     throw InputError({"the file is not valid YAML",
-                      fmt::format("{}:{}", where, error.mark.line + 1), error.msg,
+                      fmt::format("{}:{}", where, error.mark.line + 1), excerpt(error.msg),
                       "check that the file is complete"});
   }
 }

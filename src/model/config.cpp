@@ -68,7 +68,7 @@ std::vector<std::string> schedule_entries(const ConfigReader& r, const std::stri
   }
   require(r, value.is_array(), key, "a list or a string is needed");
   for (const Json& entry : value) {
-    require(r, entry.is_string(), key, "entries are strings, found " + entry.dump());
+    require(r, entry.is_string(), key, "entries are strings, found " + described(entry));
     entries.push_back(entry.get<std::string>());
   }
   return entries;
@@ -212,7 +212,8 @@ ModelConfig read_config(const std::filesystem::path& folder, std::optional<doubl
                       "a Hugging Face folder with config.json and safetensors files is needed",
                       "check the path"});
   }
-  return parse_config(parse_json(read_file(path), path.string()), path.string(), mla_norm_eps);
+  return parse_config(parse_foreign_json(read_file(path), path.string()), path.string(),
+                      mla_norm_eps);
 }
 
 ModelConfig parse_config(const Json& json, const std::string& where,

@@ -71,7 +71,7 @@ Model expect_model(const std::filesystem::path& given, std::optional<double> mla
                       (folder / "config.json").string(), config.sharing_problem,
                       "the checkpoint's weights, or a config.json without sharing keys"});
   }
-  const Json json = parse_json(read_file(folder / "config.json"), "config.json");
+  const Json json = parse_foreign_json(read_file(folder / "config.json"), "config.json");
   const bool fp8 = json.contains("quantization_config") && json["quantization_config"].is_object();
   auto tensors = expected_tensors(config, fp8);
   std::vector<bool> has_indexer = config.native_full;

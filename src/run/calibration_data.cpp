@@ -78,11 +78,12 @@ StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) c
   if (const char* setting = idle_setting(options_.prepare)) {
     need_length(fmt::format("{} was given without --seq-len", setting));
   }
-  const SourceFiles files = find_source_files(inputs);
+  const std::optional<FileKind> format = options_.prepare.format;
+  const SourceFiles files = find_source_files(inputs, format);
   if (files.files.size() > 1)
     need_length(fmt::format("it consists of {} files", files.files.size()));
   if (files.files[0].kind == FileKind::text) need_length("it is text");
-  StoredTokens stored = read_stored(files.files[0].path);
+  StoredTokens stored = read_stored(files.files[0].path, format);
   const std::string& sha = stored.tokenizer_sha256;
   if (!sha.empty() && !model_.tokenizer_sha256.empty() && sha != model_.tokenizer_sha256) {
     throw InputError({"the calibration file was prepared with another tokenizer", inputs[0],

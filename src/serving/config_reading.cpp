@@ -74,7 +74,7 @@ class SharingReader {
     const auto need = [&](const char* key, bool holds, const char* what) {
       if (holds) return;
       throw InputError({"the sharing keys cannot be read", where + ": " + key,
-                        fmt::format("expected {}, found {}", what, config[key].dump()),
+                        fmt::format("expected {}, found {}", what, described(config[key])),
                         "docs/engines.md lists the keys"});
     };
     const auto texts = [](const Json& list) {

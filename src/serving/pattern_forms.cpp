@@ -201,7 +201,7 @@ Pattern pattern_from_json(const Json& json, std::optional<std::size_t> layers,
   if (json.is_string()) return parse_pattern_form(json.get<std::string>(), layers, origin);
   if (json.is_array()) return from_list(json, layers, origin);
   if (json.is_object()) return from_keys(json, layers, origin, engine);
-  fail(origin, "found " + json.dump());
+  fail(origin, "found " + described(json));
 }
 
 Pattern parse_pattern_form(const std::string& text, std::optional<std::size_t> layers,

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/utf8.h"
+#include "text/messages.h"
 
 #include <fmt/format.h>
 
@@ -15,99 +16,6 @@ namespace {
 
 constexpr const char* kRemedy =
     "render the conversations beforehand, with the model's own template, to \"text\"";
-
-// One message, its fields checked.
-struct Message {
-  std::string role;
-  std::string content;
-  std::optional<std::string> reasoning;
-  Json tool_calls = Json::array();
-};
-
-class MessageReader {
- public:
-  explicit MessageReader(const std::string& where) : where_(where) {}
-
-  std::vector<Message> read(const Json& messages) {
-    if (!messages.is_array() || messages.empty()) fail("\"messages\" is not a list of messages");
-    std::vector<Message> list;
-    for (const Json& message : messages) {
-      number_ = list.size() + 1;
-      list.push_back(read_one(message));
-    }
-    return list;
-  }
-
- private:
-  [[noreturn]] void fail(const std::string& why) const {
-    const std::string message = number_ == 0 ? "" : fmt::format(", message {}", number_);
-    throw InputError({"a conversation cannot be rendered", where_ + message, why, kRemedy});
-  }
-
-  Message read_one(const Json& json) const {
-    if (!json.is_object()) fail("it is not an object");
-    for (const auto& [key, value] : json.items()) {
-      static constexpr std::array<std::string_view, 4> kRendered{"role", "content",
-                                                                 "reasoning_content", "tool_calls"};
-      static constexpr std::array<std::string_view, 2> kIdle{"name", "tool_call_id"};
-      if (value.is_null() || std::ranges::count(kRendered, key) + std::ranges::count(kIdle, key)) {
-        continue;
-      }
-      fail(fmt::format("the field \"{}\" is not known", key));
-    }
-    Message message{text_of(json, "role"), text_of(json, "content"), std::nullopt};
-    if (!json.value("reasoning_content", Json()).is_null()) {
-      message.reasoning = text_of(json, "reasoning_content");
-    }
-    static constexpr std::array<std::string_view, 4> kRoles{"system", "user", "assistant", "tool"};
-    if (!std::ranges::count(kRoles, message.role)) {
-      fail(fmt::format("the role \"{}\" is not known", message.role));
-    }
-    if (message.role == "user" && !json.contains("content")) fail("it has no \"content\"");
-    if (json.contains("tool_calls") && !json["tool_calls"].is_null()) {
-      message.tool_calls = calls(json["tool_calls"]);
-    }
-    return message;
-  }
-
-  // A string, or a list of parts of which all are text.
-  std::string text_of(const Json& json, const char* name) const {
-    if (!json.contains(name) || json[name].is_null()) return "";
-    if (json[name].is_string()) return json[name].get<std::string>();
-    std::string text;
-    for (const Json& part : json[name].is_array() ? json[name] : Json::array({nullptr})) {
-      if (!part.is_object() || part.value("type", Json()) != "text" ||
-          !part.value("text", Json()).is_string()) {
-        fail(fmt::format("\"{}\" is neither text nor a list of text parts", name));
-      }
-      text += part["text"].get<std::string>();
-    }
-    return text;
-  }
-
-  // [{"name": …, "arguments": {…}}, …]
-  Json calls(const Json& list) const {
-    if (!list.is_array()) fail("\"tool_calls\" is not a list");
-    Json found = Json::array();
-    for (const Json& call : list) {
-      const Json function = call.is_object() ? call.value("function", call) : Json();
-      if (!function.is_object() || !function.value("name", Json()).is_string()) {
-        fail("a tool call has no function name");
-      }
-      Json arguments = function.value("arguments", Json::object());
-      if (arguments.is_string()) {
-        arguments = parse_json(arguments.get<std::string>(),
-                               fmt::format("{}, message {}, arguments", where_, number_), kRemedy);
-      }
-      if (!arguments.is_object()) fail("the arguments of a tool call are not an object");
-      found.push_back({{"name", function["name"]}, {"arguments", arguments}});
-    }
-    return found;
-  }
-
-  const std::string& where_;
-  std::size_t number_ = 0;
-};
 
 // One past the last user's message: where the current answer begins. 0 without one.
 std::size_t current_answer(const std::vector<Message>& messages) {
@@ -133,7 +41,7 @@ std::string value_text(const Json& value) {
     for (const Json& inner : value) text += (text.empty() ? "" : ", ") + value_text(inner);
     return "[" + text + "]";
   }
-  return value.dump();
+  return value.is_number_float() ? described(value) : value.dump();
 }
 
 // What Python's str.strip() takes away.
@@ -342,7 +250,7 @@ void ChatFormat::check(const Tokenizer& tokenizer) const {
 }
 
 std::string ChatFormat::render(const Json& messages, const std::string& where) const {
-  const std::vector<Message> list = MessageReader(where).read(messages);
+  const std::vector<Message> list = read_messages(messages, where);
   if (family_ == Family::glm5) return render_glm(list);
   return DeepSeekRenderer(list, where).run();
 }

@@ -3,6 +3,7 @@
 #include "text/regex.h"
 
 #include "core/error.h"
+#include "core/quote.h"
 
 #include <fmt/format.h>
 
@@ -65,9 +66,10 @@ Regex::Regex(std::string_view pattern, const std::string& where, Syntax syntax)
   code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
                               options_of(syntax), &error, &offset, context.get());
   if (code_->code == nullptr) {
-    throw InputError({"a regular expression of the tokenizer cannot be used", where,
-                      fmt::format("{} at byte {} of {}", message_of(error), offset, text),
-                      "tokenize beforehand and give token ids"});
+    throw InputError(
+        {"a regular expression of the tokenizer cannot be used", where,
+         fmt::format("{} at byte {}: {}", message_of(error), offset, quote(text, offset)),
+         "tokenize beforehand and give token ids"});
   }
   code_->jit = pcre2_jit_compile(code_->code, PCRE2_JIT_COMPLETE) == 0;
 }

@@ -2,6 +2,7 @@
 // Oniguruma's notation -> PCRE2's. What both read alike passes; what they read differently is
 // translated or refused, never left to chance.
 #include "core/error.h"
+#include "core/quote.h"
 #include "text/regex.h"
 
 #include <fmt/format.h>
@@ -65,7 +66,7 @@ class Translator {
  private:
   [[noreturn]] void refuse(std::string_view what) const {
     throw InputError({"a regular expression of the tokenizer is not supported", where_,
-                      fmt::format("{} at byte {} of {}", what, at_, pattern_),
+                      fmt::format("{} at byte {}: {}", what, at_, quote(pattern_, at_)),
                       "tokenize beforehand and give token ids (input_ids, .npy or .h5)"});
   }
 
@@ -126,7 +127,7 @@ class Translator {
       out_ += pattern_.substr(at_, 2);
       at_ += 2;
     } else {
-      refuse("the escape \"\\" + std::string(1, kind) + "\"");
+      refuse("the escape " + quote(std::string{'\\', kind}));
     }
   }
 
@@ -162,7 +163,7 @@ class Translator {
       name.remove_prefix(1);
     }
     if (std::ranges::find(kCategories, name) == kCategories.end()) {
-      refuse(fmt::format("the property \"{}\"", name));
+      refuse("the property " + quote(name));
     }
     category(name, in_class, negated);
     at_ = close + 1;

@@ -2,6 +2,7 @@
 #include "text/tokenizer.h"
 
 #include "core/error.h"
+#include "core/quote.h"
 #include "core/utf8.h"
 #include "io/hub_cache.h"
 #include "text/normalizer.h"
@@ -63,7 +64,8 @@ void Tokenizer::encode(std::string_view text, Scratch& scratch, std::vector<Toke
   if (const auto invalid = find_invalid_utf8(text)) {
     throw InputError(
         {"a text is not valid UTF-8", "",
-         fmt::format("byte {} is 0x{:02x}", *invalid, static_cast<unsigned char>(text[*invalid])),
+         fmt::format("byte {} is 0x{:02x}, near {}", *invalid,
+                     static_cast<unsigned char>(text[*invalid]), quote(text, *invalid)),
          "convert it to UTF-8, for example with iconv"});
   }
   scratch.pieces.clear();

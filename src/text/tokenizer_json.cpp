@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // tokenizer.json of Hugging Face tokenizers -> TokenizerDefinition.
 #include "core/error.h"
+#include "core/quote.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "text/byte_level.h"
@@ -27,7 +28,7 @@ class DefinitionReader {
     try {
       read_parts();
     } catch (const LargeJson::exception& error) {
-      fail("structure", error.what());
+      fail("structure", excerpt(error.what()));
     }
     return std::move(definition_);
   }
@@ -73,14 +74,14 @@ class DefinitionReader {
 
   // Claims `id` for a token of these bytes.
   void place(TokenId id, std::string bytes, const std::string& where) {
-    if (id < 0 || id > (1 << 26)) fail(where, fmt::format("{} is not a token id", id));
+    if (id < 0 || id > (1 << 26)) fail(excerpt(where), fmt::format("{} is not a token id", id));
     const auto at = static_cast<std::size_t>(id);
     if (definition_.tokens.size() <= at) {
       definition_.tokens.resize(at + 1);
       taken_.resize(at + 1, false);
     }
     if (taken_[at] && definition_.tokens[at] != bytes) {
-      fail(where, fmt::format("the id {} belongs to two tokens", id));
+      fail(excerpt(where), fmt::format("the id {} belongs to two tokens", id));
     }
     taken_[at] = true;
     definition_.tokens[at] = std::move(bytes);
@@ -89,7 +90,7 @@ class DefinitionReader {
   void read_model(const LargeJson& model) {
     // Files of the first versions name no type.
     if (model.contains("type") && type_of(model, "model") != "BPE") {
-      refuse("model.type", fmt::format("it is {}; BPE is read", model["type"].dump()));
+      refuse("model.type", fmt::format("it is {}; BPE is read", described(model["type"])));
     }
     if (!key(model, "dropout").is_null() && key(model, "dropout") != 0.0) {
       refuse("model.dropout", "merges that are dropped at random have no fixed result");
@@ -97,7 +98,7 @@ class DefinitionReader {
     for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const LargeJson& affix = key(model, name);
       if (!affix.is_null() && affix != Json("")) {
-        refuse(fmt::format("model.{}", name), fmt::format("it is {}", affix.dump()));
+        refuse(fmt::format("model.{}", name), fmt::format("it is {}", described(affix)));
       }
     }
     if (flag(model, "byte_fallback", "model")) {
@@ -112,7 +113,8 @@ class DefinitionReader {
     if (!vocabulary.is_object()) fail("model.vocab", "it is not an object");
     definition_.vocabulary.reserve(vocabulary.size());
     for (const auto& [entry, id] : vocabulary.items()) {
-      if (!id.is_number_integer()) fail("model.vocab." + entry, "the id is not an integer");
+      if (!id.is_number_integer())
+        fail("model.vocab." + excerpt(entry), "the id is not an integer");
       const auto number = id.get<std::int64_t>();
       const auto token = static_cast<TokenId>(std::clamp<std::int64_t>(number, -1, 1 << 27));
       auto bytes = bytes_of_entry(entry);
@@ -134,7 +136,7 @@ class DefinitionReader {
     const auto bytes = bytes_of_entry(entry);
     const auto found = bytes ? definition_.vocabulary.find(*bytes) : definition_.vocabulary.end();
     if (found == definition_.vocabulary.end()) {
-      fail(where, fmt::format("\"{}\" is not in the vocabulary", entry));
+      fail(where, quote(entry) + " is not in the vocabulary");
     }
     return found->second;
   }
@@ -158,7 +160,7 @@ class DefinitionReader {
         left = merge[0].get_ref<const std::string&>();
         right = merge[1].get_ref<const std::string&>();
       }
-      if (left.empty() || right.empty()) fail(where, "it is not a pair: " + merge.dump());
+      if (left.empty() || right.empty()) fail(where, "it is not a pair: " + described(merge));
       definition_.merges.push_back({merge_part(left, where), merge_part(right, where),
                                     merge_part(std::string(left) + std::string(right), where)});
     }
@@ -193,11 +195,11 @@ class DefinitionReader {
           flag(entry, "rstrip", where),
           flag(entry, "normalized", where, !flag(entry, "special", where))};
       if (!seen.emplace(token.content, token.id).second) {
-        fail(where, fmt::format("\"{}\" is listed twice", token.content));
+        fail(where, quote(token.content) + " is listed twice");
       }
       if (const TokenId id_there = id_of_added(token.content); id_there != token.id) {
-        fail(where, fmt::format("\"{}\" has the id {}, which Hugging Face tokenizers reads as {}",
-                                token.content, token.id, id_there));
+        fail(where, fmt::format("{} has the id {}, which Hugging Face tokenizers reads as {}",
+                                quote(token.content), token.id, id_there));
       }
       place(token.id, token.content, where);
       definition_.added.push_back(std::move(token));
@@ -215,7 +217,7 @@ class DefinitionReader {
     } else if (type == "NFC") {
       definition_.nfc = true;
     } else {
-      refuse(where, fmt::format("the normalizer {}; NFC and none are known", type));
+      refuse(where, fmt::format("the normalizer {}; NFC and none are known", excerpt(type)));
     }
   }
 
@@ -234,7 +236,8 @@ class DefinitionReader {
         definition_.byte_level = {flag(*steps[i], "add_prefix_space", step, true),
                                   flag(*steps[i], "use_regex", step, true)};
       } else {
-        refuse(step, fmt::format("{}; any number of Split and then one ByteLevel are known", type));
+        refuse(step, fmt::format("{}; any number of Split and then one ByteLevel are known",
+                                 excerpt(type)));
       }
     }
     if (steps.empty()) refuse(where, "it is empty, so the model is not byte-level");
@@ -258,13 +261,13 @@ class DefinitionReader {
         {"Contiguous", SplitBehavior::contiguous}};
     const LargeJson& name = key(split, "behavior");
     const auto behavior = kBehaviors.find(name.is_string() ? name.get<std::string>() : "");
-    if (behavior == kBehaviors.end()) refuse(where + ".behavior", "it is " + name.dump());
+    if (behavior == kBehaviors.end()) refuse(where + ".behavior", "it is " + described(name));
     const LargeJson& pattern = key(split, "pattern");
     const LargeJson& regex = pattern.is_object() ? key(pattern, "Regex") : pattern;
     const LargeJson& text = pattern.is_object() ? key(pattern, "String") : regex;
     const bool literal = text.is_string() && pattern.is_object();
     if (!literal && !regex.is_string()) {
-      fail(where + ".pattern", "neither a Regex nor a String: " + pattern.dump());
+      fail(where + ".pattern", "neither a Regex nor a String: " + described(pattern));
     }
     definition_.splits.push_back(
         {Regex((literal ? text : regex).get<std::string>(), path_ + ": " + where,
@@ -283,7 +286,8 @@ class DefinitionReader {
     } else if (type == "TemplateProcessing") {
       read_template(processor, where);
     } else if (type != "ByteLevel") {  // that one moves offsets, not ids
-      refuse(where, fmt::format("the post-processor {}; TemplateProcessing is known", type));
+      refuse(where,
+             fmt::format("the post-processor {}; TemplateProcessing is known", excerpt(type)));
     }
   }
 
@@ -296,14 +300,14 @@ class DefinitionReader {
         continue;
       }
       if (is_text || !item.is_object() || !item.contains("SpecialToken")) {
-        refuse(where + ".single", "it is not special tokens around one text: " + item.dump());
+        refuse(where + ".single", "it is not special tokens around one text: " + described(item));
       }
       const std::string name = item["SpecialToken"].value("id", "");
       const LargeJson& ids = key(key(key(processor, "special_tokens"), name.c_str()), "ids");
-      if (!ids.is_array() || ids.empty()) fail(where, fmt::format("\"{}\" has no ids", name));
+      if (!ids.is_array() || ids.empty()) fail(where, quote(name) + " has no ids");
       for (const LargeJson& id : ids) {
         if (!id.is_number_integer() || id < 0 || id >= definition_.tokens.size()) {
-          fail(where, fmt::format("{} is not a token of the vocabulary", id.dump()));
+          fail(where, fmt::format("{} is not a token of the vocabulary", described(id)));
         }
         (text_seen ? definition_.suffix : definition_.prefix).push_back(id.get<TokenId>());
       }

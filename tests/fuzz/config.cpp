@@ -8,7 +8,7 @@
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   return indexcache::fuzz::run(data, size, [](std::string_view text) {
-    const indexcache::Json json = indexcache::parse_json(text, "x");
+    const indexcache::Json json = indexcache::parse_foreign_json(text, "x");
     try {
       const auto config = indexcache::parse_config(json, "x");
       if (config.native_full.size() != static_cast<std::size_t>(config.layers)) __builtin_trap();

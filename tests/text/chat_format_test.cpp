@@ -72,7 +72,7 @@ TEST_CASE("what a built-in format cannot render is refused with the message's nu
   CHECK_THAT(refusal(format, R"([{"role": "user"}])"), Contains("no \"content\""));
   CHECK_THAT(refusal(format, R"([{"role": "user", "content": 3}])"), Contains("neither text"));
   CHECK_THAT(refusal(format, R"([{"role": "user", "content": [{"type": "image_url"}]}])"),
-             Contains("neither text nor a list of text parts"));
+             Contains("a part of the type \"image_url\", which is not text"));
   CHECK_THAT(refusal(format, R"([{"role": "system", "content": "a", "tools": [1]}])"),
              Contains("\"tools\" is not known") && Contains("render the conversations beforehand"));
   CHECK_THAT(refusal(format, R"([{"role": "tool", "content": "a"}])"),
@@ -80,6 +80,98 @@ TEST_CASE("what a built-in format cannot render is refused with the message's nu
   CHECK_THAT(refusal(format, R"([{"role": "assistant", "tool_calls": [{"id": 1}]}])"),
              Contains("no function name"));
   CHECK_THROWS_AS(ChatFormat::named("llama"), UsageError);
+}
+
+namespace {
+
+// Messages around one answer of the assistant's, with these fields as well.
+std::string with_answer(const std::string& fields) {
+  return R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b")" + fields +
+         "}]";
+}
+
+std::string with_call(const std::string& call) {
+  return R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": null, )" + call +
+         R"(}, {"role": "tool", "content": "12:00"}])";
+}
+
+}  // namespace
+
+TEST_CASE("what renders nothing is passed over, whatever its name") {
+  for (const char* name : {"glm-5", "deepseek-v3.2"}) {
+    const ChatFormat format = ChatFormat::named(name);
+    const std::string plain = refusal(format, with_answer(""));
+    for (const char* fields :
+         {R"(, "annotations": [], "refusal": null, "audio": null, "function_call": null)",
+          R"(, "weight": 0, "name": "bot", "id": "msg_1", "tool_call_id": "")",
+          R"(, "annotations": [{"type": "url_citation", "url": "x"}])",
+          R"(, "tool_calls": [], "reasoning": null, "reasoning_content": null, "future": {})",
+          R"(, "prefix": false, "index": 3, "logprobs": {"content": []}, "finish_reason": "stop")",
+          R"(, "score": NaN)"}) {
+      INFO(fields);
+      const Json messages = parse_foreign_json(with_answer(fields), "x");
+      CHECK(format.render(messages, "x") == plain);
+    }
+    for (const char* fields : {R"("refusal": "no")", R"("prefix": true)", R"("audio": {"id": "a"})",
+                               R"("future": "text")", R"("tools": [1])", R"("parts": ["b"])"}) {
+      INFO(fields);
+      CHECK_THAT(refusal(format, with_answer(std::string(", ") + fields)),
+                 Contains("x.jsonl:1, message 2") && Contains("is not known"));
+    }
+  }
+}
+
+TEST_CASE("roles, calls and reasoning under their other names") {
+  for (const char* name : {"glm-5", "deepseek-v3.2"}) {
+    const ChatFormat format = ChatFormat::named(name);
+    INFO(name);
+    CHECK(refusal(format,
+                  R"([{"role": "developer", "content": "s"}, {"role": "user", "content": "a"}])") ==
+          refusal(format,
+                  R"([{"role": "system", "content": "s"}, {"role": "user", "content": "a"}])"));
+    const std::string none = refusal(
+        format, with_call(R"("tool_calls": [{"function": {"name": "now", "arguments": {}}}])"));
+    CHECK_THAT(none, Contains("now") && Contains("12:00"));
+    for (const char* arguments : {R"("")", "null", R"("{}")", R"(" \n")", R"("null")"}) {
+      INFO(arguments);
+      CHECK(refusal(format, with_call(std::string(R"("tool_calls": [{"id": "c", "type": "function",
+            "function": {"name": "now", "arguments": )") +
+                                      arguments + "}}]")) == none);
+    }
+    CHECK(refusal(format, with_call(R"("tool_calls": [{"function": {"name": "now"}}])")) == none);
+    CHECK(refusal(format, with_call(R"("function_call": {"name": "now", "arguments": "{}"})")) ==
+          none);
+    std::string legacy = with_call(R"("function_call": {"name": "now", "arguments": ""})");
+    legacy.replace(legacy.find(R"("role": "tool")"), 14, R"("role": "function", "name": "now")");
+    CHECK(refusal(format, legacy) == none);
+    CHECK(refusal(format, with_answer(R"(, "reasoning": "why")")) ==
+          refusal(format, with_answer(R"(, "reasoning_content": "why")")));
+    CHECK_THAT(refusal(format, with_answer(R"(, "reasoning": "a", "reasoning_content": "b")")),
+               Contains("differ"));
+    CHECK_THAT(refusal(format, with_call(R"("tool_calls": [{"name": "f", "arguments": "[1]"}])")),
+               Contains("not an object, but a list"));
+    CHECK_THAT(
+        refusal(format, with_call(R"("tool_calls": [{"name": "f", "arguments": "{\"a\":"}])")),
+        Contains("message 2, arguments"));
+  }
+}
+
+TEST_CASE("a system message in the middle stays there, and parts give their texts") {
+  const std::string messages = R"([{"role": "user", "content": "a"}, {"role": "assistant",
+      "content": "b"}, {"role": "system", "content": "s"}, {"role": "user", "content": ["c",
+      {"type": "input_text", "text": "d"}, {"type": "text", "text": null}]}])";
+  CHECK(refusal(ChatFormat::named("glm-5"), messages) ==
+        "[gMASK]<sop><|user|>a<|assistant|></think>b<|system|>s<|user|>cd");
+  CHECK(refusal(ChatFormat::named("deepseek-v3.2"), messages) ==
+        "<｜begin▁of▁sentence｜><｜User｜>a<｜Assistant｜></think>b<｜end▁of▁sentence｜>s"
+        "<｜User｜>cd<｜Assistant｜></think>");
+  for (const char* part : {R"({"type": "image_url", "image_url": {"url": "data:"}})",
+                           R"({"type": "input_audio"})", R"({"type": "file"})"}) {
+    CHECK_THAT(refusal(ChatFormat::named("glm-5"),
+                       R"([{"role": "user", "content": [{"type": "text", "text": "a"}, )" +
+                           std::string(part) + "]}]"),
+               Contains("message 1") && Contains("which is not text"));
+  }
 }
 
 TEST_CASE("the family is told by the role markers among the added tokens") {
