@@ -15,7 +15,7 @@ configure_and_build fuzz
 executions=${1:-1000000}
 
 # Shares in thousandths, about in inverse proportion to what an execution costs.
-shares=(safetensors:220 shard_index:220 journal:190 config:140 gate:70 tokenizer:60 pattern:50 result:25 drift:20
+shares=(safetensors:220 shard_index:220 journal:190 config:140 gate:70 tokenizer:50 documents:20 pattern:40 result:25 drift:20
   calibration:5)
 total=0
 for share in "${shares[@]}"; do

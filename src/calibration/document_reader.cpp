@@ -40,7 +40,7 @@ class Hdf5Rows {
     const IntegerDataset lengths = file_.integers("/lengths");
     if (lengths.shape.size() != 1 || lengths.values.size() != lengths_.size()) {
       fail(path + ": /lengths",
-           fmt::format("one length for each of {} sequences is needed", lengths_.size()));
+           fmt::format("expected one length for each of {} sequences", lengths_.size()));
     }
     for (std::int64_t length : lengths.values) {
       if (length >= 0 && length <= width) continue;

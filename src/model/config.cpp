@@ -48,7 +48,7 @@ void read_moe_layers(const ConfigReader& r, ModelConfig& config) {
   if (!r.has("mlp_layer_types")) return;  // the list wins where it is present
   const Json& types = r.at("mlp_layer_types");
   require(r, types.is_array() && types.size() == layers, "mlp_layer_types",
-          fmt::format("a list of {} entries is needed", layers));
+          fmt::format("expected a list of {} entries", layers));
   for (std::size_t layer = 0; layer < layers; ++layer) {
     const bool sparse = types[layer] == "sparse";
     require(r, sparse || types[layer] == "dense", "mlp_layer_types",
@@ -66,7 +66,7 @@ std::vector<std::string> schedule_entries(const ConfigReader& r, const std::stri
     for (const char letter : value.get_ref<const std::string&>()) entries.emplace_back(1, letter);
     return entries;
   }
-  require(r, value.is_array(), key, "a list or a string is needed");
+  require(r, value.is_array(), key, "expected a list or a string");
   for (const Json& entry : value) {
     require(r, entry.is_string(), key, "entries are strings, found " + described(entry));
     entries.push_back(entry.get<std::string>());

@@ -39,10 +39,10 @@ class ConfigReader {
   std::int64_t integer(const std::string& key, std::int64_t low, std::int64_t high) const {
     require(has(key), key, "the key is missing");
     const Json& value = at(key);
-    require(value.is_number_integer(), key, "an integer is needed, found " + quoted(value));
+    require(value.is_number_integer(), key, "expected an integer, found " + described(value));
     const auto number = value.get<std::int64_t>();
     require(number >= low && number <= high, key,
-            fmt::format("{} is outside {} … {}", value.dump(), low, high));
+            fmt::format("{} is outside {} … {}", described(value), low, high));
     return number;
   }
   std::int64_t integer_or(const std::string& key, std::int64_t low, std::int64_t high,
@@ -53,9 +53,9 @@ class ConfigReader {
   // In (0, 1e12].
   double positive(const std::string& key) const {
     require(has(key), key, "the key is missing");
-    require(at(key).is_number(), key, "a number is needed, found " + quoted(at(key)));
+    require(at(key).is_number(), key, "expected a number, found " + described(at(key)));
     const auto number = at(key).get<double>();
-    require(number > 0 && number <= 1e12, key, at(key).dump() + " is not in (0, 1e12]");
+    require(number > 0 && number <= 1e12, key, described(at(key)) + " is not in (0, 1e12]");
     return number;
   }
   double positive_or(const std::string& key, double fallback) const {
@@ -64,18 +64,18 @@ class ConfigReader {
 
   bool flag_or(const std::string& key, bool fallback) const {
     if (!has(key)) return fallback;
-    require(at(key).is_boolean(), key, "true or false is needed, found " + quoted(at(key)));
+    require(at(key).is_boolean(), key, "expected true or false, found " + described(at(key)));
     return at(key).get<bool>();
   }
 
   std::string text_or(const std::string& key, const std::string& fallback) const {
     if (!has(key)) return fallback;
-    require(at(key).is_string(), key, "a string is needed, found " + quoted(at(key)));
+    require(at(key).is_string(), key, "expected a string, found " + described(at(key)));
     return at(key).get<std::string>();
   }
 
   ConfigReader object(const std::string& key) const {
-    require(at(key).is_object(), key, "an object is needed");
+    require(at(key).is_object(), key, "expected an object");
     return {at(key), where_ + ": " + key};
   }
 
@@ -86,12 +86,6 @@ class ConfigReader {
       if (!read_.contains(key) && !value.is_null() && value != false) keys.push_back(key);
     }
     return keys;
-  }
-
-  // What a message shows of a value.
-  static std::string quoted(const Json& value) {
-    const std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-    return text.size() <= 60 ? text : text.substr(0, 57) + "...";
   }
 
  private:

@@ -81,9 +81,9 @@ Evidence evidence_of(const ConfigReader& config) {
   if (config.has("architectures")) {
     const Json& value = config.at("architectures");
     const Json list = value.is_string() ? Json::array({value}) : value;
-    config.require(list.is_array(), "architectures", "a list of names is needed");
+    config.require(list.is_array(), "architectures", "expected a list of names");
     for (const Json& name : list) {
-      config.require(name.is_string(), "architectures", "a list of names is needed");
+      config.require(name.is_string(), "architectures", "expected a list of names");
       if (seen.architectures.size() < 4) {
         seen.architectures.push_back(shortened(name.get<std::string>()));
       }
@@ -91,7 +91,7 @@ Evidence evidence_of(const ConfigReader& config) {
   }
   for (const char* key : {"index_topk", "index_n_heads", "index_head_dim"}) {
     if (!config.has(key)) continue;
-    seen.indexer_keys.push_back(fmt::format("{} {}", key, ConfigReader::quoted(config.at(key))));
+    seen.indexer_keys.push_back(fmt::format("{} {}", key, described(config.at(key))));
   }
   return seen;
 }

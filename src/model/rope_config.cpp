@@ -2,6 +2,7 @@
 #include "model/rope_config.h"
 
 #include "core/error.h"
+#include "core/quote.h"
 
 #include <fmt/format.h>
 
@@ -86,7 +87,7 @@ Description describe(const ConfigReader& r, const std::string& key) {
   }
   const std::string type = rope_type(r, rope, key);
   rope.require(type == "default" || type == "yarn", "rope_type",
-               ConfigReader::quoted(type) + " is not supported: default and yarn are");
+               quote(type) + " is not supported: default and yarn are");
   if (type == "yarn") description.yarn = read_yarn(r, rope, key);
   for (const std::string& unread : rope.unread()) {
     if (unread == "partial_rotary_factor" && rope.at(unread) == 1) continue;

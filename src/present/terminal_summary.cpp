@@ -102,11 +102,12 @@ std::string summary_text(const Result& result, const std::string& folder) {
   std::string text = fmt::format("{}: loss {} with every indexer, on {} sequences ({} tokens)\n",
                                  result.model.name, loss_text(result.baseline_loss),
                                  result.calibration.sequences, result.calibration.tokens);
-  text +=
-      result.holdout
-          ? fmt::format("{} held-out sequences: loss {} with every indexer\n",
-                        result.holdout->tokens.sequences, loss_text(result.holdout->baseline_loss))
-          : "no held-out sequences: the result is not verified on data the search never saw\n";
+  text += result.holdout
+              ? fmt::format("{} held-out sequence{}: loss {} with every indexer\n",
+                            result.holdout->tokens.sequences,
+                            result.holdout->tokens.sequences == 1 ? "" : "s",
+                            loss_text(result.holdout->baseline_loss))
+              : "no held-out sequences: the result is not verified on data the search never saw\n";
   text += curve_text(result);
   const std::vector<Target>& targets = result.targets;
   std::string pattern_file;

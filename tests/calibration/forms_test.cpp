@@ -113,7 +113,7 @@ TEST_CASE("a .json file is read as its elements, with their places") {
         std::vector<std::vector<TokenId>>{{1, 2, 3}, {4, 5}});
 }
 
-TEST_CASE("--format decides what a file of any name holds, and is stored") {
+TEST_CASE("the option --format decides what a file of any name holds, and is stored") {
   const TempFolder folder;
   write_text(folder / "DATA", "{\"text\": \"one two\"}");
   CHECK_THAT(refusal_of([&] { prepared(folder / "DATA"); }),

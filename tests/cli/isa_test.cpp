@@ -46,8 +46,8 @@ TEST_CASE("a run continues only on the instruction set it was begun on") {
       INFO(again.err);
       CHECK(again.code == (other == isa ? 0 : 5));
       if (other == isa) continue;
-      CHECK_THAT(again.err, Contains("device was \"cpu " + isa->text() + "\" and is \"cpu " +
-                                     other->text() + "\" now"));
+      CHECK_THAT(again.err, Contains("device was \"cpu " + isa->text() + "\" and is now \"cpu " +
+                                     other->text() + "\""));
     }
   }
 }

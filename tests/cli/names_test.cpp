@@ -69,6 +69,6 @@ TEST_CASE("what a run prints to paste is quoted for a shell") {
   const std::string quoted = "'" + (folder / "my run (1)").string() + "'";
   CHECK_THAT(result.out, Contains("export " + quoted + " --engine vllm"));
   // The file that is named exists.
-  CHECK_THAT(result.out, Contains("my run (1)/pattern-2.yaml' --calibration"));
-  CHECK(std::filesystem::exists(folder / "my run (1)/pattern-2.yaml"));
+  CHECK_THAT(result.out, Contains("my run (1)/pattern.yaml' --calibration"));
+  CHECK(std::filesystem::exists(folder / "my run (1)/pattern.yaml"));
 }

@@ -236,7 +236,7 @@ TEST_CASE(
   CHECK(refusal_with("bos_token_id", 5) == "accepted");
   CHECK_THAT(refusal_with("hidden_size", nullptr), Contains("hidden_size") && Contains("missing"));
   CHECK_THAT(refusal_with("hidden_size", -4), Contains("-4 is outside"));
-  CHECK_THAT(refusal_with("hidden_size", "64"), Contains("an integer is needed"));
+  CHECK_THAT(refusal_with("hidden_size", "64"), Contains("expected an integer"));
   CHECK_THAT(refusal_with("num_hidden_layers", 0), Contains("num_hidden_layers"));
   CHECK_THAT(refusal_with("num_hidden_layers", 1e9), Contains("num_hidden_layers"));
   CHECK_THAT(refusal_with("rms_norm_eps", 0), Contains("rms_norm_eps"));
@@ -248,9 +248,9 @@ TEST_CASE(
   CHECK_THAT(refusal_with("tie_word_embeddings", true), Contains("only false"));
   CHECK_THAT(refusal_with("num_experts_per_tok", 9), Contains("more experts than the kept groups"));
   CHECK_THAT(refusal_with("n_group", 3), Contains("evenly"));
-  CHECK_THAT(refusal_with("indexer_types", 5), Contains("a list or a string is needed"));
+  CHECK_THAT(refusal_with("indexer_types", 5), Contains("expected a list or a string"));
   CHECK_THAT(refusal_with("indexer_types", {"full", 5}), Contains("entries are strings, found 5"));
-  CHECK_THAT(refusal_with("index_topk_freq", "4"), Contains("an integer is needed"));
+  CHECK_THAT(refusal_with("index_topk_freq", "4"), Contains("expected an integer"));
   CHECK_THAT(refusal_with("rope_scaling", {{"type", "linear"}}), Contains("linear\" is not"));
   CHECK_THAT(refusal(Json::array()), Contains("not a JSON object"));
 }
