@@ -16,7 +16,7 @@ namespace {
 constexpr const char* kRemedy = "docs/calibration.md describes the calibration files that are read";
 
 constexpr const char* kRender =
-    "render the conversations beforehand, with the model's own template, to \"text\"";
+    "render the conversations to \"text\" first, with the model's own template";
 constexpr const char* kConvert = "convert them: jq -c '{}{}' FILE > NEW.jsonl";
 
 [[noreturn]] void fail(const std::string& where, const std::string& why,

@@ -69,7 +69,7 @@ std::string to_text(const PrepareReport& report) {
   for (const auto& [form, count] : report.forms) {
     forms += fmt::format("{}{} {}", forms.empty() ? "" : ", ", count, form);
   }
-  text += fmt::format("made from    {}; before a text {}, behind it {}{}\n",
+  text += fmt::format("made from    {}; start token {}, end token {}{}\n",
                       forms.empty() ? "nothing" : forms, quoted(report.start), quoted(report.end),
                       report.chat_format.empty() ? "" : "; chats as " + report.chat_format);
   if (report.had_start > 0) {

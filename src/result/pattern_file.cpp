@@ -97,7 +97,7 @@ Pattern pattern_of_document(const Json& document, std::optional<std::size_t> lay
   }
   Pattern pattern = pattern_from_json(document["pattern"], layers, where);
   const JsonSource source{"the pattern file cannot be used", where,
-                          "the pattern alone, or a pattern.yaml that `run` wrote"};
+                          "only the pattern, or a pattern.yaml that `run` wrote"};
   if (const auto shape = JsonField(document, source).find("layers")) {
     if (shape->json().is_object()) check_donors_v1(*shape, pattern.text());
   }

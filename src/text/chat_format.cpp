@@ -15,7 +15,7 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kRemedy =
-    "render the conversations beforehand, with the model's own template, to \"text\"";
+    "render the conversations to \"text\" first, with the model's own template";
 
 // One past the last user's message: where the current answer begins. 0 without one.
 std::size_t current_answer(const std::vector<Message>& messages) {
@@ -225,9 +225,9 @@ std::vector<TokenId> family_start(const Tokenizer& tokenizer) {
 ChatFormat ChatFormat::named(std::string_view name) {
   if (name == "deepseek-v3.2") return ChatFormat(Family::deepseek_v32);
   if (name == "glm-5") return ChatFormat(Family::glm5);
-  throw UsageError({fmt::format("the chat format \"{}\" is not known", name), "--chat-format", "",
-                    "deepseek-v3.2 or glm-5; conversations of other models are to be rendered "
-                    "beforehand to \"text\""});
+  throw UsageError(
+      {fmt::format("unknown chat format \"{}\"", name), "--chat-format", "",
+       "deepseek-v3.2 or glm-5; render conversations of other models to \"text\" first"});
 }
 
 std::optional<ChatFormat> ChatFormat::of(const Tokenizer& tokenizer) {

@@ -14,7 +14,7 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kRemedy =
-    "render the conversations beforehand, with the model's own template, to \"text\"";
+    "render the conversations to \"text\" first, with the model's own template";
 
 constexpr std::array<std::string_view, 6> kRendered{"role",      "content",    "reasoning_content",
                                                     "reasoning", "tool_calls", "function_call"};

@@ -69,7 +69,7 @@ Regex::Regex(std::string_view pattern, const std::string& where, Syntax syntax)
     throw InputError(
         {"a regular expression of the tokenizer cannot be used", where,
          fmt::format("{} at byte {}: {}", message_of(error), offset, quote(text, offset)),
-         "tokenize beforehand and give token ids"});
+         "tokenize first and provide token ids"});
   }
   code_->jit = pcre2_jit_compile(code_->code, PCRE2_JIT_COMPLETE) == 0;
 }

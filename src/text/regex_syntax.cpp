@@ -67,7 +67,7 @@ class Translator {
   [[noreturn]] void refuse(std::string_view what) const {
     throw InputError({"a regular expression of the tokenizer is not supported", where_,
                       fmt::format("{} at byte {}: {}", what, at_, quote(pattern_, at_)),
-                      "tokenize beforehand and give token ids (input_ids, .npy or .h5)"});
+                      "tokenize first and provide token ids (input_ids, .npy or .h5)"});
   }
 
   char next(std::size_t ahead = 1) const {

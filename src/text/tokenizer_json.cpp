@@ -15,7 +15,7 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kRemedy =
-    "tokenize beforehand and give token ids (input_ids in .jsonl, .npy or .h5)";
+    "tokenize first and provide token ids (input_ids in .jsonl, .npy or .h5)";
 
 class DefinitionReader {
  public:

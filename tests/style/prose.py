@@ -8,7 +8,7 @@ import re
 import sys
 
 COLUMNS = 100
-DOCUMENTS = ("*.md", "docs/*.md", "kernels/*.md", "tests/**/*.md", "data/**/*.md", "scripts/*.md")
+DOCUMENTS = ("*.md", "docs/*.md", "packaging/*.md", "kernels/*.md", "tests/**/*.md", "data/**/*.md", "scripts/*.md")
 SETTINGS = ("configs/*.yaml",)
 UNITS = r"(?:ns|ps|us|ms|bytes?|bits?|tokens?|rows?|seconds?|losses|keys?|sequences?|MB|MiB|GB|GiB)"
 THINGS = (r"(?:token|row|pair|layer|head|query|sequence|document|guard|chart|step|line|block|warp|"

@@ -74,7 +74,7 @@ TEST_CASE("what a built-in format cannot render is refused with the message's nu
   CHECK_THAT(refusal(format, R"([{"role": "user", "content": [{"type": "image_url"}]}])"),
              Contains("a part of the type \"image_url\", which is not text"));
   CHECK_THAT(refusal(format, R"([{"role": "system", "content": "a", "tools": [1]}])"),
-             Contains("\"tools\" is not known") && Contains("render the conversations beforehand"));
+             Contains("\"tools\" is not known") && Contains("render the conversations to"));
   CHECK_THAT(refusal(format, R"([{"role": "tool", "content": "a"}])"),
              Contains("result without the call"));
   CHECK_THAT(refusal(format, R"([{"role": "assistant", "tool_calls": [{"id": 1}]}])"),
