@@ -32,7 +32,7 @@ std::optional<std::int64_t> bits_of(const Json& object) {
 std::string type_of_groups(const Json& quantization) {
   const auto groups = quantization.find("config_groups");
   if (groups == quantization.end() || !groups->is_object() || groups->empty()) return "";
-  const Json& group = groups->begin().value();
+  const Json& group = groups->front();
   const auto weights = group.is_object() ? group.find("weights") : group.end();
   if (!group.is_object() || weights == group.end() || !weights->is_object()) return "";
   const auto bits = bits_of(*weights);

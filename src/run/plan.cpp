@@ -103,7 +103,8 @@ RunPlan make_plan(const Model& model, const SearchSubject& subject, const Backen
   plan.host_weight_bytes = plan.weights.host(plan.placement);
   plan.host_token_bytes = 4 * (data.search.tokens() + (data.holdout ? data.holdout->tokens() : 0));
   plan.disk_bytes = folder_bytes(plan, model.config.layers);
-  plan.costs = estimated_costs(model.config, data.search, backend, thread_count(device.threads));
+  plan.costs = estimated_costs(model.config, data.search, backend, plan.placement,
+                               thread_count(device.threads));
   plan.startup_seconds = seconds_since_process_start();
   estimate_time(plan);
   return plan;

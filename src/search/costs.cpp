@@ -115,7 +115,7 @@ RunTime run_time(const Workload& work, bool streams, const Costs& costs,
 }
 
 Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Backend& backend,
-                      int threads) {
+                      Placement placement, int threads) {
   const Rates rates = rates_of(backend, threads);
   const Shares shares = shares_of(config, tokens);
   const auto d = [](std::int64_t value) { return static_cast<double>(value); };
@@ -140,11 +140,11 @@ Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const B
     at(Visit::prefix_loss) = loss * shares.prefix_rows;
     at(Visit::loss) = loss * shares.tail_rows;
   }
-  costs.stream_byte = 1 / rates.link;
+  costs.stream_byte = 1 / (placement == Placement::disk ? rates.disk : rates.link);
   costs.first_byte = 1 / rates.disk;
   costs.once = backend.is_gpu() ? 2 : 0;
   costs.source = backend.is_gpu()
-                     ? "estimated for one H200"
+                     ? "estimated from the speed of an H200"
                      : fmt::format("estimated for {} core{}", threads, threads == 1 ? "" : "s");
   costs.uncertainty = backend.is_gpu() ? 1.0 : 2.0;
   return costs;

@@ -199,6 +199,15 @@ TEST_CASE("the time of a plan is the larger of computing and streaming, pass by 
   CHECK(run_time(work, true, costs, weights).first_load == Approx(87));
 }
 
+TEST_CASE("weights on disk come at the speed of a disk in every pass") {
+  Session<> session(golden("deepseek_v32_tiny"));
+  const auto costs = [&](Placement placement) {
+    return estimated_costs(session.model.config, example_tokens(), session.backend, placement, 1);
+  };
+  CHECK(costs(Placement::disk).stream_byte == costs(Placement::disk).first_byte);
+  CHECK(costs(Placement::stream).stream_byte < costs(Placement::disk).stream_byte);
+}
+
 TEST_CASE("placements are chosen in the order of their speed") {
   const WeightSizes sizes{
       .outer = 10, .layers = 100, .largest_layer = 5, .stored = 80, .largest_stored = 4};
