@@ -6,6 +6,7 @@
 #include "core/nearest_name.h"
 #include "io/files.h"
 #include "io/yaml.h"
+#include "version.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -98,6 +99,16 @@ std::string with_home(const std::string& text) {
   return refers && home != nullptr ? home + text.substr(1) : text;
 }
 
+// As the help shows it: "MODEL", "--output".
+std::string shown_name(const CLI::App& command, const std::string& name) {
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_single_name() == name && option->get_positional()) {
+      return option->get_type_name();
+    }
+  }
+  return "--" + name;
+}
+
 void apply(CLI::Option& option, const Value& value) {
   try {
     for (const std::string& text : value.texts) option.add_result(with_home(text));
@@ -162,8 +173,9 @@ bool merge_settings(CLI::App& command, const std::vector<std::string>& required)
   }
   for (const std::string& name : required) {
     if (origins.contains(name)) continue;
-    fail(fmt::format("{} is required", name), "command line", "",
-         fmt::format("give it on the command line, in --config or as {}", environment_name(name)));
+    fail(fmt::format("{} is required", shown_name(command, name)), "command line", "",
+         fmt::format("{} {} --help; it can also come from --config or from {}", kToolName,
+                     command.get_name(), environment_name(name)));
   }
   return false;
 }

@@ -79,7 +79,7 @@ TEST_CASE("report refuses what is no finished run, and options that do not go to
     CHECK(result.code == code);
     CHECK_THAT(result.err, Contains(tells));
   };
-  refuses({}, 2, "runs is required");
+  refuses({}, 2, "RUN is required");
   refuses({run, run}, 2, "--compare shows several");
   refuses({"--compare", run}, 2, "at least two runs");
   refuses({"--compare", run, run}, 2, "--output DIR");
