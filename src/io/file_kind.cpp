@@ -22,6 +22,9 @@ struct Signature {
 };
 
 const std::vector<Signature>& signatures() {
+  // Protocols 2 to 5.
+  static const ForeignFile pickle = {"a pickle", "older .bin and .pt files of PyTorch are pickles",
+                                     kSafetensorsRemedy};
   static const std::vector<Signature> list = {
       {"version https://git-lfs.github.com/spec/",
        {"a Git LFS pointer", "the repository was cloned without git-lfs",
@@ -33,14 +36,10 @@ const std::vector<Signature>& signatures() {
         "use the safetensors checkpoint that it was converted from"}},
       {"PK\x03\x04",
        {"a zip archive", "PyTorch's .bin and .pt files are zip archives", kSafetensorsRemedy}},
-      {"\x80\x02",
-       {"a pickle", "older .bin and .pt files of PyTorch are pickles", kSafetensorsRemedy}},
-      {"\x80\x03",
-       {"a pickle", "older .bin and .pt files of PyTorch are pickles", kSafetensorsRemedy}},
-      {"\x80\x04",
-       {"a pickle", "older .bin and .pt files of PyTorch are pickles", kSafetensorsRemedy}},
-      {"\x80\x05",
-       {"a pickle", "older .bin and .pt files of PyTorch are pickles", kSafetensorsRemedy}},
+      {"\x80\x02", pickle},
+      {"\x80\x03", pickle},
+      {"\x80\x04", pickle},
+      {"\x80\x05", pickle},
       {"\x1f\x8b", {"gzip-compressed", "", "decompress it: gunzip"}},
       {"\x28\xb5\x2f\xfd", {"zstd-compressed", "", "decompress it: unzstd"}},
       {"\xfd"

@@ -52,18 +52,6 @@ std::vector<std::string> joined(std::vector<std::string> arguments,
   return arguments;
 }
 
-// Runs a shell command; its exit code.
-int shell(const std::string& command) {
-  const int status = std::system(command.c_str());
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-std::string quoted(const std::vector<std::string>& arguments) {
-  std::string text = INDEXCACHE_TOOL;
-  for (const std::string& argument : arguments) text += " '" + argument + "'";
-  return text;
-}
-
 }  // namespace
 
 TEST_CASE("a run killed at 20 random moments ends in the bytes of an uninterrupted one") {
@@ -103,7 +91,7 @@ TEST_CASE(
   for (std::uintmax_t blocks = 1; blocks * 1024 < size; blocks += 2) {
     const int code =
         shell("trap '' XFSZ; ulimit -f " + std::to_string(blocks) + "; " + kFixedTime.front() +
-              " " + quoted(parts) + " --quiet 2>" + (folder / "err").string());
+              " " + command_line(parts) + " --quiet 2>" + (folder / "err").string());
     CHECK(code == 4);
     CHECK_THAT(read_file(folder / "err"), Contains("cannot write the journal") &&
                                               Contains("same command again: it continues"));
@@ -125,11 +113,11 @@ TEST_CASE("a small tmpfs that fills up leaves a run that continues to the same b
     const std::string parts = folder / ("parts" + std::to_string(kibibytes));
     const std::string disk = folder / "disk";
     // What the disk held when it was full is kept, and put on a larger one.
-    const int code =
-        shell("mkdir -p " + disk + "; unshare -rm sh -c \"mount -t tmpfs -o size=" +
-              std::to_string(kibibytes) + "k none " + disk + " && " + kFixedTime.front() + " " +
-              quoted(search(tokens, disk + "/run")) + " --quiet 2>" + (folder / "err").string() +
-              "; code=\\$?; cp -r " + disk + "/run " + parts + "; exit \\$code\"");
+    const int code = shell("mkdir -p " + disk + "; unshare -rm sh -c \"mount -t tmpfs -o size=" +
+                           std::to_string(kibibytes) + "k none " + disk + " && " +
+                           kFixedTime.front() + " " + command_line(search(tokens, disk + "/run")) +
+                           " --quiet 2>" + (folder / "err").string() + "; code=\\$?; cp -r " +
+                           disk + "/run " + parts + "; exit \\$code\"");
     INFO(read_file(folder / "err"));
     CHECK(code == 4);
     CHECK_THAT(read_file(folder / "err"), Contains("cannot write"));

@@ -61,16 +61,13 @@ struct Workplace {
   TempFolder folder;
 };
 
-std::string quoted(const std::vector<std::string>& arguments) {
-  std::string text = kFixedTime.front() + " '" + INDEXCACHE_TOOL + "'";
-  for (const std::string& argument : arguments) text += " '" + argument + "'";
-  return text;
+std::string timed(const std::vector<std::string>& arguments) {
+  return kFixedTime.front() + " " + command_line(arguments);
 }
 
 // The exit code of a command with these redirections.
 int redirected(const std::vector<std::string>& arguments, const std::string& redirections) {
-  const int status = std::system((quoted(arguments) + " " + redirections).c_str());
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return shell(timed(arguments) + " " + redirections);
 }
 
 // Starts the program on a terminal of its own with SIGHUP ignored, waits for its first words and
@@ -107,7 +104,7 @@ TEST_CASE("output that cannot be written fails every command, narration fails no
   const Workplace place;
   const std::string out = place.folder / "out", err = place.folder / "err";
   for (const auto& command : place.commands()) {
-    INFO(quoted(command));
+    INFO(timed(command));
     const int code = redirected(command, ">'" + out + "' 2>'" + err + "'");
     CHECK(code == (command.empty() ? 2 : 0));
     const std::string printed = read_file(out);
@@ -128,7 +125,7 @@ TEST_CASE("closed streams and readers that leave end no command") {
   const Workplace place;
   const std::string folder = place.folder.path();
   for (const auto& command : place.commands()) {
-    INFO(quoted(command));
+    INFO(timed(command));
     const int code = command.empty() ? 2 : 0;
     for (const char* streams : {">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"}) {
       INFO(streams);
@@ -136,11 +133,11 @@ TEST_CASE("closed streams and readers that leave end no command") {
             code);
     }
     // The reader is gone before the first byte is written.
-    const std::string pipe = "{ sleep 0.1; " + quoted(command) + " 2>&1; echo $? >'" + folder +
+    const std::string pipe = "{ sleep 0.1; " + timed(command) + " 2>&1; echo $? >'" + folder +
                              "/code'; } | true; sleep 0.1; while [ ! -s '" + folder +
                              "/code' ]; do sleep 0.05; done";
     std::filesystem::remove(place.folder / "code");
-    REQUIRE(std::system(pipe.c_str()) == 0);
+    REQUIRE(shell(pipe) == 0);
     CHECK(read_file(place.folder / "code") == std::to_string(code) + "\n");
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/process.h"
 
+#include "core/shell_quote.h"
 #include "io/files.h"
 #include "support/files.h"
 
@@ -128,6 +129,16 @@ int run_and_signal(const std::vector<std::string>& arguments, const std::filesys
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return code_of(status);
+}
+
+std::string command_line(const std::vector<std::string>& arguments) {
+  std::string text = shell_quoted(INDEXCACHE_TOOL);
+  for (const std::string& argument : arguments) text += " " + shell_quoted(argument);
+  return text;
+}
+
+int shell(const std::string& command) {
+  return code_of(std::system(command.c_str()));
 }
 
 }  // namespace indexcache::test

@@ -28,4 +28,10 @@ int run_and_kill(const std::vector<std::string>& arguments, double seconds,
 int run_and_signal(const std::vector<std::string>& arguments, const std::filesystem::path& file,
                    std::size_t lines, int signal, const std::vector<std::string>& environment = {});
 
+// The program with these arguments, as a command of a shell.
+std::string command_line(const std::vector<std::string>& arguments);
+
+// Runs a command of a shell; its exit code, or 128 + the signal that ended it.
+int shell(const std::string& command);
+
 }  // namespace indexcache::test
