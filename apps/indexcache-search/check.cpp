@@ -93,10 +93,7 @@ Command add_check(CLI::App& app, CommonOptions& common) {
         ->type_name("FILE");
     command->add_option("--drift", options->drift, "A drift.json written by overlap --against")
         ->type_name("FILE");
-    command
-        ->add_option("--target", options->target,
-                     "Target of a run that has several, such as 1/4 or 12")
-        ->type_name("N|A/B");
+    add_target_option(*command, options->target);
     command->add_option("-o,--output", options->output, "Folder for verdict.json and junit.xml")
         ->type_name("DIR");
   }

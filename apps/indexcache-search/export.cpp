@@ -232,9 +232,7 @@ void add_pattern_options(CLI::App& command, ExportOptions& options) {
       .add_option("source", options.source,
                   "Pattern to export: a run folder, a pattern.yaml or run.json, or a pattern")
       ->type_name("RUN|PATTERN");
-  command
-      .add_option("--target", options.target, "Target of a run that has several, such as 1/4 or 12")
-      ->type_name("N|A/B");
+  add_target_option(command, options.target);
   command
       .add_option("-m,--model", options.model,
                   "Checkpoint to be served, or its config.json: the export is checked against it")

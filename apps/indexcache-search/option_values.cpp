@@ -12,4 +12,9 @@ CLI::Option* one_of(CLI::Option* option, const std::vector<std::string>& values)
       ->check(member.description(""));
 }
 
+void add_target_option(CLI::App& command, std::string& target) {
+  command.add_option("--target", target, "Target of a run that has several, such as 1/4 or 12")
+      ->type_name("N|A/B");
+}
+
 }  // namespace indexcache

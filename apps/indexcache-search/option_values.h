@@ -13,6 +13,9 @@ namespace indexcache {
 // Only these values.
 CLI::Option* one_of(CLI::Option* option, const std::vector<std::string>& values);
 
+// --target, of commands that read a run.
+void add_target_option(CLI::App& command, std::string& target);
+
 // Numbers from `least` to `most`; the help shows `type`.
 template <typename Number>
 CLI::Option* in_range(CLI::Option* option, const char* type, Number least, Number most) {
