@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing, builds a release, turns documents into calibration sequences, and searches the
-# small trained model in data/dsa-mini. If run again, it repeats the result at once.
+# Installs what is missing, builds the program for this machine, turns documents into calibration
+# sequences, and searches the small trained model in data/dsa-mini. If run again, it repeats the result
+# at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/build.sh --this-gpu
+scripts/build.sh --this-machine
 tool=build/release/indexcache-search
 echo
 "$tool" prepare --input data/dsa-mini/calibration.jsonl --tokenizer data/dsa-mini \
