@@ -79,7 +79,7 @@ void compare(const Shape& s) {
                                {out.columns(h * s.value, s.value), 1, s.value, s.value});
     }
   });
-  fmt::print("{:<22} {:>6} tokens  absorbed {:8.1f} us a query  expanded {:8.1f}  ratio {:.2f}\n",
+  fmt::print("{:<22} {:>6} tokens  absorbed {:8.1f} us per query  expanded {:8.1f}  ratio {:.2f}\n",
              s.model, s.length, together, apart, apart / together);
 }
 

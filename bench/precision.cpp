@@ -81,7 +81,7 @@ int bench(const char* folder, const char* path) {
   const Result exact = run(model, tokens, {});
   fmt::print("{} tokens, loss {:.6f} in fp32\n", tokens.tokens(), exact.loss);
   fmt::print("  {:<24} {:>12} {:>22} {:>10} {:>10}\n", "precision / indexer", "loss - fp32",
-             "rows with another set", "overlap", "worst");
+             "rows with a different set", "overlap", "worst");
   for (const auto& [compute, indexer] : {std::pair{Precision::fp32, Precision::bf16},
                                          {Precision::fp32, Precision::fp8},
                                          {Precision::bf16, Precision::fp32},
@@ -97,7 +97,7 @@ int bench(const char* folder, const char* path) {
       mean.overlap += here.overlap / static_cast<double>(exact.sets.size());
       worst = std::min(worst, here.overlap);
     }
-    fmt::print("  {:<24} {:>+12.6f} {:>20.1f} % {:>10.4f} {:>10.4f}\n",
+    fmt::print("  {:<24} {:>+12.6f} {:>21.1f}% {:>10.4f} {:>10.4f}\n",
                fmt::format("{} / {}", name_of(compute), name_of(indexer)), result.loss - exact.loss,
                100 * mean.rows, mean.overlap, worst);
   }

@@ -109,7 +109,7 @@ int bench(const char* folder, const char* context, const char* streams_text) {
     if (placement == Placement::resident) resident = timing;
     fmt::print("  {:<8} sweep {:>8.1f} ms, {:.3f} x resident, {}", name_of(placement),
                timing.sweep * 1e3, timing.sweep / resident.sweep,
-               timing.losses == resident.losses ? "same losses" : "OTHER LOSSES");
+               timing.losses == resident.losses ? "same losses" : "DIFFERENT LOSSES");
     if (placement != Placement::resident) {
       fmt::print("; a pass without work {:.1f} ms, {:.1f} GB/s", timing.transfer * 1e3,
                  static_cast<double>(sizes.stored) / timing.transfer * 1e-9);

@@ -26,7 +26,7 @@ install_packages() {
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null; then
-    echo "error: these packages are needed, and apt-get is not here: ${missing[*]}" >&2
+    echo "error: apt-get was not found; install these packages: ${missing[*]}" >&2
     return 1
   fi
   local sudo=()

@@ -15,7 +15,7 @@ options=()
 [ -z "${INDEXCACHE_PREFIX:-}" ] || options+=("-DCMAKE_PREFIX_PATH=$INDEXCACHE_PREFIX")
 cmake --preset dev "${options[@]}"
 grep -q indexcache_kernels build/dev/build.ninja || {
-  echo "error: no CUDA toolkit was found; nvcc belongs on the PATH or under /usr/local/cuda" >&2
+  echo "error: no CUDA toolkit was found; nvcc must be on the PATH or in /usr/local/cuda" >&2
   exit 1
 }
 cmake --build --preset dev --parallel "$(nproc)" \

@@ -32,5 +32,5 @@ END
 fi
 printf '%s\0' "${files[@]}" \
   | xargs -0 -n 1 -P "$(nproc)" "$tidy" -p "build/$preset" --quiet 2> >(grep -v "warnings generated" >&2) \
-  || { echo "clang-tidy has findings" >&2; exit 1; }
-echo "clang-tidy finds nothing in ${#files[@]} files"
+  || { echo "clang-tidy reported problems" >&2; exit 1; }
+echo "clang-tidy found no problems in ${#files[@]} files"

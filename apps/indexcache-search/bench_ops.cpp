@@ -73,14 +73,14 @@ class OpsBench {
       line += fmt::format("  {:>6.1f} TFLOP/s", tflops);
       if (tflops_ceiling_ > 0) {
         result["share_of_ceiling"] = tflops / tflops_ceiling_;
-        line += fmt::format(" {:>4.0f} %", 100 * tflops / tflops_ceiling_);
+        line += fmt::format(" {:>4.0f}%", 100 * tflops / tflops_ceiling_);
       }
     } else if (bytes > 0) {
       result["tb_per_s"] = tbs;
       line += fmt::format("  {:>6.2f} TB/s   ", tbs);
       if (tbs_ceiling_ > 0) {
         result["share_of_ceiling"] = tbs / tbs_ceiling_;
-        line += fmt::format(" {:>4.0f} %", 100 * tbs / tbs_ceiling_);
+        line += fmt::format(" {:>4.0f}%", 100 * tbs / tbs_ceiling_);
       }
     }
     if (!unit.empty()) {

@@ -2,6 +2,7 @@
 // bench search: the time of greedy steps, and of the whole search that begins with them.
 #include "bench.h"
 #include "core/console.h"
+#include "core/count_text.h"
 #include "core/error.h"
 #include "pattern_spec.h"
 #include "run/calibration_data.h"
@@ -69,7 +70,7 @@ Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
   const double projected = total / static_cast<double>(candidates) * static_cast<double>(all);
   if (!json) {
     write_output("  {} tokens in {} sequences; step 1: {} candidates in {:.3f} s\n",
-                 tokens.tokens(), tokens.sequences.size(), first, step_seconds.front());
+                 count_text(tokens.tokens()), tokens.sequences.size(), first, step_seconds.front());
     write_output("  {} steps to {} F layers: {:.3f} s {}\n", steps, target, projected,
                  options.whole ? "measured" : "projected");
     if (options.whole) write_output("  {}\n", taken.back().pattern.text());

@@ -52,7 +52,7 @@ void add_shape_options(CLI::App& command, PackingOptions& options) {
 void add_choice_options(CLI::App& command, PrepareOptions& options) {
   command
       .add_option("--input-weights", options.weights,
-                  "Share of each input in the tokens, in the order of the inputs")
+                  "Relative share of tokens from each input, in the order of the inputs")
       ->delimiter(',')
       ->type_name("W");
   command
@@ -94,7 +94,7 @@ void add_text_options(CLI::App& command, PrepareOptions& options) {
        {"txt", FileKind::text},
        {"jsonl", FileKind::jsonl},
        {"json", FileKind::json}},
-      "Format of all input files, whatever their names (auto: by the ending of the name)");
+      "Format of all input files, whatever their names (auto: by file extension)");
   command
       .add_option("--field", options.field,
                   "Key of a .jsonl line that contains the text "

@@ -38,11 +38,10 @@ std::string page_of(const std::string& name, const CLI::App& app,
 
 Command add_completion(CLI::App& app, const std::vector<Command>& commands) {
   auto shell = std::make_shared<std::string>();
-  CLI::App* command =
-      app.add_subcommand("completion", "Print the script that completes commands in a shell");
+  CLI::App* command = app.add_subcommand("completion", "Print a completion script for a shell");
   {
     const OptionGroup group(*command, "Shell");
-    one_of(command->add_option("shell", *shell, "Shell to complete in")->required(),
+    one_of(command->add_option("shell", *shell, "Shell to print the script for")->required(),
            {"bash", "zsh", "fish"});
   }
   command->get_help_ptr()->group("General")->description("Show this help");

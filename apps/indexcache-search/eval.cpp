@@ -65,7 +65,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
   }
   progress.clear();
   if (common.json) {
-    Json document{{"baseline", rows[0]}, {"patterns", Json::array()}};
+    Json document{{"baseline", rows[0]}, {"patterns", Json::array()}, {"warnings", warnings}};
     for (std::size_t p = 1; p < rows.size(); ++p) document["patterns"].push_back(rows[p]);
     write_output("{}\n", json_text(document, 1));
     return 0;

@@ -252,10 +252,11 @@ void add_engine_options(CLI::App& command, ExportOptions& options) {
                   "Version of the engine (default: the newest that is known)")
       ->type_name("V");
   command.add_flag("--all", options.all, "Export for every engine");
-  CLI::Option* pp_size = command
-                             .add_option("--pp-size", options.pp_size,
-                                         "Number of pipeline stages in deployment, cut evenly")
-                             ->type_name("P");
+  CLI::Option* pp_size =
+      command
+          .add_option("--pp-size", options.pp_size,
+                      "Number of pipeline stages of the deployment, divided evenly")
+          ->type_name("P");
   command
       .add_option("--pp-partition", options.pp_partition,
                   "Number of layers in each pipeline stage, such as 20,20,21")

@@ -56,7 +56,7 @@ std::string text_of(const OptionDescription& option) {
 const std::vector<std::string>& exit_code_lines() {
   static const std::vector<std::string> lines = {
       "0 success, 1 check failed, 2 usage error, 3 invalid input, 4 out of resources,",
-      "5 the folder holds a different run, 70 bug, 129/130/143 interrupted"};
+      "5 the folder contains a different run, 70 bug, 129/130/143 interrupted"};
   return lines;
 }
 

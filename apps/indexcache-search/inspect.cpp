@@ -240,7 +240,7 @@ Command add_inspect(CLI::App& app, CommonOptions& common) {
         ->type_name("MODEL|FILE");
     command
         ->add_option("--override", options->overrides,
-                     "Keys that an engine is given on its command line, which replace those of "
+                     "Keys passed to an engine on its command line, which replace those of "
                      "config.json")
         ->type_name("JSON");
     command

@@ -3,6 +3,7 @@
 #include "calibration/calibration_file.h"
 #include "commands.h"
 #include "core/console.h"
+#include "core/count_text.h"
 #include "core/error.h"
 #include "core/utf8.h"
 #include "io/json_text.h"
@@ -23,7 +24,7 @@ std::optional<Tokenizer> tokenizer_of(const CalibrationSummary& stored, const st
     Tokenizer tokenizer = Tokenizer::open(named);
     if (!stored.tokenizer_sha256.empty() && tokenizer.sha256() != stored.tokenizer_sha256) {
       throw InputError(
-          {"the calibration file was prepared with another tokenizer", named,
+          {"the calibration file was prepared with a different tokenizer", named,
            fmt::format("sha256 {} …, recorded is {} …", tokenizer.sha256().substr(0, 12),
                        stored.tokenizer_sha256.substr(0, 12)),
            "--tokenizer FILE: the tokenizer it was prepared with"});
@@ -72,7 +73,7 @@ void print_line(const char* label, const std::string& text) {
 
 void print_sequence(const Json& shown) {
   print_line("sequence", fmt::format("{}: {} tokens, {}", shown.at("index").get<std::int64_t>(),
-                                     shown.at("length").get<std::int64_t>(),
+                                     count_text(shown.at("length").get<std::int64_t>()),
                                      shown.at("held_out").get<bool>() ? "held out" : "search"));
   const Json& documents = shown.at("documents");
   for (std::size_t d = 0; d < documents.size() && d < kShownDocuments; ++d) {
@@ -97,7 +98,7 @@ void print_text(const Json& d) {
                          d.at("sequences").get<std::int64_t>(),
                          report.at("search_sequences").at("built").get<std::int64_t>(),
                          report.at("held_out_sequences").at("built").get<std::int64_t>(),
-                         d.at("tokens").get<std::int64_t>()));
+                         count_text(d.at("tokens").get<std::int64_t>())));
   print_line(
       "settings",
       fmt::format("seq-len {}, pack {}, long {}, min-length {}, seed {}, holdout {}",

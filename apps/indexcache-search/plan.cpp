@@ -39,13 +39,13 @@ void print_plan(const RunPlan& plan) {
   row("GPUs", gpus + " (sequences split across GPUs; this version runs on one)");
 }
 
-// The folder's model, or what its config.json alone implies.
+// The folder's model, or what its config.json implies if that is all it contains.
 Model model_to_plan(const PlanOptions& options, Progress& progress) {
   const DeviceOptions& device = options.search.device;
   if (!is_config_alone(device.model)) return open_model(device.model, device.mla_norm_eps);
   if (options.probe) {
     throw InputError({"there are no weights to measure", device.model,
-                      "the folder holds only config.json", "plan without --probe"});
+                      "the folder contains only config.json", "plan without --probe"});
   }
   progress.note("there are no weights: sizes are derived from config.json");
   return expect_model(device.model, device.mla_norm_eps);

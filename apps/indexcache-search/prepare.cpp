@@ -3,6 +3,7 @@
 #include "calibration_options.h"
 #include "commands.h"
 #include "core/console.h"
+#include "core/count_text.h"
 #include "core/error.h"
 #include "core/shell_quote.h"
 #include "core/utf8.h"
@@ -41,7 +42,7 @@ std::optional<ModelConfig> config_beside(const std::string& tokenizer) {
                       std::nullopt);
 }
 
-// What the model would say to these sequences, from their lengths alone.
+// What the model would say to these sequences, from their lengths only.
 void check_against(const PreparedSet& set, const ModelConfig& config, Progress& progress) {
   for (const bool held_out : {false, true}) {
     if (set.size(held_out) == 0) continue;
@@ -83,7 +84,8 @@ Json document_of(const PreparedSet& set, const std::string& output, const std::s
 
 void print_text(const Json& document, const PreparedSet& set) {
   write_output("{}, {} to {} tokens each\n", to_text(set.report()),
-               document["shortest"].get<std::int64_t>(), document["longest"].get<std::int64_t>());
+               count_text(document["shortest"].get<std::int64_t>()),
+               count_text(document["longest"].get<std::int64_t>()));
   write_output("the first    {}", document["begins"]["ids"].dump());
   if (!document["begins"]["text"].is_null()) {
     write_output(" = {}", document["begins"]["text"].dump());

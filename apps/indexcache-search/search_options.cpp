@@ -11,9 +11,10 @@ namespace {
 void add_stage_options(CLI::App& command, ConstraintOptions& options) {
   CLI::Option* pp_size =
       command
-          .add_option("--pp-size", options.pp_size,
-                      "Number of pipeline stages that vLLM or SGLang cuts evenly: the first layer "
-                      "of each stage stays F")
+          .add_option(
+              "--pp-size", options.pp_size,
+              "Number of pipeline stages, divided evenly as in vLLM and SGLang; the first layer "
+              "of each stage stays F")
           ->type_name("P");
   command
       .add_option("--pp-partition", options.pp_partition,

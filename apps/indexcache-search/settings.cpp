@@ -47,7 +47,7 @@ std::vector<std::string> setting_names(const CLI::App& command) {
 Value read_value(const Json& value, const std::string& where) {
   Value texts{{}, where};
   for (const Json& one : value.is_array() ? value : Json::array({value})) {
-    if (!one.is_string()) fail("a setting is not a value or a list of values", where, "", "");
+    if (!one.is_string()) fail("a setting must be a value or a list of values", where, "", "");
     texts.texts.push_back(one.get<std::string>());
   }
   return texts;

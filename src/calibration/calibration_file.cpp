@@ -158,7 +158,7 @@ std::vector<Span5> read_spans(const Hdf5Reader& file, const std::string& path,
     if (!known || span.length < 1 || span.document < 0 || span.offset < 0 ||
         span.start != covered[static_cast<std::size_t>(span.sequence)]) {
       fail(path + ": /spans",
-           fmt::format("row {} does not follow the one before it", i / kSpanFields));
+           fmt::format("row {} does not follow the previous row", i / kSpanFields));
     }
     covered[static_cast<std::size_t>(span.sequence)] += span.length;
     spans.push_back(span);
@@ -222,8 +222,8 @@ StoredTokens read_stored(const std::filesystem::path& path, std::optional<FileKi
   DocumentReader reader(files, "");
   ParserOptions options;
   options.vocabulary = std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1;
-  options.chat_reason = "it holds conversations, which need a tokenizer and --seq-len";
-  options.no_tokenizer = "--seq-len N, which has text tokenized and cut into sequences";
+  options.chat_reason = "it contains conversations, which require a tokenizer and --seq-len";
+  options.no_tokenizer = "--seq-len N, so that text is tokenized and cut into sequences";
   const DocumentParser parser(nullptr, options);
   StoredTokens stored;
   stored.tokens.source = path.string();
@@ -232,8 +232,9 @@ StoredTokens read_stored(const std::filesystem::path& path, std::optional<FileKi
     stored.tokens.sequences.push_back(parser.parse(document, path.string(), scratch).ids);
   }
   if (stored.tokens.sequences.empty()) {
-    throw InputError({"the calibration file cannot be used", path.string(), "it holds no sequence",
-                      "docs/calibration.md describes the calibration files that are read"});
+    throw InputError({"the calibration file cannot be used", path.string(),
+                      "it contains no sequences",
+                      "docs/calibration.md describes the supported calibration files"});
   }
   if (files[0].kind == FileKind::hdf5) add_description(path, stored);
   return stored;

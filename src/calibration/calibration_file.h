@@ -30,7 +30,7 @@ struct StoredTokens {
 StoredTokens read_stored(const std::filesystem::path& path,
                          std::optional<FileKind> format = std::nullopt);
 
-// Its tokens alone, held-out ones included.
+// Only its tokens, including held-out ones.
 TokenSet read_tokens(const std::filesystem::path& path);
 
 // Writes a prepared set, sequence by sequence; the fingerprint of its ids.

@@ -13,7 +13,7 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kRemedy = "docs/calibration.md describes the calibration files that are read";
+constexpr const char* kRemedy = "docs/calibration.md describes the supported calibration files";
 
 constexpr const char* kRender =
     "render the conversations to \"text\" first, with the model's own template";
@@ -43,7 +43,8 @@ std::string keys_of(const Json& json) {
 
 const std::string& text_at(const Json& json, const std::string& key, const std::string& where) {
   if (!json.contains(key)) {
-    fail(where, fmt::format("the field {} is missing; there are: {}", quote(key), keys_of(json)));
+    fail(where,
+         fmt::format("the field {} is missing; the fields are: {}", quote(key), keys_of(json)));
   }
   if (!json[key].is_string()) {
     fail(where, fmt::format("{} is not a string, but {}", quote(key), described(json[key])));
@@ -59,8 +60,8 @@ bool holds(const Json& json, const char* key) {
 // As Anthropic's notation has it.
 [[noreturn]] void refuse_system(const RawDocument& raw, const std::string& where) {
   throw FormError(
-      {"the documents have a form that is not read", where,
-       "\"system\" is next to \"messages\" instead of being one of them",
+      {"the documents are in an unsupported format", where,
+       "\"system\" is a key of its own instead of the first message",
        fmt::format(kConvert, raw.in_list ? ".[] | " : "",
                    "{messages: ([{role: \"system\", content: .system}] + .messages)}")});
 }
@@ -126,7 +127,7 @@ ParsedDocument DocumentParser::parse_ids(const Json& list, const std::string& wh
   std::vector<std::int64_t> ids;
   for (const Json& id : list) {
     if (!id.is_number_integer()) {
-      fail(where, "\"input_ids\" holds " + described(id) + ", not an integer");
+      fail(where, "\"input_ids\" contains " + described(id) + ", not an integer");
     }
     ids.push_back(id.get<std::int64_t>());
   }
@@ -145,7 +146,7 @@ ParsedDocument DocumentParser::parse_object(const Json& json, const RawDocument&
   if (holds(json, "input_ids")) return parse_ids(json["input_ids"], where);
   for (const char* tools : {"tools", "functions"}) {
     if (json.contains(tools) && !json[tools].empty()) {
-      fail(where, fmt::format("\"{}\" are not rendered by a built-in chat format", tools), kRender);
+      fail(where, fmt::format("no built-in chat format can render \"{}\"", tools), kRender);
     }
   }
   if (holds(json, "messages")) {
@@ -157,8 +158,8 @@ ParsedDocument DocumentParser::parse_object(const Json& json, const RawDocument&
   }
   if (!holds(json, "text")) {
     refuse_form(json, raw, where,
-                fmt::format("none of \"text\", \"messages\", \"prompt\" with \"completion\" and "
-                            "\"input_ids\" is there, but: {}",
+                fmt::format("expected \"text\", \"messages\", \"prompt\" with \"completion\", or "
+                            "\"input_ids\"; found: {}",
                             keys_of(json)));
   }
   return of_text(text_at(json, "text", where), Form::text, where, scratch);
@@ -167,7 +168,7 @@ ParsedDocument DocumentParser::parse_object(const Json& json, const RawDocument&
 void DocumentParser::refuse_form(const Json& json, const RawDocument& raw, const std::string& where,
                                  const std::string& why) const {
   if (const auto form = foreign_form(json, options_.chat.has_value())) {
-    throw FormError({"the documents have a form that is not read", where, form->what,
+    throw FormError({"the documents are in an unsupported format", where, form->what,
                      fmt::format(kConvert, raw.in_list ? ".[] | " : "", form->filter)});
   }
   std::string texts;  // the only field that is one
@@ -179,7 +180,7 @@ void DocumentParser::refuse_form(const Json& json, const RawDocument& raw, const
   }
   throw FormError(
       {"the calibration file cannot be used", where, why,
-       count == 1 ? "--field " + excerpt(texts) : "--field NAME, if the text has another name"});
+       count == 1 ? "--field " + excerpt(texts) : "--field NAME, if the text has a different key"});
 }
 
 ParsedDocument DocumentParser::parse_prompt(const Json& json, const std::string& where,
@@ -198,7 +199,7 @@ ParsedDocument DocumentParser::parse_prompt(const Json& json, const std::string&
 ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const std::string& where,
                                        Tokenizer::Scratch& scratch) const {
   if (tokenizer_ == nullptr) {
-    throw FormError({"text needs a tokenizer", where, "", options_.no_tokenizer});
+    throw FormError({"text input requires a tokenizer", where, "", options_.no_tokenizer});
   }
   ParsedDocument document;
   document.form = form;
@@ -230,7 +231,7 @@ ParsedDocument DocumentParser::of_ids(const std::vector<std::int64_t>& ids,
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= options_.vocabulary) {
       throw InputError({"a token id is outside the vocabulary", where,
-                        fmt::format("token {} is {}, the vocabulary has ids from 0 to {}", i,
+                        fmt::format("token {} is {}, but the vocabulary has ids from 0 to {}", i,
                                     ids[i], options_.vocabulary - 1),
                         "tokenize with the tokenizer that belongs to this model"});
     }

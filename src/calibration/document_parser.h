@@ -30,7 +30,7 @@ struct ParserOptions {
   std::string chat_reason;
   // What helps where text is found and no tokenizer is there.
   std::string no_tokenizer = "--tokenizer FILE: the tokenizer.json that belongs to the model";
-  // What stands before and behind every text. A conversation has its format's own start.
+  // What is put before and after every text. A conversation has its format's own start.
   std::vector<TokenId> start;
   std::vector<TokenId> end;
   // Whether ids that are given get them too.

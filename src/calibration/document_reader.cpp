@@ -14,7 +14,7 @@ namespace {
 
 [[noreturn]] void fail(const std::string& where, const std::string& why) {
   throw InputError({"the calibration file cannot be used", where, why,
-                    "docs/calibration.md describes the calibration files that are read"});
+                    "docs/calibration.md describes the supported calibration files"});
 }
 
 // Rows of /tokens, each as long as /lengths says.
@@ -44,7 +44,7 @@ class Hdf5Rows {
     }
     for (std::int64_t length : lengths.values) {
       if (length >= 0 && length <= width) continue;
-      fail(path + ": /lengths", fmt::format("{} is outside 0 … {}", length, width));
+      fail(path + ": /lengths", fmt::format("{} is not between 0 and {}", length, width));
     }
     lengths_ = lengths.values;
   }

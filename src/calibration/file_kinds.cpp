@@ -59,7 +59,7 @@ constexpr Conversion kConversions[] = {
     {".docx", "pandoc -t plain -o NEW.txt FILE"},
     {".pdf", "pdftotext FILE NEW.txt"}};
 
-constexpr const char* kFormats = "--format txt, jsonl or json, if that is what the file holds";
+constexpr const char* kFormats = "--format txt, jsonl or json, if the file contains that";
 
 }  // namespace
 
@@ -105,10 +105,10 @@ FileKind kind_of(const std::filesystem::path& path) {
   const std::string conversion = conversion_of(ending);
   if (!conversion.empty()) {
     throw InputError(
-        {fmt::format("the file type {} is not read", ending), path.string(), "", conversion});
+        {fmt::format("the file type {} is not supported", ending), path.string(), "", conversion});
   }
-  throw InputError({"the file type is not known", path.string(),
-                    ending.empty() ? "its name has no ending"
+  throw InputError({"unknown file type", path.string(),
+                    ending.empty() ? "its name has no extension"
                                    : "its name ends in " + quote(path.extension().string()),
                     kFormats});
 }

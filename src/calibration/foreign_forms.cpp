@@ -44,7 +44,7 @@ std::string exchange(bool chat, const std::string& question, const std::string& 
 std::optional<ForeignForm> conversation(const Json& json, bool chat) {
   if (is_list_with(json, "conversations", "from")) {
     return ForeignForm{
-        "it is a conversation in the form of ShareGPT (\"conversations\" with \"from\" and "
+        "it is a conversation in ShareGPT format (\"conversations\" with \"from\" and "
         "\"value\")",
         chat ? "{messages: [.conversations[] | {role: ({human: \"user\", gpt: \"assistant\"}"
                "[.from] // .from), content: .value}]}"
@@ -76,8 +76,7 @@ std::optional<ForeignForm> question_and_answer(const Json& json, bool chat) {
   for (const char* answer : {"output", "response"}) {
     if (is_text(json, "instruction") && is_text(json, answer)) {
       return ForeignForm{
-          fmt::format("it is an instruction in the form of Alpaca (\"instruction\" and \"{}\")",
-                      answer),
+          fmt::format("it is an instruction in Alpaca format (\"instruction\" and \"{}\")", answer),
           exchange(chat,
                    "([.instruction, .input // \"\"] | map(select(. != \"\")) | join(\"\\n\"))",
                    std::string(".") + answer)};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Documents -> sequences, from lengths alone.
+// Documents -> sequences, from lengths only.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ enum class Packing {
 };
 
 enum class LongDocuments {
-  truncate,  // what is behind the first seq_len tokens is not used
+  truncate,  // what follows the first seq_len tokens is not used
   split,     // it goes into further sequences
 };
 

@@ -29,27 +29,27 @@ constexpr std::int64_t kLongestSequence = std::int64_t{1} << 24;
 void check(const PrepareOptions& options) {
   const PackingOptions& packing = options.packing;
   if (packing.seq_len < 2 || packing.seq_len > kLongestSequence) {
-    refuse(fmt::format("--seq-len {} cannot be used", packing.seq_len), "--seq-len", "",
+    refuse(fmt::format("invalid --seq-len {}", packing.seq_len), "--seq-len", "",
            fmt::format("a length from 2 to {} tokens", kLongestSequence));
   }
   if (packing.min_length < 2 || packing.min_length > packing.seq_len) {
-    refuse(fmt::format("--min-length {} cannot be used", packing.min_length), "--min-length",
-           "a loss needs two tokens, and no sequence is longer than --seq-len",
+    refuse(fmt::format("invalid --min-length {}", packing.min_length), "--min-length",
+           "a loss requires two tokens, and no sequence is longer than --seq-len",
            fmt::format("a length from 2 to {}", packing.seq_len));
   }
   if (!options.weights.empty() && options.weights.size() != options.inputs.size()) {
-    refuse(fmt::format("{} weights are given for {} inputs", options.weights.size(),
+    refuse(fmt::format("{} weights were given for {} inputs", options.weights.size(),
                        options.inputs.size()),
-           "--input-weights", "", "one weight an input, in the same order");
+           "--input-weights", "", "one weight per input, in the same order");
   }
   for (const double weight : options.weights) {
     if (!(weight > 0) || !std::isfinite(weight)) {
-      refuse(fmt::format("the weight {} is not a positive number", weight), "--input-weights", "",
-             "leave out the inputs that are not wanted");
+      refuse(fmt::format("invalid weight {}: expected a positive number", weight),
+             "--input-weights", "", "leave out the inputs that you do not want");
     }
   }
   if (!(options.holdout >= 0 && options.holdout < 1)) {
-    refuse(fmt::format("--holdout {} is not a share", options.holdout), "--holdout", "",
+    refuse(fmt::format("invalid --holdout {}", options.holdout), "--holdout", "",
            "a share such as 0.25, or 0 for none");
   }
   if (packing.sequences == 1 && options.holdout > 0) {
@@ -58,7 +58,8 @@ void check(const PrepareOptions& options) {
   }
   for (std::size_t i = 0; i < options.strata.size(); ++i) {
     if (options.strata[i] > (i == 0 ? 0 : options.strata[i - 1])) continue;
-    refuse("the lengths of strata do not rise", "--strata", "", "for example --strata 2048,8192");
+    refuse("the length boundaries are not in increasing order", "--strata", "",
+           "for example --strata 2048,8192");
   }
 }
 
@@ -117,9 +118,9 @@ class Preparation {
     }
     parser_options_.chat_reason = !options().no_chat.empty()
                                       ? options().no_chat
-                                      : "\"messages\" need a chat format, and the tokenizer has "
-                                        "the role markers of none that "
-                                        "is built in (deepseek-v3.2, glm-5)";
+                                      : "\"messages\" require a chat format, and the tokenizer has "
+                                        "the role markers of no built-in one "
+                                        "(deepseek-v3.2, glm-5)";
     report().start = tokenizer.decode(parser_options_.start);
     report().end = tokenizer.decode(parser_options_.end);
   }
@@ -303,7 +304,7 @@ void refuse_shortfall(const PreparedSet& set) {
                           });
   const std::string cut = whole_text ? ", --separator '\\n\\n' to cut texts into documents" : "";
   throw InputError(
-      {"the documents do not fill the sequences", fmt::format("{}", set.options().inputs[0]),
+      {"not enough documents to fill the sequences", fmt::format("{}", set.options().inputs[0]),
        fmt::format("{}; {} documents were read: {} used, {} empty, {} invalid, {} too short, {} "
                    "duplicate",
                    shortfall_text(report), total.read, total.used, total.empty, total.invalid,

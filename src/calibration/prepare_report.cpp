@@ -26,7 +26,7 @@ std::string endings_of(const std::map<std::string, std::size_t>& counts) {
   for (std::size_t i = 0; i < std::min(endings.size(), kMost); ++i) {
     const auto& [ending, count] = endings[i];
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count,
-                        ending.empty() ? "without an ending" : excerpt(ending));
+                        ending.empty() ? "without an extension" : excerpt(ending));
   }
   if (text.empty()) return "";
   return " (" + text + (endings.size() > kMost ? ", …)" : ")");
@@ -50,7 +50,7 @@ std::string shortfall_text(const PrepareReport& report) {
           : fmt::format("{} sequences for the search, {} held out", report.built[0],
                         report.built[1]);
   if (!report.exhausted.empty()) {
-    text += fmt::format(" (then {} ran out, and the weights would not hold without it)",
+    text += fmt::format(" ({} ran out, and without it the input weights cannot be kept)",
                         report.exhausted);
   }
   return text;
@@ -73,8 +73,9 @@ std::string to_text(const PrepareReport& report) {
                       forms.empty() ? "nothing" : forms, quoted(report.start), quoted(report.end),
                       report.chat_format.empty() ? "" : "; chats as " + report.chat_format);
   if (report.had_start > 0) {
-    text += fmt::format("             {} began with that start already: no second one was added\n",
-                        report.had_start);
+    text +=
+        fmt::format("             {} already began with the start token: no second one was added\n",
+                    report.had_start);
   }
   if (const std::int64_t replaced = report.total().replaced; replaced > 0) {
     text += fmt::format(
@@ -82,15 +83,15 @@ std::string to_text(const PrepareReport& report) {
         replaced);
   }
   if (report.passed_over > 0) {
-    text += fmt::format("passed over  files of other kinds: {}{}\n", report.passed_over,
+    text += fmt::format("skipped      files of other types: {}{}\n", report.passed_over,
                         endings_of(report.other_kinds));
   }
   if (report.hidden > 0) {
-    text += fmt::format("passed over  hidden files and folders: {}\n", report.hidden);
+    text += fmt::format("skipped      hidden files and folders: {}\n", report.hidden);
   }
   if (!report.first_invalid.empty()) text += "the first invalid one: " + report.first_invalid;
   text += fmt::format("sequences    {}{}", shortfall_text(report),
-                      report.falls_short() ? ": a shortfall, allowed" : "");
+                      report.falls_short() ? " (shortfall allowed)" : "");
   return text;
 }
 

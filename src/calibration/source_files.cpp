@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
     const std::string& remedy =
         "a .txt, .jsonl, .json, .h5 or .npy file (also .gz or .zst), a folder of "
         "them, or a glob in quotes") {
-  throw InputError({"there is nothing to read", input, why, remedy});
+  throw InputError({"nothing to read", input, why, remedy});
 }
 
 // What systems leave next to data: ".git", "._x" of macOS, ".ipynb_checkpoints".
@@ -128,19 +128,20 @@ void add_folder(SourceFiles& result, const fs::path& folder, std::size_t source,
   std::string conversion;
   for (const auto& [ending, count] : found.other_kinds) {
     kinds += fmt::format("{}{} {}", kinds.empty() ? "" : ", ", count,
-                         ending.empty() ? "without an ending" : ending);
+                         ending.empty() ? "without an extension" : ending);
     if (conversion.empty()) conversion = conversion_of(ending);
   }
-  if (kinds.empty()) fail(input, "the folder holds no file of a kind that is read");
-  if (!conversion.empty()) fail(input, "the folder has only other files: " + kinds, conversion);
-  fail(input, "the folder has only other files: " + kinds,
+  if (kinds.empty()) fail(input, "the folder contains no supported files");
+  if (!conversion.empty())
+    fail(input, "the folder contains only unsupported files: " + kinds, conversion);
+  fail(input, "the folder contains only unsupported files: " + kinds,
        "a glob in quotes that names them, such as 'FOLDER/*.md', or --format txt, jsonl or json");
 }
 
 void add_input(SourceFiles& result, const std::string& input, std::size_t source,
                std::optional<FileKind> format) {
   if (input == "-") {
-    throw InputError({"standard input is not read", input, "",
+    throw InputError({"standard input is not supported", input, "",
                       "write the data to a file first, for example with `COMMAND > data.jsonl`"});
   }
   const std::size_t before = result.files.size();

@@ -14,7 +14,7 @@ namespace {
 
 [[noreturn]] void fail(const std::string& where, const std::string& why) {
   throw InputError({"the calibration file cannot be used", where, why,
-                    "docs/calibration.md describes the calibration files that are read"});
+                    "docs/calibration.md describes the supported calibration files"});
 }
 
 }  // namespace
@@ -62,7 +62,7 @@ std::vector<std::string> check_tokens(const TokenSet& set, const TokenLimits& li
     if (bad == sequence.end()) continue;
     throw InputError({"a token id is outside the vocabulary",
                       fmt::format("{}: sequence {}", set.source, s),
-                      fmt::format("token {} is {}, the model knows ids below {}",
+                      fmt::format("token {} is {}, but the model accepts only ids below {}",
                                   bad - sequence.begin(), *bad, limits.vocabulary),
                       "tokenize with the tokenizer that belongs to this model"});
   }
@@ -76,10 +76,10 @@ std::vector<std::string> check_lengths(const std::vector<std::int64_t>& lengths,
   for (std::size_t s = 0; s < lengths.size(); ++s) {
     const std::string where = fmt::format("{}: sequence {}", source, s);
     if (lengths[s] < 2) {
-      fail(where, fmt::format("{} tokens: at least 2 are needed for a loss", lengths[s]));
+      fail(where, fmt::format("it has {} tokens, but a loss requires at least 2", lengths[s]));
     }
     if (lengths[s] > limits.max_positions) {
-      fail(where, fmt::format("{} tokens are more than the model's max_position_embeddings {}",
+      fail(where, fmt::format("it has {} tokens, but the model's max_position_embeddings is {}",
                               lengths[s], limits.max_positions));
     }
     if (lengths[s] <= limits.index_topk) ++at_most_topk;
@@ -136,7 +136,7 @@ std::pair<TokenSet, TokenSet> split_holdout(const TokenSet& set, double fraction
                "held-out data",
          set.source, "",
          "more sequences, `prepare --holdout SHARE`, --holdout FILE, or --holdout 0 to "
-         "go without verification"});
+         "skip the verification"});
   }
   const auto wanted = static_cast<std::size_t>(std::lround(fraction * static_cast<double>(count)));
   const std::size_t held = std::clamp<std::size_t>(wanted, 1, count - 1);

@@ -10,7 +10,7 @@ namespace indexcache {
 
 class TokenSpool {
  public:
-  // In the folder that TMPDIR names, else /tmp; gone with the object or the process. Throws
+  // In the folder that TMPDIR names, else /tmp; removed with the object or the process. Throws
   // ResourceError when it cannot be made.
   TokenSpool();
   ~TokenSpool();

@@ -21,7 +21,7 @@ void append_utf8(std::string& text, char32_t character);
 // The character that starts at `at` of valid text.
 char32_t utf8_character(std::string_view text, std::size_t at);
 
-// The same text, where an incomplete or wrong byte sequence becomes U+FFFD: for printing alone.
+// The same text, where an incomplete or wrong byte sequence becomes U+FFFD: only for printing.
 std::string printable_utf8(std::string_view bytes);
 
 }  // namespace indexcache

@@ -15,7 +15,7 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kSchema = "indexcache-gate/1";
-constexpr const char* kHelp = "docs/ci.md has every guard and a gate to start from";
+constexpr const char* kHelp = "docs/ci.md describes every guard and shows an example";
 
 class GateReader {
  public:
@@ -26,7 +26,7 @@ class GateReader {
     if (!document.is_object()) fail(1, "it is not a map with the key \"guards\"");
     check_keys(document, "", {"schema", "guards"});
     if (!document.contains("schema") || document["schema"] != kSchema) {
-      fail(line_of("/schema"), fmt::format("its schema is {}, this program reads {}",
+      fail(line_of("/schema"), fmt::format("its schema is {}; this program reads {}",
                                            described(document.value("schema", Json())), kSchema));
     }
     if (!document.contains("guards") || !document["guards"].is_object() ||

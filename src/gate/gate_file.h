@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A gate: the limits that a pattern has to keep before it is deployed (indexcache-gate/1,
+// A gate: the limits that a pattern must meet before it is deployed (indexcache-gate/1,
 // docs/ci.md).
 //
 //   schema: indexcache-gate/1

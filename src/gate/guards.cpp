@@ -199,7 +199,7 @@ Finding delta_over_baseline(const Evidence& evidence, const Limit& limit) {
   const Measured* own = evidence.result.held_out();
   const Measured* other = baseline.held_out();
   if (own == nullptr || other == nullptr) {
-    return at_most(std::nullopt, limit, "both need held-out sequences");
+    return at_most(std::nullopt, limit, "both results need held-out sequences");
   }
   if (evidence.result.holdout->tokens.sha256 != baseline.holdout->tokens.sha256) {
     incomparable(baseline, "it was measured on different held-out sequences");

@@ -16,7 +16,7 @@ class ByteStream {
  public:
   virtual ~ByteStream() = default;
 
-  // Fills the front of `buffer`; 0 at the end alone. Throws InputError naming the file when it
+  // Fills the front of `buffer`; 0 only at the end. Throws InputError naming the file when it
   // cannot be read, or is damaged or cut off.
   virtual std::size_t read(std::span<char> buffer) = 0;
 };

@@ -31,8 +31,8 @@ Checkpoint::Checkpoint(const std::filesystem::path& folder) : folder_(folder) {
     throw InputError(
         {"no weights in the model folder", folder.string(),
          files.others.empty()
-             ? fmt::format("neither model*.safetensors nor {} is there", kShardIndexName)
-             : files.others + "; safetensors files of a model are read",
+             ? fmt::format("it contains neither model*.safetensors nor {}", kShardIndexName)
+             : files.others + "; only safetensors files are supported",
          files.others.empty() ? kRemedy : files.remedy});
   }
   if (files.has_index) open_indexed(folder / kShardIndexName);
@@ -98,7 +98,7 @@ Checkpoint::Shards Checkpoint::open_named(const std::map<std::string, std::strin
     try {
       if (!std::filesystem::exists(std::filesystem::symlink_status(folder_ / file))) {
         throw InputError({"a shard is missing", (folder_ / file).string(),
-                          fmt::format("{} names it", kShardIndexName), kRemedy});
+                          fmt::format("{} lists it", kShardIndexName), kRemedy});
       }
       shard.file = &open_shard(file);
     } catch (const InputError&) {

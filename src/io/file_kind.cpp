@@ -32,7 +32,7 @@ const std::vector<Signature>& signatures() {
       {"/annex/objects/",
        {"a git-annex pointer", "the content was not fetched", "git annex get for that file"}},
       {"GGUF",
-       {"a GGUF file", "llama.cpp's format is not read",
+       {"a GGUF file", "llama.cpp's format is not supported",
         "use the safetensors checkpoint that it was converted from"}},
       {"PK\x03\x04",
        {"a zip archive", "PyTorch's .bin and .pt files are zip archives", kSafetensorsRemedy}},

@@ -13,7 +13,7 @@ namespace indexcache {
 // Throws InputError when the file cannot be read.
 std::string read_file(const std::filesystem::path& path);
 
-// Makes `produce` write a temporary file beside `path`, syncs it and renames it over `path`: a
+// Makes `produce` write a temporary file next to `path`, syncs it and renames it over `path`: a
 // reader sees the old bytes or the new ones, never a part. Throws ResourceError when the disk or
 // the folder refuses; the old file is then untouched.
 template <typename Produce>

@@ -49,7 +49,7 @@ void prepare_library() {
                                const std::string& why) {
   throw InputError({"cannot read an HDF5 file",
                     dataset.empty() ? path.string() : path.string() + ": " + dataset, why,
-                    "docs/formats.md describes the layout that is read"});
+                    "docs/formats.md describes the layout"});
 }
 
 [[noreturn]] void fail_writing(const std::filesystem::path& path) {
@@ -97,9 +97,11 @@ struct Integers {
 Integers open_integers(std::int64_t file, const std::filesystem::path& path,
                        const std::string& name) {
   Integers opened{Dataset(H5Dopen2(file, name.c_str(), H5P_DEFAULT)), {}};
-  if (!opened.dataset.valid()) fail_reading(path, name, "the dataset is not there");
+  if (!opened.dataset.valid()) fail_reading(path, name, "the dataset is missing");
   const Datatype type(H5Dget_type(opened.dataset.get()));
-  if (H5Tget_class(type.get()) != H5T_INTEGER) fail_reading(path, name, "it is not of integers");
+  if (H5Tget_class(type.get()) != H5T_INTEGER) {
+    fail_reading(path, name, "its elements are not integers");
+  }
   const Dataspace space(H5Dget_space(opened.dataset.get()));
   const int rank = H5Sget_simple_extent_ndims(space.get());
   if (rank < 1) fail_reading(path, name, "it is not an array");

@@ -70,7 +70,7 @@ bool JsonValueReader::find_value() {
     return true;
   }
   take(nullptr);
-  if (skip_space()) fail("there is something after the list");
+  if (skip_space()) fail("unexpected text after the list");
   return false;
 }
 

@@ -127,7 +127,7 @@ void check_coverage(std::vector<Range>& ranges, std::int64_t data_bytes, const s
     expected = range.end;
   }
   if (expected != data_bytes) {
-    fail(path, fmt::format("the header describes {} bytes of data, the file holds {}{}", expected,
+    fail(path, fmt::format("the header describes {} bytes of data, the file has {}{}", expected,
                            data_bytes, data_bytes < expected ? ": it looks truncated" : ""));
   }
 }

@@ -79,7 +79,7 @@ void describe_others(const std::vector<std::string>& names, WeightFiles& files) 
     const auto first = std::ranges::find_if(names, matches);
     if (first == names.end()) continue;
     const auto more = std::ranges::count_if(names, matches) - 1;
-    files.others = fmt::format("{} is there ({}){}", first->substr(0, 60), form.name,
+    files.others = fmt::format("it contains {} ({}){}", first->substr(0, 60), form.name,
                                more > 0 ? fmt::format(", and {} more", more) : "");
     files.remedy = form.remedy;
     return;
@@ -99,7 +99,7 @@ void check_numbering(const fs::path& folder, const std::vector<std::string>& sha
   }
   if (numbers.size() >= total) return;
   throw InputError({"shards are missing", folder.string(),
-                    fmt::format("{} is there, but {} of {} shards and {} are not", shards.front(),
+                    fmt::format("{} exists, but {} of {} shards and {} do not", shards.front(),
                                 total - numbers.size(), total, kShardIndexName),
                     kDownload});
 }

@@ -46,7 +46,7 @@ class Converter {
       : where_(where), lines_(lines), scalars_(scalars) {}
 
   Json convert(const YAML::Node& node, const std::string& pointer, int depth) {
-    if (++values_ > kMostValues || depth > kDeepest) fail(node, "it holds too many values");
+    if (++values_ > kMostValues || depth > kDeepest) fail(node, "it contains too many values");
     if (node.IsMap()) return map(node, pointer, depth);
     if (node.IsSequence()) return sequence(node, pointer, depth);
     if (!node.IsScalar()) return {};

@@ -52,7 +52,7 @@ void read_moe_layers(const ConfigReader& r, ModelConfig& config) {
   for (std::size_t layer = 0; layer < layers; ++layer) {
     const bool sparse = types[layer] == "sparse";
     require(r, sparse || types[layer] == "dense", "mlp_layer_types",
-            "entries are \"dense\" or \"sparse\"");
+            "entries must be \"dense\" or \"sparse\"");
     config.moe_layer[layer] = sparse;
   }
 }
@@ -68,7 +68,7 @@ std::vector<std::string> schedule_entries(const ConfigReader& r, const std::stri
   }
   require(r, value.is_array(), key, "expected a list or a string");
   for (const Json& entry : value) {
-    require(r, entry.is_string(), key, "entries are strings, found " + described(entry));
+    require(r, entry.is_string(), key, "entries must be strings, found " + described(entry));
     entries.push_back(entry.get<std::string>());
   }
   return entries;
@@ -83,8 +83,7 @@ std::string schedule_problem(const std::vector<std::string>& entries, std::size_
   for (std::size_t layer = 0; layer < layers; ++layer) {
     const std::string& entry = entries[layer];
     if (entry == "full" || entry == "F" || entry == "shared" || entry == "S") continue;
-    return fmt::format("{} of layer {} is \"{}\": full/F and shared/S are known", key, layer,
-                       entry);
+    return fmt::format("{} of layer {} is \"{}\": expected full/F or shared/S", key, layer, entry);
   }
   const bool shared = entries[0] == "shared" || entries[0] == "S";
   return shared ? fmt::format("{}: layer 0 must be full", key) : "";
@@ -133,9 +132,9 @@ void read_router(const ConfigReader& r, ModelConfig& config) {
   require(r, config.routed_experts % rule.groups == 0, "n_group",
           "the experts do not divide evenly into the groups");
   const std::int64_t group_size = config.routed_experts / rule.groups;
-  require(r, rule.groups == 1 || group_size >= 2, "n_group", "a group needs two experts or more");
+  require(r, rule.groups == 1 || group_size >= 2, "n_group", "a group needs at least two experts");
   require(r, rule.experts_used <= rule.kept_groups * group_size, "num_experts_per_tok",
-          "more experts than the kept groups hold");
+          "more experts than the kept groups contain");
 }
 
 void read_fp8(const ConfigReader& r, ModelConfig& config) {
@@ -149,7 +148,7 @@ void read_fp8(const ConfigReader& r, ModelConfig& config) {
           block.is_array() && block.size() == 2 && block[0].is_number_unsigned() &&
               block[1].is_number_unsigned() && block[0] > 0 && block[1] > 0 && block[0] <= kLarge &&
               block[1] <= kLarge,
-          "weight_block_size", fmt::format("two integers from 1 to {} are needed", kLarge));
+          "weight_block_size", fmt::format("expected two integers from 1 to {}", kLarge));
   config.fp8_block_rows = block[0].get<std::int64_t>();
   config.fp8_block_cols = block[1].get<std::int64_t>();
 }

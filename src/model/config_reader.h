@@ -42,7 +42,7 @@ class ConfigReader {
     require(value.is_number_integer(), key, "expected an integer, found " + described(value));
     const auto number = value.get<std::int64_t>();
     require(number >= low && number <= high, key,
-            fmt::format("{} is outside {} … {}", described(value), low, high));
+            fmt::format("{} is not between {} and {}", described(value), low, high));
     return number;
   }
   std::int64_t integer_or(const std::string& key, std::int64_t low, std::int64_t high,

@@ -60,7 +60,8 @@ class Decoder {
   std::vector<double> loss(const WeightSource& weights, const RowLayout& rows, const Tensor& hidden,
                            const Tensor& targets);
 
-  // Bytes that the steps of one row hold at once, at most, beside the keys and scratch_bytes().
+  // Bytes that the steps of one row hold at once, at most, in addition to the keys and
+  // scratch_bytes().
   static std::int64_t row_bytes(const ModelConfig& config, const Backend& backend);
 
  private:

@@ -34,8 +34,9 @@ std::int64_t blocks_of(std::int64_t extent, std::int64_t block) {
 
 [[noreturn]] void fail(const Checkpoint& checkpoint, const std::string& name,
                        const std::string& why) {
-  throw InputError({"a tensor cannot be dequantized", checkpoint.where(name), why,
-                    "BF16, F16, F32 and F8_E4M3 with block scales (weight_scale_inv) are read"});
+  throw InputError(
+      {"a tensor cannot be dequantized", checkpoint.where(name), why,
+       "supported are BF16, F16, F32 and F8_E4M3 with block scales (weight_scale_inv)"});
 }
 
 // The block size that config.json states if it explains the scale's shape, else one that divides.
@@ -49,7 +50,7 @@ Blocks blocks_for(const ModelConfig& config, const Checkpoint& checkpoint,
   if (scale.dtype != DType::f32 && scale.dtype != DType::bf16 && scale.dtype != DType::f8_e8m0) {
     fail(checkpoint, scale_name(name), fmt::format("scales are {}", scale.type()));
   }
-  if (weight.shape.size() != 2) fail(checkpoint, name, "F8_E4M3 is read for matrices only");
+  if (weight.shape.size() != 2) fail(checkpoint, name, "F8_E4M3 is supported only for matrices");
   const std::int64_t rows = weight.shape[0], cols = weight.shape[1];
   const std::int64_t scale_rows = scale.shape.empty() ? 1 : scale.shape[0];
   const std::int64_t scale_cols = scale.shape.size() == 2 ? scale.shape[1] : 1;
@@ -129,7 +130,7 @@ std::vector<float> widen(DType dtype, std::span<const std::byte> bytes) {
       convert_all<std::uint8_t>(bytes, e8m0_to_float, out);
       return out;
     default:
-      throw InternalError({"a tensor of integers was asked for as floats", "", "", ""});
+      throw InternalError({"an integer tensor was requested as floats", "", "", ""});
   }
 }
 

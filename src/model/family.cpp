@@ -31,14 +31,14 @@ constexpr SupportedFamily kFamilies[] = {
 // Families people will try, and why they are not served.
 const std::map<std::string, std::string>& other_families() {
   static const std::map<std::string, std::string> reasons = {
-      {"deepseek_v4", "DeepSeek-V4 compresses keys before its indexer: another architecture"},
+      {"deepseek_v4", "DeepSeek-V4 compresses keys before its indexer: a different architecture"},
       {"glm5_next",
-       "GLM-5.3-Flash is a linear-attention hybrid with a pooled indexer: another "
+       "GLM-5.3-Flash is a linear-attention hybrid with a pooled indexer: a different "
        "architecture"},
-      {"deepseek_v3", "DeepSeek-V3 attends densely: it has no lightning indexer to share"},
-      {"deepseek_v2", "DeepSeek-V2 attends densely: it has no lightning indexer to share"},
-      {"glm4_moe", "GLM-4.x attends densely: it has no lightning indexer to share"},
-      {"glm4_moe_lite", "GLM-4.x attends densely: it has no lightning indexer to share"},
+      {"deepseek_v3", "DeepSeek-V3 uses dense attention: it has no lightning indexer to share"},
+      {"deepseek_v2", "DeepSeek-V2 uses dense attention: it has no lightning indexer to share"},
+      {"glm4_moe", "GLM-4.x uses dense attention: it has no lightning indexer to share"},
+      {"glm4_moe_lite", "GLM-4.x uses dense attention: it has no lightning indexer to share"},
   };
   return reasons;
 }
@@ -123,7 +123,7 @@ std::string settings_of(const SupportedFamily& family) {
   if (sparse != nullptr && !seen.indexer_keys.empty()) {
     throw InputError(
         {"config.json contradicts itself about the model family", config.where(),
-         fmt::format("{} attends densely, but the config has the keys of a lightning "
+         fmt::format("{} uses dense attention, but the config has the keys of a lightning "
                      "indexer: {}",
                      named, seen.text()),
          fmt::format("if this is {}, set {} in config.json", sparse->title, settings_of(*sparse))});

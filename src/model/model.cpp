@@ -40,7 +40,7 @@ Model open_model(const std::filesystem::path& given, std::optional<double> mla_n
   model.has_indexer = check_checkpoint(model.config, model.checkpoint);
   if (!model.has_indexer[0]) {
     throw InputError({"layer 0 has no indexer", folder.string(),
-                      "every later layer could only reuse an index set that nobody computes",
+                      "every later layer could only reuse an index set that no layer computes",
                       "check that the checkpoint is complete"});
   }
   model.unread_tensors = unread_tensors(model.config, model.checkpoint, model.has_indexer);
@@ -54,11 +54,11 @@ std::vector<std::string> Model::warnings() const {
     list.push_back("the sharing keys of config.json are ignored: " + config.sharing_problem);
   }
   if (!config.unread_keys.empty()) {
-    list.push_back("keys of config.json that might change the forward pass are not read: " +
+    list.push_back("ignored keys of config.json that might change the forward pass: " +
                    listed(config.unread_keys));
   }
   if (!unread_tensors.empty()) {
-    list.push_back(fmt::format("{} tensors of the checkpoint are not read: {}",
+    list.push_back(fmt::format("{} tensors of the checkpoint are ignored: {}",
                                unread_tensors.size(), listed(unread_tensors)));
   }
   return list;

@@ -34,13 +34,13 @@ struct Model {
 // Whether a folder holds a config.json and no weights, as one does before they are downloaded.
 bool is_config_alone(const std::filesystem::path& folder);
 
-// Throws InputError for anything that would stop the forward pass later, from headers alone;
+// Throws InputError for anything that would stop the forward pass later, from headers only;
 // UnreadFormat (model/weight_format.h) if only the format of the weights would.
 Model open_model(const std::filesystem::path& folder,
                  std::optional<double> mla_norm_eps = std::nullopt);
 
 // A model whose weights are not there, with the tensors that config.json implies: BF16, and where
-// it states block-wise FP8 the projections in F8_E4M3. Good for sizes alone.
+// it states block-wise FP8 the projections in F8_E4M3. Good only for sizes.
 Model expect_model(const std::filesystem::path& folder,
                    std::optional<double> mla_norm_eps = std::nullopt);
 

@@ -24,9 +24,9 @@ struct Description {
   std::string text() const {
     const std::string theta_text =
         fmt::format("theta {}{}", theta, states_theta ? "" : " (the default)");
-    if (!yarn) return fmt::format("{} says default with {}", key, theta_text);
-    return fmt::format("{} says yarn with {}, factor {} and {} original positions", key, theta_text,
-                       yarn->factor, yarn->original_positions);
+    if (!yarn) return fmt::format("{} has type default with {}", key, theta_text);
+    return fmt::format("{} has type yarn with {}, factor {} and {} original positions", key,
+                       theta_text, yarn->factor, yarn->original_positions);
   }
 };
 
@@ -113,7 +113,7 @@ void read_rope(const ConfigReader& r, ModelConfig& config) {
   const Description& first = descriptions.front();
   const Description& last = descriptions.back();
   if (first.theta != last.theta || first.yarn != last.yarn) {
-    contradict(r, fmt::format("{}, but {}; readers differ in which one counts", first.text(),
+    contradict(r, fmt::format("{}, but {}; programs differ in which one they use", first.text(),
                               last.text()));
   }
   r.require(first.states_theta || last.states_theta, "rope_theta", "the key is missing");

@@ -31,8 +31,8 @@ void check_all(const std::vector<TensorSpec>& specs, const ModelConfig& config,
     const RawTensor& tensor = checkpoint.tensor(spec.name);
     if (tensor.shape != spec.shape) {
       throw InputError({"a tensor has the wrong shape", checkpoint.where(spec.name),
-                        fmt::format("it is {}, config.json implies {}", shape_text(tensor.shape),
-                                    shape_text(spec.shape)),
+                        fmt::format("it is {}, but config.json implies {}",
+                                    shape_text(tensor.shape), shape_text(spec.shape)),
                         "check that config.json and weights belong to the same checkpoint"});
     }
     check_readable(config, checkpoint, spec.name);

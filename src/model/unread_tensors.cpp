@@ -67,7 +67,7 @@ void refuse_companion(const Checkpoint& checkpoint, const std::string& name, con
     throw InputError({"the checkpoint has a bias that the forward pass does not add",
                       checkpoint.where(name),
                       partner + " is read, but this architecture has no bias there: losses would "
-                                "be those of another model",
+                                "be those of a different model",
                       "use the checkpoint as it was published; remove the bias if all of it is 0"});
   }
   for (const char* ending : {"_scale_inv", "_scale", "_scale_2", "_global_scale", "_zero_point",
@@ -75,9 +75,9 @@ void refuse_companion(const Checkpoint& checkpoint, const std::string& name, con
     const std::string partner = read_partner(name, ending, read);
     if (partner.empty()) continue;
     throw InputError(
-        {"the checkpoint has a scale that is left over", checkpoint.where(name),
-         fmt::format("{} is stored as {} and read without it: its values were "
-                     "probably converted without it",
+        {"the checkpoint contains a leftover scale", checkpoint.where(name),
+         fmt::format("{} is stored as {}, which needs no scale: its values were "
+                     "probably converted without applying it",
                      partner, checkpoint.tensor(partner).type()),
          "convert the original again and multiply by the scales, or use the original"});
   }

@@ -54,9 +54,9 @@ std::string title_of(const std::string& method) {
 }  // namespace
 
 UnreadFormat::UnreadFormat(const std::string& format, const std::string& where)
-    : InputError({"the weights are in a format that is not read", where,
-                  format + "; BF16, F16, F32 and block-wise FP8 (F8_E4M3 with weight_scale_inv) "
-                           "are read",
+    : InputError({"the weight format is not supported", where,
+                  format + "; supported are BF16, F16, F32 and block-wise FP8 (F8_E4M3 with "
+                           "weight_scale_inv)",
                   "search on the checkpoint that this one was made from: the pattern is valid "
                   "here, too, and export --model writes it into this one"}) {}
 

@@ -64,7 +64,7 @@ class WeightSource {
   Tensor embedding_, final_norm_, lm_head_;
 };
 
-// Parameters from headers alone, MTP layers excluded.
+// Parameters from headers only, MTP layers excluded.
 std::int64_t parameter_count(const ModelConfig& config, const Checkpoint& checkpoint,
                              const std::vector<bool>& has_indexer);
 

@@ -36,10 +36,10 @@ Svg position_lines(const Report& report, const Target& target);
 // Do a few sequences dominate the mean?
 Svg sequence_bars(const Measured& measured, const std::string& title);
 
-// Curves of several runs on one plot; names beside their ends.
+// Curves of several runs on one plot; names next to their ends.
 Svg compared_curves(const std::vector<Report>& runs);
 
-// Overlap of each layer with the one before it, and what sharing that layer alone costs: the points
+// Overlap of each layer with the one before it, and what sharing only that layer costs: the points
 // of overlap_scatter. Layers that cannot be shared are left out.
 struct OverlapCost {
   std::size_t layer;

@@ -53,7 +53,7 @@ Svg pattern_strip(const Pattern& pattern) {
     svg.text(x + 19, y + 11, fmt::format("{}", layer), "tick", Anchor::middle);
     svg.rect(x, y + 15, 38, 24, full ? "full" : "shared",
              full ? fmt::format("layer {} runs its indexer", layer)
-                  : fmt::format("layer {} takes the set of layer {}, {} before it", layer, donor,
+                  : fmt::format("layer {} reuses the set of layer {}, {} before it", layer, donor,
                                 layer - donor));
     svg.text(x + 19, y + 32, full ? "F" : "S", full ? "on-full" : "on-shared", Anchor::middle);
     if (!full) svg.text(x + 19, y + 52, fmt::format("← {}", donor), "tick", Anchor::middle);
@@ -80,7 +80,7 @@ std::vector<OverlapCost> overlap_costs(const Report& report) {
 }
 
 Svg overlap_scatter(const Report& report) {
-  Svg svg(kWidth, 300, "Overlap with the layer before against the loss increase of sharing");
+  Svg svg(kWidth, 300, "Overlap with the previous layer against the loss increase from sharing");
   const Plot plot{62, 34, 462, 246};
   const auto costs = overlap_costs(report);
   double low = 0;
@@ -98,7 +98,7 @@ Svg overlap_scatter(const Report& report) {
     positions.push_back(x.at(tick));
     labels.push_back(tick_text(tick, x.ticks()));
   }
-  draw_category_axis(svg, plot, positions, labels, "overlap with the layer before");
+  draw_category_axis(svg, plot, positions, labels, "overlap with the previous layer");
   svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
   for (const OverlapCost& cost : costs) {
     svg.circle(

@@ -303,7 +303,7 @@ Svg sequence_bars(const Measured& measured, const std::string& title) {
   svg.text(plot.left + 4, y.at(measured.delta.mean) - 5,
            fmt::format("mean {}", signed_text(measured.delta.mean)), "note");
   svg.line(plot.left, plot.bottom, plot.right, plot.bottom, "frame");
-  svg.text(plot.right, plot.bottom + 20, "sequences, by their rise", "axis", Anchor::end);
+  svg.text(plot.right, plot.bottom + 20, "sequences, by loss increase", "axis", Anchor::end);
   return svg;
 }
 

@@ -102,7 +102,7 @@ std::string patterns_html(const std::vector<Report>& runs) {
 
 std::string results_html(const std::vector<Report>& runs) {
   Rows rows = {
-      {"run", "model", "target", "F", "found by", "calibration rise", "held-out rise", "uniform"}};
+      {"run", "model", "target", "F", "found by", "calibration", "held out", "uniform, held out"}};
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const Result& result = runs[r].result;
     for (const Target& target : result.targets) {
@@ -154,7 +154,8 @@ std::string differences_html(const std::vector<Report>& runs) {
 
 std::string compare_html(const std::vector<Report>& runs) {
   std::string body = fmt::format("<h1>{} runs compared</h1>\n<div class=\"grid\">\n", runs.size());
-  body += html_section("What did they find?", "Loss against every indexer, nats per token.",
+  body += html_section("What did they find?",
+                       "Loss increase over running every indexer, in nats per token.",
                        results_html(runs), "class=\"across\"");
   body +=
       html_section("What does each removed indexer cost?", "Search on each run's calibration data.",

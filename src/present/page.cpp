@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "present/page.h"
 
+#include "core/count_text.h"
 #include "core/error.h"
 #include "present/charts.h"
 #include "present/escape.h"
@@ -71,13 +72,14 @@ std::string facts_html(const Result& result, const Target& target) {
                                            "removed; found by {}",
                                            saved_percent(result, target), target.method));
   text += fact_html(perplexity_text(shown.mean), fmt::format("{} perplexity", where));
-  text += fact_html(four(shown.mean),
-                    shown.ci95 ? fmt::format("{} loss, nats per token; 95% {} to {}", where,
-                                             four(shown.ci95->first), four(shown.ci95->second))
-                               : fmt::format("{} loss, nats per token; no interval", where));
+  text +=
+      fact_html(four(shown.mean),
+                shown.ci95 ? fmt::format("{} loss increase, nats per token; 95% {} to {}", where,
+                                         four(shown.ci95->first), four(shown.ci95->second))
+                           : fmt::format("{} loss increase, nats per token; no interval", where));
   const TokenSummary& tokens = held_out ? result.holdout->tokens : result.calibration;
   text += fact_html(number(tokens.sequences),
-                    fmt::format("{} sequences, {} tokens", where, tokens.tokens));
+                    fmt::format("{} sequences, {} tokens", where, count_text(tokens.tokens)));
   return "<div class=\"facts\">\n" + text + "</div>\n";
 }
 
@@ -134,11 +136,11 @@ std::string heatmap_html(const Report& report) {
     }
   }
   return html_section(
-      "How alike are the layers' top-k sets?",
+      "How similar are the layers' top-k sets?",
       "Red frames: blocks of layers that agree. Small frames: each shared layer (row) and its "
       "donor (column).",
       "<div id=\"heatmap\">" + overlap_heatmap(report).inline_text() +
-          "</div>\n<p class=\"muted\" id=\"heatmap-value\">point at a cell to read it</p>\n" +
+          "</div>\n<p class=\"muted\" id=\"heatmap-value\">point at a cell to see its value</p>\n" +
           html_details("as a table", html_table(rows, "heatmap-table")));
 }
 
@@ -165,7 +167,7 @@ std::string curve_html(const Result& result) {
   for (const SearchPath& search : result.searches) {
     const std::vector<CurvePoint> curve = search_curve(result, search);
     if (const auto bend = knee(curve)) {
-      caption += fmt::format(" The curve bends at {} removed.", curve[*bend].removed);
+      caption += fmt::format(" The knee is at {} removed indexers.", curve[*bend].removed);
     }
   }
   return html_section(
@@ -212,7 +214,7 @@ std::string scatter_html(const Report& report) {
   const auto costs = overlap_costs(report);
   std::vector<double> overlaps;
   std::vector<double> rises;
-  Rows rows = {{"layer", "overlap with the layer before", "loss increase"}};
+  Rows rows = {{"layer", "overlap with the previous layer", "loss increase"}};
   for (const OverlapCost& cost : costs) {
     overlaps.push_back(cost.overlap);
     rises.push_back(cost.rise);
@@ -274,7 +276,7 @@ std::string cost_html(const Result& result, std::size_t t) {
                     fmt::format("{:.3g}", cost.kept_megabytes_after)});
   }
   return html_section(
-      "What is saved in a prefill?",
+      "What does a prefill save?",
       "Calculated, not measured: heads x width x context² per layer that runs its indexer; index "
       "keys in FP8, if the engine frees them. Attention, experts and the rest are unchanged.",
       html_table(rows), of_target(result, t));
@@ -300,7 +302,8 @@ std::string bench_html(const std::vector<BenchRow>& bench) {
 
 std::string tokens_text(const TokenSummary& tokens) {
   return fmt::format("{}: {} sequences, {} tokens, longest {}, SHA-256 {}", tokens.source,
-                     tokens.sequences, tokens.tokens, tokens.longest, tokens.sha256);
+                     tokens.sequences, count_text(tokens.tokens), count_text(tokens.longest),
+                     tokens.sha256);
 }
 
 std::string documents_text(const DocumentAccount& account) {

@@ -45,7 +45,7 @@ Report read_report(const std::filesystem::path& folder) {
                 .folder = folder.filename().string()};
   if (report.overlap.layers != report.result.model.layers) {
     throw InputError({"the run cannot be shown", (folder / "overlap.h5").string(),
-                      "it belongs to another model: it has a different number of layers",
+                      "it belongs to a different model, with a different number of layers",
                       "the overlap.h5 that the run wrote"});
   }
   const std::filesystem::path bench = folder / "bench.json";

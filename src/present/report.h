@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What pages and charts show: a result and what its run folder holds beside it.
+// What pages and charts show: a result and what else its run folder contains.
 #pragma once
 
 #include "result/result.h"

@@ -22,7 +22,7 @@ std::string delta_text(double delta) {
 }
 
 std::string perplexity_text(double rise) {
-  return fmt::format("{:+.1f} %", std::expm1(rise) * 100);
+  return fmt::format("{:+.1f}%", std::expm1(rise) * 100);
 }
 
 std::string rise_text(const Measured& measured) {

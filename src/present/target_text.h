@@ -22,7 +22,7 @@ VerdictText verdict_of(const Target& target);
 std::string loss_text(double loss);
 std::string delta_text(double delta);
 
-// "+2.5 %": what a loss increase makes of the perplexity.
+// "+2.5%": what a loss increase makes of the perplexity.
 std::string perplexity_text(double rise);
 
 // "+0.0247 nats, 95% +0.0162 to +0.0333".

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "present/terminal_summary.h"
 
+#include "core/count_text.h"
 #include "core/shell_quote.h"
 #include "present/search_curve.h"
 #include "present/target_text.h"
@@ -80,7 +81,7 @@ std::string curve_text(const Result& result) {
   const double most = std::max(*std::ranges::max_element(rises), 1e-9);
   const bool blocks = terminal_has_blocks();
   std::string text =
-      fmt::format("\ncalibration loss increase while {} indexers are removed\n", steps.size());
+      fmt::format("\ncalibration loss increase as {} indexers are removed\n", steps.size());
   for (std::size_t row = kRows; row-- > 0;) {
     text += row + 1 == kRows ? fmt::format("{:+.4f} |", most)
             : row == 0       ? "      0 |"
@@ -99,9 +100,10 @@ std::string curve_text(const Result& result) {
 }  // namespace
 
 std::string summary_text(const Result& result, const std::string& folder) {
-  std::string text = fmt::format("{}: loss {} with every indexer, on {} sequences ({} tokens)\n",
-                                 result.model.name, loss_text(result.baseline_loss),
-                                 result.calibration.sequences, result.calibration.tokens);
+  std::string text =
+      fmt::format("{}: loss {} with every indexer, on {} sequences ({} tokens)\n",
+                  result.model.name, loss_text(result.baseline_loss), result.calibration.sequences,
+                  count_text(result.calibration.tokens));
   text += result.holdout
               ? fmt::format("{} held-out sequence{}: loss {} with every indexer\n",
                             result.holdout->tokens.sequences,

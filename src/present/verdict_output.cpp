@@ -31,8 +31,8 @@ std::size_t failures(const Verdict& verdict) {
 
 // "max_holdout_delta: 0.071 is not <= 0.05 (48 held-out sequences)"
 std::string failure_text(const GuardResult& guard) {
-  return fmt::format("{}: {}, wanted {} ({})", guard.guard.kind->name, guard.measured, guard.limit,
-                     guard.detail);
+  return fmt::format("{}: {}, expected {} ({})", guard.guard.kind->name, guard.measured,
+                     guard.limit, guard.detail);
 }
 
 std::string conclusion(const Verdict& verdict) {
@@ -126,7 +126,7 @@ std::string verdict_markdown(const Verdict& verdict) {
   std::string text = fmt::format("### IndexCache gate {}\n\n", conclusion(verdict));
   text += fmt::format("{} · pattern `{}`\n\n", escape_markdown(model_name(verdict.result)),
                       verdict.result.pattern.text());
-  text += "| | guard | measured | wanted | |\n|---|---|---|---|---|\n";
+  text += "| | guard | measured | expected | |\n|---|---|---|---|---|\n";
   for (const GuardResult& guard : verdict.guards) {
     text += fmt::format("| {} | {} | {} | {} | {} |\n", guard.passed ? "✅" : "❌",
                         escape_markdown(guard.guard.kind->name), escape_markdown(guard.measured),

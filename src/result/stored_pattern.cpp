@@ -14,7 +14,8 @@ namespace {
 
 constexpr const char* kWhat = "the pattern file cannot be used";
 constexpr const char* kRemedy =
-    "a pattern.yaml that `run` wrote, or a file that holds only the pattern: a string of F and S";
+    "a pattern.yaml that `run` wrote, or a file that contains only the pattern: a string of F and "
+    "S";
 
 Measured without_sequences(Measured measured) {
   measured.losses.clear();

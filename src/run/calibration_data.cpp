@@ -86,7 +86,7 @@ StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) c
   StoredTokens stored = read_stored(files.files[0].path, format);
   const std::string& sha = stored.tokenizer_sha256;
   if (!sha.empty() && !model_.tokenizer_sha256.empty() && sha != model_.tokenizer_sha256) {
-    throw InputError({"the calibration file was prepared with another tokenizer", inputs[0],
+    throw InputError({"the calibration file was prepared with a different tokenizer", inputs[0],
                       fmt::format("sha256 {} …, the model's has {} …", sha.substr(0, 12),
                                   model_.tokenizer_sha256.substr(0, 12)),
                       fmt::format("prepare it again with --tokenizer {}", shell_quoted(folder_))});

@@ -2,6 +2,7 @@
 #include "run/plan.h"
 
 #include "core/bytes.h"
+#include "core/count_text.h"
 #include "core/error.h"
 #include "core/host_memory.h"
 #include "core/process_time.h"
@@ -130,21 +131,22 @@ double seconds_on(const RunPlan& plan, std::size_t gpus) {
 
 std::vector<std::string> plan_lines(const RunPlan& plan) {
   const std::size_t waves = plan.work.most_waves();
-  std::vector<std::string> lines = {
-      fmt::format("search: {} steps, {}{} evaluations; {} layer visits, {} without shared prefixes",
-                  plan.steps, plan.exact ? "" : "at most ", plan.work.evaluations(Phase::search),
-                  plan.work.layer_visits(Phase::search), plan.unshared_layer_visits)};
+  std::vector<std::string> lines = {fmt::format(
+      "search: {} steps, {}{} evaluations; {} layer visits, {} without shared prefixes", plan.steps,
+      plan.exact ? "" : "at most ", count_text(plan.work.evaluations(Phase::search)),
+      count_text(plan.work.layer_visits(Phase::search)), count_text(plan.unshared_layer_visits))};
   if (const std::int64_t most = plan.work.evaluations(Phase::refinement); most > 0) {
     lines.push_back(fmt::format(
         "refinement: at most {} evaluations, about {} (an upper bound: it ends when nothing "
         "improves)",
-        most, format_duration(plan.refinement_seconds)));
+        count_text(most), format_duration(plan.refinement_seconds)));
   }
   lines.push_back(fmt::format(
-      "weights: {}, {} passes over the layers{}{}", name_of(plan.placement), plan.work.passes(),
+      "weights: {}, {} passes over the layers{}{}", name_of(plan.placement),
+      count_text(plan.work.passes()),
       waves > 1 ? fmt::format(" (up to {} waves per pass)", waves) : "",
       plan.streamed_bytes > 0
-          ? fmt::format(", {} brought to the device", bytes_text(plan.streamed_bytes))
+          ? fmt::format(", {} transferred to the device", bytes_text(plan.streamed_bytes))
           : ""));
   lines.push_back(fmt::format("memory: {} of {}: {}", bytes_text(plan.device_bytes()),
                               bytes_text(plan.device_limit), kinds_text(plan)));

@@ -20,7 +20,7 @@ struct RunPlan {
   // False if the number of candidates depends on the path of the search (bounded runs of S layers):
   // the evaluations are an upper bound then.
   bool exact = true;
-  std::int64_t unshared_layer_visits = 0;  // of the search, had every pattern been evaluated alone
+  std::int64_t unshared_layer_visits = 0;  // of the search, evaluated one pattern at a time
   Placement placement = Placement::resident;
   WeightSizes weights;
   std::int64_t weight_bytes = 0;       // on the device

@@ -39,7 +39,7 @@ void warn_of_model(const Model& model, Progress& progress, std::vector<std::stri
 Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
                         const Backend& backend);
 
-// What sweeps may hold beside weights of that many bytes.
+// What sweeps may hold in addition to weights of that many bytes.
 SweepMemory sweep_memory(const Backend& backend, std::int64_t weight_bytes);
 
 class Session {

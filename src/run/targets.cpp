@@ -59,7 +59,7 @@ void pin_shared(Constraints& constraints, const Pattern& baseline, std::size_t l
 std::string bound_text(const ConstraintOptions& options) {
   std::string text = "layer 0 and those pinned stay F";
   if (options.max_run > 0) {
-    text += fmt::format(", no more than {} S layers stand together", options.max_run);
+    text += fmt::format(", at most {} consecutive S layers", options.max_run);
   }
   return text;
 }
@@ -100,7 +100,7 @@ Pattern search_baseline(const ConstraintOptions& options, const Model& model) {
   const Pattern native = Pattern::from_full_layers(model.config.native_full);
   if (native.full_count() == native.layers()) {
     throw UsageError({"config.json contains no sharing schedule", "--native-sharing",
-                      "every layer runs its indexer in it", "leave --native-sharing out"});
+                      "in it, every layer runs its indexer", "leave --native-sharing out"});
   }
   return native;
 }

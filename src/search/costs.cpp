@@ -81,9 +81,9 @@ double RunTime::total() const {
 std::string RunTime::dominating() const {
   const auto most = std::ranges::max_element(compute);
   if (once > std::max({*most, streaming, first_load})) return "starting";
-  if (streaming > *most && streaming > first_load) return "bringing weights to the device";
+  if (streaming > *most && streaming > first_load) return "transferring weights to the device";
   if (first_load > *most) return "reading the weights once";
-  return fmt::format("computing: {}",
+  return fmt::format("computation ({})",
                      kVisitNames[static_cast<std::size_t>(most - compute.begin())]);
 }
 

@@ -24,7 +24,7 @@ struct Costs {
 
 struct RunTime {
   std::array<double, kVisits> compute{};  // seconds by visit
-  double once = 0;                        // what a process does before and beside its sweeps
+  double once = 0;                        // what a process does besides its sweeps
   double first_load = 0;                  // beyond what computing hides
   double streaming = 0;                   // the same, of all later passes
 

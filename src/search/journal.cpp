@@ -15,7 +15,7 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kRestart = "--restart to begin again, or another --output";
+constexpr const char* kRestart = "--restart to start over, or another --output";
 
 void check_fingerprint(const Json& found, const Fingerprint& wanted, const std::string& where) {
   for (const auto& [field, value] : wanted) {

@@ -159,7 +159,7 @@ JournalState read_journal(std::string_view text, const std::string& where) {
     const auto object =
         end == text.npos ? std::nullopt : unseal_line(text.substr(state.bytes, end - state.bytes));
     const std::string place = fmt::format("{}:{}", where, state.lines + 1);
-    constexpr const char* kRestart = "--restart to begin again, or another --output";
+    constexpr const char* kRestart = "--restart to start over, or another --output";
     if (!object && state.lines == 0 && !begins_a_journal(text)) {
       throw InputError({"the journal is damaged", place,
                         fmt::format("it does not begin with schema {}", kSchema), kRestart});

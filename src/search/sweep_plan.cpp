@@ -170,7 +170,7 @@ void SweepPlanner::require_fit(const SweepPlan& plan) const {
   throw ResourceError(
       {"the sweep does not fit the device's memory",
        fmt::format("a sequence of {} tokens", tokens_.longest()),
-       fmt::format("one pattern needs {} ({}); {} are left next to the weights",
+       fmt::format("one pattern needs {} ({}), but the weights leave only {}",
                    bytes_text(plan.total()), parts, bytes_text(memory_.memory_bytes)),
        fmt::format("{}a larger --memory-limit or GPU, --weights stream or disk, --precision bf16",
                    fitting > config_.index_topk

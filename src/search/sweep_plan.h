@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a sweep needs of a device's memory, from sizes alone, and how it is cut to fit: waves of
+// What a sweep needs of a device's memory, from sizes only, and how it is cut to fit: waves of
 // sequences, groups of patterns, chunks of rows. Cutting does not change a bit of any loss.
 #pragma once
 
@@ -17,8 +17,8 @@
 
 namespace indexcache {
 
-// What sweeps may hold at a time, beside the weights. They are cut to fit; losses do not depend on
-// it.
+// What sweeps may hold at a time, in addition to the weights. They are cut to fit; losses do not
+// depend on it.
 struct SweepMemory {
   std::int64_t memory_bytes = std::int64_t{512} << 20;
   // Limit for waves of several sequences and for chunks of rows, if that is less.

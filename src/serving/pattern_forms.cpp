@@ -178,7 +178,7 @@ Pattern from_keys(const Json& keys, std::optional<std::size_t> layers, const std
     }
   }
   if (seen.empty() && !failure.empty()) fail(origin, failure);
-  if (seen.empty()) fail(origin, "no engine reads a schedule in it");
+  if (seen.empty()) fail(origin, "no engine finds a schedule in it");
   if (seen.size() > 1) {
     std::string list;
     for (const auto& [schedule, names] : seen) {

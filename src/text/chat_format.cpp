@@ -140,7 +140,7 @@ class DeepSeekRenderer {
     if (messages_[caller].role != "assistant" || order > calls) {
       throw InputError({"a conversation cannot be rendered",
                         fmt::format("{}, message {}", where_, i + 1),
-                        "it is a tool's result without the call", kRemedy});
+                        "it is a tool result without a preceding call", kRemedy});
     }
     std::string text = order == 1 ? "\n\n<function_results>" : "";
     text += "\n<result>" + messages_[i].content + "</result>";
@@ -244,7 +244,7 @@ void ChatFormat::check(const Tokenizer& tokenizer) const {
   const auto absent = family_ == Family::deepseek_v32 ? missing(kDeepSeekMarkers, tokenizer)
                                                       : missing(kGlmMarkers, tokenizer);
   if (absent.empty()) return;
-  throw InputError({fmt::format("the tokenizer does not fit the chat format {}", name()),
+  throw InputError({fmt::format("the tokenizer does not match the chat format {}", name()),
                     "--chat-format",
                     fmt::format("\"{}\" is not one of its added tokens", absent[0]), kRemedy});
 }

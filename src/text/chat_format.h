@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conversations as the models of a family read them. A checkpoint's own template is a program
-// (Jinja) and is not run; two families are built in, everything else is to be rendered beforehand.
+// (Jinja) and is not run; two families are built in, everything else must be rendered before.
 //
 //   deepseek-v3.2  the encoding that DeepSeek publishes with DeepSeek-V3.2 in place of a template
 //   glm-5          the chat template of GLM-5 and GLM-5.1

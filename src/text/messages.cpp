@@ -55,7 +55,7 @@ class MessageReader {
     for (const auto& [key, value] : json.items()) {
       const bool known = std::ranges::count(kRendered, key) + std::ranges::count(kFacts, key) > 0;
       if (!known && !renders_nothing(value)) {
-        fail(fmt::format("the field {} is not known", quote(key)));
+        fail(fmt::format("unknown field {}", quote(key)));
       }
     }
     Message message{role(json), text_of(json, "content"), reasoning(json), {}};
@@ -70,8 +70,7 @@ class MessageReader {
     if (role == "function") return "tool";
     static constexpr std::array<std::string_view, 4> kRoles{"system", "user", "assistant", "tool"};
     if (!std::ranges::count(kRoles, role)) {
-      fail(role.empty() ? "it has no \"role\""
-                        : fmt::format("the role {} is not known", quote(role)));
+      fail(role.empty() ? "it has no \"role\"" : fmt::format("unknown role {}", quote(role)));
     }
     return role;
   }

@@ -88,7 +88,8 @@ std::optional<Span> Regex::find(std::string_view subject, std::size_t from,
                                              PCRE2_NO_UTF_CHECK, state.match, state.context);
   if (found == PCRE2_ERROR_NOMATCH) return std::nullopt;
   if (found < 0) {
-    throw ResourceError({"a regular expression of the tokenizer gave up", "", message_of(found),
+    throw ResourceError({"a regular expression of the tokenizer exceeded its limit", "",
+                         message_of(found),
                          "split the document: a run of characters in it is too long"});
   }
   const std::size_t* ends = pcre2_get_ovector_pointer(state.match);

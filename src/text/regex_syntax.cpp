@@ -52,7 +52,7 @@ class Translator {
       } else if (c == '(') {
         group();
       } else if (c == '{' && next() == ',') {
-        refuse("a repetition without its lower bound");
+        refuse("a repetition without a lower bound");
       } else if (c == '}' && (next() == '+' || next() == '?')) {
         refuse("a possessive or lazy counted repetition");
       } else {
@@ -89,13 +89,14 @@ class Translator {
       at_ += form.size();
       return;
     }
-    refuse("a group of a kind that is not known");
+    refuse("an unknown kind of group");
   }
 
   void character_class() {
     out_ += pattern_[at_++];
     if (at_ < pattern_.size() && pattern_[at_] == '^') out_ += pattern_[at_++];
-    if (at_ < pattern_.size() && pattern_[at_] == ']') refuse("\"]\" as the first of a class");
+    if (at_ < pattern_.size() && pattern_[at_] == ']')
+      refuse("\"]\" as the first character of a class");
     while (true) {
       if (at_ >= pattern_.size()) refuse("a class that does not end");
       const char c = pattern_[at_];

@@ -53,8 +53,8 @@ Tokenizer Tokenizer::open(const std::filesystem::path& path) {
   const bool folder = std::filesystem::is_directory(path);
   const std::filesystem::path file = folder ? model_folder(path) / "tokenizer.json" : path;
   if (!std::filesystem::exists(std::filesystem::symlink_status(file))) {
-    throw InputError({"there is no tokenizer", file.string(),
-                      folder ? "the folder holds no tokenizer.json" : "the file does not exist",
+    throw InputError({"the tokenizer was not found", file.string(),
+                      folder ? "the folder contains no tokenizer.json" : "the file does not exist",
                       "--tokenizer FILE: the tokenizer.json that belongs to the model"});
   }
   return Tokenizer(read_tokenizer_json(file));

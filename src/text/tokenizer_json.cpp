@@ -48,7 +48,7 @@ class DefinitionReader {
 
   [[noreturn]] void refuse(const std::string& where, const std::string& why) const {
     throw InputError(
-        {"the tokenizer needs what is not supported", path_ + ": " + where, why, kRemedy});
+        {"the tokenizer uses an unsupported feature", path_ + ": " + where, why, kRemedy});
   }
 
   // null stands for what is absent.
@@ -90,7 +90,8 @@ class DefinitionReader {
   void read_model(const LargeJson& model) {
     // Files of the first versions name no type.
     if (model.contains("type") && type_of(model, "model") != "BPE") {
-      refuse("model.type", fmt::format("it is {}; BPE is read", described(model["type"])));
+      refuse("model.type",
+             fmt::format("it is {}; only BPE is supported", described(model["type"])));
     }
     if (!key(model, "dropout").is_null() && key(model, "dropout") != 0.0) {
       refuse("model.dropout", "merges that are dropped at random have no fixed result");
@@ -184,7 +185,7 @@ class DefinitionReader {
       const LargeJson& id = key(entry, "id");
       const LargeJson& content = key(entry, "content");
       if (!entry.is_object() || !id.is_number_integer() || !content.is_string()) {
-        fail(where, "an id and a content are needed");
+        fail(where, "its id or content is missing");
       }
       AddedToken token{
           static_cast<TokenId>(std::clamp<std::int64_t>(id.get<std::int64_t>(), -1, 1 << 27)),
@@ -217,13 +218,13 @@ class DefinitionReader {
     } else if (type == "NFC") {
       definition_.nfc = true;
     } else {
-      refuse(where, fmt::format("the normalizer {}; NFC and none are known", excerpt(type)));
+      refuse(where, fmt::format("the normalizer {}; only NFC or none is supported", excerpt(type)));
     }
   }
 
   void read_pre_tokenizers(const LargeJson& pre_tokenizer) {
     const std::string where = "pre_tokenizer";
-    if (pre_tokenizer.is_null()) refuse(where, "there is none, so the model is not byte-level");
+    if (pre_tokenizer.is_null()) refuse(where, "it is missing, so the model is not byte-level");
     std::vector<const LargeJson*> steps;
     flatten(pre_tokenizer, where, steps);
     for (std::size_t i = 0; i < steps.size(); ++i) {
@@ -236,7 +237,7 @@ class DefinitionReader {
         definition_.byte_level = {flag(*steps[i], "add_prefix_space", step, true),
                                   flag(*steps[i], "use_regex", step, true)};
       } else {
-        refuse(step, fmt::format("{}; any number of Split and then one ByteLevel are known",
+        refuse(step, fmt::format("{}; only Split steps followed by one ByteLevel are supported",
                                  excerpt(type)));
       }
     }
@@ -286,8 +287,8 @@ class DefinitionReader {
     } else if (type == "TemplateProcessing") {
       read_template(processor, where);
     } else if (type != "ByteLevel") {  // that one moves offsets, not ids
-      refuse(where,
-             fmt::format("the post-processor {}; TemplateProcessing is known", excerpt(type)));
+      refuse(where, fmt::format("the post-processor {}; only TemplateProcessing is supported",
+                                excerpt(type)));
     }
   }
 
@@ -312,7 +313,7 @@ class DefinitionReader {
         (text_seen ? definition_.suffix : definition_.prefix).push_back(id.get<TokenId>());
       }
     }
-    if (!text_seen) refuse(where + ".single", "the text itself is not in it");
+    if (!text_seen) refuse(where + ".single", "it does not contain the text itself");
   }
 
   std::string path_;

@@ -82,7 +82,7 @@ TEST_CASE("values of a JSON file, in a list or after one another, are found wher
     CHECK(values_of(" [ ] ", step).empty());
     CHECK(values_of("[{}", step) == Values{"1:2 {}", "x:1:4 the file ends inside a list"});
     CHECK(values_of("[{} {}]", step).back() == "x:1:5 a comma or the end of the list is missing");
-    CHECK(values_of("[1] 2", step).back() == "x:1:5 there is something after the list");
+    CHECK(values_of("[1] 2", step).back() == "x:1:5 unexpected text after the list");
     CHECK(values_of("{\"a\": \"torn", step) == Values{"1:1 {\"a\": \"torn"});
     CHECK(values_of("]", step).size() == 1);
   }
@@ -116,8 +116,7 @@ TEST_CASE("a .json file is read as its elements, with their places") {
 TEST_CASE("the option --format decides what a file of any name holds, and is stored") {
   const TempFolder folder;
   write_text(folder / "DATA", "{\"text\": \"one two\"}");
-  CHECK_THAT(refusal_of([&] { prepared(folder / "DATA"); }),
-             Contains("the file type is not known"));
+  CHECK_THAT(refusal_of([&] { prepared(folder / "DATA"); }), Contains("unknown file type"));
   const PreparedSet set = prepared(folder / "DATA", "", FileKind::jsonl);
   CHECK(prepared(folder / "DATA", "", FileKind::text).token_set(false).longest() >
         set.token_set(false).longest());
@@ -154,7 +153,7 @@ TEST_CASE("well-known foreign forms are named, with the line of jq that converts
   CHECK_THAT(refused(R"({"content": "a", "id": 3})"), Contains("try: --field content\n"));
   CHECK_THAT(refused(R"({"content": "a", "id": "3"})"), Contains("try: --field NAME"));
   CHECK_THAT(refused(R"({"messages": [{"role": "user"}], "functions": [{"name": "f"}]})"),
-             Contains("\"functions\" are not rendered"));
+             Contains("no built-in chat format can render \"functions\""));
   write_text(folder / "x.json", "[" + share + "]");
   CHECK_THAT(refusal_of([&] { prepared(folder / "x.json"); }), Contains("jq -c '.[] | {text: "));
 }

@@ -127,7 +127,7 @@ TEST_CASE("what cannot be read is an error with file, line and column, or a coun
   CHECK_THAT(refused_line("{\"text\": 3}"), Contains("\"text\" is not a string"));
   CHECK_THAT(refused_line("{\"input_ids\": [4096]}"), Contains("token 0 is 4096"));
   CHECK_THAT(refused_line("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}"),
-             Contains("role markers of none") && Contains("render"));
+             Contains("role markers of no built-in one") && Contains("render"));
   CHECK_THAT(refused_line("{\"text\": \"a\", \"tools\": [1]}"), Contains("\"tools\""));
   const TempFolder folder;
   write_text(folder / "x.txt", "good\xFF");
@@ -177,8 +177,8 @@ TEST_CASE("settings that contradict each other are refused") {
   CHECK_THAT(refused([](auto& o) { o.packing.seq_len = 1; }), Contains("--seq-len 1"));
   CHECK_THAT(refused([](auto& o) { o.packing.min_length = 600; }), Contains("--min-length 600"));
   CHECK_THAT(refused([](auto& o) { o.weights = {1, 2}; }), Contains("2 weights"));
-  CHECK_THAT(refused([](auto& o) { o.weights = {-1}; }), Contains("not a positive number"));
-  CHECK_THAT(refused([](auto& o) { o.strata = {5, 5}; }), Contains("do not rise"));
+  CHECK_THAT(refused([](auto& o) { o.weights = {-1}; }), Contains("expected a positive number"));
+  CHECK_THAT(refused([](auto& o) { o.strata = {5, 5}; }), Contains("not in increasing order"));
   CHECK_THAT(refused([](auto& o) { o.chat_format = "llama"; }), Contains("llama"));
   CHECK_THAT(refused([](auto& o) { o.chat_format = "glm-5"; }), Contains("added tokens"));
   CHECK_THAT(refused([](auto& o) { o.inputs = {"/no/such/*.txt"}; }), Contains("no file matches"));
@@ -279,7 +279,10 @@ TEST_CASE("a prepared file that contradicts itself is refused") {
   };
   CHECK(refused([](auto&) {}) == "accepted");
   CHECK(refused([&](auto& f) { described(f, {0, 0, 0, 0, 4}); }) == "accepted");
-  CHECK_THAT(refused([&](auto& f) { described(f, {0, 0, 0, 0, 3}); }), Contains("do not fill"));
+  CHECK_THAT(refused([&](auto& f) {
+               described(f, {0, 0, 0, 0, 3});
+             }),
+             Contains("not enough documents"));
   CHECK_THAT(refused([&](auto& f) { described(f, {3, 0, 0, 0, 4}); }), Contains("/spans"));
   CHECK_THAT(refused([&](auto& f) { described(f, {0, 1, 0, 0, 4}); }), Contains("/spans"));
   CHECK_THAT(refused([](auto& f) { f.attribute("schema", "indexcache-calibration/9"); }),

@@ -101,7 +101,8 @@ TEST_CASE("pipes, sockets, devices and standard input are refused at once") {
   CHECK_THAT(refused(pipe), Contains("it is a pipe") && Contains("to a file first"));
   CHECK_THAT(refused(address), Contains("it is a socket"));
   CHECK_THAT(refused("/dev/null", FileKind::text), Contains("it is not a file"));
-  CHECK_THAT(refused("-"), Contains("standard input is not read") && Contains("to a file first"));
+  CHECK_THAT(refused("-"),
+             Contains("standard input is not supported") && Contains("to a file first"));
   CHECK_THAT(refused(folder / "*.jsonl"), Contains("it is a pipe"));
   // In a folder they are no files.
   write_text(folder / "a.txt", "text");
@@ -126,8 +127,8 @@ TEST_CASE("endings count in any case, and other files are refused with the way o
                                                          {"a.jsonl.xz", "unxz"},
                                                          {"a.tar.gz", "tar -xf"},
                                                          {"a.xyz", "its name ends in \".xyz\""},
-                                                         {"a", "its name has no ending"},
-                                                         {"a.h5.gz", "the file type is not known"},
+                                                         {"a", "its name has no extension"},
+                                                         {"a.h5.gz", "unknown file type"},
                                                          {"a.xyz", "--format txt, jsonl or json"}};
   for (const auto& [name, what] : refused) {
     INFO(name);
@@ -137,7 +138,7 @@ TEST_CASE("endings count in any case, and other files are refused with the way o
   write_text(folder / "a.md", "x");
   write_text(folder / "b.md", "x");
   CHECK_THAT(refusal_of([&] { find_source_files({folder.path()}); }),
-             Contains("only other files: 2 .md") && Contains("'FOLDER/*.md'"));
+             Contains("only unsupported files: 2 .md") && Contains("'FOLDER/*.md'"));
   CHECK(find_source_files({folder / "*.md"}).files.size() == 2);
   write_text(folder / "c.parquet", "x");
   CHECK_THAT(refusal_of([&] { find_source_files({folder.path()}); }), Contains("read_parquet"));

@@ -59,7 +59,7 @@ TEST_CASE("HDF5 and JSONL of equal tokens are the same set") {
 
 TEST_CASE("malformed lines name file, line and field") {
   CHECK_THAT(refused_jsonl("{\"input_ids\": [1]}\n{\"input_ids\": "), Contains("x.jsonl:2"));
-  CHECK_THAT(refused_jsonl("{\"text\": \"hello\"}"), Contains("needs a tokenizer"));
+  CHECK_THAT(refused_jsonl("{\"text\": \"hello\"}"), Contains("requires a tokenizer"));
   CHECK_THAT(refused_jsonl("{\"ids\": [1]}"), Contains("but: ids"));
   CHECK_THAT(refused_jsonl("{\"input_ids\": 3}"), Contains("not a list"));
   CHECK_THAT(refused_jsonl("{\"input_ids\": [1.5]}"), Contains("1.5"));
@@ -76,7 +76,7 @@ TEST_CASE("HDF5 of the wrong layout is refused") {
     file.close();
     return refusal([&] { read_tokens(folder / "x.h5"); });
   };
-  CHECK_THAT(refused([](auto& f) { f.write("other", {1}, Integers{1}); }), Contains("not there"));
+  CHECK_THAT(refused([](auto& f) { f.write("other", {1}, Integers{1}); }), Contains("is missing"));
   CHECK_THAT(refused([](auto& f) {
                f.write("tokens", {1, 1, 2}, Integers{1, 2});
              }),
@@ -84,12 +84,12 @@ TEST_CASE("HDF5 of the wrong layout is refused") {
   CHECK_THAT(refused([](auto& f) {
                f.write("tokens", {1, 1}, std::vector<double>{1.0});
              }),
-             Contains("not of integers"));
+             Contains("not integers"));
   CHECK_THAT(refused([](auto& f) {
                f.write("tokens", {1, 2}, Integers{1, 2});
                f.write("lengths", {1}, Integers{3});
              }),
-             Contains("3 is outside 0"));
+             Contains("3 is not between 0"));
   CHECK_THAT(refused([](auto& f) {
                f.write("tokens", {0, 4}, Integers{});
              }),

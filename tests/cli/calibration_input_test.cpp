@@ -79,7 +79,7 @@ TEST_CASE("a pipe does not keep the program waiting") {
       {"eval", kModel, "full", "-c", pipe, "--seq-len", "600"}};
   for (const Arguments& command : commands) CHECK(run_and_kill(command, 20) == 3);
   check_refused(prepare(pipe, folder), {"it is a pipe", "try: write the data to a file first"});
-  check_refused(prepare("-", folder), {"standard input is not read"});
+  check_refused(prepare("-", folder), {"standard input is not supported"});
 }
 
 TEST_CASE("calibration files as they come") {
@@ -101,7 +101,7 @@ TEST_CASE("calibration files as they come") {
   }
   write_text(folder / "a.parquet", "PAR1");
   check_refused(prepare(folder / "a.parquet", folder), {".parquet", "read_parquet"});
-  check_refused(prepare(folder / "lines", folder), {"the file type is not known", "--format"});
+  check_refused(prepare(folder / "lines", folder), {"unknown file type", "--format"});
   write_text(
       folder / "share.json",
       R"([{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}])");

@@ -51,6 +51,7 @@ TEST_CASE("eval pairs patterns with the baseline, in every notation") {
   const Json result =
       json_of(run_tool({"eval", data("dsa-mini"), "full", "uniform:2", "FSFSFSFSFSFSFSFS",
                         folder / "p.yaml", "freq:4,offset:3", "-c", tokens, "--json"}));
+  REQUIRE(result["warnings"].is_array());
   const Json& rows = result["patterns"];
   REQUIRE(rows.size() == 5);
   CHECK(rows[0]["delta"] == 0.0);

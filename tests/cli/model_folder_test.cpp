@@ -84,9 +84,10 @@ TEST_CASE("weights are read without their index, and other forms are named") {
     return run_tool({"eval", model.path(), "full", "-c", write_ids(model.folder)});
   };
   rename("consolidated.safetensors", "model-Q4_K_M.gguf");
-  check_refused(eval(), 3, {"model-Q4_K_M.gguf is there (GGUF)", "use the safetensors checkpoint"});
+  check_refused(eval(), 3,
+                {"it contains model-Q4_K_M.gguf (GGUF)", "use the safetensors checkpoint"});
   rename("model-Q4_K_M.gguf", "pytorch_model.bin");
-  check_refused(eval(), 3, {"pytorch_model.bin is there (PyTorch)", "save_pretrained"});
+  check_refused(eval(), 3, {"it contains pytorch_model.bin (PyTorch)", "save_pretrained"});
 }
 
 TEST_CASE("a model in a Hugging Face cache is called by its repository") {

@@ -37,8 +37,8 @@ TEST_CASE("two RoPE descriptions that differ are refused, naming both keys") {
     config["rope_scaling"] = {
         {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}};
   });
-  check_refused(eval(model), {"contradicts itself about RoPE", "rope_parameters says default",
-                              "rope_scaling says yarn", "theta 10000 (the default)"});
+  check_refused(eval(model), {"contradicts itself about RoPE", "rope_parameters has type default",
+                              "rope_scaling has type yarn", "theta 10000 (the default)"});
 }
 
 TEST_CASE("a bias next to a matrix that is read is refused") {
@@ -60,7 +60,7 @@ TEST_CASE("scales that are left over from FP8 are refused") {
       tensor.bytes.resize(2 * tensor.bytes.size(), '\0');
     }
   });
-  check_refused(eval(model), {"a scale that is left over", "weight_scale_inv", "stored as BF16"});
+  check_refused(eval(model), {"a leftover scale", "weight_scale_inv", "stored as BF16"});
 }
 
 TEST_CASE("tensors and keys that are not read are named by inspect, eval and run") {
@@ -73,9 +73,9 @@ TEST_CASE("tensors and keys that are not read are named by inspect, eval and run
     config["use_sliding_window"] = false;
   });
   const std::string tensors =
-      "2 tensors of the checkpoint are not read: "
+      "2 tensors of the checkpoint are ignored: "
       "model.layers.3.self_attn.k_scale, model.layers.3.self_attn.sinks";
-  const std::string keys = "might change the forward pass are not read: attention_sink_size";
+  const std::string keys = "might change the forward pass: attention_sink_size";
   const ProcessResult shown = model.inspect();
   CHECK(shown.code == 0);
   CHECK_THAT(shown.out, Contains("warning: " + tensors) && Contains(keys + "\n"));
@@ -83,6 +83,8 @@ TEST_CASE("tensors and keys that are not read are named by inspect, eval and run
   CHECK(evaluated.code == 0);
   CHECK_THAT(evaluated.err, Contains(tensors) && Contains(keys));
   const auto ids = write_ids(model.folder);
+  const ProcessResult json = run_tool({"eval", model.path(), "full", "-c", ids, "--json"});
+  CHECK_THAT(parse_json(json.out, "eval")["warnings"].dump(), Contains(tensors) && Contains(keys));
   CHECK_THAT(run_tool({"plan", model.path(), "-c", ids, "--keep", "1/2"}).err, Contains(tensors));
   REQUIRE(run_tool({"run", model.path(), "-c", ids, "--keep", "1/2", "-o", model.folder / "out"})
               .code == 0);
@@ -114,7 +116,7 @@ TEST_CASE("a pattern is written into a quantized twin, and only a search refuses
     const ProcessResult shown = model.inspect();
     CHECK(shown.code == 0);
     CHECK_THAT(shown.out, Contains("FFFFFF") && Contains(title) && Contains("cannot use"));
-    check_refused(eval(model), {"in a format that is not read", title, "BF16, F16, F32",
+    check_refused(eval(model), {"weight format is not supported", title, "BF16, F16, F32",
                                 "search on the checkpoint that this one was made from"});
     check_refused(run_tool({"plan", model.path(), "-c", write_ids(model.folder), "--keep", "1/2"}),
                   {title});
@@ -129,7 +131,7 @@ TEST_CASE("formats are known by their tensors if config.json does not tell") {
       if (tensor.name.ends_with("indexer.wk.weight")) tensor.name += "_packed";
     }
   });
-  check_refused(eval(packed), {"not read", "compressed-tensors (weight_packed)"});
+  check_refused(eval(packed), {"not supported", "compressed-tensors (weight_packed)"});
   CHECK_THAT(packed.inspect().out, Contains("6 of 6 layers"));
   int8.change_tensors([](std::vector<StoredTensor>& tensors) {
     for (StoredTensor& tensor : tensors) {
@@ -138,7 +140,7 @@ TEST_CASE("formats are known by their tensors if config.json does not tell") {
       tensor.bytes.resize(tensor.bytes.size() / 4);
     }
   });
-  check_refused(eval(int8), {"not read", "int8 (I8)"});
+  check_refused(eval(int8), {"not supported", "int8 (I8)"});
 }
 
 TEST_CASE("inspect needs no weights") {
@@ -153,7 +155,7 @@ TEST_CASE("inspect needs no weights") {
   CHECK(json["layers"] == 6);
   CHECK_FALSE(json.contains("indexer_layers"));
   write_text(model.path() / "model.gguf", "GGUF");
-  CHECK_THAT(model.inspect().out, Contains("model.gguf is there (GGUF)"));
+  CHECK_THAT(model.inspect().out, Contains("it contains model.gguf (GGUF)"));
 }
 
 TEST_CASE("shards of MTP layers and stale copies are not needed") {
@@ -186,7 +188,7 @@ TEST_CASE("export needs no readable weights, and says what it could not check") 
   CHECK_THAT(pointer.out, Contains("FFSFSS"));
   CHECK_THAT(pointer.err, Contains("is not checked: the file is a Git LFS pointer"));
   std::filesystem::rename(model.weights(), model.path() / "model-Q4.gguf");
-  CHECK_THAT(exported().err, Contains("model-Q4.gguf is there (GGUF)"));
+  CHECK_THAT(exported().err, Contains("it contains model-Q4.gguf (GGUF)"));
   write_text(model.path() / "model.safetensors.index.json",
              R"({"weight_map":{"model.layers.0.self_attn.indexer.wk.weight":"gone.safetensors"}})");
   const ProcessResult indexed = exported();  // the index alone tells that layer 1 has no indexer

@@ -101,7 +101,7 @@ TEST_CASE("ids of other programs are prepared without a tokenizer") {
                  folder / "run", "--holdout", "0.5"},
                 3, "share documents");
   check_refused({"prepare", "-i", kText, "-o", folder / "c.h5", "--seq-len", "100"}, 3,
-                "needs a tokenizer");
+                "requires a tokenizer");
 }
 
 TEST_CASE("calibration data that has to be cut, or was cut for another model, is refused") {
@@ -113,7 +113,8 @@ TEST_CASE("calibration data that has to be cut, or was cut for another model, is
   check_refused(with(run, {data("dsa-mini/calibration.h5"), "--pack", "concat"}), 2,
                 "--pack was given without --seq-len");
   check_refused(with(run, {kText, "-c", kText}), 2, "it consists of 2 files");
-  check_refused(with(run, {kText, "--seq-len", "200000", "--pack", "concat"}), 3, "do not fill");
+  check_refused(with(run, {kText, "--seq-len", "200000", "--pack", "concat"}), 3,
+                "not enough documents");
   check_refused(with(run, {kText, "--seq-len", "100"}), 3, "too short to tell patterns apart");
   const Arguments prepare = {"prepare", "-i", kText, "-o", folder / "c.h5", "--seq-len", "600"};
   run_tool(with(prepare, {"-t", kModel + "/tokenizer.json"}));
@@ -122,7 +123,7 @@ TEST_CASE("calibration data that has to be cut, or was cut for another model, is
   write_text(folder / "other/tokenizer.json", changed.dump());
   check_refused(
       {"run", folder / "other", "-c", folder / "c.h5", "--keep", "1/4", "-o", folder / "r"}, 3,
-      "prepared with another tokenizer");
+      "prepared with a different tokenizer");
   check_refused({"eval", golden("deepseek_v32_tiny"), "full", "-c", kText, "--seq-len", "100",
                  "--tokenizer", kModel},
                 3, "does not belong to the model");

@@ -56,10 +56,10 @@ TEST_CASE("unknown keys, values that do not fit and broken files exit 2 with the
                                                Contains("x.yaml:1") &&
                                                Contains("did you mean \"calibration\"?"));
   CHECK_THAT(refused("keep: 4\nthreads: many\n"), Contains("x.yaml:2"));
-  CHECK_THAT(refused("keep: {a: 1}\n"), Contains("not a value"));
+  CHECK_THAT(refused("keep: {a: 1}\n"), Contains("must be a value"));
   CHECK_THAT(refused("- keep\n"), Contains("not a map"));
-  CHECK_THAT(refused("keep: ~\n"), Contains("not a value"));
-  CHECK_THAT(refused("keep: [[1]]\n"), Contains("not a value"));
+  CHECK_THAT(refused("keep: ~\n"), Contains("must be a value"));
+  CHECK_THAT(refused("keep: [[1]]\n"), Contains("must be a value"));
   CHECK_THAT(refused("keep: 4\nkeep: 5\n"), Contains("x.yaml:2") && Contains("duplicate key"));
   CHECK_THAT(refused("keep: [1\nother: 2\n"), Contains("not valid YAML"));
   CHECK(run_tool({"run", "--config", folder / "missing.yaml"}).code == 2);

@@ -106,7 +106,7 @@ TEST_CASE("GPU sweeps that cannot fit are refused with what would fit") {
     FAIL("it was not refused");
   } catch (const ResourceError& error) {
     CHECK_THAT(error.describe(), Contains("does not fit the device's memory") &&
-                                     Contains("are left next to the weights") &&
+                                     Contains("but the weights leave only") &&
                                      Contains("workspace") &&
                                      Contains("try: a larger --memory-limit"));
   }

@@ -115,10 +115,10 @@ TEST_CASE("weights in another form are named") {
     write_text(folder / file, "");
     return refusal(folder);
   };
-  CHECK_THAT(refusal_of("model-Q4_K_M.gguf"),
-             Contains("model-Q4_K_M.gguf is there (GGUF)") && Contains("try: use the safetensors"));
+  CHECK_THAT(refusal_of("model-Q4_K_M.gguf"), Contains("it contains model-Q4_K_M.gguf (GGUF)") &&
+                                                  Contains("try: use the safetensors"));
   CHECK_THAT(refusal_of("pytorch_model.bin"),
-             Contains("pytorch_model.bin is there (PyTorch)") && Contains("save_pretrained"));
+             Contains("it contains pytorch_model.bin (PyTorch)") && Contains("save_pretrained"));
   CHECK_THAT(refusal_of("MODEL.GGUF"), Contains("(GGUF)"));
   CHECK_THAT(refusal_of("weights.00.npz"), Contains("MLX"));
   CHECK_THAT(refusal_of("adapter_model.safetensors"), Contains("a LoRA adapter"));
@@ -131,7 +131,7 @@ TEST_CASE("an unfinished download is seen where hf download keeps it") {
   const TempFolder folder;
   std::filesystem::create_directories(folder / ".cache/huggingface/download");
   write_text(folder / ".cache/huggingface/download/abc.incomplete", "");
-  CHECK_THAT(refusal(folder), Contains("abc.incomplete is there (an unfinished download)"));
+  CHECK_THAT(refusal(folder), Contains("abc.incomplete (an unfinished download)"));
 }
 
 TEST_CASE("a link to a file that is not there is an incomplete download") {

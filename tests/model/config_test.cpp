@@ -140,7 +140,7 @@ TEST_CASE("RoPE that is described twice must agree") {
   CHECK_THAT(refusal_of([](Json& j) {
                j["rope_scaling"] = {{"type", "default"}};
              }),
-             Contains("rope_parameters says default with theta 1000000") &&
+             Contains("rope_parameters has type default with theta 1000000") &&
                  Contains("theta 10000 (the default)"));
   CHECK(refusal_of([](Json& j) {
           j["rope_scaling"] = {{"type", "default"}, {"rope_theta", 1000000}};
@@ -196,7 +196,7 @@ TEST_CASE("other families are refused by name, with the reason") {
              Contains("DeepseekV4ForCausalLM is not supported") && Contains("compresses keys"));
   CHECK_THAT(named("glm5_next", "Glm5NextForCausalLM"), Contains("linear-attention hybrid"));
   for (const char* key : {"index_topk", "index_n_heads", "index_head_dim"}) json.erase(key);
-  CHECK_THAT(named("deepseek_v3", "DeepseekV3ForCausalLM"), Contains("attends densely"));
+  CHECK_THAT(named("deepseek_v3", "DeepseekV3ForCausalLM"), Contains("uses dense attention"));
   CHECK_THAT(named("llama", "LlamaForCausalLM"), Contains("no lightning indexer"));
 }
 
@@ -235,7 +235,7 @@ TEST_CASE(
     "values that are missing, of the wrong type, out of range or unsupported name their key") {
   CHECK(refusal_with("bos_token_id", 5) == "accepted");
   CHECK_THAT(refusal_with("hidden_size", nullptr), Contains("hidden_size") && Contains("missing"));
-  CHECK_THAT(refusal_with("hidden_size", -4), Contains("-4 is outside"));
+  CHECK_THAT(refusal_with("hidden_size", -4), Contains("-4 is not between"));
   CHECK_THAT(refusal_with("hidden_size", "64"), Contains("expected an integer"));
   CHECK_THAT(refusal_with("num_hidden_layers", 0), Contains("num_hidden_layers"));
   CHECK_THAT(refusal_with("num_hidden_layers", 1e9), Contains("num_hidden_layers"));
@@ -249,7 +249,8 @@ TEST_CASE(
   CHECK_THAT(refusal_with("num_experts_per_tok", 9), Contains("more experts than the kept groups"));
   CHECK_THAT(refusal_with("n_group", 3), Contains("evenly"));
   CHECK_THAT(refusal_with("indexer_types", 5), Contains("expected a list or a string"));
-  CHECK_THAT(refusal_with("indexer_types", {"full", 5}), Contains("entries are strings, found 5"));
+  CHECK_THAT(refusal_with("indexer_types", {"full", 5}),
+             Contains("entries must be strings, found 5"));
   CHECK_THAT(refusal_with("index_topk_freq", "4"), Contains("expected an integer"));
   CHECK_THAT(refusal_with("rope_scaling", {{"type", "linear"}}), Contains("linear\" is not"));
   CHECK_THAT(refusal(Json::array()), Contains("not a JSON object"));

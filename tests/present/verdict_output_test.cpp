@@ -40,7 +40,7 @@ TEST_CASE("annotations are one line each, whatever a file is called") {
   CHECK(count(text, "\r") == 0);
   CHECK_THAT(text, Contains("::error file=gates/a%250A%3A%3Aerror%3A%3Ab%2Cc%3Ad%0D%0Ae|f") &&
                        Contains(",line=7,title=indexcache gate%3A max_ppl_ratio::max_ppl_ratio: "
-                                "missing, wanted <= 1.5 (the result has no held-out sequences)"));
+                                "missing, expected <= 1.5 (the result has no held-out sequences)"));
   CHECK(count(text, "\x1B") == 0);
   CHECK(count(text, "\xFF") == 0);
 }

@@ -193,7 +193,7 @@ TEST_CASE("the time of a plan is the larger of computing and streaming, pass by 
   CHECK(run_time(work, false, costs, weights).total() == Approx(26));  // nothing is streamed
   const RunTime time = run_time(work, true, costs, weights);
   CHECK(time.total() == Approx(200));
-  CHECK(time.dominating() == "bringing weights to the device");
+  CHECK(time.dominating() == "transferring weights to the device");
   costs.stream_byte = 0;
   costs.first_byte = 1;
   CHECK(run_time(work, true, costs, weights).first_load == Approx(87));

@@ -67,7 +67,7 @@ TEST_CASE("text that is not a pattern is refused with the reason") {
   CHECK_THAT(parsed("freq:4,rule:A,offset:3"), Contains("no offset"));
   CHECK_THAT(parsed("freq:4,freq:3"), Contains("repeated"));
   CHECK_THAT(parsed("freq:4,phase:3"), Contains("\"phase\""));
-  CHECK_THAT(parsed("{}"), Contains("no engine reads a schedule"));
+  CHECK_THAT(parsed("{}"), Contains("no engine finds a schedule"));
   CHECK_THAT(parsed("{}", std::nullopt), Contains("no key \"pattern\""));
   CHECK_THAT(parsed("{"), Contains("error: "));
   CHECK_THAT(parsed("[1.5]"), Contains("layer numbers"));

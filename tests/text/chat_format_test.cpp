@@ -68,15 +68,15 @@ TEST_CASE("what a built-in format cannot render is refused with the message's nu
   CHECK_THAT(refusal(format, "[]"), Contains("not a list of messages"));
   CHECK_THAT(refusal(format, "{}"), Contains("not a list of messages"));
   CHECK_THAT(refusal(format, R"([{"role": "user", "content": "a"}, {"role": "critic"}])"),
-             Contains("x.jsonl:1, message 2") && Contains("\"critic\" is not known"));
+             Contains("x.jsonl:1, message 2") && Contains("unknown role \"critic\""));
   CHECK_THAT(refusal(format, R"([{"role": "user"}])"), Contains("no \"content\""));
   CHECK_THAT(refusal(format, R"([{"role": "user", "content": 3}])"), Contains("neither text"));
   CHECK_THAT(refusal(format, R"([{"role": "user", "content": [{"type": "image_url"}]}])"),
              Contains("a part of the type \"image_url\", which is not text"));
   CHECK_THAT(refusal(format, R"([{"role": "system", "content": "a", "tools": [1]}])"),
-             Contains("\"tools\" is not known") && Contains("render the conversations to"));
+             Contains("unknown field \"tools\"") && Contains("render the conversations to"));
   CHECK_THAT(refusal(format, R"([{"role": "tool", "content": "a"}])"),
-             Contains("result without the call"));
+             Contains("result without a preceding call"));
   CHECK_THAT(refusal(format, R"([{"role": "assistant", "tool_calls": [{"id": 1}]}])"),
              Contains("no function name"));
   CHECK_THROWS_AS(ChatFormat::named("llama"), UsageError);
@@ -116,7 +116,7 @@ TEST_CASE("what renders nothing is passed over, whatever its name") {
                                R"("future": "text")", R"("tools": [1])", R"("parts": ["b"])"}) {
       INFO(fields);
       CHECK_THAT(refusal(format, with_answer(std::string(", ") + fields)),
-                 Contains("x.jsonl:1, message 2") && Contains("is not known"));
+                 Contains("x.jsonl:1, message 2") && Contains("unknown field"));
     }
   }
 }

@@ -34,8 +34,8 @@ std::string names() {
   throw ResourceError(
       {fmt::format("this processor lacks the instructions of {}", isa.arithmetic->compiled_for),
        fmt::format("{}={}", kVariable, isa.name),
-       "it was asked for, and its instructions would end the program",
-       fmt::format("{} unset, for the best that this processor has", kVariable)});
+       "it was requested, but this processor would stop at its first instruction",
+       fmt::format("unset {} to use the best set that this processor supports", kVariable)});
 }
 
 }  // namespace
@@ -73,7 +73,7 @@ const Isa& choose_isa(std::string_view wanted) {
     const auto* best = std::ranges::find_if(kIsas, &Isa::runs_here);
     if (best != std::end(kIsas)) return *best;
     throw ResourceError({"this processor is too old for the CPU backend", "--device cpu",
-                         fmt::format("it lacks instructions of {}, the least that this build needs",
+                         fmt::format("it lacks instructions of {}, which this build requires",
                                      std::rbegin(kIsas)->arithmetic->compiled_for),
                          "a newer processor, a build for this one, or --device cuda"});
   }
