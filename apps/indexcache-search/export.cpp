@@ -168,8 +168,9 @@ void tell_profile(const Json& json, bool quiet) {
   std::vector<std::string> lines = {json["profile"].get<std::string>()};
   for (const Json& caveat : json["caveats"]) lines.push_back(caveat.get<std::string>());
   for (const std::string& line : lines) {
-    write_file_record({.message = line});
-    if (!quiet) show_record({.message = line}, "# " + line + "\n");
+    const LogRecord record{.message = line};
+    write_file_record(record);
+    if (!quiet) show_record(record, "# " + line + "\n");
   }
 }
 

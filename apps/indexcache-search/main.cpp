@@ -93,14 +93,15 @@ int report_unexpected(const Program& program) {
   const std::string given = program.app.remaining(true).front();
   const Command* command = parsed_command(program.commands);
   std::vector<std::string> known;
+  const auto options = command == nullptr ? describe_program(program.app) : describe(*command);
+  for (const OptionDescription& option : options.options) {
+    known.insert(known.end(), option.spellings.begin(), option.spellings.end());
+  }
   if (command == nullptr) {
     for (const CommandDescription& one : describe(program.commands)) known.push_back(one.name);
     const bool option = given.starts_with('-');
     return report_usage(fmt::format("unknown {} \"{}\"", option ? "option" : "command", given),
                         did_you_mean(given, known), "");
-  }
-  for (const OptionDescription& option : describe(*command).options) {
-    known.insert(known.end(), option.spellings.begin(), option.spellings.end());
   }
   const std::string at = " " + command->app->get_name();
   if (!given.starts_with('-')) {

@@ -16,8 +16,6 @@
 namespace indexcache {
 namespace {
 
-using Time = std::chrono::system_clock::time_point;
-
 constexpr const char* kSchema = "indexcache-log/1";
 constexpr std::string_view kJsonStart = R"({"time":")";
 
@@ -55,7 +53,7 @@ const char* name_of(ExitCode code) {
 }
 
 // RFC 3339, in UTC.
-std::string time_text(Time time) {
+std::string time_text(std::chrono::system_clock::time_point time) {
   const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
   const auto milliseconds = since.count() % 1000;
   return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z",
@@ -85,9 +83,10 @@ std::string json_value(const std::variant<std::int64_t, std::string>& value) {
   return json_string(std::get<std::string>(value));
 }
 
-std::string json_line(const LogRecord& record, Time time, std::int64_t process) {
-  std::string line = fmt::format(R"({}{}","level":"{}","message":{})", kJsonStart, time_text(time),
-                                 name_of(record.level), json_string(record.message));
+std::string json_line(const LogRecord& record, std::int64_t process) {
+  std::string line =
+      fmt::format(R"({}{}","level":"{}","message":{})", kJsonStart, time_text(record.time),
+                  name_of(record.level), json_string(record.message));
   for (const LogField& field : record.fields) {
     line += fmt::format(",{}:{}", json_string(field.name), json_value(field.value));
   }
@@ -109,9 +108,9 @@ std::string text_of(const LogRecord& record) {
   return record.details.empty() ? record.message : record.message + "\n" + record.details;
 }
 
-std::string text_lines(const LogRecord& record, Time time, std::int64_t process) {
+std::string text_lines(const LogRecord& record, std::int64_t process) {
   const std::string head =
-      fmt::format("{} {} {:<8} ", time_text(time), process, name_of(record.level));
+      fmt::format("{} {} {:<8} ", time_text(record.time), process, name_of(record.level));
   const std::string text = text_of(record);
   std::string lines;
   std::size_t at = 0;
@@ -124,7 +123,7 @@ std::string text_lines(const LogRecord& record, Time time, std::int64_t process)
 }
 
 std::string lines_of(const LogRecord& record) {
-  return log_lines(record, log_format, std::chrono::system_clock::now(), getpid());
+  return log_lines(record, log_format, getpid());
 }
 
 // 0, or an errno. A line that is cut here has met a full disk or a pipe whose reader is gone.
@@ -178,9 +177,8 @@ LogRecord record_of(const Error& error) {
   return record;
 }
 
-std::string log_lines(const LogRecord& record, LogFormat format, Time time, std::int64_t process) {
-  return format == LogFormat::json ? json_line(record, time, process)
-                                   : text_lines(record, time, process);
+std::string log_lines(const LogRecord& record, LogFormat format, std::int64_t process) {
+  return format == LogFormat::json ? json_line(record, process) : text_lines(record, process);
 }
 
 bool begins_log(std::string_view bytes, LogFormat format) {

@@ -34,6 +34,7 @@ struct LogRecord {
   std::string message;                // may have several lines
   std::vector<LogField> fields = {};  // what JSON has besides the message
   std::string details = {};           // further lines of texts, if JSON has them as fields
+  std::chrono::system_clock::time_point time = std::chrono::system_clock::now();
 };
 
 // With the exit code and the kind of the error, and with the place, cause and remedy that are
@@ -42,8 +43,7 @@ LogRecord record_of(const Error& error);
 
 // A record as it is written to a file, with its line ends. Text has the time, process and level on
 // every line. Bytes that are not UTF-8 become U+FFFD, and control characters are escaped.
-std::string log_lines(const LogRecord& record, LogFormat format,
-                      std::chrono::system_clock::time_point time, std::int64_t process);
+std::string log_lines(const LogRecord& record, LogFormat format, std::int64_t process);
 
 // Whether a file that begins with these bytes can be a log in this format.
 bool begins_log(std::string_view bytes, LogFormat format);

@@ -48,7 +48,8 @@ void Progress::clear() {
 }
 
 void Progress::tell(const LogRecord& record) {
-  if (style_ == Style::silent) return write_file_record(record);
+  if (style_ == Style::off) return;
+  if (!is_shown()) return write_file_record(record);
   write_record(record);
   last_print_ = Clock::now();
 }
@@ -68,6 +69,7 @@ std::optional<double> Progress::seconds_left(std::size_t done, std::size_t total
 }
 
 void Progress::update(const std::string& stage, std::size_t done, std::size_t total) {
+  if (style_ == Style::off) return;
   const auto now = Clock::now();
   const bool begins = stage != stage_;
   if (begins) {
@@ -75,15 +77,15 @@ void Progress::update(const std::string& stage, std::size_t done, std::size_t to
     stage_start_ = now;
   }
   const bool records = begins || now - last_record_ >= kHeartbeat;
-  const bool prints = style_ != Style::silent &&
-                      now - last_print_ >= (style_ == Style::terminal ? 100ms : kHeartbeat);
+  const bool prints =
+      is_shown() && now - last_print_ >= (style_ == Style::terminal ? 100ms : kHeartbeat);
   if (!records && !prints) return;
   const auto left = begins ? std::nullopt : seconds_left(done, total);
   const LogRecord record = progress_record(stage, done, total, left);
   if (records) {
     last_record_ = now;
     write_file_record(record);
-    if (style_ != Style::silent) show_record(record, "");
+    if (is_shown()) show_record(record, "");
   }
   if (!prints) return;
   last_print_ = now;

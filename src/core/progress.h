@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Narration of a long job: on stderr a rewritten line on a terminal and plain lines elsewhere, and
-// records in a log (core/log.h), whatever the style.
+// records in a log (core/log.h), whatever the style but off.
 #pragma once
 
 #include "core/log.h"
@@ -15,7 +15,8 @@ namespace indexcache {
 
 class Progress {
  public:
-  enum class Style { silent, lines, terminal };
+  // off is for work that only counts, and silent for users who ask for silence on stderr.
+  enum class Style { off, silent, lines, terminal };
 
   explicit Progress(Style style) : style_(style) {}
   Progress(const Progress&) = delete;
@@ -44,6 +45,7 @@ class Progress {
   using Clock = std::chrono::steady_clock;
 
   void tell(const LogRecord& record);
+  bool is_shown() const { return style_ == Style::lines || style_ == Style::terminal; }
   std::optional<double> seconds_left(std::size_t done, std::size_t total) const;
 
   Style style_;

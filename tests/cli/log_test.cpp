@@ -231,7 +231,7 @@ TEST_CASE("a log whose reader leaves ends no run, and is reported once") {
         joined(place.run("piped-" + format), {"--log-file", pipe, "--log-format", format, "-q"});
     // The program opens the pipe when its reader is there; the reader takes one byte.
     CHECK(shell("head -c 1 '" + pipe + "' >/dev/null & " + "until " + kFixedTime.front() + " " +
-                command_line(run) + " 2>'" + err + "' >/dev/null || grep -qv 'nobody reads' '" +
+                command_line(run) + " 2>'" + err + "' >/dev/null || ! grep -q 'nobody reads' '" +
                 err + "'; do sleep 0.05; done; wait") == 0);
     const std::string said = read_file(err);
     INFO(said);

@@ -16,12 +16,14 @@ namespace {
 
 constexpr std::chrono::system_clock::time_point kTime{std::chrono::milliseconds(1700000000042)};
 
-std::string json(const LogRecord& record) {
-  return log_lines(record, LogFormat::json, kTime, 17);
+std::string json(LogRecord record) {
+  record.time = kTime;
+  return log_lines(record, LogFormat::json, 17);
 }
 
-std::string text(const LogRecord& record) {
-  return log_lines(record, LogFormat::text, kTime, 17);
+std::string text(LogRecord record) {
+  record.time = kTime;
+  return log_lines(record, LogFormat::text, 17);
 }
 
 std::string content(const std::filesystem::path& path) {
@@ -108,6 +110,7 @@ TEST_CASE("a silent job is in the log file: notes, warnings, and each stage when
   for (const std::size_t done : {1, 2, 3}) progress.update("one", done, 3);
   for (const std::size_t done : {10, 20}) progress.update("two", done, 0);
   progress.update("one", 1, 3);
+  Progress(Progress::Style::off).note("not in any log");
   std::string levels, messages;
   std::ifstream lines(file);
   std::string line;
