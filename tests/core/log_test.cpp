@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <fstream>
-#include <iterator>
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -24,11 +23,6 @@ std::string json(LogRecord record) {
 std::string text(LogRecord record) {
   record.time = kTime;
   return log_lines(record, LogFormat::text, 17);
-}
-
-std::string content(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 }  // namespace
