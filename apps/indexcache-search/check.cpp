@@ -41,13 +41,15 @@ void append_step_summary(const char* path, const Verdict& verdict) {
   std::ofstream file(path, std::ios::app | std::ios::binary);
   file << verdict_markdown(verdict);
   file.close();
-  if (!file) narrate("warning: cannot write the step summary {}\n", path);
+  if (file) return;
+  write_record({.level = LogLevel::warning,
+                .message = fmt::format("cannot write the step summary {}", path)});
 }
 
 void tell_github(const Verdict& verdict) {
   const char* actions = std::getenv("GITHUB_ACTIONS");
   if (actions == nullptr || std::string(actions) != "true") return;
-  narrate("{}", verdict_annotations(verdict));
+  narrate(verdict_annotations(verdict));
   if (const char* summary = std::getenv("GITHUB_STEP_SUMMARY"); summary != nullptr && *summary) {
     append_step_summary(summary, verdict);
   }

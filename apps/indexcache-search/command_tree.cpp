@@ -50,6 +50,17 @@ OptionDescription describe(const CLI::Option& option, const std::vector<std::str
   return result;
 }
 
+// CLI11 adds --help first; it belongs to the general options, which come last.
+std::vector<OptionDescription> options_of(const CLI::App& app,
+                                          const std::vector<std::string>& required) {
+  std::vector<OptionDescription> result;
+  for (const CLI::Option* option : app.get_options()) {
+    result.push_back(describe(*option, required));
+  }
+  std::ranges::rotate(result, result.begin() + 1);
+  return result;
+}
+
 }  // namespace
 
 std::vector<std::string> OptionDescription::literals() const {
@@ -89,14 +100,12 @@ std::vector<std::string> CommandDescription::groups() const {
 }
 
 CommandDescription describe(const Command& command) {
-  CommandDescription result{
-      command.app->get_name(), command.app->get_description(), {}, command.examples};
-  for (const CLI::Option* option : command.app->get_options()) {
-    result.options.push_back(describe(*option, command.required));
-  }
-  // CLI11 adds --help first; it belongs to the general options, which come last.
-  std::ranges::rotate(result.options, result.options.begin() + 1);
-  return result;
+  return {command.app->get_name(), command.app->get_description(),
+          options_of(*command.app, command.required), command.examples};
+}
+
+CommandDescription describe_program(const CLI::App& app) {
+  return {app.get_name(), app.get_description(), options_of(app, {}), {}};
 }
 
 std::vector<CommandDescription> describe(const std::vector<Command>& commands) {

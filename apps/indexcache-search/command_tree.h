@@ -46,4 +46,7 @@ std::vector<CommandDescription> describe(const std::vector<Command>& commands);
 
 CommandDescription describe(const Command& command);
 
+// The program itself, whose options come before a command's name.
+CommandDescription describe_program(const CLI::App& app);
+
 }  // namespace indexcache

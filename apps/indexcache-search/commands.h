@@ -2,6 +2,8 @@
 // Every subcommand adds its options and returns what runs it; the exit code is the result.
 #pragma once
 
+#include "log_options.h"
+
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
@@ -15,6 +17,7 @@ namespace indexcache {
 struct CommonOptions {
   bool json = false;
   bool quiet = false;
+  LogOptions log;
 };
 
 struct Example {

@@ -53,6 +53,18 @@ std::string bash_values(const OptionDescription& option) {
   return text;
 }
 
+// What follows an option that takes a value; `name` is that of the command, or empty before it.
+std::string bash_cases(const std::string& name, const CommandDescription& command) {
+  std::string text;
+  for (const OptionDescription& option : command.options) {
+    if (option.is_positional() || option.type.empty()) continue;
+    std::vector<std::string> patterns;
+    for (const std::string& spelling : option.spellings) patterns.push_back(name + ":" + spelling);
+    text += fmt::format("    {}) {}return ;;\n", fmt::join(patterns, "|"), bash_values(option));
+  }
+  return text;
+}
+
 // Positional arguments of all commands complete alike: their values, and files.
 std::string bash_positionals(const CommandDescription& command) {
   std::string text;
@@ -88,9 +100,9 @@ std::string zsh_specification(const OptionDescription& option) {
                      fmt::join(option.spellings, ","), text, value);
 }
 
-std::string fish_option(const std::string& command, const OptionDescription& option) {
-  std::string text =
-      fmt::format("complete -c {} -n '__fish_seen_subcommand_from {}'", kToolName, command);
+// `condition` is that of the words before it.
+std::string fish_option(const std::string& condition, const OptionDescription& option) {
+  std::string text = fmt::format("complete -c {} -n '{}'", kToolName, condition);
   for (const std::string& spelling : option.spellings) {
     const bool is_long = spelling.starts_with("--");
     text += fmt::format(" -{} {}", is_long ? 'l' : 's', spelling.substr(is_long ? 2 : 1));
@@ -105,21 +117,15 @@ std::string fish_option(const std::string& command, const OptionDescription& opt
 
 }  // namespace
 
-std::string bash_completion(const std::vector<CommandDescription>& commands) {
+std::string bash_completion(const CommandDescription& program,
+                            const std::vector<CommandDescription>& commands) {
   const std::string names = fmt::format("{}", fmt::join(names_of(commands), " "));
-  std::string options, values, positionals;
+  std::string options, positionals, values = bash_cases("", program);
   for (const CommandDescription& command : commands) {
     options += fmt::format("      {}) words=\"{}\" ;;\n", command.name,
                            fmt::join(spellings_of(command), " "));
     positionals += fmt::format("    {}) {};;\n", command.name, bash_positionals(command));
-    for (const OptionDescription& option : command.options) {
-      if (option.is_positional() || option.type.empty()) continue;
-      std::vector<std::string> patterns;
-      for (const std::string& spelling : option.spellings) {
-        patterns.push_back(command.name + ":" + spelling);
-      }
-      values += fmt::format("    {}) {}return ;;\n", fmt::join(patterns, "|"), bash_values(option));
-    }
+    values += bash_cases(command.name, command);
   }
   return fmt::format(R"(# bash completion of {0}: source this file.
 _indexcache_search_paths() {{
@@ -129,7 +135,7 @@ _indexcache_search_paths() {{
 }}
 _indexcache_search() {{
   local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} command=
-  local words="-h --help --version" i
+  local words="{5}" i
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; ++i)); do
     case " {1} " in *" ${{COMP_WORDS[i]}} "*) command=${{COMP_WORDS[i]}}; break ;; esac
@@ -148,11 +154,16 @@ _indexcache_search() {{
 }}
 complete -F _indexcache_search {0}
 )",
-                     kToolName, names, values, options, positionals);
+                     kToolName, names, values, options, positionals,
+                     fmt::join(spellings_of(program), " "));
 }
 
-std::string zsh_completion(const std::vector<CommandDescription>& commands) {
-  std::string list, cases;
+std::string zsh_completion(const CommandDescription& program,
+                           const std::vector<CommandDescription>& commands) {
+  std::string list, cases, options;
+  for (const OptionDescription& option : program.options) {
+    options += " \\\n" + zsh_specification(option);
+  }
   for (const CommandDescription& command : commands) {
     list += fmt::format("    '{}:{}'\n", command.name, zsh_text(command.summary));
     cases += fmt::format("  {}) _arguments -s", command.name);
@@ -167,7 +178,7 @@ _{0}() {{
   local -a commands
   commands=(
 {1}  )
-  _arguments -C '(-h --help)'{{-h,--help}}'[Show help]' '--version[Show the version]' \
+  _arguments -C{3} \
     '1:command:->command' '*::argument:->arguments'
   case $state in
   command) _describe command commands ;;
@@ -184,19 +195,23 @@ else
   compdef _{0} {0}
 fi
 )",
-                     kToolName, list, cases);
+                     kToolName, list, cases, options);
 }
 
-std::string fish_completion(const std::vector<CommandDescription>& commands) {
+std::string fish_completion(const CommandDescription& program,
+                            const std::vector<CommandDescription>& commands) {
   std::string text = fmt::format("# fish completion of {0}\ncomplete -c {0} -f\n", kToolName);
   for (const CommandDescription& command : commands) {
     text += fmt::format("complete -c {} -n __fish_use_subcommand -a {} -d '{}'\n", kToolName,
                         command.name, quotable(command.summary));
   }
+  for (const OptionDescription& option : program.options) {
+    text += fish_option("__fish_use_subcommand", option);
+  }
   for (const CommandDescription& command : commands) {
     for (const OptionDescription& option : command.options) {
       if (!option.is_positional()) {
-        text += fish_option(command.name, option);
+        text += fish_option("__fish_seen_subcommand_from " + command.name, option);
         continue;
       }
       const std::string values = fmt::format("{}", fmt::join(option.literals(), " "));

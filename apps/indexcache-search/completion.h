@@ -9,9 +9,13 @@
 
 namespace indexcache {
 
-// Scripts to load: bash and fish source them; zsh finds _indexcache-search in its fpath.
-std::string bash_completion(const std::vector<CommandDescription>& commands);
-std::string zsh_completion(const std::vector<CommandDescription>& commands);
-std::string fish_completion(const std::vector<CommandDescription>& commands);
+// Scripts to load, for the options before a command's name and for the commands: bash and fish
+// source them; zsh finds _indexcache-search in its fpath.
+std::string bash_completion(const CommandDescription& program,
+                            const std::vector<CommandDescription>& commands);
+std::string zsh_completion(const CommandDescription& program,
+                           const std::vector<CommandDescription>& commands);
+std::string fish_completion(const CommandDescription& program,
+                            const std::vector<CommandDescription>& commands);
 
 }  // namespace indexcache

@@ -16,18 +16,20 @@
 namespace indexcache {
 namespace {
 
-int print_completion(const std::string& shell, const std::vector<Command>& commands) {
+int print_completion(const std::string& shell, const CLI::App& app,
+                     const std::vector<Command>& commands) {
+  const CommandDescription program = describe_program(app);
   const auto tree = describe(commands);
-  write_output(shell == "bash"  ? bash_completion(tree)
-               : shell == "zsh" ? zsh_completion(tree)
-                                : fish_completion(tree));
+  write_output(shell == "bash"  ? bash_completion(program, tree)
+               : shell == "zsh" ? zsh_completion(program, tree)
+                                : fish_completion(program, tree));
   return 0;
 }
 
 std::string page_of(const std::string& name, const CLI::App& app,
                     const std::vector<CommandDescription>& tree) {
   if (name == "all") return markdown_reference(tree);
-  if (name == kToolName) return program_page(app.get_description(), tree);
+  if (name == kToolName) return program_page(describe_program(app), tree);
   const auto found = std::ranges::find(tree, name, &CommandDescription::name);
   if (found != tree.end()) return command_page(*found);
   throw UsageError({"unknown manual page \"" + name + "\"", "command line", "",
@@ -49,7 +51,7 @@ Command add_completion(CLI::App& app, const std::vector<Command>& commands) {
   return {command,
           {"shell"},
           {{"for this shell session", "completion bash >c.sh && . ./c.sh"}},
-          [shell, &commands] { return print_completion(*shell, commands); }};
+          [shell, &app, &commands] { return print_completion(*shell, app, commands); }};
 }
 
 Command add_manual(CLI::App& app, const std::vector<Command>& commands) {

@@ -10,6 +10,7 @@ void add_common_options(CLI::App& command, CommonOptions& common) {
   const OptionGroup group(command, "General");
   command.add_flag("--json", common.json, "Print one JSON document to standard output");
   command.add_flag("-q,--quiet", common.quiet, "Print no progress and no notes to standard error");
+  add_log_options(command, common.log);
   add_settings_options(command);
   command.get_help_ptr()->group("General")->description("Show this help");
 }

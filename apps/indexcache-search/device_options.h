@@ -19,7 +19,7 @@ void add_device_options(CLI::App& command, DeviceOptions& options, std::string& 
 // --threads and --progress.
 void add_machine_options(CLI::App& command, int& threads, std::string& progress);
 
-// Only --json, --quiet and the settings options.
+// Only --json, --quiet, and the options of logs and of settings.
 void add_common_options(CLI::App& command, CommonOptions& common);
 
 // `progress` is the value of --progress.

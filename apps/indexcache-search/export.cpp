@@ -163,6 +163,17 @@ std::string caveat_lines(const Json& json) {
   return lines;
 }
 
+// On standard error as comments of a shell, so that all of it can be pasted.
+void tell_profile(const Json& json, bool quiet) {
+  std::vector<std::string> lines = {json["profile"].get<std::string>()};
+  for (const Json& caveat : json["caveats"]) lines.push_back(caveat.get<std::string>());
+  for (const std::string& line : lines) {
+    const LogRecord record{.message = line};
+    write_file_record(record);
+    if (!quiet) show_record(record, "# " + line + "\n");
+  }
+}
+
 std::string pasted(const Json& json) {
   return json.contains("file") ? json["file"].get<std::string>() + "\n"
                                : json["text"].get<std::string>();
@@ -173,9 +184,7 @@ int print_one(const Json& json, const CommonOptions& common) {
     write_output("{}\n", json_text(json, 1));
     return 0;
   }
-  if (!common.quiet) {
-    narrate("# {}\n{}", json["profile"].get<std::string>(), caveat_lines(json));
-  }
+  tell_profile(json, common.quiet);
   write_output("{}", pasted(json));
   return 0;
 }

@@ -51,6 +51,17 @@ std::string text_of(const OptionDescription& option) {
   return text;
 }
 
+std::string options_text(const CommandDescription& command) {
+  std::string text;
+  for (const std::string& group : command.groups()) {
+    text += "\n" + group + ":\n";
+    for (const OptionDescription& option : command.options) {
+      if (option.group == group) text += wrapped(head_of(option), text_of(option));
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 const std::vector<std::string>& exit_code_lines() {
@@ -62,12 +73,7 @@ const std::vector<std::string>& exit_code_lines() {
 
 std::string command_help(const CommandDescription& command) {
   std::string text = fmt::format("{}\n\nUsage: {}\n", command.summary, command.usage());
-  for (const std::string& group : command.groups()) {
-    text += "\n" + group + ":\n";
-    for (const OptionDescription& option : command.options) {
-      if (option.group == group) text += wrapped(head_of(option), text_of(option));
-    }
-  }
+  text += options_text(command);
   if (!command.examples.empty()) text += "\nExamples:\n";
   for (const Example& example : command.examples) {
     text += fmt::format("  # {}\n  {} {}\n", example.purpose, kToolName, example.arguments);
@@ -75,14 +81,13 @@ std::string command_help(const CommandDescription& command) {
   return text;
 }
 
-std::string program_help(const std::string& summary, const std::vector<Command>& commands) {
-  std::string text =
-      fmt::format("{}\n\nUsage: {} COMMAND [OPTIONS]\n\nCommands:\n", summary, kToolName);
+std::string program_help(const CommandDescription& program, const std::vector<Command>& commands) {
+  std::string text = fmt::format("{}\n\nUsage: {} [OPTIONS] COMMAND [OPTIONS]\n\nCommands:\n",
+                                 program.summary, kToolName);
   for (const CommandDescription& command : describe(commands)) {
     text += wrapped("  " + command.name, command.summary);
   }
-  text += "\nOptions:\n" + wrapped("  -h, --help", "Show this help, or that of a command") +
-          wrapped("      --version", "Show the version, and what the program was built with");
+  text += options_text(program);
   return text + fmt::format("\nExit codes:\n  {}\n", fmt::join(exit_code_lines(), "\n  "));
 }
 

@@ -9,8 +9,8 @@
 
 namespace indexcache {
 
-// Of the program: its commands. At most 100 columns, like the next.
-std::string program_help(const std::string& summary, const std::vector<Command>& commands);
+// Of the program: its commands and options. At most 100 columns, like the next.
+std::string program_help(const CommandDescription& program, const std::vector<Command>& commands);
 
 // Of one command: usage, options by group, examples.
 std::string command_help(const CommandDescription& command);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parse, merge settings, dispatch; the one place where errors become messages and exit codes.
 #include "build_text.h"
+#include "command_log.h"
 #include "command_tree.h"
 #include "commands.h"
 #include "core/allocator.h"
 #include "core/console.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/log.h"
 #include "core/nearest_name.h"
 #include "core/open_files.h"
 #include "help.h"
@@ -24,7 +26,7 @@ namespace indexcache {
 namespace {
 
 int report(const Error& error) {
-  narrate("{}", error.describe());
+  write_record(record_of(error));
   return static_cast<int>(error.code());
 }
 
@@ -38,14 +40,27 @@ int report_bug(const char* what) {
                                "report it with the command line and this message"}));
 }
 
-int run_command(const CLI::App& app, const std::vector<Command>& commands) {
-  for (const Command& command : commands) {
+// The program as it was called, and what its options and commands are.
+struct Program {
+  explicit Program(std::vector<std::string> given);
+
+  std::vector<std::string> arguments;  // without the program's name
+  CLI::App app{
+      "Find out which layers of a sparse-attention model can reuse another layer's top-k "
+      "selection"};
+  CommonOptions common;
+  std::vector<Command> commands;
+};
+
+int run_command(const Program& program, CommandLog& log) {
+  for (const Command& command : program.commands) {
     if (!command.app->parsed()) continue;
     if (merge_settings(*command.app, command.required)) return 0;  // --print-config
+    log.begin(command, program.common, program.arguments);
     install_interrupt_handlers();
     return command.run();
   }
-  write_output(program_help(app.get_description(), commands));
+  write_output(program_help(describe_program(program.app), program.commands));
   return static_cast<int>(ExitCode::usage);
 }
 
@@ -56,15 +71,14 @@ const Command* parsed_command(const std::vector<Command>& commands) {
 }
 
 // --help and --version, which CLI11 treats as errors.
-int print_information(const CLI::App& app, const CLI::Success& request,
-                      const std::vector<Command>& commands) {
-  const Command* command = parsed_command(commands);
+int print_information(const Program& program, const CLI::Success& request) {
+  const Command* command = parsed_command(program.commands);
   if (dynamic_cast<const CLI::CallForVersion*>(&request) != nullptr) {
     write_output(build_text());
   } else if (command != nullptr) {
     write_output(command_help(describe(*command)));
   } else {
-    write_output(program_help(app.get_description(), commands));
+    write_output(program_help(describe_program(program.app), program.commands));
   }
   return 0;
 }
@@ -75,18 +89,19 @@ std::string did_you_mean(const std::string& name, const std::vector<std::string>
 }
 
 // What CLI11 did not expect is a misspelled command or option, most of the time.
-int report_unexpected(const CLI::App& app, const std::vector<Command>& commands) {
-  const std::string given = app.remaining(true).front();
-  const Command* command = parsed_command(commands);
+int report_unexpected(const Program& program) {
+  const std::string given = program.app.remaining(true).front();
+  const Command* command = parsed_command(program.commands);
   std::vector<std::string> known;
+  const auto options = command == nullptr ? describe_program(program.app) : describe(*command);
+  for (const OptionDescription& option : options.options) {
+    known.insert(known.end(), option.spellings.begin(), option.spellings.end());
+  }
   if (command == nullptr) {
-    for (const CommandDescription& one : describe(commands)) known.push_back(one.name);
+    for (const CommandDescription& one : describe(program.commands)) known.push_back(one.name);
     const bool option = given.starts_with('-');
     return report_usage(fmt::format("unknown {} \"{}\"", option ? "option" : "command", given),
                         did_you_mean(given, known), "");
-  }
-  for (const OptionDescription& option : describe(*command).options) {
-    known.insert(known.end(), option.spellings.begin(), option.spellings.end());
   }
   const std::string at = " " + command->app->get_name();
   if (!given.starts_with('-')) {
@@ -97,9 +112,15 @@ int report_unexpected(const CLI::App& app, const std::vector<Command>& commands)
 }
 
 int interrupted(const Interrupted& interruption, bool keeps_steps) {
-  narrate("interrupted: {}\n", keeps_steps ? "finished waves are kept; the same command continues"
-                                           : "nothing was written");
-  return 128 + interruption.signal();
+  const int code = 128 + interruption.signal();
+  const LogRecord record{
+      .level = LogLevel::error,
+      .message = fmt::format("interrupted: {}",
+                             keeps_steps ? "finished waves are kept; the same command continues"
+                                         : "nothing was written"),
+      .fields = {{"kind", "interrupted"}, {"exit_code", code}}};
+  write_record(record, record.message + "\n");
+  return code;
 }
 
 std::vector<Command> add_commands(CLI::App& app, CommonOptions& common) {
@@ -109,29 +130,36 @@ std::vector<Command> add_commands(CLI::App& app, CommonOptions& common) {
           add_bench(app, common)};
 }
 
-int run_main(int argc, char** argv) {
-  CLI::App app{
-      "Find out which layers of a sparse-attention model can reuse another layer's top-k "
-      "selection"};
+Program::Program(std::vector<std::string> given) : arguments(std::move(given)) {
   app.name(kToolName);
-  app.set_version_flag("--version", kToolVersion);
+  app.set_version_flag("--version", kToolVersion)
+      ->description("Show the version, and what the program was built with");
+  app.get_help_ptr()->description("Show this help, or that of a command");
   app.require_subcommand(0, 1);
-  CommonOptions common;
-  std::vector<Command> commands = add_commands(app, common);
+  add_log_options(app, common.log);
+  commands = add_commands(app, common);
   commands.push_back(add_completion(app, commands));
   commands.push_back(add_manual(app, commands));
+}
+
+void parse(CLI::App& app, std::vector<std::string> arguments) {
+  std::ranges::reverse(arguments);  // as CLI11 takes them
+  app.parse(std::move(arguments));
+}
+
+int run_program(Program& program, CommandLog& log) {
   try {
-    app.parse(argc, argv);
-    return run_command(app, commands);
+    parse(program.app, program.arguments);
+    return run_command(program, log);
   } catch (const CLI::Success& request) {
-    return print_information(app, request, commands);
+    return print_information(program, request);
   } catch (const CLI::ExtrasError&) {
-    return report_unexpected(app, commands);
+    return report_unexpected(program);
   } catch (const CLI::ParseError& error) {
-    const Command* command = parsed_command(commands);
+    const Command* command = parsed_command(program.commands);
     return report_usage(error.what(), "", command ? " " + command->app->get_name() : "");
   } catch (const Interrupted& interruption) {
-    return interrupted(interruption, app.got_subcommand("run"));
+    return interrupted(interruption, program.app.got_subcommand("run"));
   } catch (const Error& error) {
     return report(error);
   } catch (const std::filesystem::filesystem_error& error) {
@@ -153,6 +181,15 @@ int deliver_output(int code) {
   return code == 0 ? failed : code;
 }
 
+int run_main(std::vector<std::string> arguments) {
+  set_log_format(requested_log_format(arguments));
+  Program program(std::move(arguments));
+  CommandLog log;
+  const int code = deliver_output(run_program(program, log));
+  log.end(code);
+  return code;
+}
+
 }  // namespace
 }  // namespace indexcache
 
@@ -160,5 +197,5 @@ int main(int argc, char** argv) {
   indexcache::secure_standard_streams();
   indexcache::keep_freed_memory();
   indexcache::raise_open_file_limit();
-  return indexcache::deliver_output(indexcache::run_main(argc, argv));
+  return indexcache::run_main({argv + std::min(argc, 1), argv + argc});
 }

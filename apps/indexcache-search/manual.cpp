@@ -63,18 +63,21 @@ std::string exit_status() {
 
 }  // namespace
 
-std::string program_page(const std::string& summary,
+std::string program_page(const CommandDescription& program,
                          const std::vector<CommandDescription>& commands) {
   std::string text = title(kToolName);
   text += fmt::format(".SH NAME\n{} \\- find index-sharing patterns for sparse-attention models\n",
                       roff(kToolName));
   text +=
-      fmt::format(".SH SYNOPSIS\n\\fB{}\\fR \\fICOMMAND\\fR [\\fIOPTIONS\\fR]\n", roff(kToolName));
-  text += fmt::format(".SH DESCRIPTION\n{}.\n.SH COMMANDS\n", roff(summary));
+      fmt::format(".SH SYNOPSIS\n\\fB{}\\fR [\\fIOPTIONS\\fR] \\fICOMMAND\\fR [\\fIOPTIONS\\fR]\n",
+                  roff(kToolName));
+  text += fmt::format(".SH DESCRIPTION\n{}.\n.SH COMMANDS\n", roff(program.summary));
   for (const CommandDescription& command : commands) {
     text += fmt::format(".TP\n\\fB{}-{}\\fR(1)\n{}\n", roff(kToolName), roff(command.name),
                         roff(command.summary));
   }
+  text += ".SH OPTIONS\n";
+  for (const OptionDescription& option : program.options) text += roff_option(option);
   return text + exit_status();
 }
 

@@ -10,7 +10,7 @@
 namespace indexcache {
 
 // indexcache-search.1, in the man macros of roff.
-std::string program_page(const std::string& summary,
+std::string program_page(const CommandDescription& program,
                          const std::vector<CommandDescription>& commands);
 
 // indexcache-search-COMMAND.1.

@@ -48,7 +48,7 @@ void check_against(const PreparedSet& set, const ModelConfig& config, Progress& 
     if (set.size(held_out) == 0) continue;
     const char* side = held_out ? "held-out sequences" : "search sequences";
     for (const auto& warning : check_lengths(set.lengths(held_out), side, token_limits(config))) {
-      progress.note(fmt::format("warning: {}: {}", side, warning));
+      progress.warning(fmt::format("{}: {}", side, warning));
     }
   }
 }
@@ -150,8 +150,8 @@ int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
       });
   if (config) check_against(set, *config, progress);
   if (set.report().double_start > 0) {
-    progress.note(
-        fmt::format("warning: {} documents begin with two BOS tokens", set.report().double_start));
+    progress.warning(
+        fmt::format("{} documents begin with two BOS tokens", set.report().double_start));
   }
   progress.note("writing " + command.output);
   const std::string fingerprint =

@@ -27,7 +27,7 @@ struct Value {
 
 bool is_setting(const CLI::Option& option) {
   const std::string name = option.get_single_name();
-  return name != "help" && name != "config" && name != "print-config";
+  return name != "help" && name != "version" && name != "config" && name != "print-config";
 }
 
 std::vector<std::string> setting_names(const CLI::App& command) {
@@ -118,6 +118,15 @@ void apply(CLI::Option& option, const Value& value) {
   }
 }
 
+// What is given before the command's name counts as given after it, unless that is given as well.
+void adopt_program_options(CLI::App& command) {
+  for (const CLI::Option* given : command.get_parent()->get_options()) {
+    if (!is_setting(*given) || given->count() == 0) continue;
+    CLI::Option* own = command.get_option_no_throw("--" + given->get_single_name());
+    if (own != nullptr && own->count() == 0) apply(*own, {given->results(), "command line"});
+  }
+}
+
 void print_settings(const CLI::App& command, std::map<std::string, std::string>& origins) {
   for (const CLI::Option* option : command.get_options()) {
     if (!is_setting(*option)) continue;
@@ -145,6 +154,7 @@ void add_settings_options(CLI::App& command) {
 }
 
 bool merge_settings(CLI::App& command, const std::vector<std::string>& required) {
+  adopt_program_options(command);
   std::map<std::string, Value> from_files;
   for (const std::string& path : command.get_option("--config")->results()) {
     read_config(path, command, from_files);

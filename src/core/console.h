@@ -20,16 +20,20 @@ namespace indexcache {
 void secure_standard_streams();
 
 void write_output(std::string_view text);
+
+// Whole lines for standard error. Only core/log calls this and the next: all narration goes through
+// it, because the format of the log decides what may appear.
 void write_narration(std::string_view text);
+// A line of a terminal, without its end, that is replaced by whatever is narrated next.
+void write_passing_narration(std::string_view text);
+void clear_passing_narration();
+
+// Whether this is the regular file to which standard output or standard error was redirected.
+bool is_standard_stream(int descriptor);
 
 template <typename... T>
 void write_output(fmt::format_string<T...> format, T&&... arguments) {
   write_output(fmt::format(format, std::forward<T>(arguments)...));
-}
-
-template <typename... T>
-void narrate(fmt::format_string<T...> format, T&&... arguments) {
-  write_narration(fmt::format(format, std::forward<T>(arguments)...));
 }
 
 // Delivers what was printed so far.

@@ -15,6 +15,28 @@ namespace indexcache {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+constexpr std::chrono::milliseconds kHeartbeat = 30s;
+
+LogRecord progress_record(const std::string& stage, std::size_t done, std::size_t total,
+                          std::optional<double> seconds_left) {
+  LogRecord record{.level = LogLevel::progress,
+                   .message = fmt::format("{}  {}", stage, done),
+                   .fields = {{"stage", stage}, {"done", static_cast<std::int64_t>(done)}}};
+  if (total > 0) {
+    record.message += fmt::format("/{}", total);
+    record.fields.push_back({"total", static_cast<std::int64_t>(total)});
+  }
+  if (seconds_left) {
+    record.message += fmt::format("  {} left", format_duration(*seconds_left));
+    record.fields.push_back({"seconds_left", std::int64_t{std::lround(*seconds_left)}});
+  }
+  return record;
+}
+
+}  // namespace
+
 Progress::Style Progress::detect() {
   const char* term = std::getenv("TERM");
   const bool dumb = term == nullptr || std::string_view(term) == "dumb";
@@ -22,44 +44,57 @@ Progress::Style Progress::detect() {
 }
 
 void Progress::clear() {
-  if (!line_open_) return;
-  narrate("\r\033[K");
-  line_open_ = false;
+  clear_passing_narration();
 }
 
-void Progress::note(const std::string& text) {
-  if (style_ == Style::silent) return;
-  clear();
-  narrate("{}\n", text);
+void Progress::tell(const LogRecord& record) {
+  if (style_ == Style::off) return;
+  if (!is_shown()) return write_file_record(record);
+  write_record(record);
   last_print_ = Clock::now();
 }
 
+void Progress::note(const std::string& text) {
+  tell({.message = text});
+}
+
+void Progress::warning(const std::string& text) {
+  tell({.level = LogLevel::warning, .message = text});
+}
+
+std::optional<double> Progress::seconds_left(std::size_t done, std::size_t total) const {
+  if (total == 0 || done == 0 || done * 20 < total) return std::nullopt;
+  const double elapsed = std::chrono::duration<double>(Clock::now() - stage_start_).count();
+  return elapsed / static_cast<double>(done) * static_cast<double>(total - done);
+}
+
 void Progress::update(const std::string& stage, std::size_t done, std::size_t total) {
-  if (style_ == Style::silent) return;
+  if (style_ == Style::off) return;
   const auto now = Clock::now();
-  if (stage != stage_) {
+  const bool begins = stage != stage_;
+  if (begins) {
     stage_ = stage;
     stage_start_ = now;
   }
-  if (now - last_print_ < (style_ == Style::terminal ? 100ms : 30'000ms)) return;
+  const bool records = begins || now - last_record_ >= kHeartbeat;
+  const bool prints =
+      is_shown() && now - last_print_ >= (style_ == Style::terminal ? 100ms : kHeartbeat);
+  if (!records && !prints) return;
+  const auto left = begins ? std::nullopt : seconds_left(done, total);
+  const LogRecord record = progress_record(stage, done, total, left);
+  if (records) {
+    last_record_ = now;
+    write_file_record(record);
+    if (is_shown()) show_record(record, "");
+  }
+  if (!prints) return;
   last_print_ = now;
-  std::string text =
-      total > 0 ? fmt::format("{}  {}/{}", stage, done, total) : fmt::format("{}  {}", stage, done);
-  if (total > 0 && done > 0 && done * 20 >= total) {
-    const double elapsed = std::chrono::duration<double>(now - stage_start_).count();
-    const double left = elapsed / static_cast<double>(done) * static_cast<double>(total - done);
-    text += fmt::format("  {} left", format_duration(left));
-  }
-  if (style_ == Style::terminal) {
-    narrate("\r\033[K{}", text);
-    line_open_ = true;
-  } else {
-    narrate("{}\n", text);
-  }
+  if (style_ == Style::terminal) narrate_passing(record.message);
+  if (style_ == Style::lines) narrate("{}\n", record.message);
 }
 
 void warn(Progress& progress, std::vector<std::string>& warnings, std::string text) {
-  progress.note("warning: " + text);
+  progress.warning(text);
   warnings.push_back(std::move(text));
 }
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Narration of a long job on stderr: a rewritten line on a terminal, plain lines elsewhere.
+// Narration of a long job: on stderr a rewritten line on a terminal and plain lines elsewhere, and
+// records in a log (core/log.h), whatever the style but off.
 #pragma once
+
+#include "core/log.h"
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,7 +15,8 @@ namespace indexcache {
 
 class Progress {
  public:
-  enum class Style { silent, lines, terminal };
+  // off is for work that only counts, and silent for users who ask for silence on stderr.
+  enum class Style { off, silent, lines, terminal };
 
   explicit Progress(Style style) : style_(style) {}
   Progress(const Progress&) = delete;
@@ -24,9 +29,13 @@ class Progress {
   // A line that stays.
   void note(const std::string& text);
 
+  // The same, for what the user should look at.
+  void warning(const std::string& text);
+
   // `done` of `total` units of `stage` are finished; a total of 0 is not known. On a terminal the
   // line is rewritten and shows the time left once a twentieth is done; elsewhere a line is printed
-  // at most every 30 s, so that nothing looks hung.
+  // at most every 30 s, so that nothing looks hung. A log gets a record when a stage begins, and at
+  // most every 30 s.
   void update(const std::string& stage, std::size_t done, std::size_t total);
 
   // Takes a rewritten line away, so that a result may be printed.
@@ -35,11 +44,15 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
 
+  void tell(const LogRecord& record);
+  bool is_shown() const { return style_ == Style::lines || style_ == Style::terminal; }
+  std::optional<double> seconds_left(std::size_t done, std::size_t total) const;
+
   Style style_;
-  bool line_open_ = false;
   std::string stage_;
   Clock::time_point stage_start_ = Clock::now();
   Clock::time_point last_print_ = Clock::now();
+  Clock::time_point last_record_ = Clock::now();
 };
 
 // Tells a warning at once and keeps it in `warnings`, for the record.

@@ -2,8 +2,10 @@
 #include "run/folder.h"
 
 #include "core/error.h"
+#include "core/log.h"
 #include "io/files.h"
 #include "io/json_text.h"
+#include "io/log_file.h"
 #include "io/png.h"
 #include "present/heatmap.h"
 #include "present/page.h"
@@ -37,6 +39,23 @@ constexpr const char* kRemedy = "choose another --output";
   throw InputError({"the output folder cannot be used", folder.string(), why, kRemedy});
 }
 
+bool is_output(const std::string& name) {
+  return std::ranges::find(kOutputs, name) != std::end(kOutputs) || name == kReport ||
+         name.starts_with("pattern-") || name == "journal.jsonl" || name == "drift.json";
+}
+
+// Nothing that is called like this is replaced, so logs may be in the folder of their run.
+bool is_harmless(const std::filesystem::path& path) {
+  return !is_output(path.filename().string()) && is_log(path);
+}
+
+void check_log_name(const std::filesystem::path& path) {
+  if (!is_output(path.filename().string()) || !is_log_file(path.string())) return;
+  throw InputError({"the log file cannot be used", path.string(),
+                    "another file of the output folder has this name",
+                    "choose another --log-file, such as log.jsonl in the same folder"});
+}
+
 }  // namespace
 
 void make_folder(const std::filesystem::path& folder, const std::string& option) {
@@ -56,7 +75,12 @@ void prepare_folder(const std::filesystem::path& folder,
     fail(folder, error ? error.message() : "it is not a folder");
   }
   if (access(folder.c_str(), W_OK | X_OK) != 0) fail(folder, std::strerror(errno));
-  if (std::filesystem::is_empty(folder)) return;
+  bool harmless = true;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    check_log_name(entry.path());
+    harmless = harmless && is_harmless(entry.path());
+  }
+  if (harmless) return;
   const bool own = std::ranges::any_of(
       own_files, [&](const char* name) { return std::filesystem::exists(folder / name); });
   if (!own) fail(folder, "it contains files that this tool did not write");
@@ -95,9 +119,7 @@ void remove_leftovers(const std::filesystem::path& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
     const std::string output = name.substr(0, name.find(".tmp-"));
-    const bool ours = std::ranges::find(kOutputs, output) != std::end(kOutputs) ||
-                      output == kReport || output.starts_with("pattern-");
-    if (output != name && ours) std::filesystem::remove(entry.path());
+    if (output != name && is_output(output)) std::filesystem::remove(entry.path());
   }
 }
 

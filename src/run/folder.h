@@ -15,9 +15,9 @@ namespace indexcache {
 // Makes the folder and those above it. Throws InputError; `option` named it.
 void make_folder(const std::filesystem::path& folder, const std::string& option = "--output");
 
-// Makes the folder and checks that it can be written. A folder that holds other files, but nothing
-// of this tool (none of `own_files`), is refused with InputError: nothing of theirs can then be
-// overwritten.
+// Makes the folder and checks that it can be written. A folder that holds other files than logs,
+// but nothing of this tool (none of `own_files`), is refused with InputError: nothing of theirs can
+// then be overwritten. So is a log file with the name of an output.
 void prepare_folder(const std::filesystem::path& folder,
                     const std::initializer_list<const char*>& own_files);
 

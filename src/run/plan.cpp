@@ -52,7 +52,7 @@ void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
   plan.weight_bytes = plan.weights.device(placement) + backend.uploader_bytes();
   PlanningInstruments instruments(model.config, backend, subject.data,
                                   sweep_memory(backend, plan.weight_bytes));
-  Progress silent(Progress::Style::silent);
+  Progress silent(Progress::Style::off);
   plan.exact = subject.space.constraints.max_run == 0;
   const SearchOutcome outcome =
       search_run(plan.exact ? subject : without_run_limit(subject), instruments, silent);

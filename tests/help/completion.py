@@ -26,6 +26,10 @@ CASES = [
     ("indexcache-search bench o", ["ops"], ["prefill"]),
     ("indexcache-search check some", ["some file.yaml", "somewhere"], ["other.yaml"]),
     ("indexcache-search run -o som", ["somewhere"], ["some file.yaml"]),
+    ("indexcache-search --log-", ["--log-file", "--log-format"], ["--json"]),
+    ("indexcache-search --log-format ", ["text", "json"], ["run"]),
+    ("indexcache-search --log-file some", ["some file.yaml"], ["other.yaml"]),
+    ("indexcache-search check --log-format j", ["json"], ["text"]),
     ("indexcache-search completion z", ["zsh"], ["bash"]),
 ]
 

@@ -5,7 +5,8 @@
     validate.py ROOT FILE…        the files named
     validate.py ROOT FOLDER       everything that the tests left there, and the gates of configs/
 
-The schema is the one that a file names in its key "schema"; .xml files must be well-formed. Exits 1
+The schema is the one that a file names in its key "schema", or each line of a .jsonl file; .xml files
+must be well-formed. Exits 1
 with every violation, 77 (skipped) where jsonschema or yaml is not installed outside of CI.
 """
 import json
@@ -23,9 +24,12 @@ except ImportError as missing:
 
 
 def load(path):
+    """The documents of a file."""
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
     if path.suffix == ".json":
-        return json.loads(path.read_text())
-    return json.loads(json.dumps(yaml.safe_load(path.read_text())))  # keys become strings
+        return [json.loads(path.read_text())]
+    return [json.loads(json.dumps(yaml.safe_load(path.read_text())))]  # keys become strings
 
 
 def schemas(root):
@@ -44,13 +48,13 @@ def violations(path, validators):
         except xml.etree.ElementTree.ParseError as error:
             yield str(error)
         return
-    document = load(path)
-    name = document.get("schema") if isinstance(document, dict) else None
-    if name not in validators:
-        yield f"no schema for {name!r}"
-        return
-    for error in validators[name].iter_errors(document):
-        yield f"{error.json_path}: {error.message[:300]}"
+    for document in load(path):
+        name = document.get("schema") if isinstance(document, dict) else None
+        if name not in validators:
+            yield f"no schema for {name!r}"
+            continue
+        for error in validators[name].iter_errors(document):
+            yield f"{error.json_path}: {error.message[:300]}"
 
 
 def main():

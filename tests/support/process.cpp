@@ -64,16 +64,25 @@ std::size_t lines_of(const std::filesystem::path& path) {
   return static_cast<std::size_t>(std::ranges::count(text, '\n'));
 }
 
+// The value of the first of these options; empty if there is none.
+std::filesystem::path value_of(const std::vector<std::string>& arguments,
+                               const std::vector<std::string>& names) {
+  auto option = std::ranges::find_first_of(arguments, names);
+  return option == arguments.end() || ++option == arguments.end() ? "" : *option;
+}
+
+void keep(const std::filesystem::path& file) {
+  const std::filesystem::path folder = INDEXCACHE_PRODUCED;
+  std::filesystem::create_directories(folder);
+  const std::string text = content(file), hash = sha256(text).substr(0, 16);
+  std::ofstream(folder / (hash + "." + file.filename().string()), std::ios::binary) << text;
+}
+
 // Keeps the files with a schema that the program left in its --output folder:
 // tests/schema/validate.py looks at them when all tests have run.
 void keep_produced(const std::vector<std::string>& arguments) {
-  auto option = std::ranges::find_if(
-      arguments, [](const std::string& text) { return text == "-o" || text == "--output"; });
-  if (option == arguments.end() || ++option == arguments.end()) return;
-  const std::filesystem::path folder = *option;
+  const std::filesystem::path folder = value_of(arguments, {"-o", "--output"});
   if (!std::filesystem::is_directory(folder)) return;
-  const std::filesystem::path keep = INDEXCACHE_PRODUCED;
-  std::filesystem::create_directories(keep);
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
     const bool pattern = name.starts_with("pattern") && name.ends_with(".yaml");
@@ -81,9 +90,14 @@ void keep_produced(const std::vector<std::string>& arguments) {
         name != "junit.xml") {
       continue;
     }
-    const std::string text = content(entry.path());
-    std::ofstream(keep / (sha256(text).substr(0, 16) + "." + name), std::ios::binary) << text;
+    keep(entry.path());
   }
+}
+
+// The same for a log in JSON, which a failed command leaves too.
+void keep_log(const std::vector<std::string>& arguments) {
+  const std::filesystem::path log = value_of(arguments, {"--log-file"});
+  if (log.filename() == "log.jsonl" && std::filesystem::is_regular_file(log)) keep(log);
 }
 
 }  // namespace
@@ -95,6 +109,7 @@ ProcessResult run_tool(const std::vector<std::string>& arguments,
   int status = 0;
   waitpid(child, &status, 0);
   if (code_of(status) <= 1) keep_produced(arguments);
+  keep_log(arguments);
   return {code_of(status), content(folder / "out"), content(folder / "err")};
 }
 
