@@ -5,6 +5,7 @@
 #include "io/files.h"
 #include "io/json_text.h"
 #include "io/png.h"
+#include "io/system_failure.h"
 #include "present/heatmap.h"
 #include "present/page.h"
 #include "present/report.h"
@@ -31,10 +32,13 @@ std::vector<std::string> methods_of(const Result& result) {
   return methods;
 }
 
-constexpr const char* kRemedy = "choose another --output";
-
-[[noreturn]] void fail(const std::filesystem::path& folder, const std::string& why) {
-  throw InputError({"the output folder cannot be used", folder.string(), why, kRemedy});
+// `error` is one of the system, or 0.
+[[noreturn]] void fail(const std::filesystem::path& folder, const std::string& why, int error,
+                       const std::string& option = "--output") {
+  const std::string another = "choose another " + option;
+  const auto remedy = resource_remedy(error, another);
+  throw Error(remedy ? ExitCode::resource : ExitCode::input,
+              {"the output folder cannot be used", folder.string(), why, remedy.value_or(another)});
 }
 
 }  // namespace
@@ -42,24 +46,18 @@ constexpr const char* kRemedy = "choose another --output";
 void make_folder(const std::filesystem::path& folder, const std::string& option) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw InputError({"the output folder cannot be used", folder.string(), error.message(),
-                      "choose another " + option});
-  }
+  if (error) fail(folder, error.message(), error.value(), option);
 }
 
 void prepare_folder(const std::filesystem::path& folder,
                     const std::initializer_list<const char*>& own_files) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error || !std::filesystem::is_directory(folder)) {
-    fail(folder, error ? error.message() : "it is not a folder");
-  }
-  if (access(folder.c_str(), W_OK | X_OK) != 0) fail(folder, std::strerror(errno));
+  make_folder(folder);
+  if (!std::filesystem::is_directory(folder)) fail(folder, "it is not a folder", 0);
+  if (access(folder.c_str(), W_OK | X_OK) != 0) fail(folder, std::strerror(errno), errno);
   if (std::filesystem::is_empty(folder)) return;
   const bool own = std::ranges::any_of(
       own_files, [&](const char* name) { return std::filesystem::exists(folder / name); });
-  if (!own) fail(folder, "it contains files that this tool did not write");
+  if (!own) fail(folder, "it contains files that this tool did not write", 0);
 }
 
 std::optional<Result> finished_run(const std::filesystem::path& folder,
@@ -75,8 +73,9 @@ std::optional<Result> finished_run(const std::filesystem::path& folder,
   }
   for (std::size_t t = 0; t < targets.size(); ++t) {
     if (result.targets[t].request != targets[t].text) return std::nullopt;
-    const std::size_t kept = targets[t].full;
-    if (!std::filesystem::exists(folder / pattern_file_name(t, targets.size(), kept))) {
+    // A run to another target may have failed after it wrote its patterns.
+    const auto pattern = folder / pattern_file_name(t, targets.size(), targets[t].full);
+    if (!std::filesystem::exists(pattern) || read_file(pattern) != to_pattern_yaml(result, t)) {
       return std::nullopt;
     }
   }
@@ -110,8 +109,9 @@ void write_outputs(const std::filesystem::path& folder, const Result& result,
     write_file(folder / pattern_file_name(t, result.targets.size(), kept),
                to_pattern_yaml(result, t));
   }
-  write_file(folder / "run.json", json_text(to_json(result), 1) + "\n");
   write_file(folder / kReport, report_html({result, overlap, {}, folder.filename().string()}));
+  // Last: it is what makes a run finished.
+  write_file(folder / "run.json", json_text(to_json(result), 1) + "\n");
 }
 
 void complete_report(const std::filesystem::path& folder) {

@@ -5,6 +5,7 @@
 #include "core/open_files.h"
 #include "support/catch.h"
 #include "support/files.h"
+#include "support/refusal.h"
 
 #include <cerrno>
 #include <sys/resource.h>
@@ -13,15 +14,34 @@ using namespace indexcache;
 using namespace indexcache::test;
 
 TEST_CASE("what the system has run out of is no fault of a file") {
-  for (const int error : {EMFILE, ENFILE, ENOMEM, ENOSPC, EDQUOT, ESTALE, EIO, ENOTCONN}) {
+  for (const int error : {EMFILE, ENFILE, ENOMEM, ENOSPC, EDQUOT, EROFS, ESTALE, EIO, ENOTCONN}) {
     CHECK_THROWS_AS(fail_opening("file", error, "check the path"), ResourceError);
   }
   for (const int error : {ENOENT, EACCES, ENOTDIR, ELOOP, ENAMETOOLONG}) {
     CHECK_THROWS_AS(fail_opening("file", error, "check the path"), InputError);
   }
-  CHECK_THAT(*resource_remedy(EMFILE), Contains("ulimit -n"));
-  CHECK_THAT(*resource_remedy(EDQUOT), Contains("quota"));
-  CHECK_THAT(*resource_remedy(ESTALE), Contains("mount"));
+}
+
+TEST_CASE("each failure of the system says what it is and what to try") {
+  const auto writing = [](int error) { return refusal_of([&] { fail_writing("dir/x", error); }); };
+  const auto says = [&](int error, const std::string& why, const std::string& remedy) {
+    CHECK(writing(error) ==
+          "error: cannot write a file\n  at:  dir/x\n  why: " + why + "\n  try: " + remedy + "\n");
+  };
+  says(ENOSPC, "No space left on device", "free space on that disk, or use another folder");
+  says(EDQUOT, "Disk quota exceeded", "free space in your disk quota there, or use another folder");
+  says(EIO, "Input/output error", "check that disk (dmesg has its errors)");
+  says(EROFS, "Read-only file system", "mount that file system for writing, or use another folder");
+  says(EFBIG, "File too large",
+       "raise the limit on the size of files (ulimit -f), or use another folder");
+  says(EMFILE, "Too many open files",
+       "ulimit -n 4096 (or ask for a higher hard limit): this process may not open more files");
+  says(ENFILE, "Too many open files in system",
+       "close other programs, or raise fs.file-max: the system cannot open more files");
+  says(ESTALE, "Stale file handle", "mount that network file system again");
+  says(EACCES, "Permission denied", "check the path and its permissions");
+  says(0, "the system gives no reason", "check the path and its permissions");
+  CHECK(resource_remedy(ENOSPC, "redirect it") == "free space on that disk, or redirect it");
   CHECK_FALSE(resource_remedy(ENOENT).has_value());
 }
 
