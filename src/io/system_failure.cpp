@@ -64,10 +64,9 @@ void fail_opening(const std::filesystem::path& path, int error, const std::strin
 }
 
 void fail_writing(const std::filesystem::path& path, int error) {
-  throw ResourceError(
-      {"cannot write a file", path.string(),
-       error != 0 ? std::strerror(error) : "the system gives no reason",
-       resource_remedy(error).value_or("check the path and its permissions")});
+  throw ResourceError({"cannot write a file", path.string(),
+                       error != 0 ? std::strerror(error) : "the system gives no reason",
+                       resource_remedy(error).value_or("check the path and its permissions")});
 }
 
 }  // namespace indexcache

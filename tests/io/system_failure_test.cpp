@@ -3,12 +3,17 @@
 
 #include "core/error.h"
 #include "core/open_files.h"
+#include "io/byte_stream.h"
+#include "io/files.h"
+#include "io/hdf5.h"
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/refusal.h"
 
 #include <cerrno>
+#include <string>
 #include <sys/resource.h>
+#include <vector>
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -43,6 +48,30 @@ TEST_CASE("each failure of the system says what it is and what to try") {
   says(0, "the system gives no reason", "check the path and its permissions");
   CHECK(resource_remedy(ENOSPC, "redirect it") == "free space on that disk, or redirect it");
   CHECK_FALSE(resource_remedy(ENOENT).has_value());
+}
+
+TEST_CASE("too many open files are reported as such, whichever library opens one") {
+  const TempFolder folder;
+  const std::filesystem::path x = folder / "x";
+  {
+    Hdf5Writer file(x);
+    file.attribute("name", "value");
+    file.close();
+  }
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const std::vector<std::string> refusals = {
+      refusal_of([&] { Hdf5Reader{x}; }), refusal_of([&] { Hdf5Writer{folder / "y"}; }),
+      refusal_of([&] { open_stream(x); }), refusal_of([&] { read_file(x); }),
+      refusal_of([&] { write_file(x, "content"); })};
+  setrlimit(RLIMIT_NOFILE, &before);
+  for (const std::string& refusal : refusals) {
+    CHECK_THAT(refusal, Contains(folder.path().string()) && Contains("Too many open files") &&
+                            Contains("ulimit -n 4096"));
+  }
 }
 
 TEST_CASE("the soft limit of open files becomes the hard one") {
