@@ -15,8 +15,8 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
-#include <fstream>
 
 namespace indexcache {
 namespace {
@@ -38,12 +38,11 @@ void write_files(const std::filesystem::path& folder, const Verdict& verdict) {
 
 // The summary is an extra: a runner that does not take it does not change the verdict.
 void append_step_summary(const char* path, const Verdict& verdict) {
-  std::ofstream file(path, std::ios::app | std::ios::binary);
-  file << verdict_markdown(verdict);
-  file.close();
-  if (file) return;
+  const int error = append_to_file(path, verdict_markdown(verdict));
+  if (error == 0) return;
   write_record({.level = LogLevel::warning,
-                .message = fmt::format("cannot write the step summary {}", path)});
+                .message = fmt::format("cannot write the step summary {}: {}", path,
+                                       std::strerror(error))});
 }
 
 void tell_github(const Verdict& verdict) {

@@ -19,6 +19,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <new>
 
@@ -174,10 +175,12 @@ int run_program(Program& program, CommandLog& log) {
 
 // The exit code of a command that ended with `code` once its output is known to have arrived.
 int deliver_output(int code) {
-  const std::string why = finish_output();
-  if (why.empty()) return code;
-  const int failed = report(ResourceError({"cannot write to standard output", "", why,
-                                           "redirect it to a file on a disk with free space"}));
+  const int error = finish_output();
+  if (error == 0) return code;
+  constexpr const char* kElsewhere = "redirect it to another disk";
+  const int failed =
+      report(ResourceError({"cannot write to standard output", "", std::strerror(error),
+                            resource_remedy(error, kElsewhere).value_or(kElsewhere)}));
   return code == 0 ? failed : code;
 }
 

@@ -68,7 +68,9 @@ Json files_json(const PreparedSet& set) {
 // Writes the rows of both sides and collects what describes them.
 class Writer {
  public:
-  Writer(const std::filesystem::path& path, const PreparedSet& set) : file_(path), set_(set) {}
+  Writer(const std::filesystem::path& temporary, const std::filesystem::path& path,
+         const PreparedSet& set)
+      : file_(temporary, path), set_(set) {}
 
   void write_sequences() {
     std::int64_t width = 0;
@@ -248,7 +250,7 @@ std::string write_calibration(const std::filesystem::path& path, const PreparedS
                               const Tokenizer* tokenizer, const std::string& tokenizer_name) {
   std::string fingerprint;
   replace_file(path, [&](const std::filesystem::path& temporary) {
-    Writer writer(temporary, set);
+    Writer writer(temporary, path, set);
     writer.write_sequences();
     const std::string sha = tokenizer != nullptr ? tokenizer->sha256() : "";
     const Json description{{"schema", kSchema},

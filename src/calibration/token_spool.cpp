@@ -2,8 +2,8 @@
 #include "calibration/token_spool.h"
 
 #include "core/error.h"
-
-#include <fmt/format.h>
+#include "io/files.h"
+#include "io/system_failure.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -15,14 +15,16 @@
 namespace indexcache {
 namespace {
 
-[[noreturn]] void fail(const std::string& where) {
-  throw ResourceError({"token ids cannot be kept in a temporary file", where, std::strerror(errno),
-                       "set TMPDIR to a folder with free space"});
-}
-
 std::string folder() {
   const char* named = std::getenv("TMPDIR");
   return named != nullptr && *named != '\0' ? named : "/tmp";
+}
+
+[[noreturn]] void fail(int error) {
+  constexpr const char* kElsewhere = "set TMPDIR to another folder";
+  throw ResourceError({"token ids cannot be kept in a temporary file", folder(),
+                       std::strerror(error),
+                       resource_remedy(error, kElsewhere).value_or(kElsewhere)});
 }
 
 }  // namespace
@@ -30,7 +32,7 @@ std::string folder() {
 TokenSpool::TokenSpool() {
   std::string path = folder() + "/indexcache-tokens-XXXXXX";
   file_ = mkstemp(path.data());
-  if (file_ < 0) fail(folder());
+  if (file_ < 0) fail(errno);
   unlink(path.c_str());
 }
 
@@ -39,15 +41,8 @@ TokenSpool::~TokenSpool() {
 }
 
 void TokenSpool::append(std::span<const std::int32_t> ids) {
-  const auto* bytes = reinterpret_cast<const char*>(ids.data());
-  std::size_t left = ids.size_bytes();
-  while (left > 0) {
-    const ssize_t written = write(file_, bytes, left);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) fail(folder());
-    bytes += written;
-    left -= static_cast<std::size_t>(written);
-  }
+  const int error = write_all(file_, {reinterpret_cast<const char*>(ids.data()), ids.size_bytes()});
+  if (error != 0) fail(error);
   size_ += static_cast<std::int64_t>(ids.size());
 }
 
@@ -62,7 +57,7 @@ void TokenSpool::read(std::int64_t first, std::int64_t count,
     const ssize_t got = pread(file_, bytes + done, static_cast<std::size_t>(count * kBytes - done),
                               first * kBytes + done);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) fail(folder());
+    if (got <= 0) fail(got < 0 ? errno : EIO);
     done += got;
   }
 }

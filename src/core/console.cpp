@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -89,9 +88,9 @@ void flush_output() {
   if (std::fflush(stdout) != 0) note_output_error();
 }
 
-std::string finish_output() {
+int finish_output() {
   flush_output();
-  return output_error == 0 || reader_left(output_error) ? "" : std::strerror(output_error);
+  return reader_left(output_error) ? 0 : output_error;
 }
 
 }  // namespace indexcache

@@ -39,8 +39,8 @@ void write_output(fmt::format_string<T...> format, T&&... arguments) {
 // Delivers what was printed so far.
 void flush_output();
 
-// The same, and why some of the output did not arrive: a text of the system, empty if all of it
+// The same, and the error (an errno) that kept some of the output from arriving; 0 if all of it
 // did. A reader that closed its pipe, or whose terminal is gone, misses nothing that it wants.
-std::string finish_output();
+int finish_output();
 
 }  // namespace indexcache

@@ -2,6 +2,7 @@
 #include "io/byte_stream.h"
 
 #include "core/error.h"
+#include "io/system_failure.h"
 
 #include <fmt/format.h>
 
@@ -18,6 +19,7 @@ namespace indexcache {
 namespace {
 
 constexpr std::size_t kBufferBytes = 1 << 18;
+constexpr const char* kRemedy = "check the path and its permissions";
 
 class PlainStream : public ByteStream {
  public:
@@ -26,7 +28,7 @@ class PlainStream : public ByteStream {
     if (std::filesystem::is_directory(path)) fail("it is a folder");
     if (std::filesystem::is_fifo(path)) fail("it is a pipe; a file is needed");
     file_ = std::fopen(path.c_str(), "rb");
-    if (file_ == nullptr) fail(std::strerror(errno));
+    if (file_ == nullptr) fail_opening(path_, errno, kRemedy);
   }
   ~PlainStream() override {
     if (file_ != nullptr) std::fclose(file_);
@@ -36,14 +38,14 @@ class PlainStream : public ByteStream {
 
   std::size_t read(std::span<char> buffer) override {
     const std::size_t bytes = std::fread(buffer.data(), 1, buffer.size(), file_);
-    if (bytes == 0 && std::ferror(file_) != 0) fail(std::strerror(errno));
+    if (bytes == 0 && std::ferror(file_) != 0) fail_opening(path_, errno, kRemedy);
     return bytes;
   }
 
   void rewind() { std::rewind(file_); }
 
   [[noreturn]] void fail(const std::string& why) const {
-    throw InputError({"cannot read a file", path_, why, "check the path and its permissions"});
+    throw InputError({"cannot read a file", path_, why, kRemedy});
   }
   [[noreturn]] void fail_unpacking(const std::string& why) const {
     throw InputError({"cannot unpack a file", path_, why, "check that the file is complete"});

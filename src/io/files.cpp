@@ -11,22 +11,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
-#include <fstream>
 #include <unistd.h>
 
 namespace indexcache {
 namespace {
 
-[[noreturn]] void fail_writing(const std::filesystem::path& path, int error) {
-  throw ResourceError({"cannot write a file", path.string(),
-                       error != 0 ? std::strerror(error) : "write failed",
-                       resource_remedy(error).value_or("choose another --output")});
-}
-
-void sync_path(const std::filesystem::path& path, int flags) {
-  const int fd = open(path.c_str(), flags | O_CLOEXEC);
+// Of `path` or the folder that it is in; errors name `path`.
+void sync(const std::filesystem::path& synced, int flags, const std::filesystem::path& path) {
+  const int fd = open(synced.c_str(), flags | O_CLOEXEC);
   if (fd < 0) fail_writing(path, errno);
   const int result = fsync(fd);
   const int error = errno;
@@ -51,12 +44,12 @@ std::filesystem::path temporary_beside(const std::filesystem::path& path) {
 }
 
 void commit_temporary(const std::filesystem::path& temporary, const std::filesystem::path& path) {
-  sync_path(temporary, O_RDONLY);
+  sync(temporary, O_RDONLY, path);
   std::error_code error;
   std::filesystem::rename(temporary, path, error);
   if (error) fail_writing(path, error.value());
   const std::filesystem::path folder = path.parent_path();
-  sync_path(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
+  sync(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY, path);
 }
 
 void discard_temporary(const std::filesystem::path& temporary) noexcept {
@@ -64,14 +57,35 @@ void discard_temporary(const std::filesystem::path& temporary) noexcept {
   std::filesystem::remove(temporary, ignored);
 }
 
+int write_all(int descriptor, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return written < 0 ? errno : EIO;
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
 void write_file(const std::filesystem::path& path, std::string_view content) {
   replace_file(path, [&](const std::filesystem::path& temporary) {
-    errno = 0;
-    std::ofstream out(temporary, std::ios::binary);
-    out.write(content.data(), static_cast<std::streamsize>(content.size()));
-    out.close();
-    if (!out) fail_writing(path, errno);
+    const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) fail_writing(path, errno);
+    const int error = write_all(fd, content);
+    // Network file systems may report only now what they could not write.
+    const bool closed = close(fd) == 0;
+    if (error != 0 || !closed) fail_writing(path, error != 0 ? error : errno);
   });
+}
+
+int append_to_file(const std::filesystem::path& path, std::string_view content) {
+  const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  if (fd < 0) return errno;
+  const off_t size = lseek(fd, 0, SEEK_END);
+  const int error = write_all(fd, content);
+  const bool restored = error == 0 || size < 0 || ftruncate(fd, size) == 0;
+  close(fd);
+  return restored ? error : errno;
 }
 
 Sha256::Sha256() : state_(EVP_MD_CTX_new()) {

@@ -21,6 +21,13 @@ void replace_file(const std::filesystem::path& path, Produce produce);
 
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+// Appends all of `content` to a file that belongs to another program, or nothing. The error of the
+// system, or 0.
+int append_to_file(const std::filesystem::path& path, std::string_view content);
+
+// Writes all bytes to an open file. The error of the system, or 0.
+int write_all(int descriptor, std::string_view bytes);
+
 // SHA-256 of bytes that come one after the other.
 class Sha256 {
  public:

@@ -2,12 +2,13 @@
 #include "io/hdf5.h"
 
 #include "core/error.h"
+#include "io/system_failure.h"
 
 #include <fmt/format.h>
 #include <hdf5.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -27,6 +28,8 @@ class Handle {
   Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)) {}
   hid_t get() const { return id_; }
   bool valid() const { return id_ >= 0; }
+  // Whether everything that was still in memory has been written.
+  bool close() { return Close(std::exchange(id_, -1)) >= 0; }
 
  private:
   hid_t id_;
@@ -38,8 +41,8 @@ using Datatype = Handle<H5Tclose>;
 using Attribute = Handle<H5Aclose>;
 using Properties = Handle<H5Pclose>;
 
-// HDF5 prints its error stack to stderr unless told not to; messages here are our own. At exit it
-// would try once more to write what a full disk refused, and crash: every file is closed here.
+// HDF5 prints its error stack to stderr by default; messages here are our own. At exit it would try
+// once more to write what a full disk refused, and crash: every file is closed here.
 void prepare_library() {
   H5dont_atexit();
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
@@ -52,13 +55,26 @@ void prepare_library() {
                     "docs/formats.md describes the layout"});
 }
 
-[[noreturn]] void fail_writing(const std::filesystem::path& path) {
-  // The library says no reason; the system's last error is one where it is about space.
-  const int error = errno;
-  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  throw ResourceError({"cannot write a file", path.string(),
-                       full ? std::strerror(error) : "HDF5 refused",
-                       "free space on that disk, or choose another --output"});
+// The error of the system that made the last call of the library fail, or 0. Only the text of the
+// library's own error stack has it ("…, errno = 28, …"): closing what is open changes errno itself.
+int system_error() {
+  int error = 0;
+  const auto find = [](unsigned, const H5E_error2_t* entry, void* found) -> herr_t {
+    constexpr const char* kName = "errno = ";
+    const char* at = std::strstr(entry->desc, kName);
+    if (at != nullptr) *static_cast<int*>(found) = std::atoi(at + std::strlen(kName));
+    return 0;
+  };
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, find, &error);
+  return error;
+}
+
+// After a call of the library that failed: the disk is at fault, or else the file.
+[[noreturn]] void fail_call(const std::filesystem::path& path, const std::string& dataset,
+                            const std::string& why) {
+  const int error = system_error();
+  if (resource_remedy(error)) fail_opening(path, error, "");
+  fail_reading(path, dataset, why);
 }
 
 // Tokens of a compressed chunk: a long sequence is read and written in pieces.
@@ -75,7 +91,7 @@ Hdf5Reader::Hdf5Reader(const std::filesystem::path& path) : path_(path) {
   prepare_library();
   if (!std::filesystem::exists(path)) fail_reading(path, "", "the file does not exist");
   file_ = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  if (file_ < 0) fail_reading(path, "", "it is not a complete HDF5 file");
+  if (file_ < 0) fail_call(path, "", "it is not a complete HDF5 file");
 }
 
 Hdf5Reader::~Hdf5Reader() {
@@ -151,7 +167,7 @@ IntegerDataset Hdf5Reader::integers(const std::string& name) const {
                         std::vector<std::int64_t>(count)};
   if (count > 0 && H5Dread(opened.dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
                            result.values.data()) < 0) {
-    fail_reading(path_, name, kUnreadable);
+    fail_call(path_, name, kUnreadable);
   }
   return result;
 }
@@ -177,7 +193,7 @@ std::vector<std::int64_t> Hdf5Reader::row(const std::string& name, std::int64_t 
                           nullptr) < 0 ||
       H5Dread(opened.dataset.get(), H5T_NATIVE_INT64, memory.get(), stored.get(), H5P_DEFAULT,
               values.data()) < 0) {
-    fail_reading(path_, name, kUnreadable);
+    fail_call(path_, name, kUnreadable);
   }
   return values;
 }
@@ -216,10 +232,11 @@ Datatype string_type(const std::string& text) {
 
 }  // namespace
 
-Hdf5Writer::Hdf5Writer(const std::filesystem::path& path) : path_(path) {
+Hdf5Writer::Hdf5Writer(const std::filesystem::path& path, const std::filesystem::path& name)
+    : name_(name.empty() ? path : name) {
   prepare_library();
   file_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-  if (file_ < 0) fail_writing(path);
+  check(file_ >= 0);
 }
 
 Hdf5Writer::~Hdf5Writer() {
@@ -233,12 +250,11 @@ void Hdf5Writer::write_array(const std::string& name, const std::vector<std::int
   const Dataspace space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr));
   const Properties links(H5Pcreate(H5P_LINK_CREATE));
   H5Pset_create_intermediate_group(links.get(), 1);
-  const Dataset dataset(H5Dcreate2(file_, name.c_str(), file_type, space.get(), links.get(),
-                                   properties.get(), H5P_DEFAULT));
-  if (!dataset.valid() ||
-      H5Dwrite(dataset.get(), memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) {
-    fail_writing(path_);
-  }
+  Dataset dataset(H5Dcreate2(file_, name.c_str(), file_type, space.get(), links.get(),
+                             properties.get(), H5P_DEFAULT));
+  check(dataset.valid());
+  check(H5Dwrite(dataset.get(), memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+  check(dataset.close());
 }
 
 void Hdf5Writer::write(const std::string& dataset, const std::vector<std::int64_t>& shape,
@@ -259,51 +275,53 @@ void Hdf5Writer::create_rows(const std::string& name, std::int64_t rows, std::in
   H5Pset_shuffle(properties.get());
   H5Pset_deflate(properties.get(), 1);
   const Dataspace space(H5Screate_simple(2, dims.data(), nullptr));
-  const Dataset dataset(H5Dcreate2(file_, name.c_str(), H5T_STD_I32LE, space.get(), H5P_DEFAULT,
-                                   properties.get(), H5P_DEFAULT));
-  if (!dataset.valid()) fail_writing(path_);
+  Dataset dataset(H5Dcreate2(file_, name.c_str(), H5T_STD_I32LE, space.get(), H5P_DEFAULT,
+                             properties.get(), H5P_DEFAULT));
+  check(dataset.valid());
+  check(dataset.close());
 }
 
 void Hdf5Writer::write_row(const std::string& name, std::int64_t row,
                            const std::vector<std::int32_t>& values) {
-  const Dataset dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT));
+  Dataset dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT));
+  check(dataset.valid());
   const Dataspace stored(H5Dget_space(dataset.get()));
   const hsize_t start[] = {static_cast<hsize_t>(row), 0};
   const hsize_t extent[] = {1, values.size()};
   const Dataspace memory(H5Screate_simple(2, extent, nullptr));
-  if (H5Sselect_hyperslab(stored.get(), H5S_SELECT_SET, start, nullptr, extent, nullptr) < 0 ||
-      H5Dwrite(dataset.get(), H5T_NATIVE_INT32, memory.get(), stored.get(), H5P_DEFAULT,
-               values.data()) < 0) {
-    fail_writing(path_);
-  }
+  check(H5Sselect_hyperslab(stored.get(), H5S_SELECT_SET, start, nullptr, extent, nullptr) >= 0);
+  check(H5Dwrite(dataset.get(), H5T_NATIVE_INT32, memory.get(), stored.get(), H5P_DEFAULT,
+                 values.data()) >= 0);
+  check(dataset.close());  // compresses the chunk and writes it
 }
 
 void Hdf5Writer::write_text(const std::string& name, const std::string& text) {
   const Datatype type = string_type(text);
   const Properties properties = without_times();
   const Dataspace space(H5Screate(H5S_SCALAR));
-  const Dataset dataset(H5Dcreate2(file_, name.c_str(), type.get(), space.get(), H5P_DEFAULT,
-                                   properties.get(), H5P_DEFAULT));
-  if (!dataset.valid() ||
-      H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.c_str()) < 0) {
-    fail_writing(path_);
-  }
+  Dataset dataset(H5Dcreate2(file_, name.c_str(), type.get(), space.get(), H5P_DEFAULT,
+                             properties.get(), H5P_DEFAULT));
+  check(dataset.valid());
+  check(H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.c_str()) >= 0);
+  check(dataset.close());
 }
 
 void Hdf5Writer::attribute(const std::string& name, const std::string& text) {
   const Datatype type = string_type(text);
   const Dataspace space(H5Screate(H5S_SCALAR));
-  const Attribute attribute(
+  Attribute attribute(
       H5Acreate2(file_, name.c_str(), type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT));
-  if (!attribute.valid() || H5Awrite(attribute.get(), type.get(), text.c_str()) < 0) {
-    fail_writing(path_);
-  }
+  check(attribute.valid());
+  check(H5Awrite(attribute.get(), type.get(), text.c_str()) >= 0);
+  check(attribute.close());
 }
 
 void Hdf5Writer::close() {
-  const hid_t file = file_;
-  file_ = -1;
-  if (H5Fclose(file) < 0) fail_writing(path_);
+  check(H5Fclose(std::exchange(file_, -1)) >= 0);
+}
+
+void Hdf5Writer::check(bool succeeded) const {
+  if (!succeeded) fail_writing(name_, system_error());
 }
 
 }  // namespace indexcache

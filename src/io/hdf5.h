@@ -47,10 +47,12 @@ class Hdf5Reader {
   std::int64_t file_ = -1;
 };
 
-// Writes a new file; objects carry no times, so equal content gives equal bytes.
+// Writes a new file; objects carry no times, so equal content gives equal bytes. Every function
+// throws ResourceError when the disk refuses.
 class Hdf5Writer {
  public:
-  explicit Hdf5Writer(const std::filesystem::path& path);
+  // `name` is the file that errors name, if `path` is only a temporary one.
+  explicit Hdf5Writer(const std::filesystem::path& path, const std::filesystem::path& name = {});
   ~Hdf5Writer();
   Hdf5Writer(const Hdf5Writer&) = delete;
   Hdf5Writer& operator=(const Hdf5Writer&) = delete;
@@ -71,14 +73,15 @@ class Hdf5Writer {
   // Attributes of the root group.
   void attribute(const std::string& name, const std::string& text);
 
-  // Flushes and closes; throws ResourceError when the disk refuses.
+  // Writes what is still in memory, and closes.
   void close();
 
  private:
   void write_array(const std::string& dataset, const std::vector<std::int64_t>& shape,
                    std::int64_t file_type, std::int64_t memory_type, const void* values);
+  void check(bool succeeded) const;
 
-  std::filesystem::path path_;
+  std::filesystem::path name_;
   std::int64_t file_ = -1;
 };
 

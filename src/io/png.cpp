@@ -7,7 +7,8 @@
 #include <png.h>
 
 #include <algorithm>
-#include <cstring>
+#include <string>
+#include <string_view>
 
 namespace indexcache {
 
@@ -40,18 +41,17 @@ void Image::frame(std::ptrdiff_t x, std::ptrdiff_t y, std::ptrdiff_t width, std:
 }
 
 void write_png(const std::filesystem::path& path, const Image& image) {
-  replace_file(path, [&](const std::filesystem::path& temporary) {
-    png_image header{};
-    header.version = PNG_IMAGE_VERSION;
-    header.width = static_cast<png_uint_32>(image.width());
-    header.height = static_cast<png_uint_32>(image.height());
-    header.format = PNG_FORMAT_RGB;
-    if (png_image_write_to_file(&header, temporary.c_str(), 0, image.row(0), 0, nullptr) != 0) {
-      return;
-    }
-    throw ResourceError({"cannot write a file", path.string(), header.message,
-                         "free space on that disk, or choose another --output"});
-  });
+  png_image header{};
+  header.version = PNG_IMAGE_VERSION;
+  header.width = static_cast<png_uint_32>(image.width());
+  header.height = static_cast<png_uint_32>(image.height());
+  header.format = PNG_FORMAT_RGB;
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(header);
+  std::string content(size, '\0');
+  if (png_image_write_to_memory(&header, content.data(), &size, 0, image.row(0), 0, nullptr) == 0) {
+    throw InternalError({"cannot encode an image", path.string(), header.message, ""});
+  }
+  write_file(path, std::string_view(content).substr(0, size));
 }
 
 }  // namespace indexcache

@@ -18,10 +18,12 @@ namespace {
 
 constexpr const char* kRemedy = "check the path, and that the download or copy is complete";
 
-[[noreturn]] void fail_reading(const std::filesystem::path& path, const std::string& why) {
+[[noreturn]] void fail_reading(const std::filesystem::path& path, const std::string& why,
+                               int error) {
   throw ResourceError({"cannot read a file", path.string(), why,
-                       "bring the file and its disk back and run the same command again: a run "
-                       "continues after its last finished wave"});
+                       resource_remedy(error).value_or("bring the file back") +
+                           "; then run the same command again: a run continues after its last "
+                           "finished wave"});
 }
 
 }  // namespace
@@ -56,10 +58,11 @@ void RandomAccessFile::read(std::int64_t offset, std::span<std::byte> out) const
     const std::int64_t at = offset + static_cast<std::int64_t>(done);
     const ssize_t count = pread(fd_, out.data() + done, out.size() - done, at);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail_reading(path_, std::strerror(errno));
+    if (count < 0) fail_reading(path_, std::strerror(errno), errno);
     if (count == 0) {
-      fail_reading(
-          path_, fmt::format("it ends at byte {} and had {} bytes when it was opened", at, size_));
+      fail_reading(path_,
+                   fmt::format("it ends at byte {} and had {} bytes when it was opened", at, size_),
+                   0);
     }
     done += static_cast<std::size_t>(count);
   }

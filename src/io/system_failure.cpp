@@ -8,7 +8,7 @@
 
 namespace indexcache {
 
-std::optional<std::string> resource_remedy(int error) {
+std::optional<std::string> resource_remedy(int error, const std::string& elsewhere) {
   switch (error) {
     case EMFILE:
       return "ulimit -n 4096 (or ask for a higher hard limit): this process may not open more "
@@ -18,17 +18,21 @@ std::optional<std::string> resource_remedy(int error) {
     case ENOMEM:
       return "free memory on this machine, or raise the limit of its container";
     case ENOSPC:
-      return "free space on that disk, or use another folder";
+      return "free space on that disk, or " + elsewhere;
     case EDQUOT:
-      return "free space in your disk quota there, or use another folder";
+      return "free space in your disk quota there, or " + elsewhere;
+    case EFBIG:
+      return "raise the limit on the size of files (ulimit -f), or " + elsewhere;
+    case EROFS:
+      return "mount that file system for writing, or " + elsewhere;
     case ESTALE:
     case ENOTCONN:
     case ETIMEDOUT:
-      return "mount that network file system again, then run the same command again";
+      return "mount that network file system again";
     case EIO:
     case ENODEV:
     case EREMOTEIO:
-      return "check that disk (dmesg has its errors), then run the same command again";
+      return "check that disk (dmesg has its errors)";
     default:
       return std::nullopt;
   }
@@ -57,6 +61,12 @@ void fail_opening(const std::filesystem::path& path, int error, const std::strin
                       "run the download again: it continues with what is missing"});
   }
   throw InputError({kWhat, path.string(), std::strerror(error), remedy});
+}
+
+void fail_writing(const std::filesystem::path& path, int error) {
+  throw ResourceError({"cannot write a file", path.string(),
+                       error != 0 ? std::strerror(error) : "the system gives no reason",
+                       resource_remedy(error).value_or("check the path and its permissions")});
 }
 
 }  // namespace indexcache

@@ -11,8 +11,9 @@
 namespace indexcache {
 
 // What to try if `error` (an errno) means that the system ran out of something or that a disk
-// failed; nullopt if the file or its path is at fault.
-std::optional<std::string> resource_remedy(int error);
+// failed; nullopt if the file or its path is at fault. `elsewhere` is how to use another disk.
+std::optional<std::string> resource_remedy(int error,
+                                           const std::string& elsewhere = "use another folder");
 
 // The error of a path that could not even be examined: a loop of links, a folder without
 // permission.
@@ -22,5 +23,9 @@ Error unusable_path(const std::filesystem::path& path, int error);
 // file that does not exist is reported as an incomplete download.
 [[noreturn]] void fail_opening(const std::filesystem::path& path, int error,
                                const std::string& remedy);
+
+// Throws the ResourceError of a file that could not be written; `error` is 0 if the system gave no
+// reason.
+[[noreturn]] void fail_writing(const std::filesystem::path& path, int error);
 
 }  // namespace indexcache

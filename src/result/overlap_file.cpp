@@ -87,7 +87,7 @@ void write_overlap(const std::filesystem::path& path, const Overlap& overlap,
     blocks.push_back(static_cast<std::int64_t>(block.last));
   }
   replace_file(path, [&](const std::filesystem::path& temporary) {
-    Hdf5Writer file(temporary);
+    Hdf5Writer file(temporary, path);
     file.attribute("schema", kSchema);
     file.attribute("model", model.name);
     file.attribute("model_config_sha256", model.config_sha256);

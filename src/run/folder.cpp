@@ -7,6 +7,7 @@
 #include "io/json_text.h"
 #include "io/log_file.h"
 #include "io/png.h"
+#include "io/system_failure.h"
 #include "present/heatmap.h"
 #include "present/page.h"
 #include "present/report.h"
@@ -33,10 +34,13 @@ std::vector<std::string> methods_of(const Result& result) {
   return methods;
 }
 
-constexpr const char* kRemedy = "choose another --output";
-
-[[noreturn]] void fail(const std::filesystem::path& folder, const std::string& why) {
-  throw InputError({"the output folder cannot be used", folder.string(), why, kRemedy});
+// `error` is one of the system, or 0.
+[[noreturn]] void fail(const std::filesystem::path& folder, const std::string& why, int error,
+                       const std::string& option = "--output") {
+  const std::string another = "choose another " + option;
+  const auto remedy = resource_remedy(error, another);
+  throw Error(remedy ? ExitCode::resource : ExitCode::input,
+              {"the output folder cannot be used", folder.string(), why, remedy.value_or(another)});
 }
 
 bool is_output(const std::string& name) {
@@ -61,20 +65,14 @@ void check_log_name(const std::filesystem::path& path) {
 void make_folder(const std::filesystem::path& folder, const std::string& option) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw InputError({"the output folder cannot be used", folder.string(), error.message(),
-                      "choose another " + option});
-  }
+  if (error) fail(folder, error.message(), error.value(), option);
 }
 
 void prepare_folder(const std::filesystem::path& folder,
                     const std::initializer_list<const char*>& own_files) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error || !std::filesystem::is_directory(folder)) {
-    fail(folder, error ? error.message() : "it is not a folder");
-  }
-  if (access(folder.c_str(), W_OK | X_OK) != 0) fail(folder, std::strerror(errno));
+  make_folder(folder);
+  if (!std::filesystem::is_directory(folder)) fail(folder, "it is not a folder", 0);
+  if (access(folder.c_str(), W_OK | X_OK) != 0) fail(folder, std::strerror(errno), errno);
   bool harmless = true;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     check_log_name(entry.path());
@@ -83,7 +81,7 @@ void prepare_folder(const std::filesystem::path& folder,
   if (harmless) return;
   const bool own = std::ranges::any_of(
       own_files, [&](const char* name) { return std::filesystem::exists(folder / name); });
-  if (!own) fail(folder, "it contains files that this tool did not write");
+  if (!own) fail(folder, "it contains files that this tool did not write", 0);
 }
 
 std::optional<Result> finished_run(const std::filesystem::path& folder,
@@ -99,8 +97,9 @@ std::optional<Result> finished_run(const std::filesystem::path& folder,
   }
   for (std::size_t t = 0; t < targets.size(); ++t) {
     if (result.targets[t].request != targets[t].text) return std::nullopt;
-    const std::size_t kept = targets[t].full;
-    if (!std::filesystem::exists(folder / pattern_file_name(t, targets.size(), kept))) {
+    // A run to another target may have failed after it wrote its patterns.
+    const auto pattern = folder / pattern_file_name(t, targets.size(), targets[t].full);
+    if (!std::filesystem::exists(pattern) || read_file(pattern) != to_pattern_yaml(result, t)) {
       return std::nullopt;
     }
   }
@@ -132,8 +131,9 @@ void write_outputs(const std::filesystem::path& folder, const Result& result,
     write_file(folder / pattern_file_name(t, result.targets.size(), kept),
                to_pattern_yaml(result, t));
   }
-  write_file(folder / "run.json", json_text(to_json(result), 1) + "\n");
   write_file(folder / kReport, report_html({result, overlap, {}, folder.filename().string()}));
+  // Last: it is what makes a run finished.
+  write_file(folder / "run.json", json_text(to_json(result), 1) + "\n");
 }
 
 void complete_report(const std::filesystem::path& folder) {

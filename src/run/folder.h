@@ -12,12 +12,13 @@
 
 namespace indexcache {
 
-// Makes the folder and those above it. Throws InputError; `option` named it.
+// Makes the folder and those above it; `option` named it. Throws InputError, or ResourceError when
+// the disk refuses.
 void make_folder(const std::filesystem::path& folder, const std::string& option = "--output");
 
-// Makes the folder and checks that it can be written. A folder that holds other files than logs,
-// but nothing of this tool (none of `own_files`), is refused with InputError: nothing of theirs can
-// then be overwritten. So is a log file with the name of an output.
+// Makes the folder like make_folder and checks that it can be written. A folder that holds other
+// files than logs, but nothing of this tool (none of `own_files`), is refused with InputError: nothing
+// of theirs can then be overwritten. So is a log file with the name of an output.
 void prepare_folder(const std::filesystem::path& folder,
                     const std::initializer_list<const char*>& own_files);
 
@@ -32,7 +33,7 @@ void discard_outputs(const std::filesystem::path& folder, std::size_t layers);
 // journal's lock is held, so that nobody is writing one.
 void remove_leftovers(const std::filesystem::path& folder);
 
-// pattern.yaml for every target, run.json, overlap.h5, heatmap.png and report.html.
+// overlap.h5, heatmap.png, pattern.yaml for every target, report.html and, last, run.json.
 void write_outputs(const std::filesystem::path& folder, const Result& result,
                    const Overlap& overlap);
 

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "io/files.h"
+#include "io/system_failure.h"
 
 #include <fmt/format.h>
 
@@ -14,8 +15,6 @@
 
 namespace indexcache {
 namespace {
-
-constexpr const char* kRestart = "--restart to start over, or another --output";
 
 void check_fingerprint(const Json& found, const Fingerprint& wanted, const std::string& where) {
   for (const auto& [field, value] : wanted) {
@@ -34,18 +33,13 @@ void check_fingerprint(const Json& found, const Fingerprint& wanted, const std::
 Journal::Journal(const std::filesystem::path& path, const Fingerprint& fingerprint, bool restart)
     : path_(path) {
   file_ = open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (file_ < 0) {
-    throw ResourceError(
-        {"cannot write a file", path.string(), std::strerror(errno), "choose another --output"});
-  }
+  if (file_ < 0) fail(errno);
   try {
     if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
       throw ResourceError({"the run folder is in use by another process", path.string(),
                            std::strerror(errno), "wait for it, or choose another --output"});
     }
-    if (restart && ftruncate(file_, 0) != 0) {
-      throw ResourceError({"cannot write a file", path.string(), std::strerror(errno), kRestart});
-    }
+    if (restart) cut(0);
     load(fingerprint);
   } catch (...) {
     close(file_);
@@ -60,26 +54,25 @@ Journal::~Journal() {
 void Journal::load(const Fingerprint& fingerprint) {
   state_ = read_journal(read_file(path_), path_.string());
   if (state_.fingerprint) check_fingerprint(*state_.fingerprint, fingerprint, path_.string());
-  if (state_.torn && ftruncate(file_, static_cast<off_t>(state_.bytes)) != 0) {
-    throw ResourceError({"cannot write a file", path_.string(), std::strerror(errno), kRestart});
-  }
+  if (state_.torn) cut(state_.bytes);
   if (!state_.fingerprint) append(header_line(fingerprint));
 }
 
+void Journal::cut(std::size_t bytes) {
+  if (ftruncate(file_, static_cast<off_t>(bytes)) != 0) fail(errno);
+}
+
 void Journal::append(const std::string& text) {
-  std::size_t written = 0;
-  while (written < text.size()) {
-    const ssize_t count = write(file_, text.data() + written, text.size() - written);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) break;
-    written += static_cast<std::size_t>(count);
-  }
-  if (written == text.size() && fsync(file_) == 0) {
-    ++state_.lines;
-    return;
-  }
-  throw ResourceError({"cannot write the journal", path_.string(), std::strerror(errno),
-                       "free space on that disk and run the same command again: it continues"});
+  int error = write_all(file_, text);
+  if (error == 0 && fsync(file_) != 0) error = errno;
+  if (error != 0) fail(error);
+  ++state_.lines;
+}
+
+void Journal::fail(int error) const {
+  throw ResourceError({"cannot write the journal", path_.string(), std::strerror(error),
+                       resource_remedy(error).value_or("check the path and its permissions") +
+                           "; then run the same command again: it continues"});
 }
 
 void Journal::record_baseline(const SequenceLosses& losses) {

@@ -40,6 +40,8 @@ class Journal {
  private:
   void load(const Fingerprint& fingerprint);
   void append(const std::string& line);
+  void cut(std::size_t bytes);
+  [[noreturn]] void fail(int error) const;
 
   std::filesystem::path path_;
   int file_ = -1;

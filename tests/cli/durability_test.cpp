@@ -137,7 +137,7 @@ TEST_CASE("a shard that cannot be read exits 4 with its name, and the run contin
   int failed = 0;
   for (const int reads : {0, 40, 900, 5000, 20000}) {
     auto environment = kFixedTime;
-    environment.insert(environment.end(), {std::string("LD_PRELOAD=") + INDEXCACHE_FAULTY_READ,
+    environment.insert(environment.end(), {std::string("LD_PRELOAD=") + INDEXCACHE_FAULTY_DISK,
                                            "FAULTY_READS=" + std::to_string(reads),
                                            "ASAN_OPTIONS=verify_asan_link_order=0"});
     const ProcessResult result = run_tool(parts, environment);

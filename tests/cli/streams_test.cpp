@@ -10,8 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
-#include <sys/ioctl.h>
-#include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 using namespace indexcache;
@@ -28,32 +27,23 @@ int redirected(const std::vector<std::string>& arguments, const std::string& red
   return shell(timed(arguments) + " " + redirections);
 }
 
-// Starts the program on a terminal of its own with SIGHUP ignored, waits for its first words and
-// takes the terminal away. The exit code.
+// Runs the program on a terminal of its own with SIGHUP ignored and takes the terminal away after
+// its first words. The exit code.
 int run_on_vanishing_terminal(const std::vector<std::string>& arguments) {
-  const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+  const int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
   REQUIRE((terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0));
   const std::string name = ptsname(terminal);
-  const pid_t child = fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    std::signal(SIGHUP, SIG_IGN);
-    setsid();
-    const int mine = open(name.c_str(), O_RDWR);
-    for (int descriptor = 0; descriptor <= 2; ++descriptor) dup2(mine, descriptor);
-    std::vector<char*> argv = {const_cast<char*>(INDEXCACHE_TOOL)};
-    for (const std::string& text : arguments) argv.push_back(const_cast<char*>(text.c_str()));
-    argv.push_back(nullptr);
-    putenv(const_cast<char*>(kFixedTime.front().c_str()));
-    execv(INDEXCACHE_TOOL, argv.data());
-    _exit(127);
-  }
+  int code = 0;
+  std::thread program([&] {
+    code = shell("trap '' HUP; " + kFixedTime.front() + " setsid --ctty --wait " +
+                 command_line(arguments) + " <>" + name + " >&0 2>&0");
+  });
   char first = 0;
-  REQUIRE(read(terminal, &first, 1) == 1);
+  const bool spoke = read(terminal, &first, 1) == 1;
   close(terminal);
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  program.join();
+  REQUIRE(spoke);
+  return code;
 }
 
 }  // namespace
