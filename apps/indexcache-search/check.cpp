@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "core/console.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "device_options.h"
 #include "gate/verdict.h"
 #include "io/files.h"
@@ -40,9 +41,9 @@ void write_files(const std::filesystem::path& folder, const Verdict& verdict) {
 void append_step_summary(const char* path, const Verdict& verdict) {
   const int error = append_to_file(path, verdict_markdown(verdict));
   if (error == 0) return;
-  write_record({.level = LogLevel::warning,
-                .message = fmt::format("cannot write the step summary {}: {}", path,
-                                       std::strerror(error))});
+  write_record(
+      {.level = LogLevel::warning,
+       .message = fmt::format("cannot write the step summary {}: {}", path, std::strerror(error))});
 }
 
 void tell_github(const Verdict& verdict) {

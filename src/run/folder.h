@@ -17,8 +17,8 @@ namespace indexcache {
 void make_folder(const std::filesystem::path& folder, const std::string& option = "--output");
 
 // Makes the folder like make_folder and checks that it can be written. A folder that holds other
-// files than logs, but nothing of this tool (none of `own_files`), is refused with InputError: nothing
-// of theirs can then be overwritten. So is a log file with the name of an output.
+// files than logs, but nothing of this tool (none of `own_files`), is refused with InputError:
+// nothing of theirs can then be overwritten. So is a log file with the name of an output.
 void prepare_folder(const std::filesystem::path& folder,
                     const std::initializer_list<const char*>& own_files);
 
