@@ -19,6 +19,11 @@ Arguments joined(Arguments arguments, const Arguments& more) {
   return arguments;
 }
 
+// Logs in JSON are validated against their schema when all tests have run.
+std::string log_name(const std::string& format) {
+  return format == "json" ? "log.jsonl" : "log.txt";
+}
+
 // Fails unless every line is a record.
 std::vector<Json> records(const std::string& text) {
   static const std::regex kTime(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)");
@@ -131,7 +136,7 @@ TEST_CASE("a run and its continuation are in one log in the run folder, whatever
   const Workplace place;
   for (const std::string format : {"json", "text"}) {
     const std::string name = "run-" + format;
-    const std::filesystem::path log = place.folder / name / "log.jsonl";
+    const std::filesystem::path log = place.folder / name / log_name(format);
     const Arguments options = {"--log-format", format, "--log-file", log};
     const ProcessResult first =
         run_tool(joined(joined(options, place.run(name)), {"--quiet"}), kFixedTime);
@@ -174,7 +179,7 @@ TEST_CASE("warnings and errors are in the log file in both formats, and on stder
   const std::string plain = run_tool(eval).err, refused = run_tool(wrong).err;
   REQUIRE_THAT(plain, Contains("warning: "));
   for (const std::string format : {"json", "text"}) {
-    const std::filesystem::path log = folder / format / "log.jsonl";
+    const std::filesystem::path log = folder / format / log_name(format);
     const Arguments options = {"--log-file", log, "--log-format", format};
     const ProcessResult warned = run_tool(joined(eval, options));
     CHECK(warned.code == 0);

@@ -26,7 +26,7 @@ except ImportError as missing:
 def load(path):
     """The documents of a file."""
     if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in path.read_text().rstrip("\n").split("\n")]
     if path.suffix == ".json":
         return [json.loads(path.read_text())]
     return [json.loads(json.dumps(yaml.safe_load(path.read_text())))]  # keys become strings
