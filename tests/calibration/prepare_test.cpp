@@ -282,7 +282,7 @@ TEST_CASE("a prepared file that contradicts itself is refused") {
   CHECK_THAT(refused([&](auto& f) {
                described(f, {0, 0, 0, 0, 3});
              }),
-             Contains("not enough documents"));
+             Contains("the parts do not fill"));
   CHECK_THAT(refused([&](auto& f) { described(f, {3, 0, 0, 0, 4}); }), Contains("/spans"));
   CHECK_THAT(refused([&](auto& f) { described(f, {0, 1, 0, 0, 4}); }), Contains("/spans"));
   CHECK_THAT(refused([](auto& f) { f.attribute("schema", "indexcache-calibration/9"); }),

@@ -60,7 +60,7 @@ TEST_CASE("HDF5 and JSONL of equal tokens are the same set") {
 TEST_CASE("malformed lines name file, line and field") {
   CHECK_THAT(refused_jsonl("{\"input_ids\": [1]}\n{\"input_ids\": "), Contains("x.jsonl:2"));
   CHECK_THAT(refused_jsonl("{\"text\": \"hello\"}"), Contains("requires a tokenizer"));
-  CHECK_THAT(refused_jsonl("{\"ids\": [1]}"), Contains("but: ids"));
+  CHECK_THAT(refused_jsonl("{\"ids\": [1]}"), Contains("found: ids"));
   CHECK_THAT(refused_jsonl("{\"input_ids\": 3}"), Contains("not a list"));
   CHECK_THAT(refused_jsonl("{\"input_ids\": [1.5]}"), Contains("1.5"));
   CHECK_THAT(refused_jsonl("{\"input_ids\": [-1]}"), Contains("token 0 is -1"));

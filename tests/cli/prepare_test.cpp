@@ -82,7 +82,7 @@ TEST_CASE("prepare prints what became of the documents, and inspect what a file 
                 "-t");
   check_refused(
       {"inspect", folder / "c.h5", "--tokenizer", golden("tokenizers/glm_tokenizer.json")}, 3,
-      "another tokenizer");
+      "different tokenizer");
 }
 
 TEST_CASE("ids of other programs are prepared without a tokenizer") {

@@ -197,6 +197,8 @@ class FaultTest {
   Arguments environment(const Arguments& more) const {
     Arguments all = kFixedTime;
     all.push_back("TMPDIR=" + (place_.folder / "tmp").string());
+    all.push_back("CUDA_VISIBLE_DEVICES=");  // a driver writes files of its own
+    all.push_back("CUDA_CACHE_DISABLE=1");
     all.insert(all.end(), command_.environment.begin(), command_.environment.end());
     all.insert(all.end(), more.begin(), more.end());
     return all;

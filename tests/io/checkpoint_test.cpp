@@ -99,7 +99,7 @@ TEST_CASE("shards are read without an index if all of them are there") {
   CHECK(Checkpoint(all.path()).tensor_count() == 2);
   write_safetensors(some / "model-00001-of-00002.safetensors", {{"a", "U8", {1}, "x"}});
   CHECK_THAT(refusal(some), Contains("shards are missing") && Contains("1 of 2 shards") &&
-                                Contains("model-00001-of-00002.safetensors is there"));
+                                Contains("model-00001-of-00002.safetensors exists"));
   write_safetensors(twice / "model-00001-of-00001.safetensors", {{"a", "U8", {1}, "x"}});
   write_safetensors(twice / "model-1-of-1.safetensors", {{"a", "U8", {1}, "x"}});
   CHECK_THAT(refusal(twice), Contains("a tensor is in two shards"));

@@ -65,7 +65,7 @@ TEST_CASE("lying headers are refused with the reason") {
              Contains("too large"));
   CHECK_THAT(refusal(entry("F32", "[1]", "[4,8]"), four + four), Contains("gap"));
   CHECK_THAT(refusal(entry("F32", "[1]", "[0,4]"), "ab"), Contains("looks truncated"));
-  CHECK_THAT(refusal(entry("F32", "[1]", "[0,4]"), four + "x"), Contains("holds 5"));
+  CHECK_THAT(refusal(entry("F32", "[1]", "[0,4]"), four + "x"), Contains("the file has 5"));
   const std::string twice = R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
                             R"("t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
   CHECK_THAT(refusal(twice, "x"), Contains("duplicate key"));

@@ -151,7 +151,7 @@ TEST_CASE("a run folder that is not whole is refused, not shown in part") {
   write_run(folder, broken, example_overlap());
   CHECK_THAT(refusal(folder), Contains("targets"));
   write_run(folder, whole, synthetic_overlap(5));
-  CHECK_THAT(refusal(folder), Contains("another model"));
+  CHECK_THAT(refusal(folder), Contains("different model"));
   write_run(folder, whole, example_overlap());
   write_text(folder / "bench.json", "{\"prefill\": [{\"context\": 3}]}");
   CHECK_THAT(refusal(folder), Contains("prefill[0] has no key \"pattern\""));
