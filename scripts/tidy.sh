@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs clang-tidy with the checks of .clang-tidy; exits with 1 if it finds anything.
 #   scripts/tidy.sh [--preset NAME] [FILE…]
-# Without files: every C++ source of src/ and apps/ that the preset compiles (cpu-only unless given; it
-# is configured if it is not yet, but not built). That takes minutes.
+# Without files: every C++ source of src/ and apps/ that the preset compiles (cpu-only unless given).
+# That takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -18,11 +18,13 @@ if [ -z "$tidy" ]; then
   install_packages "${tidy_packages[@]}"
   tidy=clang-tidy-14
 fi
-[ -f "build/$preset/compile_commands.json" ] || cmake --preset "$preset" >/dev/null
+# Each file by itself: a build that compiles several at a time has no commands for them.
+commands=build/tidy-$preset
+cmake --preset "$preset" -B "$commands" -DCMAKE_UNITY_BUILD=OFF >/dev/null
 
 files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
-  mapfile -t files < <(python3 - "$PWD" "build/$preset/compile_commands.json" <<'END'
+  mapfile -t files < <(python3 - "$PWD" "$commands/compile_commands.json" <<'END'
 import json, os, sys
 root, commands = sys.argv[1:]
 names = {os.path.relpath(command["file"], root) for command in json.load(open(commands))}
@@ -31,6 +33,6 @@ END
 )
 fi
 printf '%s\0' "${files[@]}" \
-  | xargs -0 -n 1 -P "$(nproc)" "$tidy" -p "build/$preset" --quiet 2> >(grep -v "warnings generated" >&2) \
+  | xargs -0 -n 1 -P "$(nproc)" "$tidy" -p "$commands" --quiet 2> >(grep -v "warnings generated" >&2) \
   || { echo "clang-tidy reported problems" >&2; exit 1; }
 echo "clang-tidy found no problems in ${#files[@]} files"

@@ -23,7 +23,7 @@ constexpr const char* kSchema = "indexcache-calibration/1";
 constexpr std::int64_t kSpanFields = 5;      // sequence, start, document, offset, length
 constexpr std::int64_t kDocumentFields = 2;  // file, number
 
-[[noreturn]] void fail(const std::string& where, const std::string& why) {
+[[noreturn]] void refuse_file(const std::string& where, const std::string& why) {
   throw InputError({"the calibration file cannot be used", where, why,
                     "prepare it again: `indexcache-search prepare --help`"});
 }
@@ -149,7 +149,7 @@ std::vector<Span5> read_spans(const Hdf5Reader& file, const std::string& path,
                               const std::vector<std::int64_t>& lengths) {
   const IntegerDataset stored = file.integers("/spans");
   if (stored.shape.size() != 2 || stored.shape[1] != kSpanFields) {
-    fail(path + ": /spans", "it is not [parts, 5]");
+    refuse_file(path + ": /spans", "it is not [parts, 5]");
   }
   std::vector<Span5> spans;
   std::vector<std::int64_t> covered(lengths.size(), 0);
@@ -159,13 +159,13 @@ std::vector<Span5> read_spans(const Hdf5Reader& file, const std::string& path,
     const bool known = span.sequence >= 0 && span.sequence < std::ssize(lengths);
     if (!known || span.length < 1 || span.document < 0 || span.offset < 0 ||
         span.start != covered[static_cast<std::size_t>(span.sequence)]) {
-      fail(path + ": /spans",
-           fmt::format("row {} does not follow the previous row", i / kSpanFields));
+      refuse_file(path + ": /spans",
+                  fmt::format("row {} does not follow the previous row", i / kSpanFields));
     }
     covered[static_cast<std::size_t>(span.sequence)] += span.length;
     spans.push_back(span);
   }
-  if (covered != lengths) fail(path + ": /spans", "the parts do not fill the sequences");
+  if (covered != lengths) refuse_file(path + ": /spans", "the parts do not fill the sequences");
   return spans;
 }
 
@@ -281,11 +281,11 @@ CalibrationSummary read_summary(const std::filesystem::path& path) {
                              {}};
   const IntegerDataset held_out = file.integers("/holdout");
   if (held_out.values.size() != summary.lengths.size()) {
-    fail(path.string() + ": /holdout", "it does not have a value for every sequence");
+    refuse_file(path.string() + ": /holdout", "it does not have a value for every sequence");
   }
   summary.held_out.assign(held_out.values.begin(), held_out.values.end());
   if (!summary.description.is_object())
-    fail(path.string() + ": /description", "it is not an object");
+    refuse_file(path.string() + ": /description", "it is not an object");
   return summary;
 }
 
@@ -301,7 +301,8 @@ StoredSequence read_sequence(const std::filesystem::path& path, const Calibratio
   for (const Span5& span : read_spans(file, path.string(), summary.lengths)) {
     if (span.sequence != static_cast<std::int64_t>(index)) continue;
     const auto at = static_cast<std::size_t>(span.document * kDocumentFields);
-    if (at + 1 >= documents.values.size()) fail(path.string() + ": /documents", "a row is missing");
+    if (at + 1 >= documents.values.size())
+      refuse_file(path.string() + ": /documents", "a row is missing");
     const Json& from =
         summary.description.at("files").at(static_cast<std::size_t>(documents.values[at]));
     const auto name = from.value("path", std::string());

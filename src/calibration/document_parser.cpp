@@ -19,8 +19,8 @@ constexpr const char* kRender =
     "render the conversations to \"text\" first, with the model's own template";
 constexpr const char* kConvert = "convert them: jq -c '{}{}' FILE > NEW.jsonl";
 
-[[noreturn]] void fail(const std::string& where, const std::string& why,
-                       const char* remedy = kRemedy) {
+[[noreturn]] void refuse_document(const std::string& where, const std::string& why,
+                                  const char* remedy = kRemedy) {
   throw InputError({"the calibration file cannot be used", where, why, remedy});
 }
 
@@ -43,11 +43,12 @@ std::string keys_of(const Json& json) {
 
 const std::string& text_at(const Json& json, const std::string& key, const std::string& where) {
   if (!json.contains(key)) {
-    fail(where,
-         fmt::format("the field {} is missing; the fields are: {}", quote(key), keys_of(json)));
+    refuse_document(where, fmt::format("the field {} is missing; the fields are: {}", quote(key),
+                                       keys_of(json)));
   }
   if (!json[key].is_string()) {
-    fail(where, fmt::format("{} is not a string, but {}", quote(key), described(json[key])));
+    refuse_document(where,
+                    fmt::format("{} is not a string, but {}", quote(key), described(json[key])));
   }
   return json[key].get_ref<const std::string&>();
 }
@@ -68,8 +69,8 @@ bool holds(const Json& json, const char* key) {
 
 [[noreturn]] void refuse_value(const RawDocument& raw, const Json& json, const std::string& where) {
   const bool whole = raw.kind == FileKind::jsonl && raw.origin.number == 1 && json.is_array();
-  fail(where, "it is not an object, but " + described(json),
-       whole ? "--format json, which reads the elements of the list" : kRemedy);
+  refuse_document(where, "it is not an object, but " + described(json),
+                  whole ? "--format json, which reads the elements of the list" : kRemedy);
 }
 
 }  // namespace
@@ -123,11 +124,11 @@ ParsedDocument DocumentParser::parse_json(const RawDocument& raw, const std::str
 }
 
 ParsedDocument DocumentParser::parse_ids(const Json& list, const std::string& where) const {
-  if (!list.is_array()) fail(where, "\"input_ids\" is not a list");
+  if (!list.is_array()) refuse_document(where, "\"input_ids\" is not a list");
   std::vector<std::int64_t> ids;
   for (const Json& id : list) {
     if (!id.is_number_integer()) {
-      fail(where, "\"input_ids\" contains " + described(id) + ", not an integer");
+      refuse_document(where, "\"input_ids\" contains " + described(id) + ", not an integer");
     }
     ids.push_back(id.get<std::int64_t>());
   }
@@ -146,7 +147,8 @@ ParsedDocument DocumentParser::parse_object(const Json& json, const RawDocument&
   if (holds(json, "input_ids")) return parse_ids(json["input_ids"], where);
   for (const char* tools : {"tools", "functions"}) {
     if (json.contains(tools) && !json[tools].empty()) {
-      fail(where, fmt::format("no built-in chat format can render \"{}\"", tools), kRender);
+      refuse_document(where, fmt::format("no built-in chat format can render \"{}\"", tools),
+                      kRender);
     }
   }
   if (holds(json, "messages")) {

@@ -12,7 +12,7 @@
 namespace indexcache {
 namespace {
 
-[[noreturn]] void fail(const std::string& where, const std::string& why) {
+[[noreturn]] void refuse_reading(const std::string& where, const std::string& why) {
   throw InputError({"the calibration file cannot be used", where, why,
                     "docs/calibration.md describes the supported calibration files"});
 }
@@ -22,7 +22,8 @@ class Hdf5Rows {
  public:
   explicit Hdf5Rows(const std::string& path) : file_(path) {
     const auto shape = file_.shape("/tokens");
-    if (shape.size() > 2) fail(path + ": /tokens", "it is not [sequences, length] or [length]");
+    if (shape.size() > 2)
+      refuse_reading(path + ": /tokens", "it is not [sequences, length] or [length]");
     const std::int64_t rows = shape.size() == 2 ? shape[0] : 1;
     lengths_.assign(static_cast<std::size_t>(rows), shape.back());
     if (file_.contains("/lengths")) read_lengths(path, shape.back());
@@ -39,12 +40,12 @@ class Hdf5Rows {
   void read_lengths(const std::string& path, std::int64_t width) {
     const IntegerDataset lengths = file_.integers("/lengths");
     if (lengths.shape.size() != 1 || lengths.values.size() != lengths_.size()) {
-      fail(path + ": /lengths",
-           fmt::format("expected one length for each of {} sequences", lengths_.size()));
+      refuse_reading(path + ": /lengths",
+                     fmt::format("expected one length for each of {} sequences", lengths_.size()));
     }
     for (std::int64_t length : lengths.values) {
       if (length >= 0 && length <= width) continue;
-      fail(path + ": /lengths", fmt::format("{} is not between 0 and {}", length, width));
+      refuse_reading(path + ": /lengths", fmt::format("{} is not between 0 and {}", length, width));
     }
     lengths_ = lengths.values;
   }

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail(
+[[noreturn]] void refuse_source(
     const std::string& input, const std::string& why,
     const std::string& remedy =
         "a .txt, .jsonl, .json, .h5 or .npy file (also .gz or .zst), a folder of "
@@ -131,11 +131,12 @@ void add_folder(SourceFiles& result, const fs::path& folder, std::size_t source,
                          ending.empty() ? "without an extension" : ending);
     if (conversion.empty()) conversion = conversion_of(ending);
   }
-  if (kinds.empty()) fail(input, "the folder contains no supported files");
+  if (kinds.empty()) refuse_source(input, "the folder contains no supported files");
   if (!conversion.empty())
-    fail(input, "the folder contains only unsupported files: " + kinds, conversion);
-  fail(input, "the folder contains only unsupported files: " + kinds,
-       "a glob in quotes that names them, such as 'FOLDER/*.md', or --format txt, jsonl or json");
+    refuse_source(input, "the folder contains only unsupported files: " + kinds, conversion);
+  refuse_source(
+      input, "the folder contains only unsupported files: " + kinds,
+      "a glob in quotes that names them, such as 'FOLDER/*.md', or --format txt, jsonl or json");
 }
 
 void add_input(SourceFiles& result, const std::string& input, std::size_t source,
@@ -157,7 +158,7 @@ void add_input(SourceFiles& result, const std::string& input, std::size_t source
   if (result.files.size() > before) return;
   if (exists) refuse_folder(result, input);
   const bool wild = input.find_first_of("*?[") != std::string::npos;
-  fail(input, wild ? "no file matches" : "it does not exist");
+  refuse_source(input, wild ? "no file matches" : "it does not exist");
 }
 
 }  // namespace
@@ -170,7 +171,7 @@ SourceFiles find_source_files(const std::vector<std::string>& inputs,
       add_input(result, inputs[source], source, format);
     }
   } catch (const fs::filesystem_error& error) {
-    fail(error.path1().string(), error.code().message());
+    refuse_source(error.path1().string(), error.code().message());
   }
   return result;
 }

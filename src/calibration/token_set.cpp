@@ -12,7 +12,7 @@
 namespace indexcache {
 namespace {
 
-[[noreturn]] void fail(const std::string& where, const std::string& why) {
+[[noreturn]] void refuse_tokens(const std::string& where, const std::string& why) {
   throw InputError({"the calibration file cannot be used", where, why,
                     "docs/calibration.md describes the supported calibration files"});
 }
@@ -76,11 +76,13 @@ std::vector<std::string> check_lengths(const std::vector<std::int64_t>& lengths,
   for (std::size_t s = 0; s < lengths.size(); ++s) {
     const std::string where = fmt::format("{}: sequence {}", source, s);
     if (lengths[s] < 2) {
-      fail(where, fmt::format("it has {} tokens, but a loss requires at least 2", lengths[s]));
+      refuse_tokens(where,
+                    fmt::format("it has {} tokens, but a loss requires at least 2", lengths[s]));
     }
     if (lengths[s] > limits.max_positions) {
-      fail(where, fmt::format("it has {} tokens, but the model's max_position_embeddings is {}",
-                              lengths[s], limits.max_positions));
+      refuse_tokens(where,
+                    fmt::format("it has {} tokens, but the model's max_position_embeddings is {}",
+                                lengths[s], limits.max_positions));
     }
     if (lengths[s] <= limits.index_topk) ++at_most_topk;
     if (lengths[s] < 4 * limits.index_topk) ++below_four_times;

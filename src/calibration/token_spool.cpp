@@ -20,7 +20,7 @@ std::string folder() {
   return named != nullptr && *named != '\0' ? named : "/tmp";
 }
 
-[[noreturn]] void fail(int error) {
+[[noreturn]] void fail_spool(int error) {
   constexpr const char* kElsewhere = "set TMPDIR to another folder";
   throw ResourceError({"token ids cannot be kept in a temporary file", folder(),
                        std::strerror(error),
@@ -32,7 +32,7 @@ std::string folder() {
 TokenSpool::TokenSpool() {
   std::string path = folder() + "/indexcache-tokens-XXXXXX";
   file_ = mkstemp(path.data());
-  if (file_ < 0) fail(errno);
+  if (file_ < 0) fail_spool(errno);
   unlink(path.c_str());
 }
 
@@ -42,7 +42,7 @@ TokenSpool::~TokenSpool() {
 
 void TokenSpool::append(std::span<const std::int32_t> ids) {
   const int error = write_all(file_, {reinterpret_cast<const char*>(ids.data()), ids.size_bytes()});
-  if (error != 0) fail(error);
+  if (error != 0) fail_spool(error);
   size_ += static_cast<std::int64_t>(ids.size());
 }
 
@@ -57,7 +57,7 @@ void TokenSpool::read(std::int64_t first, std::int64_t count,
     const ssize_t got = pread(file_, bytes + done, static_cast<std::size_t>(count * kBytes - done),
                               first * kBytes + done);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) fail(got < 0 ? errno : EIO);
+    if (got <= 0) fail_spool(got < 0 ? errno : EIO);
     done += got;
   }
 }

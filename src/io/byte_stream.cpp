@@ -18,8 +18,8 @@
 namespace indexcache {
 namespace {
 
-constexpr std::size_t kBufferBytes = 1 << 18;
-constexpr const char* kRemedy = "check the path and its permissions";
+constexpr std::size_t kStreamBytes = 1 << 18;
+constexpr const char* kCheckPath = "check the path and its permissions";
 
 class PlainStream : public ByteStream {
  public:
@@ -28,7 +28,7 @@ class PlainStream : public ByteStream {
     if (std::filesystem::is_directory(path)) fail("it is a folder");
     if (std::filesystem::is_fifo(path)) fail("it is a pipe; a file is needed");
     file_ = std::fopen(path.c_str(), "rb");
-    if (file_ == nullptr) fail_opening(path_, errno, kRemedy);
+    if (file_ == nullptr) fail_opening(path_, errno, kCheckPath);
   }
   ~PlainStream() override {
     if (file_ != nullptr) std::fclose(file_);
@@ -38,14 +38,14 @@ class PlainStream : public ByteStream {
 
   std::size_t read(std::span<char> buffer) override {
     const std::size_t bytes = std::fread(buffer.data(), 1, buffer.size(), file_);
-    if (bytes == 0 && std::ferror(file_) != 0) fail_opening(path_, errno, kRemedy);
+    if (bytes == 0 && std::ferror(file_) != 0) fail_opening(path_, errno, kCheckPath);
     return bytes;
   }
 
   void rewind() { std::rewind(file_); }
 
   [[noreturn]] void fail(const std::string& why) const {
-    throw InputError({"cannot read a file", path_, why, kRemedy});
+    throw InputError({"cannot read a file", path_, why, kCheckPath});
   }
   [[noreturn]] void fail_unpacking(const std::string& why) const {
     throw InputError({"cannot unpack a file", path_, why, "check that the file is complete"});
@@ -94,7 +94,7 @@ class GzipStream : public ByteStream {
   }
 
   std::unique_ptr<PlainStream> packed_;
-  std::vector<char> input_ = std::vector<char>(kBufferBytes);
+  std::vector<char> input_ = std::vector<char>(kStreamBytes);
   z_stream state_{};
   bool inside_ = false;
 };
@@ -124,7 +124,7 @@ class ZstdStream : public ByteStream {
 
  private:
   std::unique_ptr<PlainStream> packed_;
-  std::vector<char> input_ = std::vector<char>(kBufferBytes);
+  std::vector<char> input_ = std::vector<char>(kStreamBytes);
   std::unique_ptr<ZSTD_DStream, decltype(&ZSTD_freeDStream)> state_;
   ZSTD_inBuffer pending_{nullptr, 0, 0};
   bool inside_ = false;
@@ -157,7 +157,7 @@ std::filesystem::path without_packing(const std::filesystem::path& path) {
 
 std::string read_all(ByteStream& stream) {
   std::string content;
-  std::vector<char> buffer(kBufferBytes);
+  std::vector<char> buffer(kStreamBytes);
   while (const std::size_t bytes = stream.read(buffer)) content.append(buffer.data(), bytes);
   return content;
 }
@@ -170,7 +170,7 @@ bool PieceReader::refill() {
   buffer_.erase(0, start_);
   start_ = 0;
   const std::size_t kept = buffer_.size();
-  buffer_.resize(kept + kBufferBytes);
+  buffer_.resize(kept + kStreamBytes);
   const std::size_t bytes = stream_.read(std::span(buffer_).subspan(kept));
   buffer_.resize(kept + bytes);
   ended_ = bytes == 0;

@@ -11,7 +11,7 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kRemedy = "download the checkpoint again, or check the path";
+constexpr const char* kDownloadCheckpoint = "download the checkpoint again, or check the path";
 
 // An index is untrusted input: a shard must be a plain file name inside the folder.
 void check_plain_name(const std::string& file, const std::string& where) {
@@ -20,7 +20,7 @@ void check_plain_name(const std::string& file, const std::string& where) {
     return;
   }
   throw InputError({"the index names a shard outside the checkpoint folder", where,
-                    fmt::format("\"{}\" is not a plain file name", file), kRemedy});
+                    fmt::format("\"{}\" is not a plain file name", file), kDownloadCheckpoint});
 }
 
 }  // namespace
@@ -33,7 +33,7 @@ Checkpoint::Checkpoint(const std::filesystem::path& folder) : folder_(folder) {
          files.others.empty()
              ? fmt::format("it contains neither model*.safetensors nor {}", kShardIndexName)
              : files.others + "; only safetensors files are supported",
-         files.others.empty() ? kRemedy : files.remedy});
+         files.others.empty() ? kDownloadCheckpoint : files.remedy});
   }
   if (files.has_index) open_indexed(folder / kShardIndexName);
   for (const std::string& file : files.shards) add_unindexed(open_shard(file));
@@ -63,16 +63,17 @@ void Checkpoint::add_unindexed(const SafetensorsFile& shard) {
 
 std::map<std::string, std::string> parse_shard_index(std::string_view text,
                                                      const std::string& where) {
-  const LargeJson json = parse_strict_large_json(text, where, kRemedy);
+  const LargeJson json = parse_strict_large_json(text, where, kDownloadCheckpoint);
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
   if (!json.is_object() || map == json.end() || !map->is_object()) {
-    throw InputError({"the shard index has no weight_map", where, "", kRemedy});
+    throw InputError({"the shard index has no weight_map", where, "", kDownloadCheckpoint});
   }
   std::map<std::string, std::string> files;
   for (const auto& [name, file] : map->items()) {
     const std::string place = where + ": " + name;
     if (!file.is_string()) {
-      throw InputError({"the shard index is malformed", place, "not a file name", kRemedy});
+      throw InputError(
+          {"the shard index is malformed", place, "not a file name", kDownloadCheckpoint});
     }
     check_plain_name(file.get<std::string>(), place);
     files.emplace(name, file.get<std::string>());
@@ -98,7 +99,7 @@ Checkpoint::Shards Checkpoint::open_named(const std::map<std::string, std::strin
     try {
       if (!std::filesystem::exists(std::filesystem::symlink_status(folder_ / file))) {
         throw InputError({"a shard is missing", (folder_ / file).string(),
-                          fmt::format("{} lists it", kShardIndexName), kRemedy});
+                          fmt::format("{} lists it", kShardIndexName), kDownloadCheckpoint});
       }
       shard.file = &open_shard(file);
     } catch (const InputError&) {
@@ -121,7 +122,7 @@ void Checkpoint::open_indexed(const std::filesystem::path& index) {
       } else {
         entry.failure = std::make_exception_ptr(
             InputError({"a shard lacks a tensor that the index places in it",
-                        (folder_ / file).string() + ": " + name, "", kRemedy}));
+                        (folder_ / file).string() + ": " + name, "", kDownloadCheckpoint}));
       }
     }
     tensors_.emplace(name, entry);
@@ -139,7 +140,7 @@ const Checkpoint::Entry& Checkpoint::entry(const std::string& name) const {
   if (found != tensors_.end()) std::rethrow_exception(found->second.failure);
   if (first_failure_) std::rethrow_exception(first_failure_);
   throw InputError({"a tensor is missing from the checkpoint", folder_.string() + ": " + name,
-                    "config.json implies it", kRemedy});
+                    "config.json implies it", kDownloadCheckpoint});
 }
 
 const RawTensor* Checkpoint::find(const std::string& name) const {

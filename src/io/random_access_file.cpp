@@ -16,7 +16,7 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kRemedy = "check the path, and that the download or copy is complete";
+constexpr const char* kCheckDownload = "check the path, and that the download or copy is complete";
 
 [[noreturn]] void fail_reading(const std::filesystem::path& path, const std::string& why,
                                int error) {
@@ -31,7 +31,7 @@ constexpr const char* kRemedy = "check the path, and that the download or copy i
 RandomAccessFile::RandomAccessFile(const std::filesystem::path& path)
     // O_NONBLOCK: opening a pipe that nobody writes to would wait forever.
     : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-  if (fd_ < 0) fail_opening(path, errno, kRemedy);
+  if (fd_ < 0) fail_opening(path, errno, kCheckDownload);
   struct stat status {};
   const int error = fstat(fd_, &status) == 0 ? 0 : errno;
   if (error == 0 && S_ISREG(status.st_mode)) {
@@ -39,10 +39,10 @@ RandomAccessFile::RandomAccessFile(const std::filesystem::path& path)
     return;
   }
   close(fd_);
-  if (error != 0) fail_opening(path, error, kRemedy);
+  if (error != 0) fail_opening(path, error, kCheckDownload);
   throw InputError({"cannot read a file", path.string(),
                     S_ISDIR(status.st_mode) ? "it is a folder" : "it is not a regular file",
-                    kRemedy});
+                    kCheckDownload});
 }
 
 RandomAccessFile::RandomAccessFile(RandomAccessFile&& other) noexcept

@@ -17,10 +17,10 @@ namespace indexcache {
 namespace {
 
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
-constexpr const char* kRemedy = "download or convert this file again";
+constexpr const char* kDownloadFile = "download or convert this file again";
 
 [[noreturn]] void fail(const std::string& where, const std::string& why) {
-  throw InputError({"invalid safetensors file", where, why, kRemedy});
+  throw InputError({"invalid safetensors file", where, why, kDownloadFile});
 }
 
 // Archives can begin with what looks like a small header length; a header begins with a brace.
@@ -151,7 +151,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 std::map<std::string, RawTensor> parse_safetensors_header(std::string_view header,
                                                           std::int64_t file_bytes,
                                                           const std::string& where) {
-  const LargeJson json = parse_strict_large_json(header, where + " (header)", kRemedy);
+  const LargeJson json = parse_strict_large_json(header, where + " (header)", kDownloadFile);
   if (!json.is_object()) fail(where, "the header is not a JSON object");
   const auto data = static_cast<std::int64_t>(sizeof(std::uint64_t) + header.size());
   std::map<std::string, RawTensor> tensors;

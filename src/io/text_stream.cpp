@@ -13,7 +13,7 @@
 namespace indexcache {
 namespace {
 
-constexpr std::string_view kMark = "\xEF\xBB\xBF";
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 class TextStream : public ByteStream {
  public:
@@ -24,7 +24,7 @@ class TextStream : public ByteStream {
       throw InputError({fmt::format("the file is {}, not UTF-8", encoding), path, "",
                         fmt::format("convert it: iconv -f {} -t UTF-8 FILE > NEW", encoding)});
     }
-    if (pending_.starts_with(kMark)) pending_.erase(0, kMark.size());
+    if (pending_.starts_with(kByteOrderMark)) pending_.erase(0, kByteOrderMark.size());
   }
 
   std::size_t read(std::span<char> buffer) override {

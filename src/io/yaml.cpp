@@ -16,7 +16,7 @@ namespace indexcache {
 namespace {
 
 constexpr std::size_t kMostValues = 1'000'000;  // aliases can make a short text expand without end
-constexpr int kDeepest = 64;
+constexpr int kDeepestYaml = 64;
 
 std::optional<double> decimal(const std::string& text) {
   if (text.find_first_not_of("0123456789+-.eE") != std::string::npos) return std::nullopt;
@@ -46,7 +46,7 @@ class Converter {
       : where_(where), lines_(lines), scalars_(scalars) {}
 
   Json convert(const YAML::Node& node, const std::string& pointer, int depth) {
-    if (++values_ > kMostValues || depth > kDeepest) fail(node, "it contains too many values");
+    if (++values_ > kMostValues || depth > kDeepestYaml) fail(node, "it contains too many values");
     if (node.IsMap()) return map(node, pointer, depth);
     if (node.IsSequence()) return sequence(node, pointer, depth);
     if (!node.IsScalar()) return {};

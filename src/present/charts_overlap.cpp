@@ -13,7 +13,7 @@
 namespace indexcache {
 namespace {
 
-constexpr double kWidth = 480;
+constexpr double kChartWidth = 480;
 constexpr std::size_t kStripColumns = 12;
 
 double mean_neighbors(const Report& report, std::size_t bucket) {
@@ -44,7 +44,7 @@ std::string position_text(std::int64_t end) {
 
 Svg pattern_strip(const Pattern& pattern) {
   const std::size_t rows = (pattern.layers() + kStripColumns - 1) / kStripColumns;
-  Svg svg(kWidth, static_cast<double>(rows) * 60 + 4, "Pattern " + pattern.text());
+  Svg svg(kChartWidth, static_cast<double>(rows) * 60 + 4, "Pattern " + pattern.text());
   for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
     const double x = static_cast<double>(layer % kStripColumns) * 40 + 1;
     const double y = static_cast<double>(layer / kStripColumns) * 60 + 2;
@@ -80,7 +80,8 @@ std::vector<OverlapCost> overlap_costs(const Report& report) {
 }
 
 Svg overlap_scatter(const Report& report) {
-  Svg svg(kWidth, 300, "Overlap with the previous layer against the loss increase from sharing");
+  Svg svg(kChartWidth, 300,
+          "Overlap with the previous layer against the loss increase from sharing");
   const Plot plot{62, 34, 462, 246};
   const auto costs = overlap_costs(report);
   double low = 0;
@@ -121,7 +122,7 @@ Svg overlap_scatter(const Report& report) {
 }
 
 Svg position_lines(const Report& report, const Target& target) {
-  Svg svg(kWidth, 290, "Overlap by position in the sequence");
+  Svg svg(kChartWidth, 290, "Overlap by position in the sequence");
   const Plot plot{62, 58, 462, 236};
   std::vector<std::pair<double, double>> neighbors;
   std::vector<std::pair<double, double>> mean;

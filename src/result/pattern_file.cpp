@@ -14,8 +14,9 @@
 namespace indexcache {
 namespace {
 
-[[noreturn]] void fail(const std::filesystem::path& file, const std::string& why,
-                       const std::string& remedy = "a run folder, run.json or pattern.yaml") {
+[[noreturn]] void refuse_pattern(
+    const std::filesystem::path& file, const std::string& why,
+    const std::string& remedy = "a run folder, run.json or pattern.yaml") {
   throw InputError({"not a result of this tool", file.string(), why, remedy});
 }
 
@@ -29,8 +30,8 @@ std::size_t chosen_target(const Result& result, const std::string& target,
     if (request == target || fmt::format("{}", kept) == target) return t;
     known += fmt::format("{}{} ({} F)", known.empty() ? "" : ", ", request, kept);
   }
-  fail(file, fmt::format("it has no target \"{}\"; it has {}", target, known),
-       "--target with one of those");
+  refuse_pattern(file, fmt::format("it has no target \"{}\"; it has {}", target, known),
+                 "--target with one of those");
 }
 
 // The files that a folder may hold a pattern in, the most complete first.
@@ -45,9 +46,9 @@ std::optional<std::filesystem::path> file_in(const std::filesystem::path& folder
 std::filesystem::path result_file(const std::filesystem::path& path) {
   if (!std::filesystem::is_directory(path)) return path;
   if (const auto file = file_in(path, {"run.json", "pattern.yaml"})) return *file;
-  fail(path, std::filesystem::exists(path / "journal.jsonl")
-                 ? "the run in this folder has not finished"
-                 : "it contains no run");
+  refuse_pattern(path, std::filesystem::exists(path / "journal.jsonl")
+                           ? "the run in this folder has not finished"
+                           : "it contains no run");
 }
 
 void check_length(const Pattern& pattern, std::optional<std::size_t> layers,
@@ -74,14 +75,14 @@ StoredPattern read_stored_pattern(const std::filesystem::path& path, const std::
 
 StoredPattern stored_pattern_of_document(const Json& document, const std::string& target,
                                          const std::filesystem::path& file) {
-  if (!document.is_object()) fail(file, "it is not a JSON object");
-  if (!has_schema(document)) fail(file, "it has no key \"schema\"");
+  if (!document.is_object()) refuse_pattern(file, "it is not a JSON object");
+  if (!has_schema(document)) refuse_pattern(file, "it has no key \"schema\"");
   if (is_run_document(document)) {
     const Result result = result_from_json(document, file.string());
     return stored_pattern(result, chosen_target(result, target, file), file);
   }
   if (!target.empty())
-    fail(file, "--target applies only to a run folder or run.json", "the run folder");
+    refuse_pattern(file, "--target applies only to a run folder or run.json", "the run folder");
   return stored_pattern_from_json(document, file.string());
 }
 

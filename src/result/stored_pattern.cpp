@@ -12,8 +12,8 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kWhat = "the pattern file cannot be used";
-constexpr const char* kRemedy =
+constexpr const char* kPatternUnusable = "the pattern file cannot be used";
+constexpr const char* kPatternRemedy =
     "a pattern.yaml that `run` wrote, or a file that contains only the pattern: a string of F and "
     "S";
 
@@ -38,7 +38,7 @@ Json constraints_json(const StoredPattern& stored) {
                                                       : Pattern::all_full(stored.pattern.layers()));
 }
 
-StoredPattern read(const JsonField& document, const std::string& where) {
+StoredPattern read_stored(const JsonField& document, const std::string& where) {
   const ResultShape any{document.at("pattern").text().size(), {}, 0, 0, false};
   StoredPattern stored{.file = where,
                        .pattern = pattern_from_json(document.at("pattern"), any),
@@ -137,18 +137,18 @@ std::string to_pattern_yaml(const Result& result, std::size_t index) {
 }
 
 StoredPattern stored_pattern_from_json(const Json& document, const std::string& where) {
-  const JsonSource source{kWhat, where, kRemedy};
+  const JsonSource source{kPatternUnusable, where, kPatternRemedy};
   const JsonField root(document, source);
   const std::string schema = root.at("schema").text();
   if (schema == kPatternSchemaV1) {
     const Json converted = pattern_from_v1(root);
-    return read(JsonField(converted, source), where);
+    return read_stored(JsonField(converted, source), where);
   }
   if (schema != kPatternSchema) {
     root.at("schema").fail(fmt::format("it is \"{}\"; this program reads {} and {}", schema,
                                        kPatternSchema, kPatternSchemaV1));
   }
-  return read(root, where);
+  return read_stored(root, where);
 }
 
 std::string pattern_file_name(std::size_t index, std::size_t count, std::size_t kept) {

@@ -14,7 +14,7 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kRemedy =
+constexpr const char* kRenderFirst =
     "render the conversations to \"text\" first, with the model's own template";
 
 // One past the last user's message: where the current answer begins. 0 without one.
@@ -140,7 +140,7 @@ class DeepSeekRenderer {
     if (messages_[caller].role != "assistant" || order > calls) {
       throw InputError({"a conversation cannot be rendered",
                         fmt::format("{}, message {}", where_, i + 1),
-                        "it is a tool result without a preceding call", kRemedy});
+                        "it is a tool result without a preceding call", kRenderFirst});
     }
     std::string text = order == 1 ? "\n\n<function_results>" : "";
     text += "\n<result>" + messages_[i].content + "</result>";
@@ -246,7 +246,7 @@ void ChatFormat::check(const Tokenizer& tokenizer) const {
   if (absent.empty()) return;
   throw InputError({fmt::format("the tokenizer does not match the chat format {}", name()),
                     "--chat-format",
-                    fmt::format("\"{}\" is not one of its added tokens", absent[0]), kRemedy});
+                    fmt::format("\"{}\" is not one of its added tokens", absent[0]), kRenderFirst});
 }
 
 std::string ChatFormat::render(const Json& messages, const std::string& where) const {

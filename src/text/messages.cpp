@@ -13,7 +13,7 @@
 namespace indexcache {
 namespace {
 
-constexpr const char* kRemedy =
+constexpr const char* kRenderConversations =
     "render the conversations to \"text\" first, with the model's own template";
 
 constexpr std::array<std::string_view, 6> kRendered{"role",      "content",    "reasoning_content",
@@ -47,7 +47,8 @@ class MessageReader {
  private:
   [[noreturn]] void fail(const std::string& why) const {
     const std::string message = number_ == 0 ? "" : fmt::format(", message {}", number_);
-    throw InputError({"a conversation cannot be rendered", where_ + message, why, kRemedy});
+    throw InputError(
+        {"a conversation cannot be rendered", where_ + message, why, kRenderConversations});
   }
 
   Message read_one(const Json& json) const {
@@ -151,7 +152,7 @@ class MessageReader {
           text.find_first_not_of(" \t\r\n") == text.npos
               ? Json()
               : parse_foreign_json(text, fmt::format("{}, message {}, arguments", where_, number_),
-                                   kRemedy);
+                                   kRenderConversations);
     }
     if (arguments.is_null()) return Json::object();
     if (!arguments.is_object()) {
