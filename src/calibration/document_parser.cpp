@@ -31,11 +31,11 @@ bool starts_with(const std::vector<TokenId>& ids, std::size_t at,
 }
 
 std::string keys_of(const Json& json) {
-  constexpr int kMost = 10;
+  constexpr int kMostKeys = 10;
   std::string keys;
   int count = 0;
   for (const auto& [key, value] : json.items()) {
-    if (++count > kMost) return keys + ", …";
+    if (++count > kMostKeys) return keys + ", …";
     keys += (keys.empty() ? "" : ", ") + excerpt(key);
   }
   return keys.empty() ? "none" : keys;

@@ -13,7 +13,7 @@
 namespace indexcache {
 namespace {
 
-constexpr double kWidth = 480;
+constexpr double kPlotWidth = 480;
 constexpr const char* kNats = "loss increase, nats per token";
 
 std::string signed_text(double value) {
@@ -210,7 +210,7 @@ void draw_color_scale(Svg& svg, double top, double bound) {
 }  // namespace
 
 Svg loss_curve(const Result& result) {
-  Svg svg(kWidth, 330, "Loss increase against the number of removed indexers");
+  Svg svg(kPlotWidth, 330, "Loss increase against the number of removed indexers");
   const Plot plot{62, 58, 462, 282};
   CurveBounds bounds;
   bounds.add(result);
@@ -226,7 +226,7 @@ Svg loss_curve(const Result& result) {
 }
 
 Svg sensitivity_bars(const Result& result) {
-  Svg svg(kWidth, 270, "Loss increase when only one layer is shared");
+  Svg svg(kPlotWidth, 270, "Loss increase when only one layer is shared");
   const Plot plot{62, 34, 470, 222};
   double low = 0;
   double high = 1e-6;
@@ -252,7 +252,7 @@ Svg step_heatmap(const Result& result) {
   const double rows = static_cast<double>(std::max<std::size_t>(steps.size(), 1));
   const double row = std::clamp(300 / rows, 3.5, 22.0);
   const Plot plot{44, 34, 470, 34 + rows * row};
-  Svg svg(kWidth, plot.bottom + 78, "Change of the loss by every candidate of every step");
+  Svg svg(kPlotWidth, plot.bottom + 78, "Change of the loss by every candidate of every step");
   const LayerSlots slots(plot, result.model.layers);
   std::vector<StepCells> changes;
   for (const StepChange& step : steps) changes.push_back(cells_of(step));
@@ -281,7 +281,7 @@ Svg step_heatmap(const Result& result) {
 }
 
 Svg sequence_bars(const Measured& measured, const std::string& title) {
-  Svg svg(kWidth, 260, title);
+  Svg svg(kPlotWidth, 260, title);
   const Plot plot{62, 34, 470, 216};
   std::vector<std::pair<double, std::size_t>> order;
   const std::vector<double>& differences = measured.delta.per_sequence;
@@ -308,7 +308,7 @@ Svg sequence_bars(const Measured& measured, const std::string& title) {
 }
 
 Svg compared_curves(const std::vector<Report>& runs) {
-  Svg svg(kWidth, 330 + 18 * static_cast<double>(runs.size()), "Loss increase of several runs");
+  Svg svg(kPlotWidth, 330 + 18 * static_cast<double>(runs.size()), "Loss increase of several runs");
   const Plot plot{62, 34, 462, 272};
   CurveBounds bounds;
   for (const Report& run : runs) bounds.add(run.result);
