@@ -19,17 +19,17 @@ std::string line_of(const SourceAccount& a, std::size_t width) {
 
 // " (3 .md, 1 .json)"; empty for none, and the most frequent ones for many.
 std::string endings_of(const std::map<std::string, std::size_t>& counts) {
-  constexpr std::size_t kMost = 6;
+  constexpr std::size_t kMostEndings = 6;
   std::vector<std::pair<std::string, std::size_t>> endings(counts.begin(), counts.end());
   std::ranges::stable_sort(endings, std::greater(), &std::pair<std::string, std::size_t>::second);
   std::string text;
-  for (std::size_t i = 0; i < std::min(endings.size(), kMost); ++i) {
+  for (std::size_t i = 0; i < std::min(endings.size(), kMostEndings); ++i) {
     const auto& [ending, count] = endings[i];
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count,
                         ending.empty() ? "without an extension" : excerpt(ending));
   }
   if (text.empty()) return "";
-  return " (" + text + (endings.size() > kMost ? ", …)" : ")");
+  return " (" + text + (endings.size() > kMostEndings ? ", …)" : ")");
 }
 
 std::string quoted(const std::string& text) {
