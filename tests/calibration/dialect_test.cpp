@@ -53,7 +53,8 @@ TEST_CASE("what Python writes beyond JSON is accepted where it is not used") {
     return refusal_of([&] { prepared(folder / "x.jsonl"); });
   };
   CHECK_THAT(refused("{\"text\": NaN}"), Contains("\"text\" is not a string, but NaN"));
-  CHECK_THAT(refused("{\"input_ids\": [1, Infinity]}"), Contains("contains Infinity, not an integer"));
+  CHECK_THAT(refused("{\"input_ids\": [1, Infinity]}"),
+             Contains("contains Infinity, not an integer"));
 }
 
 TEST_CASE("half an emoji becomes U+FFFD and is counted, also in the stored account") {
