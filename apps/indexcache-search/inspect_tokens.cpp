@@ -67,57 +67,60 @@ Json describe(const std::string& path, const CalibrationSummary& stored, std::in
       {"sequence", shown}};
 }
 
-void print_line(const char* label, const std::string& text) {
+void print_token_line(const char* label, const std::string& text) {
   write_output("{:<13}{}\n", label, text);
 }
 
 void print_sequence(const Json& shown) {
-  print_line("sequence", fmt::format("{}: {} tokens, {}", shown.at("index").get<std::int64_t>(),
-                                     count_text(shown.at("length").get<std::int64_t>()),
-                                     shown.at("held_out").get<bool>() ? "held out" : "search"));
+  print_token_line("sequence",
+                   fmt::format("{}: {} tokens, {}", shown.at("index").get<std::int64_t>(),
+                               count_text(shown.at("length").get<std::int64_t>()),
+                               shown.at("held_out").get<bool>() ? "held out" : "search"));
   const Json& documents = shown.at("documents");
   for (std::size_t d = 0; d < documents.size() && d < kShownDocuments; ++d) {
-    print_line(d == 0 ? "  from" : "", documents[d].get<std::string>());
+    print_token_line(d == 0 ? "  from" : "", documents[d].get<std::string>());
   }
   if (documents.size() > kShownDocuments) {
-    print_line("", fmt::format("and {} more documents", documents.size() - kShownDocuments));
+    print_token_line("", fmt::format("and {} more documents", documents.size() - kShownDocuments));
   }
-  print_line("  ids", shown.at("ids").dump());
-  print_line("  text", shown.at("text").is_null()
-                           ? "use --tokenizer FILE to decode it: the recorded one was not found"
-                           : shown.at("text").dump());
+  print_token_line("  ids", shown.at("ids").dump());
+  print_token_line("  text",
+                   shown.at("text").is_null()
+                       ? "use --tokenizer FILE to decode it: the recorded one was not found"
+                       : shown.at("text").dump());
 }
 
 void print_text(const Json& d) {
   const Json& report = d.at("report");
   const Json& settings = d.at("settings");
   const Json& total = report.at("total");
-  print_line("file", d.at("file").get<std::string>());
-  print_line("sequences",
-             fmt::format("{}: {} for the search, {} held out; {} tokens",
-                         d.at("sequences").get<std::int64_t>(),
-                         report.at("search_sequences").at("built").get<std::int64_t>(),
-                         report.at("held_out_sequences").at("built").get<std::int64_t>(),
-                         count_text(d.at("tokens").get<std::int64_t>())));
-  print_line(
+  print_token_line("file", d.at("file").get<std::string>());
+  print_token_line("sequences",
+                   fmt::format("{}: {} for the search, {} held out; {} tokens",
+                               d.at("sequences").get<std::int64_t>(),
+                               report.at("search_sequences").at("built").get<std::int64_t>(),
+                               report.at("held_out_sequences").at("built").get<std::int64_t>(),
+                               count_text(d.at("tokens").get<std::int64_t>())));
+  print_token_line(
       "settings",
       fmt::format("seq-len {}, pack {}, long {}, min-length {}, seed {}, holdout {}",
                   settings.at("seq_len").get<std::int64_t>(),
                   settings.at("pack").get<std::string>(), settings.at("long").get<std::string>(),
                   settings.at("min_length").get<std::int64_t>(),
                   settings.at("seed").get<std::uint64_t>(), settings.at("holdout").get<double>()));
-  print_line("documents", fmt::format("{} of {} used, {} truncated",
-                                      total.at("documents").at("used").get<std::int64_t>(),
-                                      total.at("documents").at("read").get<std::int64_t>(),
-                                      total.at("documents").at("truncated").get<std::int64_t>()));
+  print_token_line("documents",
+                   fmt::format("{} of {} used, {} truncated",
+                               total.at("documents").at("used").get<std::int64_t>(),
+                               total.at("documents").at("read").get<std::int64_t>(),
+                               total.at("documents").at("truncated").get<std::int64_t>()));
   for (const Json& file : d.at("files")) {
-    print_line("", fmt::format("{}  sha256 {} …", file.at("path").get<std::string>(),
-                               file.at("sha256").get<std::string>().substr(0, 12)));
+    print_token_line("", fmt::format("{}  sha256 {} …", file.at("path").get<std::string>(),
+                                     file.at("sha256").get<std::string>().substr(0, 12)));
   }
-  print_line("made from", json_text(report.at("made_from"), -1));
+  print_token_line("made from", json_text(report.at("made_from"), -1));
   const auto sha = d.at("tokenizer_sha256").get<std::string>();
-  print_line("tokenizer", sha.empty() ? "none: the input was token ids" : "sha256 " + sha);
-  print_line("fingerprint", d.at("fingerprint").get<std::string>());
+  print_token_line("tokenizer", sha.empty() ? "none: the input was token ids" : "sha256 " + sha);
+  print_token_line("fingerprint", d.at("fingerprint").get<std::string>());
   print_sequence(d.at("sequence"));
 }
 

@@ -23,7 +23,7 @@
 namespace indexcache {
 namespace {
 
-constexpr std::int64_t kShownIds = 8;
+constexpr std::int64_t kShownTokens = 8;
 
 struct PrepareCommand {
   CalibrationOptions calibration;
@@ -56,7 +56,7 @@ void check_against(const PreparedSet& set, const ModelConfig& config, Progress& 
 // The beginning of the first sequence, as ids and as text.
 Json beginning(const PreparedSet& set, const Tokenizer* tokenizer) {
   std::vector<TokenId> ids = set.tokens(set.sequence(false, 0));
-  ids.resize(std::min<std::size_t>(ids.size(), kShownIds));
+  ids.resize(std::min<std::size_t>(ids.size(), kShownTokens));
   Json shown{{"ids", ids}, {"text", nullptr}};
   if (tokenizer != nullptr) shown["text"] = printable_utf8(tokenizer->decode(ids));
   return shown;
