@@ -55,7 +55,7 @@ void add_constraint_options(CLI::App& command, ConstraintOptions& options) {
 }
 
 std::vector<std::string> refinement_names() {
-  std::vector<std::string> names;
+  std::vector<std::string> names = {"none"};
   for (const Refinement& refinement : refinements()) names.emplace_back(refinement.name);
   return names;
 }
@@ -74,10 +74,19 @@ void add_search_options(CLI::App& command, SearchOptions& options, std::string& 
                   "else 0.25")
       ->type_name("FILE|SHARE|auto")
       ->capture_default_str();
+  one_of(command.add_option("--strategy", options.strategies,
+                            "How to search: segments measures segments of layers and combines "
+                            "them, greedy shares one layer at a time (IndexCache, Algorithm 1); "
+                            "with both, the better pattern wins at each target"),
+         default_strategies())
+      ->delimiter(',')
+      ->default_str("segments,greedy");
   one_of(command.add_option("--refine", options.refine,
                             "Improve the pattern of each target without changing its size: swap "
-                            "moves one F layer at a time as long as that lowers the loss"),
-         refinement_names());
+                            "moves one F layer at a time as long as that lowers the loss by more "
+                            "than its standard error"),
+         refinement_names())
+      ->capture_default_str();
 }
 
 }  // namespace indexcache

@@ -129,6 +129,13 @@ Points drawn(const std::vector<CurvePoint>& curve, const Scale& x, const Scale& 
   return points;
 }
 
+// Steps of some searches are not moves of one layer, but patterns of different sizes.
+std::string step_text(const Pattern& before, const Pattern& after) {
+  return newly_shared(before, after).size() == 1
+             ? fmt::format("layer {} shared", change_text(before, after))
+             : after.text();
+}
+
 // The curve of one search, a dot for each step, and the knee.
 void draw_search(Svg& svg, const Result& result, const SearchPath& search, const Scale& x,
                  const Scale& y) {
@@ -140,8 +147,8 @@ void draw_search(Svg& svg, const Result& result, const SearchPath& search, const
   for (std::size_t s = 0; s < search.steps.size(); ++s) {
     const Pattern& after = search.steps[s].pattern;
     svg.circle(line[start + s].first, line[start + s].second, 2.5, "greedy-dot",
-               fmt::format("{} step {}: layer {} shared, {}", search.method, s + 1,
-                           change_text(*before, after), signed_text(curve[start + s].rise)));
+               fmt::format("{} step {}: {}, {}", search.method, s + 1, step_text(*before, after),
+                           signed_text(curve[start + s].rise)));
     before = &after;
   }
   if (const auto bend = knee(curve)) {

@@ -29,18 +29,16 @@ std::string label(std::size_t r, const Report& run) {
   return fmt::format("{} {}", r + 1, shortened(run.folder));
 }
 
-// The rank of each layer in the order of removal, of the first search that only removes.
+// The rank of each layer in the order of removal, of a search that removes one by one.
 std::map<std::size_t, double> removal_ranks(const Result& result) {
   std::map<std::size_t, double> ranks;
-  for (const SearchPath& search : result.searches) {
-    if (!is_nested(search)) continue;
-    const Pattern* before = &search.start;
-    for (const PathStep& step : search.steps) {
-      const auto rank = static_cast<double>(ranks.size());
-      for (const std::size_t layer : newly_shared(*before, step.pattern)) ranks[layer] = rank;
-      before = &step.pattern;
-    }
-    break;
+  const SearchPath* search = one_by_one(result);
+  if (search == nullptr) return ranks;
+  const Pattern* before = &search->start;
+  for (const PathStep& step : search->steps) {
+    const auto rank = static_cast<double>(ranks.size());
+    for (const std::size_t layer : newly_shared(*before, step.pattern)) ranks[layer] = rank;
+    before = &step.pattern;
   }
   return ranks;
 }

@@ -4,6 +4,7 @@
 #include "present/escape.h"
 #include "present/page.h"
 #include "present/search_curve.h"
+#include "present/segments_report.h"
 #include "present/target_text.h"
 
 #include <fmt/format.h>
@@ -92,6 +93,19 @@ Json report_json(const Report& report) {
   for (const SearchPath& search : result.searches) {
     searches.push_back(search_json(result, search));
   }
+  Json sizes = Json::array();
+  for (const SizePoint& point : size_points(result)) {
+    sizes.push_back(Json{{"full", point.full},
+                         {"pattern", point.pattern.text()},
+                         {"predicted", point.predicted},
+                         {"measured", point.measured ? Json(*point.measured) : Json()}});
+  }
+  Json prices = Json::array();
+  for (const StagePrice& price : stage_prices(result)) {
+    prices.push_back(Json{{"stages", price.stages},
+                          {"full", price.full},
+                          {"price", price.price ? Json(*price.price) : Json()}});
+  }
   Json layers = Json::array();
   for (const OverlapCost& cost : overlap_costs(report)) {
     layers.push_back(Json{{"layer", cost.layer}, {"overlap", cost.overlap}, {"rise", cost.rise}});
@@ -102,6 +116,8 @@ Json report_json(const Report& report) {
               {"baseline_loss", result.baseline_loss},
               {"targets", targets},
               {"searches", searches},
+              {"sizes", sizes},
+              {"stage_prices", prices},
               {"sensitivity", layers}};
 }
 

@@ -7,6 +7,7 @@
 #include "present/escape.h"
 #include "present/html.h"
 #include "present/search_curve.h"
+#include "present/segments_report.h"
 #include "present/target_text.h"
 #include "result/parts_json.h"
 #include "result/served_model.h"
@@ -173,6 +174,27 @@ std::string curve_html(const Result& result) {
   return html_section(
       "What does each removed indexer cost?", caption,
       loss_curve(result).inline_text() + html_details("as a table", html_table(rows)));
+}
+
+std::string sizes_html(const Result& result) {
+  const std::vector<SizePoint> points = size_points(result);
+  if (points.empty()) return "";
+  Rows rows = {{"F layers", "predicted loss increase", "measured", "pattern"}};
+  for (const SizePoint& point : points) {
+    rows.push_back({number(point.full), four(point.predicted),
+                    point.measured ? four(*point.measured) : "", point.pattern.text()});
+  }
+  Rows prices = {{"pipeline stages", "F layers", "price of keeping their first layers F"}};
+  for (const StagePrice& price : stage_prices(result)) {
+    prices.push_back(
+        {number(price.stages), number(price.full), price.price ? four(*price.price) : "unknown"});
+  }
+  return html_section(
+      "What would other sizes and pipeline stages cost?",
+      "Predicted by adding up the measured costs of segments. Sizes for which a "
+      "segment is missing are left out; measure a pattern with eval before you use "
+      "it.",
+      html_table(prices) + html_details("every size, as a table", html_table(rows)));
 }
 
 std::string sensitivity_html(const Result& result) {
@@ -361,8 +383,8 @@ std::string report_html(const Report& report) {
   for (std::size_t t = 0; t < targets; ++t) body += card_html(result, t);
   body += "<div class=\"grid\">\n";
   for (std::size_t t = 0; t < targets; ++t) body += strip_html(report, t);
-  body += curve_html(result) + heatmap_html(report) + sensitivity_html(result) +
-          steps_html(result) + scatter_html(report);
+  body += curve_html(result) + sizes_html(result) + heatmap_html(report) +
+          sensitivity_html(result) + steps_html(result) + scatter_html(report);
   for (std::size_t t = 0; t < targets; ++t) {
     body += positions_html(report, t) + sequences_html(result, t) + cost_html(result, t);
   }

@@ -16,20 +16,6 @@ std::size_t removed_indexers(const Result& result, const Pattern& pattern) {
   return before - std::min(before, pattern.full_count());
 }
 
-// The loss of a pattern that the baseline or some step measured.
-std::optional<double> loss_of(const Result& result, const Pattern& pattern) {
-  if (pattern == result.baseline) return result.baseline_loss;
-  for (const SearchPath& search : result.searches) {
-    for (const PathStep& step : search.steps) {
-      if (step.pattern == pattern) return step.loss;
-      for (const Considered& considered : step.considered) {
-        if (considered.pattern == pattern) return considered.loss;
-      }
-    }
-  }
-  return std::nullopt;
-}
-
 std::vector<double> ranks(const std::vector<double>& values) {
   std::vector<std::size_t> order(values.size());
   std::iota(order.begin(), order.end(), 0);
@@ -46,11 +32,12 @@ std::vector<double> ranks(const std::vector<double>& values) {
 }
 
 // Patterns that share exactly one layer more than `before`.
-std::vector<LayerCost> single_layers(const Result& result, const StepChange& change) {
+std::vector<LayerCost> single_layers(const Result& result, const Pattern& before,
+                                     const std::vector<Considered>& patterns) {
   std::vector<LayerCost> costs;
-  for (const Considered& considered : change.step->considered) {
-    const auto shared = newly_shared(*change.before, considered.pattern);
-    if (shared.size() != 1 || !newly_shared(considered.pattern, *change.before).empty()) continue;
+  for (const Considered& considered : patterns) {
+    const auto shared = newly_shared(before, considered.pattern);
+    if (shared.size() != 1 || !newly_shared(considered.pattern, before).empty()) continue;
     costs.push_back({shared[0], considered.loss - result.baseline_loss});
   }
   return costs;
@@ -58,12 +45,28 @@ std::vector<LayerCost> single_layers(const Result& result, const StepChange& cha
 
 }  // namespace
 
+std::optional<double> measured_loss(const Result& result, const Pattern& pattern) {
+  if (pattern == result.baseline) return result.baseline_loss;
+  for (const SearchPath& search : result.searches) {
+    for (const Considered& considered : search.measured) {
+      if (considered.pattern == pattern) return considered.loss;
+    }
+    for (const PathStep& step : search.steps) {
+      if (step.pattern == pattern) return step.loss;
+      for (const Considered& considered : step.considered) {
+        if (considered.pattern == pattern) return considered.loss;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 std::vector<CurvePoint> search_curve(const Result& result, const SearchPath& search) {
   std::vector<CurvePoint> points;
   const auto add = [&](const Pattern& pattern, double loss) {
     points.push_back({removed_indexers(result, pattern), loss - result.baseline_loss});
   };
-  if (const auto loss = loss_of(result, search.start)) add(search.start, *loss);
+  if (const auto loss = measured_loss(result, search.start)) add(search.start, *loss);
   for (const PathStep& step : search.steps) add(step.pattern, step.loss);
   return points;
 }
@@ -90,8 +93,12 @@ std::optional<std::size_t> knee(const std::vector<CurvePoint>& curve) {
 }
 
 std::vector<LayerCost> sensitivity(const Result& result) {
+  for (const SearchPath& search : result.searches) {
+    const auto costs = single_layers(result, search.start, search.measured);
+    if (costs.size() > 1) return costs;
+  }
   for (const StepChange& change : step_changes(result)) {
-    const auto costs = single_layers(result, change);
+    const auto costs = single_layers(result, *change.before, change.step->considered);
     if (costs.size() > 1) return costs;
   }
   return {};
@@ -101,7 +108,7 @@ std::vector<StepChange> step_changes(const Result& result) {
   std::vector<StepChange> changes;
   for (const SearchPath& search : result.searches) {
     const Pattern* before = &search.start;
-    double loss = loss_of(result, search.start).value_or(result.baseline_loss);
+    double loss = measured_loss(result, search.start).value_or(result.baseline_loss);
     for (const PathStep& step : search.steps) {
       changes.push_back({&search, &step, before, loss});
       before = &step.pattern;
@@ -114,18 +121,24 @@ std::vector<StepChange> step_changes(const Result& result) {
 std::string change_text(const Pattern& before, const Pattern& after) {
   const auto shared = newly_shared(before, after);
   const auto restored = newly_shared(after, before);
+  if (shared.size() > 3) return fmt::format("{} layers", shared.size());
   std::string text = fmt::format("{}", fmt::join(shared, ", "));
   if (!restored.empty()) text += fmt::format(" for {}", fmt::join(restored, ", "));
   return text;
 }
 
-bool is_nested(const SearchPath& search) {
-  const Pattern* before = &search.start;
-  for (const PathStep& step : search.steps) {
-    if (!newly_shared(step.pattern, *before).empty()) return false;
-    before = &step.pattern;
+const SearchPath* one_by_one(const Result& result) {
+  for (const SearchPath& search : result.searches) {
+    const Pattern* before = &search.start;
+    bool holds = !search.steps.empty();
+    for (const PathStep& step : search.steps) {
+      holds = holds && newly_shared(step.pattern, *before).empty() &&
+              newly_shared(*before, step.pattern).size() == 1;
+      before = &step.pattern;
+    }
+    if (holds) return &search;
   }
-  return true;
+  return nullptr;
 }
 
 std::string methods_text(const Result& result) {

@@ -18,6 +18,9 @@ struct CurvePoint {
   double rise;
 };
 
+// The loss of a pattern on the calibration data, if the baseline or a search measured it.
+std::optional<double> measured_loss(const Result& result, const Pattern& pattern);
+
 // The start, if its loss is known, and every step of the path.
 std::vector<CurvePoint> search_curve(const Result& result, const SearchPath& search);
 
@@ -30,8 +33,8 @@ struct LayerCost {
   double rise;
 };
 
-// Loss increase when one more layer is shared: of the first step of a search that compared several
-// layers. Empty if there is none.
+// Loss increase when one more layer is shared: of the segments of two layers if they were measured,
+// or else of the first step of a search that compared several layers. Empty if there is none.
 std::vector<LayerCost> sensitivity(const Result& result);
 
 // A step of a search and what it was a step from.
@@ -45,11 +48,12 @@ struct StepChange {
 // All steps of all searches, in their order.
 std::vector<StepChange> step_changes(const Result& result);
 
-// "12", or "12 for 30" if layer 30 runs its indexer again: what `after` shares and restores.
+// "12", or "12 for 30" if layer 30 runs its indexer again: what `after` shares and restores. The
+// number of layers if they are many.
 std::string change_text(const Pattern& before, const Pattern& after);
 
-// Whether every step only shares more layers.
-bool is_nested(const SearchPath& search);
+// The first search of which every step shares one more layer; null if there is none.
+const SearchPath* one_by_one(const Result& result);
 
 // "greedy", or "greedy, swap".
 std::string methods_text(const Result& result);

@@ -71,10 +71,11 @@ std::vector<double> curve_columns(const std::vector<CurvePoint>& steps) {
   return rises;
 }
 
-// A block plot of 80 columns and four rows: of the first search, which removes indexers one by one.
+// A block plot of 80 columns and four rows: of the search that removes indexers one by one.
 std::string curve_text(const Result& result) {
-  if (result.searches.empty() || !is_nested(result.searches[0])) return "";
-  std::vector<CurvePoint> steps = search_curve(result, result.searches[0]);
+  const SearchPath* search = one_by_one(result);
+  if (search == nullptr) return "";
+  std::vector<CurvePoint> steps = search_curve(result, *search);
   std::erase_if(steps, [](const CurvePoint& point) { return point.removed == 0; });
   if (steps.size() < 2) return "";
   const std::vector<double> rises = curve_columns(steps);

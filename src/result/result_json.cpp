@@ -32,7 +32,20 @@ Json search_json(const SearchPath& search) {
     path.push_back(
         Json{{"pattern", step.pattern.text()}, {"loss", step.loss}, {"considered", considered}});
   }
-  return Json{{"method", search.method}, {"start", search.start.text()}, {"path", path}};
+  Json json{{"method", search.method}, {"start", search.start.text()}, {"path", path}};
+  for (const Considered& entry : search.measured) {
+    json["measured"].push_back(considered_json(entry));
+  }
+  if (search.neighborhood) {
+    json["neighborhood"] = Json{{"patterns", search.neighborhood->patterns},
+                                {"measured", search.neighborhood->measured}};
+  }
+  return json;
+}
+
+Considered considered_from_json(const JsonField& field, const ResultShape& shape) {
+  return {pattern_from_json(field.at("pattern"), shape), loss_from_json(field.at("loss")),
+          losses_from_json(field.at("sequence_losses"), shape.calibration_sequences)};
 }
 
 SearchPath search_from_json(const JsonField& field, const ResultShape& shape) {
@@ -45,12 +58,18 @@ SearchPath search_from_json(const JsonField& field, const ResultShape& shape) {
                   .loss = loss_from_json(entry.at("loss")),
                   .considered = {}};
     for (const JsonField& considered : entry.at("considered").elements()) {
-      step.considered.push_back(
-          {pattern_from_json(considered.at("pattern"), shape),
-           loss_from_json(considered.at("loss")),
-           losses_from_json(considered.at("sequence_losses"), shape.calibration_sequences)});
+      step.considered.push_back(considered_from_json(considered, shape));
     }
     search.steps.push_back(std::move(step));
+  }
+  if (const auto measured = field.find("measured")) {
+    for (const JsonField& entry : measured->elements()) {
+      search.measured.push_back(considered_from_json(entry, shape));
+    }
+  }
+  if (const auto around = field.find("neighborhood")) {
+    const std::size_t patterns = around->at("patterns").count();
+    search.neighborhood = Neighborhood{patterns, around->at("measured").count(0, patterns)};
   }
   return search;
 }

@@ -9,8 +9,8 @@
 
 namespace indexcache {
 
-void Instruments::begin(Phase phase, std::string label) {
-  phase_ = phase;
+void Instruments::begin(WorkPart part, std::string label) {
+  part_ = part;
   label_ = std::move(label);
 }
 
@@ -22,7 +22,7 @@ void Instruments::count_baseline(const SweepPlanner& planner, const Pattern& bas
                                  std::int64_t query_step) {
   std::vector<std::size_t> all(planner.tokens().sequences.size());
   std::iota(all.begin(), all.end(), std::size_t{0});
-  workload_.sweeps.push_back(count_sweep(planner, phase_, std::span(&baseline, 1), all,
+  workload_.sweeps.push_back(count_sweep(planner, part_.phase, std::span(&baseline, 1), all,
                                          overlap_row_bytes(planner.config(), query_step)));
 }
 
@@ -33,7 +33,7 @@ DeviceInstruments::DeviceInstruments(Session& session, const CalibrationData& da
       journal_(journal),
       progress_(progress),
       sweep_(evaluator(data.search)),
-      counted_(sweep_, sweep_.planner(), phase_, workload_),
+      counted_(sweep_, sweep_.planner(), part_, workload_),
       budget_(counted_, budget_seconds, BudgetEvaluator::Clock::now()),
       remembering_(
           budget_, journal.losses(),
@@ -54,7 +54,10 @@ OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
   OverlapPass pass = measure_overlap(sweep_, session_.backend(), baseline);
   count_baseline(sweep_.planner(), baseline, pass.overlap.query_step);
   if (!journal_.baseline()) journal_.record_baseline(pass.losses);
-  if (*journal_.baseline() == pass.losses) return pass;
+  if (*journal_.baseline() == pass.losses) {
+    journal_.losses().add(baseline, sweep_.all_sequences(), pass.losses);
+    return pass;
+  }
   throw ResumeMismatch(
       {"the run folder contains losses from a different machine or build", "the journal's baseline",
        "the all-Full losses differ in their last bits",
@@ -64,7 +67,7 @@ OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
 Evaluator& DeviceInstruments::holdout() {
   if (!holdout_) {
     holdout_sweep_.emplace(evaluator(*data_.holdout));
-    holdout_.emplace(*holdout_sweep_, holdout_sweep_->planner(), phase_, workload_);
+    holdout_.emplace(*holdout_sweep_, holdout_sweep_->planner(), part_, workload_);
   }
   return *holdout_;
 }
@@ -73,18 +76,19 @@ PlanningInstruments::PlanningInstruments(const ModelConfig& config, const Backen
                                          const CalibrationData& data, SweepMemory memory)
     : planner_(config, backend, data.search, memory),
       guess_(data.search.predicted()),
-      counted_(guess_, planner_, phase_, workload_),
+      counted_(guess_, planner_, part_, workload_),
       known_(data.search.sequences.size()),
       remembering_(counted_, known_) {
   if (!data.holdout) return;
   holdout_planner_.emplace(config, backend, *data.holdout, memory);
   holdout_guess_.emplace(data.holdout->predicted());
-  holdout_.emplace(*holdout_guess_, *holdout_planner_, phase_, workload_);
+  holdout_.emplace(*holdout_guess_, *holdout_planner_, part_, workload_);
 }
 
 OverlapPass PlanningInstruments::measure_baseline(const Pattern& baseline) {
   OverlapPass pass;
   pass.losses = guess_.losses_of(baseline);
+  known_.add(baseline, guess_.all_sequences(), pass.losses);
   pass.overlap.layers = baseline.layers();
   pass.overlap.query_step = overlap_query_step(planner_);
   count_baseline(planner_, baseline, pass.overlap.query_step);

@@ -31,8 +31,10 @@ class Instruments {
   // Of the held-out sequences, which must exist.
   virtual Evaluator& holdout() = 0;
 
-  // Names the work that follows: in counts by its phase, in progress lines by its label.
-  void begin(Phase phase, std::string label);
+  // Names the work that follows: in counts by its part, in progress lines by its label.
+  void begin(WorkPart part, std::string label);
+  // Whether losses are measured: predictions from them mean something.
+  virtual bool measures() const = 0;
   // What evaluating so many patterns in the search takes; 0 if nothing is known.
   virtual double seconds_for(double evaluations) const;
 
@@ -44,7 +46,7 @@ class Instruments {
   void count_baseline(const SweepPlanner& planner, const Pattern& baseline,
                       std::int64_t query_step);
 
-  Phase phase_ = Phase::baseline;
+  WorkPart part_;
   std::string label_;
   Workload workload_;
 };
@@ -61,6 +63,7 @@ class DeviceInstruments : public Instruments {
   Evaluator& search() override { return remembering_; }
   Evaluator& verification() override { return counted_; }
   Evaluator& holdout() override;
+  bool measures() const override { return true; }
   double seconds_for(double evaluations) const override { return budget_.seconds_for(evaluations); }
 
  private:
@@ -78,8 +81,8 @@ class DeviceInstruments : public Instruments {
   std::optional<CountingEvaluator> holdout_;
 };
 
-// Computes nothing and counts. Greedy steps cost what they will cost, with the middle candidate in
-// place of the best one; what ends when nothing improves is counted up to its limit.
+// Computes nothing and counts. Searches take a typical path, which is as good a guess as any; a
+// refinement is counted as one round, in which nothing improves.
 class PlanningInstruments : public Instruments {
  public:
   // `memory`: what a sweep may hold on the device that `backend` describes.
@@ -90,6 +93,7 @@ class PlanningInstruments : public Instruments {
   Evaluator& search() override { return remembering_; }
   Evaluator& verification() override { return counted_; }
   Evaluator& holdout() override { return *holdout_; }
+  bool measures() const override { return false; }
 
  private:
   SweepPlanner planner_;

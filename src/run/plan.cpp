@@ -12,37 +12,52 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 namespace indexcache {
 namespace {
 
 constexpr std::size_t kMostGpus = 8;
 
-// The sweeps of a run that are, or are not, its refinement.
-Workload part_of(const Workload& work, bool refinement) {
+// The sweeps of a run that satisfy a condition.
+Workload part_of(const Workload& work, const std::function<bool(const CountedSweep&)>& holds) {
   Workload part;
   for (const CountedSweep& sweep : work.sweeps) {
-    if ((sweep.phase == Phase::refinement) == refinement) part.sweeps.push_back(sweep);
+    if (holds(sweep)) part.sweeps.push_back(sweep);
   }
   return part;
 }
 
-void estimate_time(RunPlan& plan) {
-  const bool streams = plan.streamed_bytes > 0;
-  plan.time = run_time(part_of(plan.work, false), streams, plan.costs, plan.weights);
-  plan.time.once += plan.startup_seconds;
-  const Workload refinement = part_of(plan.work, true);
-  if (refinement.sweeps.empty()) return;
-  Costs repeated = plan.costs;  // what is done once is done already
+// Of sweeps in the middle of a run: what is done once is done already.
+double seconds_of(const Workload& part, const RunPlan& plan) {
+  if (part.sweeps.empty()) return 0;
+  Costs repeated = plan.costs;
   repeated.once = repeated.first_byte = 0;
-  plan.refinement_seconds = run_time(refinement, streams, repeated, plan.weights).total();
+  return run_time(part, plan.streamed_bytes > 0, repeated, plan.weights).total();
 }
 
-// A limit on runs of S layers removes candidates, and how many depends on the losses. Without it a
-// search takes as many steps, each with at least as many candidates.
-SearchSubject without_run_limit(SearchSubject subject) {
-  subject.space.constraints.max_run = 0;
-  return subject;
+void estimate_time(RunPlan& plan) {
+  const auto refines = [](const CountedSweep& sweep) { return sweep.phase == Phase::refinement; };
+  plan.time = run_time(part_of(plan.work, std::not_fn(refines)), plan.streamed_bytes > 0,
+                       plan.costs, plan.weights);
+  plan.time.once += plan.startup_seconds;
+  plan.refinement_seconds = seconds_of(part_of(plan.work, refines), plan);
+  for (StrategyPlan& strategy : plan.strategies) {
+    strategy.seconds =
+        seconds_of(part_of(plan.work,
+                           [&](const CountedSweep& sweep) {
+                             return sweep.phase == Phase::search && sweep.method == strategy.name;
+                           }),
+                   plan);
+  }
+}
+
+// Whether the number of candidates is the same whatever the losses are: a limit on runs of S layers
+// removes some, depending on the path, and segments are measured until they cannot matter.
+bool is_exact(const SearchSubject& subject) {
+  return subject.space.constraints.max_run == 0 &&
+         std::ranges::none_of(subject.strategies,
+                              [](const Strategy* strategy) { return strategy->depends_on_losses; });
 }
 
 // Counts what the run does with weights placed so: the run itself, on instruments that count.
@@ -53,11 +68,17 @@ void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
   PlanningInstruments instruments(model.config, backend, subject.data,
                                   sweep_memory(backend, plan.weight_bytes));
   Progress silent(Progress::Style::off);
-  plan.exact = subject.space.constraints.max_run == 0;
-  const SearchOutcome outcome =
-      search_run(plan.exact ? subject : without_run_limit(subject), instruments, silent);
+  plan.exact = is_exact(subject);
+  const SearchOutcome outcome = search_run(subject, instruments, silent);
   plan.work = instruments.workload();
-  plan.steps = outcome.searches.front().steps.size();
+  plan.strategies.clear();
+  for (std::size_t i = 0; i < subject.strategies.size(); ++i) {
+    const std::string_view name = subject.strategies[i]->name;
+    plan.strategies.push_back({.name = name,
+                               .steps = outcome.searches[i].steps.size(),
+                               .evaluations = plan.work.evaluations(Phase::search, name),
+                               .layer_visits = plan.work.layer_visits(Phase::search, name)});
+  }
 }
 
 // A loss per pattern and sequence in the journal, a report, and two matrices per position bucket.
@@ -131,15 +152,22 @@ double seconds_on(const RunPlan& plan, std::size_t gpus) {
 
 std::vector<std::string> plan_lines(const RunPlan& plan) {
   const std::size_t waves = plan.work.most_waves();
+  const char* about = plan.exact ? "" : "about ";
   std::vector<std::string> lines = {fmt::format(
-      "search: {} steps, {}{} evaluations; {} layer visits, {} without shared prefixes", plan.steps,
-      plan.exact ? "" : "at most ", count_text(plan.work.evaluations(Phase::search)),
+      "search: {}{} evaluations; {} layer visits, {} without shared prefixes", about,
+      count_text(plan.work.evaluations(Phase::search)),
       count_text(plan.work.layer_visits(Phase::search)), count_text(plan.unshared_layer_visits))};
-  if (const std::int64_t most = plan.work.evaluations(Phase::refinement); most > 0) {
+  for (const StrategyPlan& strategy : plan.strategies) {
     lines.push_back(fmt::format(
-        "refinement: at most {} evaluations, about {} (an upper bound: it ends when nothing "
-        "improves)",
-        count_text(most), format_duration(plan.refinement_seconds)));
+        "{}: {} step{}, {}{} evaluations, {} layer visits; {}", strategy.name, strategy.steps,
+        strategy.steps == 1 ? "" : "s", about, count_text(strategy.evaluations),
+        count_text(strategy.layer_visits), format_duration(strategy.seconds)));
+  }
+  if (const std::int64_t moves = plan.work.evaluations(Phase::refinement); moves > 0) {
+    lines.push_back(fmt::format(
+        "refinement: up to {} evaluation{} per round, {} (a round moves each F layer of each "
+        "target; moves that are predicted to be worse are left out)",
+        count_text(moves), moves == 1 ? "" : "s", format_duration(plan.refinement_seconds)));
   }
   lines.push_back(fmt::format(
       "weights: {}, {} passes over the layers{}{}", name_of(plan.placement),
@@ -191,15 +219,23 @@ Json to_json(const RunPlan& plan) {
     visits[std::string(kVisitNames[v])] = plan.time.compute[v];
   }
   Json gpus = Json::object();
+  Json strategies = Json::array();
+  for (const StrategyPlan& strategy : plan.strategies) {
+    strategies.push_back(Json{{"name", strategy.name},
+                              {"steps", strategy.steps},
+                              {"evaluations", strategy.evaluations},
+                              {"layer_visits", strategy.layer_visits},
+                              {"seconds", strategy.seconds}});
+  }
   for (std::size_t n = 1; n <= kMostGpus; ++n) gpus[std::to_string(n)] = seconds_on(plan, n);
   return {{"schema", "indexcache-plan/2"},
-          {"steps", plan.steps},
+          {"strategies", strategies},
           {"evaluations_exact", plan.exact},
           {"evaluations", plan.work.evaluations(Phase::search)},
           {"layer_visits", plan.work.layer_visits(Phase::search)},
           {"layer_visits_without_sharing", plan.unshared_layer_visits},
-          {"refinement_evaluations_bound", plan.work.evaluations(Phase::refinement)},
-          {"refinement_seconds_bound", plan.refinement_seconds},
+          {"refinement_evaluations_per_round", plan.work.evaluations(Phase::refinement)},
+          {"refinement_seconds_per_round", plan.refinement_seconds},
           {"passes", plan.work.passes()},
           {"most_waves", plan.work.most_waves()},
           {"weights", name_of(plan.placement)},

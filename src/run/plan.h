@@ -10,15 +10,24 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace indexcache {
 
+// The work of one strategy of a run.
+struct StrategyPlan {
+  std::string_view name;
+  std::size_t steps = 0;
+  std::int64_t evaluations = 0;
+  std::int64_t layer_visits = 0;
+  double seconds = 0;  // what the run takes longer because of it
+};
+
 struct RunPlan {
-  Workload work;          // of search_run over PlanningInstruments
-  std::size_t steps = 0;  // of the search
-  // False if the number of candidates depends on the path of the search (bounded runs of S layers):
-  // the evaluations are an upper bound then.
+  Workload work;                         // of search_run over PlanningInstruments
+  std::vector<StrategyPlan> strategies;  // in their order
+  // False if the number of candidates depends on the losses (segments, bounded runs of S layers).
   bool exact = true;
   std::int64_t unshared_layer_visits = 0;  // of the search, evaluated one pattern at a time
   Placement placement = Placement::resident;
@@ -32,7 +41,7 @@ struct RunPlan {
   std::int64_t host_limit = 0;    // bytes that are available
   Costs costs;
   RunTime time;  // without the refinement, whose work depends on the data
-  // Seconds of the refinement at most: its work is counted up to its limit. 0 without one.
+  // Seconds of one round of the refinement that measures every move of every target. 0 without one.
   double refinement_seconds = 0;
   std::size_t sequences = 0;   // of the search
   double startup_seconds = 0;  // of this process before it planned

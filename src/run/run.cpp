@@ -119,9 +119,9 @@ Result run(const RunOptions& options, Progress& progress) {
   device.weights = name_of(plan.placement);
   Session session(model, std::move(backend), device);
   DeviceInstruments instruments(session, subject.data, journal, progress, budget_seconds);
-  SearchOutcome outcome =
-      search_run(subject, instruments, progress,
-                 {.steps = plan.steps, .evaluations = plan.work.evaluations(Phase::search)});
+  ExpectedWork expected{.evaluations = plan.work.evaluations(Phase::search)};
+  for (const StrategyPlan& strategy : plan.strategies) expected.steps.push_back(strategy.steps);
+  SearchOutcome outcome = search_run(subject, instruments, progress, expected);
   const Result result =
       assemble(model, subject, fingerprint, outcome, provenance_of(session, instruments, journal));
   const Provenance& memory = result.provenance;

@@ -4,9 +4,14 @@
 #include "core/error.h"
 #include "present/target_text.h"
 #include "search/baselines.h"
+#include "search/segments.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <set>
 #include <utility>
 
 namespace indexcache {
@@ -43,7 +48,7 @@ class SearchRun {
 
  private:
   void measure_baseline() {
-    instruments_.begin(Phase::baseline, "overlap and loss with every indexer");
+    instruments_.begin({Phase::baseline}, "overlap and loss with every indexer");
     OverlapPass pass = instruments_.measure_baseline(subject_.space.start);
     outcome_.overlap = std::move(pass.overlap);
     outcome_.baseline_loss = instruments_.verification().mean(pass.losses);
@@ -52,8 +57,10 @@ class SearchRun {
   }
 
   void search() {
-    begin_path(Phase::search, std::string(subject_.strategy->name), subject_.space.start);
-    subject_.strategy->search(instruments_.search(), subject_.space, sink());
+    for (const Strategy* strategy : subject_.strategies) {
+      begin_path({Phase::search, strategy->name}, subject_.space.start);
+      strategy->search(instruments_.search(), subject_.space, sink());
+    }
   }
 
   // One path per target, from the best pattern of its size.
@@ -61,38 +68,87 @@ class SearchRun {
     if (subject_.refinement == nullptr) return;
     for (const Request& request : requests_) {
       const Reached from = reached(request.full);
-      begin_path(Phase::refinement, std::string(subject_.refinement->name), from.step.pattern);
-      subject_.refinement->refine(instruments_.search(), subject_.space, from.step, sink());
+      begin_path({Phase::refinement, subject_.refinement->name}, from.step.pattern);
+      subject_.refinement->refine(instruments_.search(), subject_.space, refinement_start(from),
+                                  sink());
     }
   }
 
-  void begin_path(Phase phase, std::string method, const Pattern& start) {
-    outcome_.searches.push_back({std::move(method), start, {}});
-    phase_ = phase;
+  // With segments, moves that they predict to be worse need not be measured.
+  RefinementStart refinement_start(const Reached& from) const {
+    RefinementStart start{from.step, {}, 0};
+    const auto measured = std::ranges::find_if(
+        outcome_.searches, [](const SearchPath& path) { return !path.measured.empty(); });
+    if (measured == outcome_.searches.end() || !instruments_.measures()) return start;
+    const double base = outcome_.baseline_loss;
+    const auto table = std::make_shared<const SegmentTable>(
+        segment_table(subject_.space.start, base, measured->measured));
+    start.predict = [table, base](const Pattern& pattern) -> std::optional<double> {
+      const auto increase = table->predict(pattern);
+      return increase ? std::optional(base + *increase) : std::nullopt;
+    };
+    for (const SearchPath& path : outcome_.searches) {
+      for (const PathStep& step : path.steps) {
+        if (step.pattern.full_count() != from.step.pattern.full_count()) continue;
+        for (const Considered& considered : step.considered) {
+          const auto predicted = start.predict(considered.pattern);
+          if (!predicted) continue;
+          start.prediction_error =
+              std::max(start.prediction_error, std::abs(considered.loss - *predicted));
+        }
+      }
+    }
+    return start;
+  }
+
+  void begin_path(WorkPart part, const Pattern& start) {
+    outcome_.searches.push_back({std::string(part.method), start, {}});
+    part_ = part;
     name_step();
   }
 
-  StepSink sink() {
-    return [this](PathStep step) {
-      SearchPath& path = outcome_.searches.back();
-      evaluated_ += static_cast<double>(step.considered.size());
-      path.steps.push_back(std::move(step));
-      tell(path);
-      name_step();
-    };
+  SearchSink sink() {
+    return {[this](PathStep step) {
+              SearchPath& path = outcome_.searches.back();
+              evaluated_ += static_cast<double>(step.considered.size());
+              path.steps.push_back(std::move(step));
+              tell(path);
+              name_step();
+            },
+            [this](std::vector<Considered> measured) {
+              evaluated_ += static_cast<double>(measured.size());
+              progress_.note(fmt::format("{}  {} patterns measured{}", part_.method,
+                                         measured.size(), time_left()));
+              outcome_.searches.back().measured = std::move(measured);
+            },
+            [this](Neighborhood neighborhood) {
+              const SearchPath& path = outcome_.searches.back();
+              tell(neighborhood, path.steps.empty() ? path.start : path.steps.back().pattern);
+              outcome_.searches.back().neighborhood = neighborhood;
+            }};
   }
 
   void name_step() {
     const SearchPath& path = outcome_.searches.back();
     sweeps_before_ = instruments_.workload().sweeps.size();
-    instruments_.begin(phase_, step_name(path, path.steps.size() + 1));
+    instruments_.begin(part_, step_name(path, path.steps.size() + 1));
   }
 
   // "greedy step 3/12"; a refinement's number of steps is not known.
   std::string step_name(const SearchPath& path, std::size_t number) const {
-    const bool known = phase_ == Phase::search && expected_.steps > 0;
+    const std::size_t place = outcome_.searches.size() - 1;
+    const bool known = part_.phase == Phase::search && place < expected_.steps.size();
     return fmt::format("{} step {}{}", path.method, number,
-                       known ? fmt::format("/{}", expected_.steps) : "");
+                       known ? fmt::format("/{}", expected_.steps[place]) : "");
+  }
+
+  void tell(const Neighborhood& around, const Pattern& pattern) {
+    const std::string found =
+        fmt::format("{}  {}  no single move improves it", part_.method, pattern.text());
+    progress_.note(around.measured == around.patterns
+                       ? fmt::format("{} ({} measured)", found, around.patterns)
+                       : fmt::format("{} ({} of {} measured, the others are predicted to be worse)",
+                                     found, around.measured, around.patterns));
   }
 
   void tell(const SearchPath& path) {
@@ -100,22 +156,23 @@ class SearchRun {
     const std::size_t count = path.steps.size();
     const Pattern& before = count > 1 ? path.steps[count - 2].pattern : path.start;
     std::string moves;
-    for (const std::size_t layer : newly_shared(before, step.pattern)) {
-      moves += fmt::format("  layer {} shared", layer);
-    }
-    for (const std::size_t layer : newly_shared(step.pattern, before)) {
-      moves += fmt::format("  layer {} full", layer);
+    // The steps of some strategies are patterns of different sizes, not moves.
+    const auto shared = newly_shared(before, step.pattern);
+    const auto restored = newly_shared(step.pattern, before);
+    if (shared.size() == 1) moves += fmt::format("  layer {} shared", shared[0]);
+    if (shared.size() == 1 && restored.size() == 1) {
+      moves += fmt::format("  layer {} full", restored[0]);
     }
     const bool measured = instruments_.workload().sweeps.size() > sweeps_before_;
     progress_.note(fmt::format("{}  {}{}  delta {}{}", step_name(path, count), step.pattern.text(),
                                moves, delta_text(step.loss - outcome_.baseline_loss),
-                               measured ? time_left() : "  (from the journal)"));
+                               measured ? time_left() : "  (measured before)"));
   }
 
   std::string time_left() const {
     const double left = static_cast<double>(expected_.evaluations) - evaluated_;
     const double seconds = instruments_.seconds_for(left);
-    if (phase_ != Phase::search || seconds <= 0) return "";
+    if (part_.phase != Phase::search || seconds <= 0) return "";
     return fmt::format("  about {} left", format_duration(seconds));
   }
 
@@ -137,26 +194,29 @@ class SearchRun {
 
   void end_early() {
     outcome_.complete = false;
-    std::size_t fewest = subject_.space.start.full_count();
-    const SearchPath& path = outcome_.searches.front();
-    for (const PathStep& step : path.steps) {
-      fewest = std::min(fewest, step.pattern.full_count());
+    std::set<std::size_t> sizes = {subject_.space.start.full_count()};
+    for (const SearchPath& path : outcome_.searches) {
+      for (const PathStep& step : path.steps) sizes.insert(step.pattern.full_count());
     }
-    std::erase_if(requests_, [&](const Request& request) { return request.full < fewest; });
-    if (requests_.empty() || (phase_ == Phase::search && requests_.back().full != fewest)) {
+    const std::size_t fewest = *sizes.begin();
+    const auto missed = std::erase_if(
+        requests_, [&](const Request& request) { return !sizes.contains(request.full); });
+    if (missed > 0 && (requests_.empty() || requests_.back().full != fewest)) {
       requests_.push_back({"budget", fewest});
     }
-    const std::size_t steps = outcome_.searches.back().steps.size();
-    const bool searching = phase_ == Phase::search;
-    warn(progress_, outcome_.warnings,
-         fmt::format("--budget ended the {} after {}{} steps; the same command continues it",
-                     searching ? "search" : "refinement", steps,
-                     searching ? fmt::format(" of {}", expected_.steps) : ""));
+    const SearchPath& path = outcome_.searches.back();
+    const std::size_t place = outcome_.searches.size() - 1;
+    const bool known = part_.phase == Phase::search && place < expected_.steps.size();
+    warn(
+        progress_, outcome_.warnings,
+        fmt::format("--budget ended the {} ({}) after {}{} steps; the same command continues it",
+                    part_.phase == Phase::search ? "search" : "refinement", path.method,
+                    path.steps.size(), known ? fmt::format(" of {}", expected_.steps[place]) : ""));
   }
 
   // Every chosen pattern again, alone: no shared prefix, no batch, the same bits.
   void verify() {
-    instruments_.begin(Phase::verification, "verifying from scratch");
+    instruments_.begin({Phase::verification}, "verifying from scratch");
     Evaluator& evaluator = instruments_.verification();
     for (const Request& request : requests_) {
       const Reached found = reached(request.full);
@@ -181,7 +241,7 @@ class SearchRun {
   }
 
   void hold_out() {
-    instruments_.begin(Phase::holdout, "held-out sequences");
+    instruments_.begin({Phase::holdout}, "held-out sequences");
     Evaluator& evaluator = instruments_.holdout();
     const Pattern& baseline = subject_.space.start;
     std::vector<Pattern> patterns = {baseline};
@@ -210,7 +270,7 @@ class SearchRun {
   double evaluated_ = 0;
   std::size_t sweeps_before_ = 0;  // when the step began
   std::vector<Request> requests_;  // those that the search reached, once it has ended
-  Phase phase_ = Phase::baseline;
+  WorkPart part_;
   SearchOutcome outcome_;
 };
 

@@ -29,7 +29,7 @@ struct SearchOutcome {
 
 // What the search is expected to take, for progress lines; 0 if unknown.
 struct ExpectedWork {
-  std::size_t steps = 0;
+  std::vector<std::size_t> steps = {};  // of each strategy
   std::int64_t evaluations = 0;
 };
 

@@ -50,8 +50,10 @@ CalibrationData load_data(const SearchOptions& options, const Model& model, Prog
 }  // namespace
 
 std::vector<std::string> SearchSubject::methods() const {
-  std::vector<std::string> methods = {std::string(strategy->name)};
-  if (refinement != nullptr) methods.resize(1 + requests.size(), std::string(refinement->name));
+  std::vector<std::string> methods;
+  for (const Strategy* strategy : strategies) methods.emplace_back(strategy->name);
+  if (refinement == nullptr) return methods;
+  methods.resize(methods.size() + requests.size(), std::string(refinement->name));
   return methods;
 }
 
@@ -61,13 +63,17 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   const Pattern start = search_baseline(options.constraints, model);
   SearchSubject subject{{start, make_constraints(options.constraints, start), {}},
                         {},
-                        &strategies().front(),
-                        nullptr,
+                        {},
+                        find_refinement(options.refine),
                         {},
                         {}};
   subject.requests = make_requests(options.constraints, start, subject.space.constraints);
   for (const Request& request : subject.requests) subject.space.targets.push_back(request.full);
-  if (!options.refine.empty()) subject.refinement = find_refinement(options.refine);
+  for (const Strategy& strategy : strategies()) {
+    if (std::ranges::count(options.strategies, strategy.name) > 0) {
+      subject.strategies.push_back(&strategy);
+    }
+  }
   warn_of_model(model, progress, subject.warnings);
   subject.data = load_data(options, model, progress, subject.warnings);
   return subject;

@@ -19,18 +19,20 @@ struct SearchOptions {
   CalibrationOptions calibration;
   ConstraintOptions constraints;
   std::string holdout = "auto";  // a file, a share, or "auto"
-  std::string refine;            // a Refinement's name; empty: none
+  // Names of strategies, in their order, and of a refinement or "none".
+  std::vector<std::string> strategies = default_strategies();
+  std::string refine = "swap";
 };
 
 struct SearchSubject {
   SearchSpace space;              // its targets are those of `requests`
   std::vector<Request> requests;  // by falling number of F layers, without duplicates
-  const Strategy* strategy;
+  std::vector<const Strategy*> strategies;
   const Refinement* refinement;  // null: none
   CalibrationData data;
   std::vector<std::string> warnings;
 
-  // Of every path that a complete run finds, in order: the strategy searches once, the refinement
+  // Of every path that a complete run finds, in order: each strategy searches once, the refinement
   // once per request.
   std::vector<std::string> methods() const;
 };

@@ -4,16 +4,18 @@
 #pragma once
 
 #include "search/evaluator.h"
-#include "search/loss_table.h"
 #include "search/workload.h"
+
+#include <utility>
+#include <vector>
 
 namespace indexcache {
 
 class CountingEvaluator : public Evaluator {
  public:
-  // Adds to `workload` under the phase that `phase` has at the time of a request. The references
-  // must outlive the evaluator; `planner` cuts sweeps as `inner` does.
-  CountingEvaluator(Evaluator& inner, const SweepPlanner& planner, const Phase& phase,
+  // Adds to `workload` under what `part` is at the time of a request. The references must outlive
+  // the evaluator; `planner` cuts sweeps as `inner` does.
+  CountingEvaluator(Evaluator& inner, const SweepPlanner& planner, const WorkPart& part,
                     Workload& workload);
 
   using Evaluator::losses;
@@ -22,23 +24,18 @@ class CountingEvaluator : public Evaluator {
  private:
   Evaluator& inner_;
   const SweepPlanner& planner_;
-  const Phase& phase_;
+  const WorkPart& part_;
   Workload& workload_;
 };
 
-// Stands in for losses when only the work matters. The best candidate of a request is its middle
-// one, which is as good a guess as any, and better than every earlier answer: what stops when
-// nothing improves never stops early, so its work is an upper bound. A pattern keeps its answer.
+// Stands in for losses when only the work matters. Sharing a layer costs more the farther it is
+// from the F layer that feeds it, as in real models, so that every search takes a typical path.
 class GuessingEvaluator : public Evaluator {
  public:
-  explicit GuessingEvaluator(std::vector<double> weights);
+  explicit GuessingEvaluator(std::vector<double> weights) : Evaluator(std::move(weights)) {}
 
   using Evaluator::losses;
   std::vector<SequenceLosses> losses(const LossRequest& request) override;
-
- private:
-  LossTable answers_;
-  double requests_ = 0;
 };
 
 }  // namespace indexcache

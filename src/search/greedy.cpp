@@ -5,7 +5,7 @@
 
 namespace indexcache {
 
-void greedy_search(Evaluator& evaluator, const SearchSpace& space, const StepSink& sink) {
+void greedy_search(Evaluator& evaluator, const SearchSpace& space, const SearchSink& sink) {
   const std::size_t target = space.targets.back();
   Pattern pattern = space.start;
   while (pattern.full_count() > target) {
@@ -15,7 +15,7 @@ void greedy_search(Evaluator& evaluator, const SearchSpace& space, const StepSin
     }
     PathStep step = best_of(evaluator, std::move(candidates));
     pattern = step.pattern;
-    sink(std::move(step));
+    sink.step(std::move(step));
   }
 }
 

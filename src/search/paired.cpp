@@ -26,6 +26,26 @@ std::optional<SequenceDifference> largest_difference(const std::vector<double>& 
   return SequenceDifference{static_cast<std::size_t>(largest - differences.begin()), *largest};
 }
 
+std::optional<double> standard_error(std::span<const double> losses,
+                                     std::span<const double> baseline,
+                                     std::span<const double> weights) {
+  const std::size_t n = losses.size();
+  if (n < 2) return std::nullopt;
+  double mean = 0, total = 0;
+  for (std::size_t s = 0; s < n; ++s) {
+    mean += weights[s] * (losses[s] - baseline[s]);
+    total += weights[s];
+  }
+  mean /= total;
+  // Variance of a weighted mean of n independent differences; s^2 / n for equal weights.
+  double variance = 0;
+  for (std::size_t s = 0; s < n; ++s) {
+    const double residual = weights[s] / total * (losses[s] - baseline[s] - mean);
+    variance += residual * residual;
+  }
+  return std::sqrt(variance * static_cast<double>(n) / static_cast<double>(n - 1));
+}
+
 PairedDifference paired_difference(std::span<const double> losses, std::span<const double> baseline,
                                    std::span<const double> weights) {
   PairedDifference result;
@@ -37,16 +57,9 @@ PairedDifference paired_difference(std::span<const double> losses, std::span<con
   }
   result.mean /= total;
   result.largest = largest_difference(result.per_sequence);
-  const std::size_t n = losses.size();
-  if (n < 2) return result;
-  // Variance of a weighted mean of n independent differences; s^2 / n for equal weights.
-  double variance = 0;
-  for (std::size_t s = 0; s < n; ++s) {
-    const double residual = weights[s] / total * (result.per_sequence[s] - result.mean);
-    variance += residual * residual;
-  }
-  variance *= static_cast<double>(n) / static_cast<double>(n - 1);
-  const double half = student_t_975(n - 1) * std::sqrt(variance);
+  const auto error = standard_error(losses, baseline, weights);
+  if (!error) return result;
+  const double half = student_t_975(losses.size() - 1) * *error;
   result.ci95 = {result.mean - half, result.mean + half};
   return result;
 }

@@ -36,6 +36,11 @@ std::optional<SequenceDifference> largest_difference(const std::vector<double>& 
 PairedDifference paired_difference(std::span<const double> losses, std::span<const double> baseline,
                                    std::span<const double> weights);
 
+// Standard error of the mean difference; nullopt for a single sequence.
+std::optional<double> standard_error(std::span<const double> losses,
+                                     std::span<const double> baseline,
+                                     std::span<const double> weights);
+
 // 97.5 % quantile of Student's t.
 double student_t_975(std::size_t degrees_of_freedom);
 

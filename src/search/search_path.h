@@ -5,7 +5,6 @@
 #include "core/pattern.h"
 
 #include <cstddef>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,17 +32,24 @@ struct PathStep {
   bool operator==(const PathStep&) const = default;
 };
 
+// The patterns that one move leads to from where a refinement ended.
+struct Neighborhood {
+  std::size_t patterns = 0;
+  std::size_t measured = 0;  // the others were predicted to be worse by more than predictions err
+
+  bool operator==(const Neighborhood&) const = default;
+};
+
 struct SearchPath {
-  std::string method;  // the strategy's name: "greedy", "swap"
+  std::string method;  // the strategy's name: "segments", "greedy", "swap"
   Pattern start;
   std::vector<PathStep> steps;
+  // Patterns measured to decide where to go, which no step compares: those of single segments.
+  std::vector<Considered> measured = {};
+  std::optional<Neighborhood> neighborhood = std::nullopt;  // of the end of a refinement
 
   bool operator==(const SearchPath&) const = default;
 };
-
-// Receives the steps of a strategy as they are taken. What it has received stays valid if the
-// search ends early.
-using StepSink = std::function<void(PathStep)>;
 
 // The considered pattern of least loss that is not the chosen one; null if there is none. The first
 // of equals wins.

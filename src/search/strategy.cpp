@@ -2,6 +2,7 @@
 #include "search/strategy.h"
 
 #include "search/greedy.h"
+#include "search/segments.h"
 #include "search/swap.h"
 
 #include <algorithm>
@@ -11,13 +12,20 @@
 namespace indexcache {
 namespace {
 
-constexpr std::array kStrategies = {Strategy{"greedy", greedy_search}};
+constexpr std::array kStrategies = {Strategy{"segments", segments_search, true},
+                                    Strategy{"greedy", greedy_search, false}};
 constexpr std::array kRefinements = {Refinement{"swap", swap_refine}};
 
 }  // namespace
 
 std::span<const Strategy> strategies() {
   return kStrategies;
+}
+
+std::vector<std::string> default_strategies() {
+  std::vector<std::string> names;
+  for (const Strategy& strategy : kStrategies) names.emplace_back(strategy.name);
+  return names;
 }
 
 std::span<const Refinement> refinements() {
@@ -37,11 +45,15 @@ bool SearchSpace::holds(const Pattern& pattern) const {
 }
 
 PathStep best_of(Evaluator& evaluator, std::vector<Pattern> candidates) {
-  std::vector<SequenceLosses> losses = evaluator.losses(candidates);
+  const std::vector<SequenceLosses> losses = evaluator.losses(candidates);
+  return best_of(evaluator, candidates, losses);
+}
+
+PathStep best_of(const Evaluator& evaluator, std::span<const Pattern> candidates,
+                 std::span<const SequenceLosses> losses) {
   std::vector<Considered> considered;
   for (std::size_t c = 0; c < candidates.size(); ++c) {
-    const double mean = evaluator.mean(losses[c]);
-    considered.push_back({std::move(candidates[c]), mean, std::move(losses[c])});
+    considered.push_back({candidates[c], evaluator.mean(losses[c]), losses[c]});
   }
   // The first of equals: std::ranges::min_element compares strictly.
   const auto best = std::ranges::min_element(considered, {}, &Considered::loss);

@@ -8,9 +8,14 @@
 #include "search/constraints.h"
 #include "search/evaluator.h"
 
+#include <concepts>
 #include <cstddef>
+#include <functional>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -25,22 +30,62 @@ struct SearchSpace {
   bool holds(const Pattern& pattern) const;
 };
 
+// Receives what a search finds as it finds it; that stays valid if the search ends early.
+class SearchSink {
+ public:
+  using Step = std::function<void(PathStep)>;
+  using Measured = std::function<void(std::vector<Considered>)>;
+  using Ended = std::function<void(Neighborhood)>;
+
+  template <std::invocable<PathStep> F>
+  SearchSink(F step) : step_(std::move(step)) {}  // NOLINT: a sink of steps is written as a lambda
+  SearchSink(Step step, Measured measured, Ended ended)
+      : step_(std::move(step)), measured_(std::move(measured)), ended_(std::move(ended)) {}
+
+  void step(PathStep step) const { step_(std::move(step)); }
+  // Patterns that the search measured to decide where to go.
+  void measured(std::vector<Considered> patterns) const {
+    if (measured_) measured_(std::move(patterns));
+  }
+  // Where a refinement found nothing better.
+  void ended(Neighborhood neighborhood) const {
+    if (ended_) ended_(neighborhood);
+  }
+
+ private:
+  Step step_;
+  Measured measured_;
+  Ended ended_;
+};
+
 // Searches from `space.start` until every target is reached.
 struct Strategy {
   std::string_view name;
-  void (*search)(Evaluator& evaluator, const SearchSpace& space, const StepSink& sink);
+  void (*search)(Evaluator& evaluator, const SearchSpace& space, const SearchSink& sink);
+  bool depends_on_losses;  // how many patterns it asks for, without limits on runs of S layers
+};
+
+// Where a refinement begins, and what is known about the patterns around it.
+struct RefinementStart {
+  PathStep from;
+  // The loss that is predicted for a pattern, nullopt if it cannot be; empty without predictions.
+  std::function<std::optional<double>(const Pattern&)> predict = {};
+  // The largest difference between predicted and measured losses so far.
+  double prediction_error = 0;
 };
 
 // Improves a pattern without changing its number of F layers; each step has a smaller loss than
 // the one before it.
 struct Refinement {
   std::string_view name;
-  void (*refine)(Evaluator& evaluator, const SearchSpace& space, const PathStep& from,
-                 const StepSink& sink);
+  void (*refine)(Evaluator& evaluator, const SearchSpace& space, const RefinementStart& start,
+                 const SearchSink& sink);
 };
 
-// What `run` offers; the first strategy is the default.
+// What `run` offers. Strategies run in this order.
 std::span<const Strategy> strategies();
+// All of them.
+std::vector<std::string> default_strategies();
 std::span<const Refinement> refinements();
 
 // Null for an unknown name.
@@ -49,5 +94,8 @@ const Refinement* find_refinement(std::string_view name);
 // Evaluates `candidates` (at least one) and takes the one with the smallest mean loss, the first
 // among equals.
 PathStep best_of(Evaluator& evaluator, std::vector<Pattern> candidates);
+// The same of candidates whose losses are known.
+PathStep best_of(const Evaluator& evaluator, std::span<const Pattern> candidates,
+                 std::span<const SequenceLosses> losses);
 
 }  // namespace indexcache

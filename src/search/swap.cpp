@@ -1,9 +1,99 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/swap.h"
 
+#include "search/paired.h"
+
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace indexcache {
+namespace {
+
+class SwapSearch {
+ public:
+  SwapSearch(Evaluator& evaluator, const SearchSpace& space, const RefinementStart& start,
+             Improvement counts)
+      : evaluator_(evaluator),
+        space_(space),
+        predict_(start.predict),
+        error_(start.prediction_error),
+        counts_(counts),
+        pattern_(start.from.pattern),
+        loss_(start.from.loss) {}
+
+  void run(const SearchSink& sink) {
+    if (counts_ == Improvement::beyond_error) losses_ = evaluator_.losses_of(pattern_);
+    for (std::size_t round = 0; round < pattern_.layers(); ++round) {
+      std::vector<Pattern> neighbors = swap_neighbors(pattern_, space_);
+      Neighborhood around{neighbors.size(), 0};
+      std::vector<Considered> measured;
+      const Considered* best = nullptr;
+      for (;;) {
+        std::vector<Pattern> promising = take_promising(neighbors);
+        if (promising.empty()) break;
+        measure(std::move(promising), measured);
+        best = best_improvement(measured);
+        if (best != nullptr) break;
+      }
+      around.measured = measured.size();
+      if (best == nullptr) return sink.ended(around);
+      pattern_ = best->pattern;
+      loss_ = best->loss;
+      losses_ = best->losses;
+      sink.step({pattern_, loss_, std::move(measured)});
+    }
+  }
+
+ private:
+  // Removes from `neighbors` those that may be better than the pattern.
+  std::vector<Pattern> take_promising(std::vector<Pattern>& neighbors) const {
+    const auto rest = std::ranges::stable_partition(neighbors, [&](const Pattern& neighbor) {
+      const auto predicted = predict_ ? predict_(neighbor) : std::nullopt;
+      return predicted && *predicted - error_ >= loss_;
+    });
+    std::vector<Pattern> promising(rest.begin(), rest.end());
+    neighbors.erase(rest.begin(), rest.end());
+    return promising;
+  }
+
+  // What is measured may show a larger error, and then more neighbors are promising.
+  void measure(std::vector<Pattern> patterns, std::vector<Considered>& measured) {
+    PathStep step = best_of(evaluator_, std::move(patterns));
+    for (Considered& considered : step.considered) {
+      const auto predicted = predict_ ? predict_(considered.pattern) : std::nullopt;
+      if (predicted) error_ = std::max(error_, std::abs(considered.loss - *predicted));
+      measured.push_back(std::move(considered));
+    }
+  }
+
+  bool improves(const Considered& considered) const {
+    if (considered.loss >= loss_) return false;
+    if (counts_ == Improvement::any) return true;
+    const auto error = standard_error(considered.losses, losses_, evaluator_.weights());
+    return loss_ - considered.loss > error.value_or(0);
+  }
+
+  const Considered* best_improvement(const std::vector<Considered>& measured) const {
+    const Considered* best = nullptr;
+    for (const Considered& considered : measured) {
+      if (!improves(considered)) continue;
+      if (best == nullptr || considered.loss < best->loss) best = &considered;
+    }
+    return best;
+  }
+
+  Evaluator& evaluator_;
+  const SearchSpace& space_;
+  const std::function<std::optional<double>(const Pattern&)>& predict_;
+  double error_;
+  Improvement counts_;
+  Pattern pattern_;
+  double loss_;
+  SequenceLosses losses_;
+};
+
+}  // namespace
 
 std::vector<Pattern> swap_neighbors(const Pattern& pattern, const SearchSpace& space) {
   std::vector<Pattern> neighbors;
@@ -19,19 +109,14 @@ std::vector<Pattern> swap_neighbors(const Pattern& pattern, const SearchSpace& s
   return neighbors;
 }
 
-void swap_refine(Evaluator& evaluator, const SearchSpace& space, const PathStep& from,
-                 const StepSink& sink) {
-  Pattern pattern = from.pattern;
-  double loss = from.loss;
-  for (std::size_t round = 0; round < pattern.layers(); ++round) {
-    std::vector<Pattern> neighbors = swap_neighbors(pattern, space);
-    if (neighbors.empty()) return;
-    PathStep step = best_of(evaluator, std::move(neighbors));
-    if (step.loss >= loss) return;
-    pattern = step.pattern;
-    loss = step.loss;
-    sink(std::move(step));
-  }
+void refine_by_swaps(Evaluator& evaluator, const SearchSpace& space, const RefinementStart& start,
+                     Improvement counts, const SearchSink& sink) {
+  SwapSearch(evaluator, space, start, counts).run(sink);
+}
+
+void swap_refine(Evaluator& evaluator, const SearchSpace& space, const RefinementStart& start,
+                 const SearchSink& sink) {
+  refine_by_swaps(evaluator, space, start, Improvement::beyond_error, sink);
 }
 
 }  // namespace indexcache

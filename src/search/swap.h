@@ -13,9 +13,20 @@ namespace indexcache {
 // became F, and that `space` holds: ascending by the former layer, then by the latter.
 std::vector<Pattern> swap_neighbors(const Pattern& pattern, const SearchSpace& space);
 
-// Goes to the neighbor of least loss while it is better than the pattern it replaces: a local
-// optimum, at which no swap helps. Ends after as many rounds as there are layers at the latest.
-void swap_refine(Evaluator& evaluator, const SearchSpace& space, const PathStep& from,
-                 const StepSink& sink);
+// Which improvements count.
+enum class Improvement {
+  beyond_error,  // those larger than their paired standard error; any, for a single sequence
+  any,
+};
+
+// Goes to the neighbor of least loss among those that are better than the pattern, until there is
+// none. Neighbors whose predicted loss exceeds the pattern's by more than predictions were seen to
+// err are not measured. Ends after as many rounds as there are layers at the latest.
+void refine_by_swaps(Evaluator& evaluator, const SearchSpace& space, const RefinementStart& start,
+                     Improvement counts, const SearchSink& sink);
+
+// The same for improvements beyond their error: on few sequences, smaller ones are noise.
+void swap_refine(Evaluator& evaluator, const SearchSpace& space, const RefinementStart& start,
+                 const SearchSink& sink);
 
 }  // namespace indexcache

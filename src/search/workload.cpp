@@ -5,6 +5,13 @@
 #include <numeric>
 
 namespace indexcache {
+namespace {
+
+bool belongs(const CountedSweep& sweep, Phase phase, std::string_view method) {
+  return sweep.phase == phase && (method.empty() || sweep.method == method);
+}
+
+}  // namespace
 
 std::int64_t Workload::passes() const {
   std::int64_t passes = 0;
@@ -12,18 +19,18 @@ std::int64_t Workload::passes() const {
   return passes;
 }
 
-std::int64_t Workload::evaluations(Phase phase) const {
+std::int64_t Workload::evaluations(Phase phase, std::string_view method) const {
   std::int64_t evaluations = 0;
   for (const CountedSweep& sweep : sweeps) {
-    if (sweep.phase == phase) evaluations += static_cast<std::int64_t>(sweep.evaluations);
+    if (belongs(sweep, phase, method)) evaluations += static_cast<std::int64_t>(sweep.evaluations);
   }
   return evaluations;
 }
 
-std::int64_t Workload::layer_visits(Phase phase) const {
+std::int64_t Workload::layer_visits(Phase phase, std::string_view method) const {
   std::int64_t visits = 0;
   for (const CountedSweep& sweep : sweeps) {
-    if (sweep.phase == phase) visits += sweep.visits.stream_layers();
+    if (belongs(sweep, phase, method)) visits += sweep.visits.stream_layers();
   }
   return visits;
 }

@@ -18,6 +18,12 @@ enum class Phase { baseline, search, refinement, verification, holdout };
 inline constexpr std::array<std::string_view, 5> kPhaseNames = {
     "baseline and overlap", "search", "refinement", "verification", "held-out sequences"};
 
+// A phase, and in the search and its refinement the method that asks.
+struct WorkPart {
+  Phase phase = Phase::baseline;
+  std::string_view method = {};  // of the tables in search/strategy.cpp
+};
+
 // One request, as the evaluator cuts it.
 struct CountedSweep {
   Phase phase;
@@ -26,14 +32,16 @@ struct CountedSweep {
   std::int64_t passes;      // over the layers: waves times groups of patterns
   Visits visits;            // of the groups together, each over all tokens
   SweepPlan cut;
+  std::string_view method = {};  // as in WorkPart
 };
 
 struct Workload {
   std::vector<CountedSweep> sweeps;
 
   std::int64_t passes() const;
-  std::int64_t evaluations(Phase phase) const;
-  std::int64_t layer_visits(Phase phase) const;
+  // Of one method if it is named.
+  std::int64_t evaluations(Phase phase, std::string_view method = {}) const;
+  std::int64_t layer_visits(Phase phase, std::string_view method = {}) const;
   // Bytes of the sweep that holds most, by kind; weights are not counted.
   std::array<std::int64_t, kMemoryKinds> most_bytes() const;
   std::int64_t most_bytes_total() const;

@@ -89,7 +89,8 @@ TEST_CASE("run writes one pattern a target, nested, and verifies on held-out seq
   const std::string tokens = short_tokens(folder, 300);
   const ProcessResult result =
       run_tool({"run", data("dsa-mini"), "-c", tokens, "--holdout", tokens, "--keep", "14,7/8",
-                "--remove", "3", "--pin-full", "3", "-o", folder / "out", "--json"});
+                "--remove", "3", "--pin-full", "3", "--strategy", "greedy", "--refine", "none",
+                "-o", folder / "out", "--json"});
   const Json run = json_of(result);
   CHECK(run == parse_json(read_file(folder / "out/run.json"), "run.json"));
   REQUIRE(run["targets"].size() == 2);  // 14 and 7/8 of 16 are the same

@@ -23,7 +23,8 @@ struct Search {
   }
 
   ProcessResult run(const Arguments& more) const {
-    Arguments all = {"run", model, "-c", folder / "tokens.jsonl", "-o", folder / "run", "-q"};
+    Arguments all = {"run", model,      "-c",  folder / "tokens.jsonl", "-o", folder / "run",
+                     "-q",  "--refine", "none"};
     all.insert(all.end(), more.begin(), more.end());
     return run_tool(all);
   }
@@ -46,7 +47,9 @@ TEST_CASE("run keeps pinned layers and bounded runs, and says so in its files") 
   const std::string pattern = run["targets"][0]["pattern"];
   CHECK(pattern[4] == 'S');
   CHECK(pattern.find("SSS") == std::string::npos);
-  const Json& first = run["searches"][0]["path"][0];
+  CHECK(run["searches"][0]["method"] == "segments");
+  CHECK(run["searches"][0]["path"][0]["pattern"].get<std::string>()[4] == 'S');
+  const Json& first = run["searches"][1]["path"][0];
   CHECK(first["pattern"] == "FFFFSF");
   CHECK(first["considered"].size() == 1);
   CHECK(run["constraints"]["pinned_shared"] == Json({4}));
@@ -74,7 +77,8 @@ TEST_CASE("run --native-sharing begins with the schedule that config.json states
   REQUIRE(process.code == 0);
   const Json run = parse_json(read_file(search.folder / "run/run.json"), "run.json");
   CHECK(run["baseline"]["pattern"] == "FFFSFS");
-  const Json& path = run["searches"][0]["path"];
+  CHECK(run["searches"][0]["path"][0]["pattern"].get<std::string>()[5] == 'S');
+  const Json& path = run["searches"][1]["path"];
   REQUIRE(path.size() == 2);
   std::set<std::string> considered;
   for (const Json& candidate : path[0]["considered"]) considered.insert(candidate["pattern"]);

@@ -150,7 +150,7 @@ TEST_CASE("a run and its continuation are in one log in the run folder, whatever
     REQUIRE(second.code == 0);
     const std::string all = read_file(log);
     CHECK(all.starts_with(begun));
-    CHECK_THAT(all.substr(begun.size()), Contains("from the journal"));
+    CHECK_THAT(all.substr(begun.size()), Contains("measured before"));
     if (format == "json") {
       CHECK(second.err == all.substr(begun.size()));
       CHECK(levels(records(all)) == "info progress ");

@@ -7,6 +7,8 @@
 #include "support/process.h"
 #include "support/tokens.h"
 
+#include <utility>
+
 using namespace indexcache;
 using namespace indexcache::test;
 
@@ -15,8 +17,9 @@ namespace {
 std::vector<std::string> plan(const std::filesystem::path& model,
                               const std::filesystem::path& tokens,
                               const std::vector<std::string>& more = {}) {
-  std::vector<std::string> arguments = {"plan",   model, "-c",       tokens,
-                                        "--keep", "2",   "--device", "cpu"};
+  std::vector<std::string> arguments = {"plan",     model,  "-c",         tokens,
+                                        "--keep",   "2",    "--device",   "cpu",
+                                        "--refine", "none", "--strategy", "greedy"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }
@@ -57,6 +60,50 @@ TEST_CASE("plan --json is one document whose parts add up") {
   CHECK(json["fits"] == true);
   CHECK(json["seconds_by_gpus"].size() == 8);
   CHECK(json["seconds_by_gpus"]["2"].get<double>() < json["seconds"].get<double>());
+}
+
+TEST_CASE("plan prices each strategy, and a round of the refinement") {
+  const TempFolder folder;
+  std::vector<std::string> arguments = {
+      "plan", golden("deepseek_v32_tiny"), "-c", tiny_tokens(folder), "--keep", "3", "--device",
+      "cpu"};
+  const ProcessResult result = run_tool(arguments);
+  INFO(result.out);
+  REQUIRE(result.code == 0);
+  CHECK_THAT(result.out, Contains("\nsegments  1 step, about ") &&
+                             Contains("\ngreedy    3 steps, about ") && Contains("per round"));
+  arguments.push_back("--json");
+  const Json json = parse_json(run_tool(arguments).out, "plan");
+  REQUIRE(json["strategies"].size() == 2);
+  CHECK(json["evaluations_exact"] == false);
+  CHECK(json["strategies"][0]["name"] == "segments");
+  CHECK(json["strategies"][0]["evaluations"].get<int>() +
+            json["strategies"][1]["evaluations"].get<int>() ==
+        json["evaluations"].get<int>());
+  CHECK(json["refinement_evaluations_per_round"].get<int>() > 0);
+}
+
+TEST_CASE("plan counts far fewer layer visits and passes for segments of deep models") {
+  const TempFolder folder;
+  const auto tokens = tiny_tokens(folder);
+  Json config = parse_json(read_file(golden("deepseek_v32_tiny/config.json")), "config.json");
+  for (const auto& [layers, most] : {std::pair{47, 0.4}, std::pair{61, 0.35}}) {
+    config["num_hidden_layers"] = layers;
+    std::filesystem::create_directories(folder / "model");
+    write_text(folder / "model/config.json", config.dump());
+    const auto counted = [&](const std::string& strategy) {
+      const ProcessResult result =
+          run_tool({"plan", folder / "model", "-c", tokens, "--keep", "1/4", "--device", "cpu",
+                    "--strategy", strategy, "--refine", "none", "--json"});
+      INFO(result.err);
+      REQUIRE(result.code == 0);
+      return parse_json(result.out, "plan");
+    };
+    const Json greedy = counted("greedy"), segments = counted("segments");
+    INFO(layers << " layers");
+    CHECK(segments["layer_visits"].get<double>() <= most * greedy["layer_visits"].get<double>());
+    CHECK(segments["passes"].get<int>() * 5 < greedy["passes"].get<int>());
+  }
 }
 
 TEST_CASE("plan names the setting to change where a run does not fit") {

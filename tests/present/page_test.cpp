@@ -203,8 +203,10 @@ TEST_CASE("a layer's cost is that of the first step with a choice") {
   CHECK(costs[0].layer == 5);
   CHECK(costs[1].layer == 1);
   CHECK(costs[1].rise == Approx(0.007));
-  CHECK(is_nested(example_result().searches[0]));
-  CHECK_FALSE(is_nested(example_result().searches[1]));
+  Result result = example_result();
+  CHECK(one_by_one(result) == &result.searches[0]);
+  result.searches.erase(result.searches.begin());
+  CHECK(one_by_one(result) == nullptr);
 }
 
 TEST_CASE("the predicted cost is that of the layers that run") {

@@ -25,6 +25,8 @@ RunOptions options_for(const TempFolder& folder, const std::string& keep) {
   options.search.device.device = "cpu";
   options.search.calibration.prepare.inputs = {tokens.string()};
   options.search.constraints.keep = {keep};
+  options.search.strategies = {"greedy"};
+  options.search.refine = "none";
   options.output = (folder / "run").string();
   return options;
 }
@@ -48,12 +50,16 @@ Result timeless(Result result) {
 TEST_CASE("a run is cut off after every line of its journal and ends in the same result") {
   const TempFolder folder;
   RunOptions options = options_for(folder, "3");
+  options.search.strategies = default_strategies();
   options.search.refine = "swap";
   const Result whole = quiet_run(options);
-  REQUIRE(whole.searches.size() == 2);
-  CHECK(whole.searches[0].method == "greedy");
-  CHECK(whole.searches[1].method == "swap");
-  CHECK(whole.targets[0].calibration.loss <= whole.searches[0].steps.back().loss);
+  REQUIRE(whole.searches.size() == 3);
+  CHECK(whole.searches[0].method == "segments");
+  CHECK(whole.searches[1].method == "greedy");
+  CHECK(whole.searches[2].method == "swap");
+  for (std::size_t i : {0, 1}) {
+    CHECK(whole.targets[0].calibration.loss <= whole.searches[i].steps.back().loss);
+  }
   const std::string journal = read_file(folder / "run/journal.jsonl");
   std::size_t lines = 0;
   for (std::size_t end = 0; (end = journal.find('\n', end)) != journal.npos; ++end, ++lines) {
@@ -107,7 +113,7 @@ TEST_CASE("a plan counts what the run then does, on every model") {
             std::to_string(roomy.weight_bytes + roomy.work.most_bytes_total() * 2 / 3);
       const PlanAndRun both(options.search);
       CHECK(both.plan.exact);
-      CHECK(both.plan.steps == both.steps);
+      CHECK(both.plan.strategies.at(0).steps == both.steps);
       for (const Phase phase :
            {Phase::baseline, Phase::search, Phase::verification, Phase::holdout}) {
         CHECK(both.plan.work.evaluations(phase) == both.done.evaluations(phase));
@@ -120,7 +126,7 @@ TEST_CASE("a plan counts what the run then does, on every model") {
   }
 }
 
-TEST_CASE("what depends on losses is planned up to a bound") {
+TEST_CASE("what depends on losses is planned as it typically is, and the plan says so") {
   const TempFolder folder;
   RunOptions options = options_for(folder, "2");
   options.search.refine = "swap";
@@ -128,17 +134,27 @@ TEST_CASE("what depends on losses is planned up to a bound") {
   CHECK(refined.plan.exact);
   CHECK(refined.plan.work.evaluations(Phase::search) == refined.done.evaluations(Phase::search));
   CHECK(refined.done.evaluations(Phase::refinement) > 0);
-  CHECK(refined.plan.work.evaluations(Phase::refinement) >=
-        refined.done.evaluations(Phase::refinement));
-  CHECK(refined.plan.work.passes() >= refined.done.passes());
-  options.search.refine.clear();
+  CHECK(refined.plan.work.evaluations(Phase::refinement) > 0);
+  CHECK(refined.plan.work.evaluations(Phase::refinement) <= 4);  // one F layer, four other places
+  CHECK_THAT(plan_lines(refined.plan).at(2), Contains("per round"));
+  options.search.refine = "none";
   options.search.constraints.max_run = 2;
   const PlanAndRun bounded(options.search);
   CHECK_FALSE(bounded.plan.exact);
-  CHECK_THAT(plan_lines(bounded.plan).front(), Contains("at most 14 evaluations"));
-  CHECK(bounded.plan.steps == bounded.steps);
-  CHECK(bounded.plan.work.evaluations(Phase::search) > bounded.done.evaluations(Phase::search));
-  CHECK(bounded.plan.work.passes() >= bounded.done.passes());
+  CHECK_THAT(plan_lines(bounded.plan).front(), Contains("about"));
+  CHECK(bounded.plan.strategies.at(0).steps == bounded.steps);
+  options.search.constraints.max_run = 0;
+  options.search.strategies = default_strategies();
+  const PlanAndRun both(options.search);
+  CHECK_FALSE(both.plan.exact);
+  REQUIRE(both.plan.strategies.size() == 2);
+  std::int64_t evaluations = 0;
+  for (const StrategyPlan& strategy : both.plan.strategies) {
+    CHECK(strategy.evaluations == both.plan.work.evaluations(Phase::search, strategy.name));
+    CHECK(both.done.evaluations(Phase::search, strategy.name) > 0);
+    evaluations += strategy.evaluations;
+  }
+  CHECK(evaluations == both.plan.work.evaluations(Phase::search));
 }
 
 TEST_CASE("a finished run is not computed again, and a refinement continues it") {
@@ -150,8 +166,14 @@ TEST_CASE("a finished run is not computed again, and a refinement continues it")
   CHECK(read_file(folder / "run/run.json") == bytes);
   options.search.refine = "swap";
   const Result refined = quiet_run(options);
-  CHECK(refined.searches.size() == 2);
+  REQUIRE(refined.searches.size() == 2);
   CHECK(refined.searches[0] == first.searches[0]);
+  CHECK(refined.searches[1].neighborhood);
+  options.search.strategies = default_strategies();
+  const Result both = quiet_run(options);
+  REQUIRE(both.searches.size() == 3);
+  CHECK_FALSE(both.searches[0].measured.empty());
+  CHECK(both.searches[1] == first.searches[0]);
 }
 
 TEST_CASE("durations") {

@@ -38,7 +38,8 @@ struct Search {
 
   PathStep refined(const PathStep& from) {
     PathStep last = from;
-    swap_refine(evaluator, space, from, [&](PathStep step) { last = std::move(step); });
+    refine_by_swaps(evaluator, space, {from}, Improvement::any,
+                    [&](PathStep step) { last = std::move(step); });
     return last;
   }
 

@@ -82,8 +82,8 @@ TEST_CASE("a step of n candidates costs about half of n patterns") {
 // Counts of a greedy search whose losses come from `inner`.
 Workload greedy_work(Evaluator& inner, const SweepPlanner& planner, const SearchSpace& space) {
   Workload work;
-  const Phase phase = Phase::search;
-  CountingEvaluator counting(inner, planner, phase, work);
+  const WorkPart part{Phase::search, "greedy"};
+  CountingEvaluator counting(inner, planner, part, work);
   greedy_search(counting, space, [](const PathStep&) {});
   return work;
 }

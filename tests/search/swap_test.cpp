@@ -44,8 +44,8 @@ TEST_CASE("swaps end at a pattern that no swap improves, and never get worse") {
   const SearchSpace space{Pattern::all_full(6), Constraints::none(6), {3}};
   const Pattern start = Pattern::parse("FSSSFF");
   std::vector<PathStep> steps;
-  swap_refine(evaluator, space, {start, joint_loss(start), {}},
-              [&](PathStep step) { steps.push_back(std::move(step)); });
+  refine_by_swaps(evaluator, space, {{start, joint_loss(start), {}}}, Improvement::any,
+                  [&](PathStep step) { steps.push_back(std::move(step)); });
   double loss = joint_loss(start);
   for (const PathStep& step : steps) {
     CHECK(step.loss < loss);
@@ -57,8 +57,8 @@ TEST_CASE("swaps end at a pattern that no swap improves, and never get worse") {
   // From a neighbor of the optimum it is found.
   steps.clear();
   const Pattern near = Pattern::parse("FFSSSF");
-  swap_refine(evaluator, space, {near, joint_loss(near), {}},
-              [&](PathStep step) { steps.push_back(std::move(step)); });
+  refine_by_swaps(evaluator, space, {{near, joint_loss(near), {}}}, Improvement::any,
+                  [&](PathStep step) { steps.push_back(std::move(step)); });
   REQUIRE(steps.size() == 1);
   CHECK(steps[0].pattern.text() == "FFFSSS");
 }

@@ -49,11 +49,13 @@ double PatternTable::mean(const Pattern& pattern) const {
   return sum / static_cast<double>(sequences_);
 }
 
-Pattern PatternTable::best(std::size_t full) const {
+Pattern PatternTable::best(std::size_t full,
+                           const std::function<bool(const Pattern&)>& allowed) const {
   std::size_t best = 0;
   double least = std::numeric_limits<double>::infinity();
   for (std::size_t row = 0; row < losses_.size() / sequences_; ++row) {
     if (kLayers - static_cast<std::size_t>(std::popcount(row)) != full) continue;
+    if (allowed && !allowed(pattern_of(row))) continue;
     const double loss = mean(pattern_of(row));
     if (loss < least) least = loss, best = row;
   }

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace indexcache::test {
@@ -23,8 +24,8 @@ class PatternTable {
   // Mean over the sequences, which are of equal length.
   double mean(const Pattern& pattern) const;
 
-  // The pattern with the smallest mean loss among those with `full` F layers.
-  Pattern best(std::size_t full) const;
+  // The pattern with the smallest mean loss among those with `full` F layers, and that are allowed.
+  Pattern best(std::size_t full, const std::function<bool(const Pattern&)>& allowed = {}) const;
 
  private:
   std::size_t sequences_;
