@@ -36,6 +36,7 @@ std::string failure_text(const GuardResult& guard) {
 }
 
 std::string conclusion(const Verdict& verdict) {
+  if (verdict.passed() && verdict.guards.size() == 1) return "passed: 1 guard";
   if (verdict.passed()) return fmt::format("passed: all {} guards", verdict.guards.size());
   return fmt::format("failed: {} of {} guards", failures(verdict), verdict.guards.size());
 }
