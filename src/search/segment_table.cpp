@@ -55,7 +55,6 @@ double SegmentTable::highest_before(const PatternSegment& segment) const {
 
 void SegmentTable::set(const PatternSegment& segment, double cost) {
   costs_[place(segment)] = cost;
-  measured_.insert(std::ranges::upper_bound(measured_, segment), segment);
   fall_ = std::max(fall_, highest_before(segment) - cost);
 }
 

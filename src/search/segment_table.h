@@ -50,9 +50,6 @@ class SegmentTable {
   // The largest fall of costs while a segment grows.
   double fall() const { return fall_; }
 
-  // Segments that were measured, ascending; those that share nothing are not among them.
-  const std::vector<PatternSegment>& measured() const { return measured_; }
-
   // Sum of the costs of a pattern's segments; nullopt if one of them was not measured. The pattern
   // is F only where `start` is.
   std::optional<double> predict(const Pattern& pattern) const;
@@ -64,7 +61,6 @@ class SegmentTable {
 
   Pattern start_;
   std::vector<std::optional<double>> costs_;  // [layers][layers + 1]
-  std::vector<PatternSegment> measured_;
   double fall_ = 0;
 };
 
