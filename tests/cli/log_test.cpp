@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // --log-file and --log-format: records of every command, in a file and on standard error.
 #include "io/json.h"
+#include "support/refused_command.h"
 #include "support/workplace.h"
 
 #include <csignal>
@@ -69,14 +70,6 @@ Json usage_error(const Arguments& arguments, const Arguments& environment = {}) 
   const Json error = error_of(records(result.err));
   CHECK(error["exit_code"] == result.code);
   return error;
-}
-
-void check_refused(const Arguments& arguments, int code, const std::string& what) {
-  const ProcessResult result = run_tool(arguments);
-  INFO(result.err);
-  CHECK(result.code == code);
-  CHECK_THAT(result.err, Contains("error: ") && Contains(what));
-  CHECK(result.out.empty());
 }
 
 }  // namespace

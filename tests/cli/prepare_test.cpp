@@ -5,6 +5,7 @@
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
+#include "support/refused_command.h"
 
 #include <cstdlib>
 #include <iterator>
@@ -31,14 +32,6 @@ const Arguments kShape = {"--seq-len", "600", "--min-length", "600", "--sequence
 Arguments with(Arguments first, const Arguments& more) {
   first.insert(first.end(), more.begin(), more.end());
   return first;
-}
-
-void check_refused(const Arguments& arguments, int code, const std::string& what) {
-  const ProcessResult result = run_tool(arguments);
-  INFO(result.err);
-  CHECK(result.code == code);
-  CHECK_THAT(result.err, Contains("error: ") && Contains(what));
-  CHECK(result.out.empty());
 }
 
 }  // namespace
