@@ -60,6 +60,19 @@ std::vector<std::string> refinement_names() {
   return names;
 }
 
+void add_race_options(CLI::App& command, SearchOptions& options) {
+  command
+      .add_option("--confidence", options.confidence,
+                  "Races: patterns are measured on more and more sequences, and those that cannot "
+                  "win at this confidence leave; none measures every pattern on every sequence, "
+                  "auto is 0.95 if there are at least four sequences")
+      ->type_name("P|none|auto")
+      ->capture_default_str();
+  command.add_flag("--race-greedy", options.race_greedy,
+                   "Let the steps of the greedy search be races, too; by default it compares "
+                   "layers on all sequences, as the paper does");
+}
+
 }  // namespace
 
 void add_search_options(CLI::App& command, SearchOptions& options, std::string& progress) {
@@ -87,6 +100,7 @@ void add_search_options(CLI::App& command, SearchOptions& options, std::string& 
                             "than its standard error"),
          refinement_names())
       ->capture_default_str();
+  add_race_options(command, options);
 }
 
 }  // namespace indexcache

@@ -114,14 +114,22 @@ std::vector<double> JsonField::numbers(double low, double high) const {
   return values;
 }
 
-std::vector<std::size_t> JsonField::layers(std::size_t layers) const {
+std::vector<std::size_t> JsonField::places(std::size_t count, const std::string& too_many) const {
   std::vector<std::size_t> values;
   for (const JsonField& entry : elements()) {
     const std::size_t low = values.empty() ? 0 : values.back() + 1;
-    if (low >= layers) entry.fail(fmt::format("the model has only {} layers", layers));
-    values.push_back(entry.count(low, layers - 1));
+    if (low >= count) entry.fail(too_many);
+    values.push_back(entry.count(low, count - 1));
   }
   return values;
+}
+
+std::vector<std::size_t> JsonField::layers(std::size_t layers) const {
+  return places(layers, fmt::format("the model has only {} layers", layers));
+}
+
+std::vector<std::size_t> JsonField::sequences(std::size_t count) const {
+  return places(count, fmt::format("there are only {} sequences", count));
 }
 
 std::string JsonField::sha256() const {

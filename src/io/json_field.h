@@ -51,6 +51,8 @@ class JsonField {
                               double high = std::numeric_limits<double>::max()) const;
   // Numbers that identify layers: below `layers`, ascending, none twice.
   std::vector<std::size_t> layers(std::size_t layers) const;
+  // The same of `count` sequences.
+  std::vector<std::size_t> sequences(std::size_t count) const;
   std::string sha256() const;
 
   // Requires exactly this value: for members that follow from others.
@@ -59,6 +61,8 @@ class JsonField {
   [[noreturn]] void fail(const std::string& why) const;
 
  private:
+  // Numbers below `count`, ascending, none twice.
+  std::vector<std::size_t> places(std::size_t count, const std::string& too_many) const;
   JsonField(const Json& json, const JsonSource& source, std::string path)
       : json_(&json), source_(&source), path_(std::move(path)) {}
   JsonField child(const std::string& key, const Json& json) const;

@@ -49,16 +49,39 @@ std::optional<double> measured_loss(const Result& result, const Pattern& pattern
   if (pattern == result.baseline) return result.baseline_loss;
   for (const SearchPath& search : result.searches) {
     for (const Considered& considered : search.measured) {
-      if (considered.pattern == pattern) return considered.loss;
+      if (considered.pattern == pattern && considered.complete()) return considered.loss;
     }
     for (const PathStep& step : search.steps) {
       if (step.pattern == pattern) return step.loss;
       for (const Considered& considered : step.considered) {
-        if (considered.pattern == pattern) return considered.loss;
+        if (considered.pattern == pattern && considered.complete()) return considered.loss;
       }
     }
   }
   return std::nullopt;
+}
+
+std::optional<RaceSavings> race_savings(const Result& result) {
+  if (!result.settings.race_confidence) return std::nullopt;
+  const std::size_t sequences = result.calibration.sequences;
+  RaceSavings savings{0, 0};
+  const auto add = [&](const std::vector<Considered>& patterns) {
+    savings.all += patterns.size();
+    savings.saved += static_cast<double>(patterns.size()) - evaluations_of(patterns, sequences);
+  };
+  for (const SearchPath& search : result.searches) {
+    add(search.measured);
+    for (const PathStep& step : search.steps) add(step.considered);
+    if (search.neighborhood) add(search.neighborhood->considered);
+  }
+  return savings;
+}
+
+std::string race_text(const Result& result) {
+  const auto savings = race_savings(result);
+  if (!savings) return "";
+  return fmt::format("races saved {:.1f} of {} evaluations (confidence {})", savings->saved,
+                     savings->all, *result.settings.race_confidence);
 }
 
 std::vector<CurvePoint> search_curve(const Result& result, const SearchPath& search) {

@@ -18,7 +18,7 @@ struct CurvePoint {
   double rise;
 };
 
-// The loss of a pattern on the calibration data, if the baseline or a search measured it.
+// The loss of a pattern on all calibration sequences, if the baseline or a search measured it.
 std::optional<double> measured_loss(const Result& result, const Pattern& pattern);
 
 // The start, if its loss is known, and every step of the path.
@@ -54,6 +54,16 @@ std::string change_text(const Pattern& before, const Pattern& after);
 
 // The first search of which every step shares one more layer; null if there is none.
 const SearchPath* one_by_one(const Result& result);
+
+// What races spared: evaluations of a pattern on all sequences, of how many there would have been.
+// nullopt without races.
+struct RaceSavings {
+  double saved;
+  std::size_t all;
+};
+std::optional<RaceSavings> race_savings(const Result& result);
+// "races saved 55.1 of 130 evaluations (confidence 0.95)"; empty without races.
+std::string race_text(const Result& result);
 
 // "greedy", or "greedy, swap".
 std::string methods_text(const Result& result);

@@ -119,6 +119,7 @@ std::string summary_text(const Result& result, const std::string& folder) {
     pattern_file = folder + "/" + pattern_file_name(t, targets.size(), kept);
     text += target_text(result, targets[t], pattern_file);
   }
+  if (const std::string races = race_text(result); !races.empty()) text += "\n" + races + "\n";
   for (const std::string& warning : result.warnings) {
     text += fmt::format("\nwarning: {}", warning);
   }

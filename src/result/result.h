@@ -104,6 +104,17 @@ struct Target {
   bool operator==(const Target&) const = default;
 };
 
+// How the patterns were searched for. Together with the fingerprint and the targets it decides what
+// is found.
+struct SearchSettings {
+  std::vector<std::string> strategies;
+  std::string refinement = "none";
+  std::optional<double> race_confidence;  // absent: every pattern was measured on every sequence
+  bool race_all = false;                  // greedy's steps were races, too
+
+  bool operator==(const SearchSettings&) const = default;
+};
+
 // The part of overlap.h5 that run.json repeats.
 struct OverlapSummary {
   std::vector<double> adjacent;                             // [layers - 1]
@@ -124,7 +135,8 @@ struct Result {
   double baseline_loss = 0;
   SequenceLosses baseline_losses;
   std::vector<SearchPath> searches;  // in the order in which they ran
-  std::vector<Target> targets;       // by falling number of F layers
+  SearchSettings settings = {};
+  std::vector<Target> targets;  // by falling number of F layers
   OverlapSummary overlap;
   std::vector<std::string> warnings;
   bool complete = true;  // false if a time budget ended the search; the same command continues it

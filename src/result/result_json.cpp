@@ -19,33 +19,76 @@ constexpr const char* kRemedy =
     "its folder keeps what was measured";
 
 Json considered_json(const Considered& considered) {
-  return Json{{"pattern", considered.pattern.text()},
-              {"loss", considered.loss},
-              {"sequence_losses", considered.losses}};
+  Json json{{"pattern", considered.pattern.text()},
+            {"loss", considered.loss},
+            {"sequence_losses", considered.losses}};
+  if (!considered.complete()) json["sequences"] = considered.sequences;
+  return json;
+}
+
+Json considered_json(const std::vector<Considered>& patterns) {
+  Json json = Json::array();
+  for (const Considered& considered : patterns) json.push_back(considered_json(considered));
+  return json;
 }
 
 Json search_json(const SearchPath& search) {
   Json path = Json::array();
   for (const PathStep& step : search.steps) {
-    Json considered = Json::array();
-    for (const Considered& entry : step.considered) considered.push_back(considered_json(entry));
-    path.push_back(
-        Json{{"pattern", step.pattern.text()}, {"loss", step.loss}, {"considered", considered}});
+    path.push_back(Json{{"pattern", step.pattern.text()},
+                        {"loss", step.loss},
+                        {"considered", considered_json(step.considered)}});
   }
   Json json{{"method", search.method}, {"start", search.start.text()}, {"path", path}};
-  for (const Considered& entry : search.measured) {
-    json["measured"].push_back(considered_json(entry));
-  }
+  if (!search.measured.empty()) json["measured"] = considered_json(search.measured);
   if (search.neighborhood) {
     json["neighborhood"] = Json{{"patterns", search.neighborhood->patterns},
-                                {"measured", search.neighborhood->measured}};
+                                {"measured", considered_json(search.neighborhood->considered)}};
   }
   return json;
 }
 
+Json settings_json(const SearchSettings& settings) {
+  return Json{{"strategies", settings.strategies},
+              {"refine", settings.refinement},
+              {"confidence", settings.race_confidence ? Json(*settings.race_confidence) : Json()},
+              {"race_greedy", settings.race_all}};
+}
+
+// Absent in results of version 0.2.0 and older.
+SearchSettings settings_from_json(const JsonField& field) {
+  SearchSettings settings{.strategies = {},
+                          .refinement = field.at("refine").text(),
+                          .race_confidence = std::nullopt,
+                          .race_all = field.at("race_greedy").boolean()};
+  for (const JsonField& strategy : field.at("strategies").elements()) {
+    settings.strategies.push_back(strategy.text());
+  }
+  if (const auto confidence = field.nullable("confidence")) {
+    settings.race_confidence = confidence->number(0.5, 1);
+  }
+  return settings;
+}
+
 Considered considered_from_json(const JsonField& field, const ResultShape& shape) {
-  return {pattern_from_json(field.at("pattern"), shape), loss_from_json(field.at("loss")),
-          losses_from_json(field.at("sequence_losses"), shape.calibration_sequences)};
+  Considered considered{
+      pattern_from_json(field.at("pattern"), shape), loss_from_json(field.at("loss")), {}};
+  std::size_t count = shape.calibration_sequences;
+  if (const auto sequences = field.find("sequences")) {
+    considered.sequences = sequences->sequences(shape.calibration_sequences);
+    count = considered.sequences.size();
+    if (count == 0) sequences->fail("a pattern is measured on at least one sequence");
+  }
+  considered.losses = losses_from_json(field.at("sequence_losses"), count);
+  return considered;
+}
+
+std::vector<Considered> all_considered_from_json(const JsonField& field, const ResultShape& shape) {
+  std::vector<Considered> patterns;
+  for (const JsonField& entry : field.elements()) {
+    patterns.push_back(considered_from_json(entry, shape));
+  }
+  return patterns;
 }
 
 SearchPath search_from_json(const JsonField& field, const ResultShape& shape) {
@@ -57,19 +100,18 @@ SearchPath search_from_json(const JsonField& field, const ResultShape& shape) {
     PathStep step{.pattern = pattern_from_json(entry.at("pattern"), shape),
                   .loss = loss_from_json(entry.at("loss")),
                   .considered = {}};
-    for (const JsonField& considered : entry.at("considered").elements()) {
-      step.considered.push_back(considered_from_json(considered, shape));
-    }
+    step.considered = all_considered_from_json(entry.at("considered"), shape);
     search.steps.push_back(std::move(step));
   }
   if (const auto measured = field.find("measured")) {
-    for (const JsonField& entry : measured->elements()) {
-      search.measured.push_back(considered_from_json(entry, shape));
-    }
+    search.measured = all_considered_from_json(*measured, shape);
   }
   if (const auto around = field.find("neighborhood")) {
-    const std::size_t patterns = around->at("patterns").count();
-    search.neighborhood = Neighborhood{patterns, around->at("measured").count(0, patterns)};
+    search.neighborhood = Neighborhood{around->at("patterns").count(),
+                                       all_considered_from_json(around->at("measured"), shape)};
+    if (search.neighborhood->considered.size() > search.neighborhood->patterns) {
+      around->at("patterns").fail("more patterns were measured");
+    }
   }
   return search;
 }
@@ -122,11 +164,15 @@ class ResultReader {
                   .baseline_losses =
                       losses_from_json(baseline.at("sequence_losses"), shape.calibration_sequences),
                   .searches = {},
+                  .settings = {},
                   .targets = {},
                   .overlap = overlap_from_json(document_.at("overlap"), shape.layers),
                   .warnings = {},
                   .complete = document_.at("complete").boolean()};
     document_.at("constraints").at("natively_shared").require(result.baseline.shared_layers());
+    if (const auto settings = document_.find("search")) {
+      result.settings = settings_from_json(*settings);
+    }
     for (const JsonField& search : document_.at("searches").elements()) {
       result.searches.push_back(search_from_json(search, shape));
     }
@@ -167,6 +213,7 @@ Json to_json(const Result& result) {
             {"baseline", Json{{"pattern", result.baseline.text()},
                               {"loss", result.baseline_loss},
                               {"sequence_losses", result.baseline_losses}}},
+            {"search", settings_json(result.settings)},
             {"targets", Json::array()},
             {"searches", Json::array()},
             {"overlap", overlap_json(result.overlap)},

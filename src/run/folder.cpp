@@ -28,12 +28,6 @@ namespace {
 constexpr const char* kReport = "report.html";
 constexpr const char* kOutputs[] = {"run.json", "overlap.h5", "heatmap.png", "pattern.yaml"};
 
-std::vector<std::string> methods_of(const Result& result) {
-  std::vector<std::string> methods;
-  for (const SearchPath& search : result.searches) methods.push_back(search.method);
-  return methods;
-}
-
 // `error` is one of the system, or 0.
 [[noreturn]] void fail(const std::filesystem::path& folder, const std::string& why, int error,
                        const std::string& option = "--output") {
@@ -92,7 +86,7 @@ std::optional<Result> finished_run(const std::filesystem::path& folder,
   Result result = read_result(folder);
   const std::vector<Request>& targets = subject.requests;
   if (!result.complete || result.fingerprint != fingerprint ||
-      result.targets.size() != targets.size() || methods_of(result) != subject.methods()) {
+      result.targets.size() != targets.size() || result.settings != subject.settings()) {
     return std::nullopt;
   }
   for (std::size_t t = 0; t < targets.size(); ++t) {

@@ -53,9 +53,10 @@ void estimate_time(RunPlan& plan) {
 }
 
 // Whether the number of candidates is the same whatever the losses are: a limit on runs of S layers
-// removes some, depending on the path, and segments are measured until they cannot matter.
+// removes some, depending on the path, segments are measured until they cannot matter, and races
+// end when they are decided.
 bool is_exact(const SearchSubject& subject) {
-  return subject.space.constraints.max_run == 0 &&
+  return subject.space.constraints.max_run == 0 && !(subject.race_all && subject.space.races) &&
          std::ranges::none_of(subject.strategies,
                               [](const Strategy* strategy) { return strategy->depends_on_losses; });
 }
@@ -69,6 +70,7 @@ void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
                                   sweep_memory(backend, plan.weight_bytes));
   Progress silent(Progress::Style::off);
   plan.exact = is_exact(subject);
+  if (subject.space.races) plan.race_confidence = subject.space.races->confidence;
   const SearchOutcome outcome = search_run(subject, instruments, silent);
   plan.work = instruments.workload();
   plan.strategies.clear();
@@ -169,6 +171,12 @@ std::vector<std::string> plan_lines(const RunPlan& plan) {
         "target; moves that are predicted to be worse are left out)",
         count_text(moves), moves == 1 ? "" : "s", format_duration(plan.refinement_seconds)));
   }
+  if (plan.race_confidence) {
+    lines.push_back(fmt::format(
+        "races: patterns that cannot win at confidence {} are not measured on all sequences; the "
+        "counts are without this saving",
+        *plan.race_confidence));
+  }
   lines.push_back(fmt::format(
       "weights: {}, {} passes over the layers{}{}", name_of(plan.placement),
       count_text(plan.work.passes()),
@@ -231,6 +239,7 @@ Json to_json(const RunPlan& plan) {
   return {{"schema", "indexcache-plan/2"},
           {"strategies", strategies},
           {"evaluations_exact", plan.exact},
+          {"race_confidence", plan.race_confidence ? Json(*plan.race_confidence) : Json()},
           {"evaluations", plan.work.evaluations(Phase::search)},
           {"layer_visits", plan.work.layer_visits(Phase::search)},
           {"layer_visits_without_sharing", plan.unshared_layer_visits},

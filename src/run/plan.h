@@ -9,6 +9,7 @@
 #include "search/workload.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,7 @@ struct RunPlan {
   std::vector<StrategyPlan> strategies;  // in their order
   // False if the number of candidates depends on the losses (segments, bounded runs of S layers).
   bool exact = true;
+  std::optional<double> race_confidence;   // counts are upper bounds of what races leave
   std::int64_t unshared_layer_visits = 0;  // of the search, evaluated one pattern at a time
   Placement placement = Placement::resident;
   WeightSizes weights;

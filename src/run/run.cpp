@@ -51,6 +51,7 @@ Result assemble(const Model& model, const SearchSubject& subject, const Fingerpr
                 .baseline_loss = outcome.baseline_loss,
                 .baseline_losses = std::move(outcome.baseline_losses),
                 .searches = std::move(outcome.searches),
+                .settings = subject.settings(),
                 .targets = std::move(outcome.targets),
                 .overlap = summarize(outcome.overlap),
                 .warnings = subject.warnings,

@@ -59,8 +59,16 @@ class SearchRun {
   void search() {
     for (const Strategy* strategy : subject_.strategies) {
       begin_path({Phase::search, strategy->name}, subject_.space.start);
-      strategy->search(instruments_.search(), subject_.space, sink());
+      strategy->search(instruments_.search(), space(strategy->races_by_default), sink());
     }
+  }
+
+  // A plan is an upper bound: in its races nobody leaves.
+  SearchSpace space(bool races_by_default) const {
+    SearchSpace space = subject_.space;
+    if (!races_by_default && !subject_.race_all) space.races.reset();
+    if (space.races && !instruments_.measures()) space.races->confidence = 1;
+    return space;
   }
 
   // One path per target, from the best pattern of its size.
@@ -69,7 +77,7 @@ class SearchRun {
     for (const Request& request : requests_) {
       const Reached from = reached(request.full);
       begin_path({Phase::refinement, subject_.refinement->name}, from.step.pattern);
-      subject_.refinement->refine(instruments_.search(), subject_.space, refinement_start(from),
+      subject_.refinement->refine(instruments_.search(), space(true), refinement_start(from),
                                   sink());
     }
   }
@@ -110,22 +118,34 @@ class SearchRun {
   SearchSink sink() {
     return {[this](PathStep step) {
               SearchPath& path = outcome_.searches.back();
-              evaluated_ += static_cast<double>(step.considered.size());
+              evaluated_ += evaluations(step.considered);
               path.steps.push_back(std::move(step));
               tell(path);
               name_step();
             },
             [this](std::vector<Considered> measured) {
-              evaluated_ += static_cast<double>(measured.size());
-              progress_.note(fmt::format("{}  {} patterns measured{}", part_.method,
-                                         measured.size(), time_left()));
+              evaluated_ += evaluations(measured);
+              progress_.note(fmt::format("{}  {} patterns measured{}{}", part_.method,
+                                         measured.size(), saved_text(measured), time_left()));
               outcome_.searches.back().measured = std::move(measured);
             },
             [this](Neighborhood neighborhood) {
               const SearchPath& path = outcome_.searches.back();
               tell(neighborhood, path.steps.empty() ? path.start : path.steps.back().pattern);
-              outcome_.searches.back().neighborhood = neighborhood;
+              evaluated_ += evaluations(neighborhood.considered);
+              outcome_.searches.back().neighborhood = std::move(neighborhood);
             }};
+  }
+
+  double evaluations(const std::vector<Considered>& patterns) const {
+    return evaluations_of(patterns, outcome_.baseline_losses.size());
+  }
+
+  // What races saved.
+  std::string saved_text(const std::vector<Considered>& patterns) const {
+    const auto all = static_cast<double>(patterns.size());
+    const double saved = all - evaluations(patterns);
+    return saved > 0 ? fmt::format("; races saved {:.1f} of {} evaluations", saved, all) : "";
   }
 
   void name_step() {
@@ -145,10 +165,14 @@ class SearchRun {
   void tell(const Neighborhood& around, const Pattern& pattern) {
     const std::string found =
         fmt::format("{}  {}  no single move improves it", part_.method, pattern.text());
-    progress_.note(around.measured == around.patterns
-                       ? fmt::format("{} ({} measured)", found, around.patterns)
-                       : fmt::format("{} ({} of {} measured, the others are predicted to be worse)",
-                                     found, around.measured, around.patterns));
+    const std::size_t measured = around.considered.size();
+    progress_.note(
+        fmt::format("{} ({}{})", found,
+                    measured == around.patterns
+                        ? fmt::format("{} measured", measured)
+                        : fmt::format("{} of {} measured, the others are predicted to be worse",
+                                      measured, around.patterns),
+                    saved_text(around.considered)));
   }
 
   void tell(const SearchPath& path) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/progress.h"
+#include "result/result.h"
 #include "run/calibration_data.h"
 #include "run/session.h"
 #include "run/targets.h"
@@ -22,6 +23,9 @@ struct SearchOptions {
   // Names of strategies, in their order, and of a refinement or "none".
   std::vector<std::string> strategies = default_strategies();
   std::string refine = "swap";
+  // Of races: a probability, "none", or "auto" (the default where there are enough sequences).
+  std::string confidence = "auto";
+  bool race_greedy = false;  // races apply to every strategy
 };
 
 struct SearchSubject {
@@ -29,12 +33,11 @@ struct SearchSubject {
   std::vector<Request> requests;  // by falling number of F layers, without duplicates
   std::vector<const Strategy*> strategies;
   const Refinement* refinement;  // null: none
+  bool race_all = false;  // space.races applies to strategies that do not race by default, too
   CalibrationData data;
   std::vector<std::string> warnings;
 
-  // Of every path that a complete run finds, in order: each strategy searches once, the refinement
-  // once per request.
-  std::vector<std::string> methods() const;
+  SearchSettings settings() const;
 };
 
 // Checks everything that can be checked before a weight is read. Throws UsageError for a hold-out

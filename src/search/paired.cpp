@@ -1,24 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/paired.h"
 
+#include "search/student_t.h"
+
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 namespace indexcache {
-
-double student_t_975(std::size_t degrees_of_freedom) {
-  static constexpr std::array<double, 30> kTable = {
-      12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
-      2.2010,  2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
-      2.0796,  2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423};
-  if (degrees_of_freedom <= kTable.size()) return kTable[degrees_of_freedom - 1];
-  // Cornish-Fisher expansion about the normal quantile; exact to four decimals from here on.
-  const double z = 1.959963985;
-  const double n = static_cast<double>(degrees_of_freedom);
-  return z + (z * z * z + z) / (4 * n) +
-         (5 * std::pow(z, 5) + 16 * z * z * z + 3 * z) / (96 * n * n);
-}
 
 std::optional<SequenceDifference> largest_difference(const std::vector<double>& differences) {
   const auto largest = std::ranges::max_element(differences);
@@ -59,7 +47,7 @@ PairedDifference paired_difference(std::span<const double> losses, std::span<con
   result.largest = largest_difference(result.per_sequence);
   const auto error = standard_error(losses, baseline, weights);
   if (!error) return result;
-  const double half = student_t_975(losses.size() - 1) * *error;
+  const double half = student_t_quantile(0.975, losses.size() - 1) * *error;
   result.ci95 = {result.mean - half, result.mean + half};
   return result;
 }

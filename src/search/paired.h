@@ -41,7 +41,4 @@ std::optional<double> standard_error(std::span<const double> losses,
                                      std::span<const double> baseline,
                                      std::span<const double> weights);
 
-// 97.5 % quantile of Student's t.
-double student_t_975(std::size_t degrees_of_freedom);
-
 }  // namespace indexcache

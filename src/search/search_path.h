@@ -17,9 +17,12 @@ using SequenceLosses = std::vector<double>;
 // A pattern that a strategy asked about.
 struct Considered {
   Pattern pattern;
-  double loss;  // mean over all tokens
+  double loss;  // mean over all tokens; an estimate if sequences are missing
   SequenceLosses losses;
+  // Those that `losses` are of; empty: all. A pattern that left a race was not measured on all.
+  std::vector<std::size_t> sequences = {};
 
+  bool complete() const { return sequences.empty(); }
   bool operator==(const Considered&) const = default;
 };
 
@@ -35,7 +38,8 @@ struct PathStep {
 // The patterns that one move leads to from where a refinement ended.
 struct Neighborhood {
   std::size_t patterns = 0;
-  std::size_t measured = 0;  // the others were predicted to be worse by more than predictions err
+  // Those that were measured; the others were predicted to be worse by more than predictions err.
+  std::vector<Considered> considered = {};
 
   bool operator==(const Neighborhood&) const = default;
 };
@@ -51,9 +55,12 @@ struct SearchPath {
   bool operator==(const SearchPath&) const = default;
 };
 
-// The considered pattern of least loss that is not the chosen one; null if there is none. The first
-// of equals wins.
+// The considered pattern of least loss that is not the chosen one and was measured on all
+// sequences; null if there is none. The first of equals wins.
 const Considered* runner_up(const PathStep& step);
+
+// How many evaluations of a pattern on all `sequences` the measured losses of these amount to.
+double evaluations_of(const std::vector<Considered>& patterns, std::size_t sequences);
 
 // Layers that are F in `before` and S in `after`, ascending.
 std::vector<std::size_t> newly_shared(const Pattern& before, const Pattern& after);

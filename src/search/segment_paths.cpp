@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -50,31 +51,18 @@ struct Arcs {
 
 constexpr double kNoWay = std::numeric_limits<double>::infinity();
 
-// [segments][layer]: the least cost of so many segments that cover the layers before `layer`, or
-// those from it on.
-using CostTable = std::vector<std::vector<double>>;
-
-CostTable cheapest_before(const Arcs& of, std::size_t most, bool only_measured) {
-  CostTable costs(most + 1, std::vector<double>(of.layers + 1, kNoWay));
-  costs[0][0] = 0;
-  for (std::size_t k = 1; k <= most; ++k) {
+// Of `full` segments that were all measured.
+double cheapest_measured(const Arcs& of, std::size_t full) {
+  std::vector<double> costs(of.layers + 1, kNoWay);
+  costs[0] = 0;
+  for (std::size_t k = 1; k <= full; ++k) {
+    std::vector<double> longer(of.layers + 1, kNoWay);
     for (const Arc& arc : of.arcs) {
-      if (only_measured && !arc.measured) continue;
-      costs[k][arc.end] = std::min(costs[k][arc.end], costs[k - 1][arc.first] + arc.cost);
+      if (arc.measured) longer[arc.end] = std::min(longer[arc.end], costs[arc.first] + arc.cost);
     }
+    costs = std::move(longer);
   }
-  return costs;
-}
-
-CostTable cheapest_after(const Arcs& of, std::size_t most) {
-  CostTable costs(most + 1, std::vector<double>(of.layers + 1, kNoWay));
-  costs[0][of.layers] = 0;
-  for (std::size_t k = 1; k <= most; ++k) {
-    for (const Arc& arc : of.arcs) {
-      costs[k][arc.first] = std::min(costs[k][arc.first], arc.cost + costs[k - 1][arc.end]);
-    }
-  }
-  return costs;
+  return costs[of.layers];
 }
 
 // A path to some layer: its last segment, and which path to that segment's first layer it extends.
@@ -134,21 +122,71 @@ SegmentPaths::SegmentPaths(const SegmentTable& table, const Constraints& constra
   }
 }
 
+PathsThrough::PathsThrough(const SegmentTable& table, const Constraints& constraints,
+                           std::size_t full)
+    : table_(table), constraints_(constraints), full_(full) {
+  const Arcs of(table, constraints);
+  const Ways no_way(full + 1, std::vector<Way>(of.layers + 1, {kNoWay, {0, 0}}));
+  before_ = after_ = no_way;
+  before_[0][0].cost = after_[0][of.layers].cost = 0;
+  const auto offer = [](Way& way, double cost, const Arc& arc) {
+    if (cost < way.cost) way = {cost, {arc.first, arc.end}};
+  };
+  for (std::size_t k = 1; k <= full; ++k) {
+    for (const Arc& arc : of.arcs) {
+      offer(before_[k][arc.end], before_[k - 1][arc.first].cost + arc.cost, arc);
+      offer(after_[k][arc.first], arc.cost + after_[k - 1][arc.end].cost, arc);
+    }
+  }
+}
+
+std::size_t PathsThrough::segments_before(const PatternSegment& segment) const {
+  std::size_t best = 0;
+  const auto around = [&](std::size_t k) {
+    return before_[k][segment.first].cost + after_[full_ - 1 - k][segment.end].cost;
+  };
+  for (std::size_t k = 1; k < full_; ++k) {
+    if (around(k) < around(best)) best = k;
+  }
+  return best;
+}
+
+double PathsThrough::cost(const PatternSegment& segment) const {
+  if (!is_allowed(table_, constraints_, segment)) return kNoWay;
+  const std::size_t k = segments_before(segment);
+  return before_[k][segment.first].cost + table_.bound(segment) +
+         after_[full_ - 1 - k][segment.end].cost;
+}
+
+std::vector<PatternSegment> PathsThrough::path(const PatternSegment& segment) const {
+  std::vector<PatternSegment> path;
+  if (cost(segment) == kNoWay) return path;
+  const std::size_t k = segments_before(segment);
+  std::size_t layer = segment.first;
+  for (std::size_t left = k; left > 0; --left) {
+    path.push_back(before_[left][layer].segment);
+    layer = path.back().first;
+  }
+  std::ranges::reverse(path);
+  path.push_back(segment);
+  layer = segment.end;
+  for (std::size_t left = full_ - 1 - k; left > 0; --left) {
+    path.push_back(after_[left][layer].segment);
+    layer = path.back().end;
+  }
+  return path;
+}
+
 std::vector<PatternSegment> open_segments(const SegmentTable& table, const Constraints& constraints,
                                           std::size_t full) {
-  const std::size_t layers = table.start().layers();
+  const PathsThrough through(table, constraints, full);
   const Arcs of(table, constraints);
-  const CostTable before = cheapest_before(of, full, false);
-  const CostTable after = cheapest_after(of, full);
-  const double best = cheapest_before(of, full, true)[full][layers];
+  const double best = cheapest_measured(of, full);
   std::vector<PatternSegment> open;
   for (const Arc& arc : of.arcs) {
-    if (arc.measured) continue;
-    double least = kNoWay;
-    for (std::size_t k = 0; k < full; ++k) {
-      least = std::min(least, before[k][arc.first] + arc.cost + after[full - 1 - k][arc.end]);
+    if (!arc.measured && through.cost({arc.first, arc.end}) < best) {
+      open.push_back({arc.first, arc.end});
     }
-    if (least < best) open.push_back({arc.first, arc.end});
   }
   return open;
 }

@@ -32,6 +32,34 @@ class SegmentPaths {
   std::vector<std::vector<SegmentPath>> paths_;  // by number of segments
 };
 
+// The cheapest patterns with `full` F layers that contain a given segment, as far as is known:
+// segments that were not measured count with their bounds.
+class PathsThrough {
+ public:
+  PathsThrough(const SegmentTable& table, const Constraints& constraints, std::size_t full);
+
+  // The cost; infinity if the constraints leave no pattern with the segment.
+  double cost(const PatternSegment& segment) const;
+  // All segments of that pattern, ascending; empty if there is none.
+  std::vector<PatternSegment> path(const PatternSegment& segment) const;
+
+ private:
+  // How to reach a layer, or the end from it, with some number of segments.
+  struct Way {
+    double cost;
+    PatternSegment segment;  // the one next to the layer
+  };
+  using Ways = std::vector<std::vector<Way>>;  // [segments][layer]
+
+  // How many segments the cheapest pattern has before the given one.
+  std::size_t segments_before(const PatternSegment& segment) const;
+
+  const SegmentTable& table_;
+  const Constraints& constraints_;
+  std::size_t full_;
+  Ways before_, after_;
+};
+
 // Segments that were not measured and, by their bounds, could be part of a pattern with `full` F
 // layers that keeps the constraints and is cheaper than all those of measured segments: ascending.
 // None of them: the cheapest pattern of that size is certain, as far as the bounds hold.

@@ -7,7 +7,9 @@
 namespace indexcache {
 
 SegmentTable::SegmentTable(Pattern start)
-    : start_(std::move(start)), costs_(start_.layers() * (start_.layers() + 1)) {
+    : start_(std::move(start)),
+      costs_(start_.layers() * (start_.layers() + 1)),
+      certain_(costs_.size(), false) {
   for (const std::size_t first : start_.full_layers()) {
     for (const std::size_t end : ends(first)) {
       if (shares_nothing({first, end})) costs_[place({first, end})] = 0;
@@ -45,22 +47,30 @@ std::optional<double> SegmentTable::cost(const PatternSegment& segment) const {
   return costs_[place(segment)];
 }
 
-double SegmentTable::highest_before(const PatternSegment& segment) const {
+double SegmentTable::highest_before(const PatternSegment& segment, bool only_certain) const {
   double highest = 0;
   for (std::size_t end = segment.first + 1; end < segment.end; ++end) {
-    highest = std::max(highest, cost({segment.first, end}).value_or(0));
+    const std::size_t shorter = place({segment.first, end});
+    if (only_certain && !certain_[shorter]) continue;
+    highest = std::max(highest, costs_[shorter].value_or(0));
   }
   return highest;
 }
 
 void SegmentTable::set(const PatternSegment& segment, double cost) {
   costs_[place(segment)] = cost;
-  fall_ = std::max(fall_, highest_before(segment) - cost);
+  certain_[place(segment)] = true;
+  fall_ = std::max(fall_, highest_before(segment, true) - cost);
+}
+
+void SegmentTable::estimate(const PatternSegment& segment, double cost) {
+  costs_[place(segment)] = cost;
+  certain_[place(segment)] = false;
 }
 
 double SegmentTable::bound(const PatternSegment& segment) const {
   const auto known = cost(segment);
-  return known ? *known : highest_before(segment) - fall_;
+  return known ? *known : highest_before(segment, false) - fall_;
 }
 
 std::optional<double> SegmentTable::predict(const Pattern& pattern) const {

@@ -42,12 +42,14 @@ class SegmentTable {
   // Nats per token; nullopt if it was not measured.
   std::optional<double> cost(const PatternSegment& segment) const;
   void set(const PatternSegment& segment, double cost);
+  // Of a segment that left a race: measured on some of the sequences.
+  void estimate(const PatternSegment& segment, double cost);
 
   // The cost; if it was not measured, an assumed lower bound: costs of a layer grow with the
   // segment's length, except that they may fall by as much as they did anywhere in the table.
   double bound(const PatternSegment& segment) const;
 
-  // The largest fall of costs while a segment grows.
+  // The largest fall of costs while a segment grows; of estimates nothing is concluded.
   double fall() const { return fall_; }
 
   // Sum of the costs of a pattern's segments; nullopt if one of them was not measured. The pattern
@@ -57,10 +59,11 @@ class SegmentTable {
  private:
   bool shares_nothing(const PatternSegment& segment) const;
   std::size_t place(const PatternSegment& segment) const;
-  double highest_before(const PatternSegment& segment) const;
+  double highest_before(const PatternSegment& segment, bool only_certain) const;
 
   Pattern start_;
   std::vector<std::optional<double>> costs_;  // [layers][layers + 1]
+  std::vector<bool> certain_;                 // the same; not estimated
   double fall_ = 0;
 };
 

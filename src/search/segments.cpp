@@ -2,6 +2,7 @@
 #include "search/segments.h"
 
 #include "search/segment_paths.h"
+#include "search/segment_race.h"
 
 #include <algorithm>
 #include <utility>
@@ -9,12 +10,23 @@
 namespace indexcache {
 namespace {
 
+void record(SegmentTable& table, const PatternSegment& segment, const Considered& measured,
+            double start_loss) {
+  const double cost = measured.loss - start_loss;
+  if (measured.complete()) {
+    table.set(segment, cost);
+  } else {
+    table.estimate(segment, cost);
+  }
+}
+
 class SegmentSearch {
  public:
   SegmentSearch(Evaluator& evaluator, const SearchSpace& space)
       : evaluator_(evaluator),
         space_(space),
-        start_loss_(evaluator.mean(evaluator.losses_of(space.start))),
+        start_losses_(evaluator.losses_of(space.start)),
+        start_loss_(evaluator.mean(start_losses_)),
         table_(space.start) {}
 
   void run(const SearchSink& sink) {
@@ -70,12 +82,43 @@ class SegmentSearch {
   void measure(const std::vector<PatternSegment>& segments) {
     std::vector<Pattern> patterns;
     for (const PatternSegment& segment : segments) patterns.push_back(table_.pattern(segment));
-    std::vector<SequenceLosses> losses = evaluator_.losses(patterns);
+    const auto losses = race(evaluator_, space_.races, patterns,
+                             [&](const RaceRound& round) { return matter(segments, round); });
     for (std::size_t i = 0; i < segments.size(); ++i) {
-      const double loss = evaluator_.mean(losses[i]);
-      table_.set(segments[i], loss - start_loss_);
-      measured_.push_back({std::move(patterns[i]), loss, std::move(losses[i])});
+      measured_.push_back(raced(evaluator_, patterns[i], losses[i], start_losses_));
+      record(table_, segments[i], measured_.back(), start_loss_);
+      increases_[segments[i]] = increases(losses[i]);
     }
+  }
+
+  // To the loss of the start, sequence by sequence.
+  SequenceLosses increases(SequenceLosses losses) const {
+    for (std::size_t s = 0; s < losses.size(); ++s) losses[s] -= start_losses_[s];
+    return losses;
+  }
+
+  // Which of the racing segments may still be part of the cheapest pattern of a target: with the
+  // constraints, or without them, for the price of the constraints.
+  std::vector<bool> matter(const std::vector<PatternSegment>& segments, const RaceRound& round) {
+    SegmentTable table = table_;
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      if (!round.racing[i]) continue;
+      const auto so_far = raced(evaluator_, space_.start, round.losses[i], start_losses_);
+      table.estimate(segments[i], so_far.loss - start_loss_);
+      increases_[segments[i]] = increases(round.losses[i]);
+    }
+    std::vector<bool> matters(segments.size(), false);
+    const Constraints none = Constraints::none(space_.start.layers());
+    for (const Constraints* constraints : {&space_.constraints, &none}) {
+      if (constraints == &none && space_.constraints == none) continue;
+      for (const std::size_t target : space_.targets) {
+        const SegmentRace race(table, *constraints, target, increases_, evaluator_.weights());
+        for (std::size_t i = 0; i < segments.size(); ++i) {
+          if (!matters[i] && round.racing[i]) matters[i] = race.may_win(segments[i], round.level);
+        }
+      }
+    }
+    return matters;
   }
 
   // Measures the patterns of all targets in one request.
@@ -100,8 +143,10 @@ class SegmentSearch {
 
   Evaluator& evaluator_;
   const SearchSpace& space_;
+  SequenceLosses start_losses_;
   double start_loss_;
   SegmentTable table_;
+  SegmentIncreases increases_;  // of those that were measured
   std::vector<Considered> measured_;
 };
 
@@ -117,7 +162,7 @@ SegmentTable segment_table(const Pattern& start, double start_loss,
   for (const Considered& considered : measured) {
     for (const PatternSegment& segment : segments_of(considered.pattern)) {
       if (table.pattern(segment) != considered.pattern) continue;
-      table.set(segment, considered.loss - start_loss);
+      record(table, segment, considered, start_loss);
     }
   }
   return table;

@@ -7,13 +7,14 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <utility>
 
 namespace indexcache {
 namespace {
 
-constexpr std::array kStrategies = {Strategy{"segments", segments_search, true},
-                                    Strategy{"greedy", greedy_search, false}};
+constexpr std::array kStrategies = {Strategy{"segments", segments_search, true, true},
+                                    Strategy{"greedy", greedy_search, false, false}};
 constexpr std::array kRefinements = {Refinement{"swap", swap_refine}};
 
 }  // namespace
@@ -47,6 +48,20 @@ bool SearchSpace::holds(const Pattern& pattern) const {
 PathStep best_of(Evaluator& evaluator, std::vector<Pattern> candidates) {
   const std::vector<SequenceLosses> losses = evaluator.losses(candidates);
   return best_of(evaluator, candidates, losses);
+}
+
+PathStep race_for_best(Evaluator& evaluator, const std::optional<RaceRules>& rules,
+                       std::vector<Pattern> candidates, const SequenceLosses& reference) {
+  const auto losses = race(evaluator, rules, candidates, keeps_possible_winners(evaluator));
+  PathStep step{candidates.front(), std::numeric_limits<double>::infinity(), {}};
+  for (std::size_t c = 0; c < candidates.size(); ++c) {
+    step.considered.push_back(raced(evaluator, candidates[c], losses[c], reference));
+    const Considered& considered = step.considered.back();
+    if (!considered.complete() || considered.loss >= step.loss) continue;
+    step.pattern = considered.pattern;
+    step.loss = considered.loss;
+  }
+  return step;
 }
 
 PathStep best_of(const Evaluator& evaluator, std::span<const Pattern> candidates,

@@ -7,6 +7,7 @@
 
 #include "search/constraints.h"
 #include "search/evaluator.h"
+#include "search/race.h"
 
 #include <concepts>
 #include <cstddef>
@@ -24,7 +25,8 @@ namespace indexcache {
 struct SearchSpace {
   Pattern start;  // F at every layer that may stay F; layers without an indexer are S
   Constraints constraints;
-  std::vector<std::size_t> targets;  // numbers of F layers that are wanted, falling
+  std::vector<std::size_t> targets;               // numbers of F layers that are wanted, falling
+  std::optional<RaceRules> races = std::nullopt;  // nullopt: every pattern sees every sequence
 
   // Whether a pattern keeps the constraints and is F only where `start` is.
   bool holds(const Pattern& pattern) const;
@@ -49,7 +51,7 @@ class SearchSink {
   }
   // Where a refinement found nothing better.
   void ended(Neighborhood neighborhood) const {
-    if (ended_) ended_(neighborhood);
+    if (ended_) ended_(std::move(neighborhood));
   }
 
  private:
@@ -63,6 +65,7 @@ struct Strategy {
   std::string_view name;
   void (*search)(Evaluator& evaluator, const SearchSpace& space, const SearchSink& sink);
   bool depends_on_losses;  // how many patterns it asks for, without limits on runs of S layers
+  bool races_by_default;   // whether races apply to it unless they are asked for everywhere
 };
 
 // Where a refinement begins, and what is known about the patterns around it.
@@ -94,6 +97,10 @@ const Refinement* find_refinement(std::string_view name);
 // Evaluates `candidates` (at least one) and takes the one with the smallest mean loss, the first
 // among equals.
 PathStep best_of(Evaluator& evaluator, std::vector<Pattern> candidates);
+// The same in a race. `reference`: losses of any pattern on all sequences, from which those of
+// candidates that left are estimated.
+PathStep race_for_best(Evaluator& evaluator, const std::optional<RaceRules>& rules,
+                       std::vector<Pattern> candidates, const SequenceLosses& reference);
 // The same of candidates whose losses are known.
 PathStep best_of(const Evaluator& evaluator, std::span<const Pattern> candidates,
                  std::span<const SequenceLosses> losses);

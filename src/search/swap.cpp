@@ -23,21 +23,22 @@ class SwapSearch {
         loss_(start.from.loss) {}
 
   void run(const SearchSink& sink) {
-    if (counts_ == Improvement::beyond_error) losses_ = evaluator_.losses_of(pattern_);
+    if (counts_ == Improvement::beyond_error || space_.races) {
+      losses_ = evaluator_.losses_of(pattern_);
+    }
     for (std::size_t round = 0; round < pattern_.layers(); ++round) {
       std::vector<Pattern> neighbors = swap_neighbors(pattern_, space_);
-      Neighborhood around{neighbors.size(), 0};
+      const std::size_t count = neighbors.size();
       std::vector<Considered> measured;
       const Considered* best = nullptr;
       for (;;) {
         std::vector<Pattern> promising = take_promising(neighbors);
         if (promising.empty()) break;
-        measure(std::move(promising), measured);
+        measure(promising, measured);
         best = best_improvement(measured);
         if (best != nullptr) break;
       }
-      around.measured = measured.size();
-      if (best == nullptr) return sink.ended(around);
+      if (best == nullptr) return sink.ended({count, std::move(measured)});
       pattern_ = best->pattern;
       loss_ = best->loss;
       losses_ = best->losses;
@@ -58,17 +59,21 @@ class SwapSearch {
   }
 
   // What is measured may show a larger error, and then more neighbors are promising.
-  void measure(std::vector<Pattern> patterns, std::vector<Considered>& measured) {
-    PathStep step = best_of(evaluator_, std::move(patterns));
-    for (Considered& considered : step.considered) {
-      const auto predicted = predict_ ? predict_(considered.pattern) : std::nullopt;
-      if (predicted) error_ = std::max(error_, std::abs(considered.loss - *predicted));
+  void measure(const std::vector<Pattern>& patterns, std::vector<Considered>& measured) {
+    const auto losses =
+        race(evaluator_, space_.races, patterns, keeps_possible_winners(evaluator_, losses_));
+    for (std::size_t p = 0; p < patterns.size(); ++p) {
+      Considered considered = raced(evaluator_, patterns[p], losses[p], losses_);
+      const auto predicted = predict_ ? predict_(patterns[p]) : std::nullopt;
+      if (predicted && considered.complete()) {
+        error_ = std::max(error_, std::abs(considered.loss - *predicted));
+      }
       measured.push_back(std::move(considered));
     }
   }
 
   bool improves(const Considered& considered) const {
-    if (considered.loss >= loss_) return false;
+    if (!considered.complete() || considered.loss >= loss_) return false;
     if (counts_ == Improvement::any) return true;
     const auto error = standard_error(considered.losses, losses_, evaluator_.weights());
     return loss_ - considered.loss > error.value_or(0);

@@ -2,6 +2,7 @@
 #include "search/workload.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace indexcache {
@@ -9,6 +10,11 @@ namespace {
 
 bool belongs(const CountedSweep& sweep, Phase phase, std::string_view method) {
   return sweep.phase == phase && (method.empty() || sweep.method == method);
+}
+
+// Shares of sequences are not exact in binary.
+std::int64_t rounded_up(double sum) {
+  return static_cast<std::int64_t>(std::ceil(sum - 1e-6));
 }
 
 }  // namespace
@@ -20,19 +26,21 @@ std::int64_t Workload::passes() const {
 }
 
 std::int64_t Workload::evaluations(Phase phase, std::string_view method) const {
-  std::int64_t evaluations = 0;
+  double evaluations = 0;
   for (const CountedSweep& sweep : sweeps) {
-    if (belongs(sweep, phase, method)) evaluations += static_cast<std::int64_t>(sweep.evaluations);
+    if (!belongs(sweep, phase, method)) continue;
+    evaluations += sweep.share * static_cast<double>(sweep.evaluations);
   }
-  return evaluations;
+  return rounded_up(evaluations);
 }
 
 std::int64_t Workload::layer_visits(Phase phase, std::string_view method) const {
-  std::int64_t visits = 0;
+  double visits = 0;
   for (const CountedSweep& sweep : sweeps) {
-    if (belongs(sweep, phase, method)) visits += sweep.visits.stream_layers();
+    if (!belongs(sweep, phase, method)) continue;
+    visits += sweep.share * static_cast<double>(sweep.visits.stream_layers());
   }
-  return visits;
+  return rounded_up(visits);
 }
 
 std::array<std::int64_t, kMemoryKinds> Workload::most_bytes() const {
@@ -66,6 +74,7 @@ CountedSweep count_sweep(const SweepPlanner& planner, Phase phase,
   for (const std::size_t s : sequences) {
     sweep.tokens += static_cast<std::int64_t>(planner.tokens().sequences[s].size());
   }
+  sweep.share = static_cast<double>(sweep.tokens) / static_cast<double>(planner.tokens().tokens());
   for (const auto& group : pattern_groups(patterns, sweep.cut.patterns)) {
     sweep.visits += count_visits(group, planner.config().moe_layer);
     sweep.passes += static_cast<std::int64_t>(sweep.cut.waves.size());

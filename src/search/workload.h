@@ -33,13 +33,15 @@ struct CountedSweep {
   Visits visits;            // of the groups together, each over all tokens
   SweepPlan cut;
   std::string_view method = {};  // as in WorkPart
+  double share = 1;              // `tokens` of those of all sequences
 };
 
 struct Workload {
   std::vector<CountedSweep> sweeps;
 
   std::int64_t passes() const;
-  // Of one method if it is named.
+  // Of one method if it is named. A sweep over some of the sequences counts in proportion to their
+  // tokens; sums are rounded up.
   std::int64_t evaluations(Phase phase, std::string_view method = {}) const;
   std::int64_t layer_visits(Phase phase, std::string_view method = {}) const;
   // Bytes of the sweep that holds most, by kind; weights are not counted.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/paired.h"
 
+#include "search/student_t.h"
 #include "support/catch.h"
 
 #include <cmath>
@@ -12,7 +13,7 @@ TEST_CASE("a paired difference and its Student interval") {
   const PairedDifference d = paired_difference(a, b, w);
   CHECK(d.mean == Approx(0.2));
   REQUIRE(d.ci95.has_value());
-  const double half = 4.3027 * 0.1 / std::sqrt(3.0);  // s = 0.1, two degrees of freedom
+  const double half = 4.30265273 * 0.1 / std::sqrt(3.0);  // s = 0.1, two degrees of freedom
   CHECK(d.ci95->first == Approx(0.2 - half));
   CHECK(d.ci95->second == Approx(0.2 + half));
   CHECK(d.per_sequence[1] == Approx(0.3));
@@ -26,9 +27,15 @@ TEST_CASE("weights are predicted tokens, and one sequence has no interval") {
                   .ci95.has_value());
 }
 
-TEST_CASE("Student's quantiles beyond the table") {
-  CHECK(student_t_975(1) == Approx(12.7062));
-  CHECK(student_t_975(31) == Approx(2.0395).epsilon(1e-4));
-  CHECK(student_t_975(60) == Approx(2.0003).epsilon(1e-4));
-  CHECK(student_t_975(1000000) == Approx(1.95996).epsilon(1e-5));
+TEST_CASE("Student's quantiles are those of the tables") {
+  CHECK(student_t_quantile(0.975, 1) == Approx(12.7062047));
+  CHECK(student_t_quantile(0.975, 2) == Approx(4.30265273));
+  CHECK(student_t_quantile(0.975, 7) == Approx(2.36462425));
+  CHECK(student_t_quantile(0.975, 31) == Approx(2.0395).epsilon(1e-4));
+  CHECK(student_t_quantile(0.975, 60) == Approx(2.0003).epsilon(1e-4));
+  CHECK(student_t_quantile(0.975, 100000) == Approx(1.95999).epsilon(1e-5));
+  CHECK(student_t_quantile(0.99, 2) == Approx(6.9646).epsilon(1e-5));
+  CHECK(student_t_quantile(0.9995, 4) == Approx(8.6103).epsilon(1e-5));
+  CHECK(student_t_quantile(0.5, 3) == Approx(0).margin(1e-9));
+  CHECK(std::isinf(student_t_quantile(1, 3)));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SegmentRun by segments on the losses of all 32,768 patterns of dsa-mini.
+// Search by segments on the losses of all 32,768 patterns of dsa-mini.
 #include "search/segments.h"
 
 #include "search/greedy.h"
@@ -9,8 +9,7 @@
 #include "search/swap.h"
 #include "search/visits.h"
 #include "support/catch.h"
-#include "support/pattern_table.h"
-#include "support/table_evaluator.h"
+#include "support/segment_run.h"
 
 #include <algorithm>
 #include <cmath>
@@ -21,32 +20,6 @@ using namespace indexcache;
 using namespace indexcache::test;
 
 namespace {
-
-struct SegmentRun {
-  PatternTable table;
-  TableEvaluator evaluator{std::vector<double>(table.sequences(), 2047),
-                           [this](const Pattern& p, std::size_t s) { return table.loss(p, s); }};
-  SearchSpace space{
-      Pattern::all_full(PatternTable::kLayers), Constraints::none(PatternTable::kLayers), {}};
-  std::vector<PathStep> steps;
-  std::vector<Considered> measured;
-
-  explicit SegmentRun(std::vector<std::size_t> targets) { space.targets = std::move(targets); }
-
-  void run() {
-    segments_search(evaluator, space,
-                    {[&](PathStep step) { steps.push_back(std::move(step)); },
-                     [&](std::vector<Considered> patterns) { measured = std::move(patterns); },
-                     {}});
-  }
-
-  double start_loss() const { return table.mean(space.start); }
-  SegmentTable segments() const { return segment_table(space.start, start_loss(), measured); }
-
-  double regret(const Pattern& pattern) const {
-    return table.mean(pattern) - table.mean(table.best(pattern.full_count()));
-  }
-};
 
 std::vector<std::size_t> sizes_2_to_12() {
   std::vector<std::size_t> sizes;
@@ -103,7 +76,7 @@ TEST_CASE("the cheapest four measured, and swaps, are the best pattern of every 
                      [&](Neighborhood end) { around = end; }});
     INFO(step.pattern.full_count() << " F layers");
     CHECK(search.regret(last.pattern) == 0);
-    CHECK(around.measured <= around.patterns);
+    CHECK(around.considered.size() <= around.patterns);
   }
 }
 

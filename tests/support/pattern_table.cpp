@@ -40,7 +40,7 @@ PatternTable::PatternTable() {
 }
 
 double PatternTable::loss(const Pattern& pattern, std::size_t sequence) const {
-  return static_cast<double>(losses_[row_of(pattern) * sequences_ + sequence]) * 1e-7;
+  return static_cast<double>(losses_[row_of(pattern) * sequences_ + sequence]) * 1e-6;
 }
 
 double PatternTable::mean(const Pattern& pattern) const {

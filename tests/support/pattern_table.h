@@ -19,7 +19,7 @@ class PatternTable {
   static constexpr std::size_t kLayers = 16;
 
   std::size_t sequences() const { return sequences_; }
-  // Nats per token, to 1e-7; `pattern` begins with F.
+  // Nats per token, to 1e-6; `pattern` begins with F.
   double loss(const Pattern& pattern, std::size_t sequence) const;
   // Mean over the sequences, which are of equal length.
   double mean(const Pattern& pattern) const;
