@@ -55,6 +55,18 @@ struct Routing {
   Tensor weights;  // f32 [rows, P]
 };
 
+// How the next-token distribution of every row differs from a reference's: [rows] each. A row with
+// a negative target is skipped and is 0 in all three.
+struct TokenComparison {
+  std::vector<double> loss;  // negative log-likelihood of the target in nats, as next_token_loss
+                             // adds it up, to the last bit
+  std::vector<double> kl;    // KL(reference || row) in nats, >= 0; 0 if both inputs are equal
+  std::vector<std::uint8_t> same_top;  // 1 if the most likely token, the lowest id among equals, is
+                                       // the reference's
+
+  bool operator==(const TokenComparison&) const = default;
+};
+
 // What device memory is for.
 enum class Memory { weights, state, index_sets, keys, workspace };
 inline constexpr std::size_t kMemoryKinds = 5;
@@ -201,6 +213,15 @@ class Backend {
   // x lm_head^T: the sum over each segment, in float64. Logits are never held for all rows.
   virtual std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x,
                                               const Tensor& lm_head, const Tensor& targets) = 0;
+
+  // Result i is how rows of xs[i] differ from those of `reference` (all [rows, H]) under
+  // x lm_head^T, with targets as above. The reference's logits are computed once for all xs. Logits
+  // are never held for all rows, and of at most one of the xs at a time.
+  virtual std::vector<TokenComparison> compare_next_tokens(const RowLayout& rows,
+                                                           const Tensor& reference,
+                                                           std::span<const Tensor> xs,
+                                                           const Tensor& lm_head,
+                                                           const Tensor& targets) = 0;
 
   // |A ∩ B| summed over the queries of each bucket, for every pair of layers (steps allowed): int64
   // [buckets, L, L], symmetric. sets[l] is layer l's i32 [rows, K], ascending in each row; bucket b

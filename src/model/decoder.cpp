@@ -130,6 +130,17 @@ std::vector<double> Decoder::loss(const WeightSource& weights, const RowLayout& 
   return backend_.next_token_loss(rows, x, weights.lm_head(), targets);
 }
 
+std::vector<TokenComparison> Decoder::compare(const WeightSource& weights, const RowLayout& rows,
+                                              const Tensor& reference_hidden,
+                                              std::span<const Tensor> hidden,
+                                              const Tensor& targets) {
+  const Tensor& norm = weights.final_norm();
+  const Tensor reference = normalized(norm, rows, reference_hidden);
+  std::vector<Tensor> xs;
+  for (const Tensor& tensor : hidden) xs.push_back(normalized(norm, rows, tensor));
+  return backend_.compare_next_tokens(rows, reference, xs, weights.lm_head(), targets);
+}
+
 std::int64_t Decoder::row_bytes(const ModelConfig& c, const Backend& backend) {
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
   const auto index_bytes = static_cast<std::int64_t>(size_of(backend.index_activation()));
@@ -145,6 +156,13 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Backend& backend) {
   const std::int64_t dense = bytes * 3 * c.intermediate;
   const std::int64_t feeding = bytes * c.hidden + std::max(routed, dense);
   return std::max(asking + std::max(selecting, attending), feeding);
+}
+
+std::int64_t Decoder::compare_row_bytes(const ModelConfig& c, const Backend& backend,
+                                        std::int64_t count) {
+  constexpr std::int64_t kResults = 8 + 8 + 1;  // loss, KL, same top
+  const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
+  return (1 + count) * c.hidden * bytes + count * kResults;
 }
 
 }  // namespace indexcache

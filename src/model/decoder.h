@@ -12,6 +12,7 @@
 #include "model/weights.h"
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace indexcache {
@@ -60,9 +61,22 @@ class Decoder {
   std::vector<double> loss(const WeightSource& weights, const RowLayout& rows, const Tensor& hidden,
                            const Tensor& targets);
 
+  // How the predictions of every row differ from those of a reference (Backend's
+  // compare_next_tokens), both before the final norm: reference_hidden and each of `hidden` are
+  // [rows, H]. Holds compare_row_bytes() per row; cutting rows into chunks (row_chunks) bounds that
+  // and does not change a bit.
+  std::vector<TokenComparison> compare(const WeightSource& weights, const RowLayout& rows,
+                                       const Tensor& reference_hidden,
+                                       std::span<const Tensor> hidden, const Tensor& targets);
+
   // Bytes that the steps of one row hold at once, at most, in addition to the keys and
   // scratch_bytes().
   static std::int64_t row_bytes(const ModelConfig& config, const Backend& backend);
+
+  // Bytes of the device that compare() holds per row for `count` tensors in `hidden`, at most, in
+  // addition to scratch_bytes().
+  static std::int64_t compare_row_bytes(const ModelConfig& config, const Backend& backend,
+                                        std::int64_t count);
 
  private:
   Tensor activations(std::int64_t rows, std::int64_t cols) const;

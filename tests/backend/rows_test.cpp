@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations on rows by themselves against plain loops in double precision.
 #include "backend/cpu/cpu_backend.h"
+#include "backend/row_chunks.h"
 #include "support/compare.h"
 #include "support/random.h"
 
@@ -31,6 +32,74 @@ std::vector<double> product(const std::vector<float>& w, const float* x, std::si
     for (std::size_t j = 0; j < in; ++j) y[i] += double{w[i * in + j]} * x[j];
   }
   return y;
+}
+
+// Logarithms of the softmax.
+std::vector<double> log_probabilities(std::vector<double> logits) {
+  double peak = logits[0], sum = 0;
+  for (double logit : logits) peak = std::max(peak, logit);
+  for (double logit : logits) sum += std::exp(logit - peak);
+  for (double& logit : logits) logit -= peak + std::log(sum);
+  return logits;
+}
+
+// Random multiples of 1/64 up to `scale`.
+std::vector<float> random_steps(std::int64_t count, float scale, std::uint32_t seed) {
+  auto values = random_floats(static_cast<std::size_t>(count), seed);
+  for (float& value : values) value = std::round(64 * scale * value) / 64;
+  return values;
+}
+
+// Inputs of a comparison: rows of a reference, others close to it and far from it, and targets of
+// which some are negative. Logits are the same in float32 and in double, and often equal.
+struct ComparedRows {
+  explicit ComparedRows(const RowLayout& layout, std::int64_t tokens)
+      : rows(layout), vocabulary(tokens), head(random_steps(vocabulary * hidden, 4, 30)) {
+    const std::int64_t size = rows.total * hidden;
+    xs = {random_steps(size, 1, 31), random_steps(size, 1, 31), random_steps(size, 1, 32)};
+    const auto noise = random_steps(size, 0.05f, 33);
+    for (std::size_t i = 0; i < noise.size(); ++i) xs[1][i] += noise[i];
+    for (std::int64_t r = 0; r < rows.total; ++r) {
+      targets.push_back(static_cast<std::int32_t>(r % 7 == 3 ? -1 : r * 5 % vocabulary));
+    }
+  }
+
+  Tensor upload(Backend& backend, const std::vector<float>& x) const {
+    return backend.upload(x, rows.total, hidden);
+  }
+  Tensor upload_targets(Backend& backend) const {
+    return backend.upload(std::span<const std::int32_t>(targets), rows.total, 1);
+  }
+  // Of rows [first, first + part.total) as a layout of their own; the reference is xs[0].
+  std::vector<TokenComparison> compare(Backend& backend, const RowLayout& part,
+                                       std::int64_t first) const {
+    std::vector<Tensor> tensors;
+    for (const auto& x : xs) tensors.push_back(upload(backend, x).row_range(first, part.total));
+    return backend.compare_next_tokens(part, tensors[0], tensors,
+                                       backend.upload(head, vocabulary, hidden),
+                                       upload_targets(backend).row_range(first, part.total));
+  }
+
+  RowLayout rows;
+  std::int64_t vocabulary;
+  static constexpr std::int64_t hidden = 12;
+  std::vector<float> head;
+  std::vector<std::vector<float>> xs;
+  std::vector<std::int32_t> targets;
+};
+
+RowLayout ragged_segments() {
+  RowLayout rows;
+  for (const std::int64_t count : {70, 0, 2, 600, 64}) rows.append(count, 0);
+  return rows;
+}
+
+// Rows [first, first + count) of a comparison.
+TokenComparison rows_of(const TokenComparison& all, std::int64_t first, std::int64_t count) {
+  const auto cut = [&](const auto& values) {
+    return std::decay_t<decltype(values)>(values.begin() + first, values.begin() + first + count);
+  };
+  return {cut(all.loss), cut(all.kl), cut(all.same_top)};
 }
 
 }  // namespace
@@ -199,6 +268,103 @@ TEST_CASE("next-token loss sums each segment and skips rows without a target") {
         logits[static_cast<std::size_t>(targets[static_cast<std::size_t>(r)])];
   }
   CHECK_CLOSE(sums, expected, 1e-6);
+}
+
+TEST_CASE("next-token distributions are compared with a reference's, row by row") {
+  CpuBackend backend;
+  for (const std::int64_t vocabulary : {2, 33, 3001}) {
+    const ComparedRows in(ragged_segments(), vocabulary);
+    const auto results = in.compare(backend, in.rows, 0);
+    REQUIRE(results.size() == in.xs.size());
+    for (std::size_t i = 0; i < in.xs.size(); ++i) {
+      INFO("vocabulary " << vocabulary << ", tensor " << i);
+      TokenComparison expected;
+      double worst = 0;  // |KL - expected|
+      for (std::int64_t r = 0; r < in.rows.total; ++r) {
+        const auto row = static_cast<std::size_t>(r);
+        expected.loss.push_back(0), expected.kl.push_back(0), expected.same_top.push_back(0);
+        if (in.targets[row] >= 0) {
+          const auto width = ComparedRows::hidden;
+          const auto logits = [&](std::size_t x) {
+            return product(in.head, in.xs[x].data() + r * width, vocabulary, width);
+          };
+          const auto p = log_probabilities(logits(0)), q = log_probabilities(logits(i));
+          expected.loss[row] = -q[static_cast<std::size_t>(in.targets[row])];
+          for (std::size_t v = 0; v < p.size(); ++v) {
+            expected.kl[row] += std::exp(p[v]) * (p[v] - q[v]);
+          }
+          const auto top = [](const auto& of) { return std::ranges::max_element(of) - of.begin(); };
+          expected.same_top[row] = top(p) == top(q) ? 1 : 0;
+        }
+        worst = std::max(worst, std::abs(results[i].kl[row] - expected.kl[row]));
+      }
+      CHECK_CLOSE(results[i].loss, expected.loss, 1e-6);
+      CHECK(worst < 1e-6);
+      CHECK(results[i].same_top == expected.same_top);
+      CHECK(std::ranges::min(results[i].kl) == 0);
+    }
+    CHECK(std::ranges::max(results[0].kl) == 0);  // of the reference itself
+    CHECK(std::ranges::max(results[1].kl) > 0);
+    CHECK(results[2].same_top != results[0].same_top);
+  }
+}
+
+TEST_CASE("of equally likely tokens the lowest is compared with the reference's") {
+  CpuBackend backend;
+  // Row r of the input chooses column r of the head, whose highest logits are given here.
+  const std::vector<std::vector<std::size_t>> highest = {
+      {3, 20, 32}, {3}, {20, 32}, {2, 3}, {3, 4}};
+  const std::size_t columns = highest.size(), vocabulary = 33;
+  std::vector<float> head(vocabulary * columns, -1.0f), x(columns * columns, 0.0f);
+  for (std::size_t r = 0; r < columns; ++r) {
+    x[r * columns + r] = 1;
+    for (const std::size_t token : highest[r]) head[token * columns + r] = 2;
+  }
+  const auto count = static_cast<std::int64_t>(columns);
+  std::vector<float> first_column(columns * columns, 0.0f);
+  for (std::size_t r = 0; r < columns; ++r) first_column[r * columns] = 1;
+  RowLayout rows;
+  rows.append(count, 0);
+  const std::vector<Tensor> xs = {backend.upload(x, count, count)};
+  const auto results = backend.compare_next_tokens(
+      rows, backend.upload(first_column, count, count), xs, backend.upload(head, 33, count),
+      backend.upload(std::span<const std::int32_t>(std::vector<std::int32_t>(columns, 0)), count,
+                     1));
+  CHECK(results[0].same_top == std::vector<std::uint8_t>{1, 1, 0, 0, 1});
+}
+
+TEST_CASE("a compared row has the same bits in any batch, and the loss that is summed") {
+  CpuBackend backend;
+  const ComparedRows in(ragged_segments(), 129);
+  const auto whole = in.compare(backend, in.rows, 0);
+  for (const Segment& segment : in.rows.segments) {
+    RowLayout part;
+    part.append(segment.rows, 0);
+    const auto some = in.compare(backend, part, segment.first_row);
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      CHECK(some[i] == rows_of(whole[i], segment.first_row, segment.rows));
+    }
+  }
+  for (const RowChunk& chunk : row_chunks(in.rows, kChunkGrain)) {
+    const auto some = in.compare(backend, chunk.rows, chunk.first_row);
+    CHECK(some[2] == rows_of(whole[2], chunk.first_row, chunk.rows.total));
+  }
+  const Tensor head = backend.upload(in.head, in.vocabulary, ComparedRows::hidden);
+  for (std::size_t i = 0; i < in.xs.size(); ++i) {
+    const auto sums = backend.next_token_loss(in.rows, in.upload(backend, in.xs[i]), head,
+                                              in.upload_targets(backend));
+    for (std::size_t s = 0; s < sums.size(); ++s) {
+      const Segment& segment = in.rows.segments[s];
+      double sum = 0;
+      for (double loss : rows_of(whole[i], segment.first_row, segment.rows).loss) sum += loss;
+      CHECK(sum == sums[s]);
+    }
+  }
+  const std::vector<Tensor> nothing;
+  CHECK(backend
+            .compare_next_tokens(in.rows, in.upload(backend, in.xs[0]), nothing, head,
+                                 in.upload_targets(backend))
+            .empty());
 }
 
 TEST_CASE("rows are copied to the same positions of another layout") {

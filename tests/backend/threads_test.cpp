@@ -24,6 +24,7 @@ struct Results {
   std::vector<float> product;
   std::vector<float> normalized;
   std::vector<double> losses;
+  std::vector<TokenComparison> comparisons;
 
   bool operator==(const Results&) const = default;
 };
@@ -46,7 +47,8 @@ Results compute(Backend& backend) {
   }
   const Tensor wanted = backend.upload(std::span<const std::int32_t>(targets), rows.total, 1);
   return {backend.download(product), backend.download(normalized),
-          backend.next_token_loss(rows, normalized, head, wanted)};
+          backend.next_token_loss(rows, normalized, head, wanted),
+          backend.compare_next_tokens(rows, x, std::vector<Tensor>{normalized, x}, head, wanted)};
 }
 
 }  // namespace

@@ -12,6 +12,69 @@ namespace {
 
 constexpr Precision kPrecisions[] = {Precision::fp32, Precision::bf16};
 
+// Random multiples of 1/64 in [-1, 1], which every type represents exactly.
+std::vector<float> random_steps(std::int64_t rows, std::int64_t cols, std::uint32_t seed) {
+  auto values = random_floats(count_of(rows, cols), seed);
+  for (float& value : values) value = std::round(64 * value) / 64;
+  return values;
+}
+
+// Inputs of a comparison: rows of a reference, others close to it and far from it. Their logits are
+// exact in float32, so that the most likely tokens are the same on every backend.
+struct ComparedRows {
+  explicit ComparedRows(std::int64_t tokens)
+      : vocabulary(tokens), head(random_steps(vocabulary, hidden, 20)) {
+    xs = {random_steps(rows.total, hidden, 21), random_steps(rows.total, hidden, 21),
+          random_steps(rows.total, hidden, 22)};
+    for (std::size_t i = 0; i < xs[1].size(); i += 9) xs[1][i] *= 0.5f;
+    for (std::size_t i = 0; i < hidden; ++i) xs[0][i] *= 256, xs[2][hidden + i] *= 256;  // peaks
+    for (std::int64_t r = 0; r < rows.total; ++r) {
+      targets.push_back(static_cast<std::int32_t>(r % 5 == 4 ? -1 : r % vocabulary));
+    }
+  }
+
+  std::vector<Tensor> tensors(Backend& b) const {
+    std::vector<Tensor> uploaded;
+    for (const auto& x : xs) uploaded.push_back(b.upload_matrix(x, rows.total, hidden));
+    return uploaded;
+  }
+  Tensor head_tensor(Backend& b) const { return b.upload_matrix(head, vocabulary, hidden); }
+  Tensor target_tensor(Backend& b) const {
+    return b.upload(std::span<const std::int32_t>(targets), rows.total, 1);
+  }
+  std::vector<TokenComparison> compare(Backend& b) const {
+    const auto all = tensors(b);
+    return b.compare_next_tokens(rows, all[0], all, head_tensor(b), target_tensor(b));
+  }
+  // Rows [first, first + count) as a layout of their own.
+  std::vector<TokenComparison> compare(Backend& b, std::int64_t first, std::int64_t count) const {
+    auto some = tensors(b);
+    for (Tensor& x : some) x = x.row_range(first, count);
+    RowLayout part;
+    part.append(count, 0);
+    return b.compare_next_tokens(part, some[0], some, head_tensor(b),
+                                 target_tensor(b).row_range(first, count));
+  }
+
+  RowLayout rows = ragged_rows();
+  static constexpr std::int64_t hidden = 16;
+  std::int64_t vocabulary;
+  std::vector<float> head;
+  std::vector<std::vector<float>> xs;  // the first is the reference
+  std::vector<std::int32_t> targets;
+};
+
+template <typename T>
+std::vector<T> cut(const std::vector<T>& values, std::int64_t first, std::int64_t count) {
+  return {values.begin() + first, values.begin() + first + count};
+}
+
+double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  double largest = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
+  return largest;
+}
+
 }  // namespace
 
 TEST_CASE("GPU linear assigns and accumulates, of views too") {
@@ -183,5 +246,51 @@ TEST_CASE("GPU next-token loss sums each segment and skips rows without a target
       INFO(name_of(precision) << " vocabulary " << vocabulary);
       CHECK_CLOSE(loss(gpu.backend), loss(cpu), 1e-6);  // the inputs are exact in both types
     }
+  }
+}
+
+TEST_CASE("GPU comparisons of next tokens agree with the CPU's", "[products]") {
+  for (const Precision precision : kPrecisions) {
+    Gpu gpu(precision);
+    for (const std::int64_t vocabulary : {2, 33, 4097}) {
+      const ComparedRows in(vocabulary);
+      CpuBackend cpu;
+      const auto actual = in.compare(gpu.backend), expected = in.compare(cpu);
+      REQUIRE(actual.size() == expected.size());
+      for (std::size_t i = 0; i < actual.size(); ++i) {
+        INFO(name_of(precision) << " vocabulary " << vocabulary << " tensor " << i);
+        CHECK_CLOSE(actual[i].loss, expected[i].loss, 1e-6);
+        CHECK(largest_difference(actual[i].kl, expected[i].kl) <
+              1e-6 * std::max(1.0, std::ranges::max(expected[i].kl)));
+        CHECK(actual[i].same_top == expected[i].same_top);
+      }
+      CHECK(std::ranges::max(actual[0].kl) == 0);  // of the reference itself
+    }
+  }
+}
+
+TEST_CASE("GPU comparisons give a row the same bits in any batch, and the loss that is summed",
+          "[products]") {
+  for (const Precision precision : kPrecisions) {
+    INFO(name_of(precision));
+    Gpu gpu(precision);
+    const ComparedRows in(4097);
+    const auto whole = in.compare(gpu.backend);
+    RowLayout single_rows;  // sums of one loss
+    for (std::int64_t r = 0; r < in.rows.total; ++r) single_rows.append(1, 0);
+    CHECK(gpu.backend.next_token_loss(single_rows, in.tensors(gpu.backend)[2],
+                                      in.head_tensor(gpu.backend),
+                                      in.target_tensor(gpu.backend)) == whole[2].loss);
+    for (const auto& [first, count] : {std::pair{0, 1}, {7, 130}, {200, 262}, {461, 1}}) {
+      INFO("rows " << first << "+" << count);
+      const auto some = in.compare(gpu.backend, first, count);
+      for (std::size_t i = 0; i < some.size(); ++i) {
+        CHECK(some[i].loss == cut(whole[i].loss, first, count));
+        CHECK(some[i].kl == cut(whole[i].kl, first, count));
+        CHECK(some[i].same_top == cut(whole[i].same_top, first, count));
+      }
+    }
+    gpu.backend.limit_memory(1 << 20);  // a few rows at a time
+    CHECK(in.compare(gpu.backend) == whole);
   }
 }

@@ -35,10 +35,10 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
   rows = std::max<std::int64_t>(rows, 1);
   const std::int64_t tile = std::min(kTile, rows);
   const std::int64_t numbers =
-      kHeads * std::min(shape.index_topk, longest) +    // attention
-      tile * (longest + shape.index_heads * kKeys) +    // indexer
-      std::min(kRows, rows) * 2 * shape.intermediate +  // dense MLP
-      std::min(kLossRows, rows) * shape.vocabulary +    // loss
+      kHeads * std::min(shape.index_topk, longest) +      // attention
+      tile * (longest + shape.index_heads * kKeys) +      // indexer
+      std::min(kRows, rows) * 2 * shape.intermediate +    // dense MLP
+      std::min(kLossRows, rows) * 2 * shape.vocabulary +  // loss, and that of a reference
       std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
   return 4 * numbers * threads_;
 }
@@ -108,6 +108,14 @@ void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& 
 std::vector<double> CpuBackend::next_token_loss(const RowLayout& rows, const Tensor& x,
                                                 const Tensor& lm_head, const Tensor& targets) {
   return compute().next_token_loss(threads_, rows, x, lm_head, targets);
+}
+
+std::vector<TokenComparison> CpuBackend::compare_next_tokens(const RowLayout& rows,
+                                                             const Tensor& reference,
+                                                             std::span<const Tensor> xs,
+                                                             const Tensor& lm_head,
+                                                             const Tensor& targets) {
+  return compute().compare_next_tokens(threads_, rows, reference, xs, lm_head, targets);
 }
 
 std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,

@@ -123,7 +123,9 @@ std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t ro
     const std::int64_t fitting = std::max(logits_bytes_ / (4 * width), fewest_rows);
     return 4 * width * std::min(fitting, rows);
   };
-  return std::max(logits(longest, kChunkGrain), logits(shape.vocabulary, 1)) +
+  // A comparison holds the reference's logits next to those that it compares.
+  return std::max({logits(longest, kChunkGrain), logits(shape.vocabulary, 1),
+                   logits(2 * shape.vocabulary, 1)}) +
          cuda::Gemm::kSideStreams * cuda::Gemm::kWorkspaceBytes;
 }
 

@@ -37,6 +37,7 @@ constinit const Arithmetic INDEXCACHE_ARITHMETIC = {.compiled_for = level(),
                                                     .route = route,
                                                     .experts = experts,
                                                     .next_token_loss = next_token_loss,
+                                                    .compare_next_tokens = compare_next_tokens,
                                                     .overlap_counts = overlap_counts,
                                                     .make_weight_uploader = make_weight_uploader,
                                                     .select_top_k = select_top_k};

@@ -44,6 +44,10 @@ void experts(int threads, const RowLayout& rows, const Tensor& x, const Routing&
              const ExpertWeights& weights, const Tensor& out);
 std::vector<double> next_token_loss(int threads, const RowLayout& rows, const Tensor& x,
                                     const Tensor& lm_head, const Tensor& targets);
+std::vector<TokenComparison> compare_next_tokens(int threads, const RowLayout& rows,
+                                                 const Tensor& reference,
+                                                 std::span<const Tensor> xs, const Tensor& lm_head,
+                                                 const Tensor& targets);
 std::vector<std::int64_t> overlap_counts(int threads, const RowLayout& rows,
                                          const std::vector<Tensor>& sets,
                                          std::span<const std::int64_t> bucket_ends);
@@ -71,6 +75,7 @@ struct Arithmetic {
   decltype(&cpu::route) route;
   decltype(&cpu::experts) experts;
   decltype(&cpu::next_token_loss) next_token_loss;
+  decltype(&cpu::compare_next_tokens) compare_next_tokens;
   decltype(&cpu::overlap_counts) overlap_counts;
   decltype(&cpu::make_weight_uploader) make_weight_uploader;
   decltype(&cpu::select_top_k) select_top_k;
