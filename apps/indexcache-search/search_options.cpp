@@ -38,6 +38,12 @@ void add_constraint_options(CLI::App& command, ConstraintOptions& options) {
                   "Number of indexers to remove (alternative to --keep)")
       ->delimiter(',')
       ->type_name("N");
+  command
+      .add_option("--max-rise", options.max_rise,
+                  "One more target: the fewest indexers whose loss increase stays within this many "
+                  "nats per token, by the upper end of its 95% interval on the calibration data "
+                  "and, or else with one indexer more, on the held-out data")
+      ->type_name("NATS");
   command.add_option("--pin-full", options.pin_full, "Layers that must stay F")
       ->delimiter(',')
       ->type_name("LAYER");
@@ -71,6 +77,10 @@ void add_race_options(CLI::App& command, SearchOptions& options) {
   command.add_flag("--race-greedy", options.race_greedy,
                    "Let the steps of the greedy search be races, too; by default it compares "
                    "layers on all sequences, as the paper does");
+  command.add_flag("--stability", options.stability,
+                   "Also search by segments on each half of the sequences, and report whether they "
+                   "agree and what each half's choice costs on the other (implies --confidence "
+                   "none)");
 }
 
 }  // namespace

@@ -26,6 +26,47 @@ std::string interval_text(const Measured& measured) {
                             delta_text(delta.ci95->second));
 }
 
+// "+0.00312  95% [+0.00101, +0.00523]"
+std::string difference_text(const Contender& contender) {
+  std::string text = delta_text(contender.difference);
+  if (contender.ci95) {
+    text += fmt::format("  95% [{}, {}]", delta_text(contender.ci95->first),
+                        delta_text(contender.ci95->second));
+  }
+  return text;
+}
+
+// What the strategies chose by themselves, and what the data cannot tell apart.
+std::string contest_text(const Target& target) {
+  const Pattern& chosen = target.calibration.pattern;
+  std::string text;
+  for (const Contender& strategy : target.strategies) {
+    const bool same = strategy.pattern == chosen;
+    text += fmt::format("  {:<20}{}\n", "by " + strategy.method,
+                        same ? "this pattern" : difference_text(strategy) + "  above this");
+  }
+  if (!target.ties.empty()) {
+    text +=
+        fmt::format("  ties                {} other measured pattern{} cannot be told from it\n",
+                    target.ties.size(), target.ties.size() == 1 ? "" : "s");
+  }
+  return text;
+}
+
+std::string stability_text(const Target& target) {
+  if (target.halves.empty()) return "";
+  const Pattern& chosen = target.calibration.pattern;
+  std::string text;
+  for (std::size_t half = 0; half < target.halves.size(); ++half) {
+    const HalfChoice& choice = target.halves[half];
+    text += fmt::format("  {} half         {}; on the other half {} above its choice\n",
+                        half == 0 ? "first " : "second",
+                        choice.pattern == chosen ? "this pattern" : choice.pattern.text(),
+                        delta_text(choice.regret));
+  }
+  return text;
+}
+
 std::string target_text(const Result& result, const Target& target, const std::string& file) {
   const Pattern& pattern = target.calibration.pattern;
   const std::size_t layers = pattern.layers();
@@ -33,12 +74,21 @@ std::string target_text(const Result& result, const Target& target, const std::s
   std::string text = fmt::format(
       "\n{}\n  {} of {} layers keep their indexer ({:.0f}% of indexer work removed; {})\n",
       pattern.text(), kept, layers, saved_percent(result, target), target.method);
-  text += fmt::format("  calibration loss  {}\n", interval_text(target.calibration));
+  text += fmt::format("  calibration loss    {}\n", interval_text(target.calibration));
+  text += contest_text(target) + stability_text(target);
   if (target.holdout) {
-    text += fmt::format("  held-out loss     {}\n", interval_text(*target.holdout));
+    text += fmt::format("  held-out loss       {}\n", interval_text(*target.holdout));
   }
   if (target.uniform_holdout) {
-    text += fmt::format("  uniform, held out {}\n", interval_text(*target.uniform_holdout));
+    text += fmt::format("  uniform, held out   {}\n", interval_text(*target.uniform_holdout));
+  }
+  for (const ComparedPattern& other : target.compared) {
+    if (other.holdout.pattern == pattern) continue;
+    text += fmt::format("  {:<20}{}\n", other.name + ", held out", interval_text(other.holdout));
+  }
+  if (target.random_holdout) {
+    text += fmt::format("  random, held out    {}  mean of {} patterns\n",
+                        delta_text(target.random_holdout->mean), target.random_holdout->patterns);
   }
   return text + fmt::format("  {}\n", file);
 }

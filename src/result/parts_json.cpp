@@ -47,14 +47,20 @@ Json measured_json(const Measured& measured) {
   return json;
 }
 
-void read_interval(const JsonField& field, PairedDifference& delta) {
-  const auto interval = field.nullable("delta_ci95");
-  if (!interval) return;
+using Interval = std::optional<std::pair<double, double>>;
+
+Json ends_json(const Interval& interval) {
+  return interval ? Json::array({interval->first, interval->second}) : Json();
+}
+
+Interval ends_from_json(const JsonField& field, const char* key) {
+  const auto interval = field.nullable(key);
+  if (!interval) return std::nullopt;
   const std::vector<double> ends = interval->numbers(-kMostNats, kMostNats);
   if (ends.size() != 2 || ends[0] > ends[1]) {
     interval->fail("expected the lower and the upper end of an interval");
   }
-  delta.ci95 = {ends[0], ends[1]};
+  return std::pair(ends[0], ends[1]);
 }
 
 void read_largest(const JsonField& field, std::size_t sequences, PairedDifference& delta) {
@@ -79,7 +85,7 @@ Measured measured_from_json(const JsonField& field, const ResultShape& shape,
                     .delta = {}};
   PairedDifference& delta = measured.delta;
   delta.mean = loss_from_json(field.at("delta"));
-  read_interval(field, delta);
+  delta.ci95 = ends_from_json(field, "delta_ci95");
   const double ratio = std::exp(delta.mean);
   const JsonField stored_ratio = field.at("ppl_ratio");
   if (std::abs(stored_ratio.number() - ratio) > 1e-9 * ratio) {
@@ -116,6 +122,66 @@ std::string name_from_json(const JsonField& field) {
     field.fail(fmt::format("expected a name of 1 to {} bytes", kLongestName));
   }
   return name;
+}
+
+Json contenders_json(const std::vector<Contender>& contenders) {
+  Json json = Json::array();
+  for (const Contender& contender : contenders) {
+    json.push_back(Json{{"method", text_json(contender.method)},
+                        {"pattern", contender.pattern.text()},
+                        {"difference", contender.difference},
+                        {"difference_ci95", ends_json(contender.ci95)}});
+  }
+  return json;
+}
+
+Json random_json(const RandomPatterns& random) {
+  return Json{{"patterns", random.patterns},
+              {"mean_delta", random.mean},
+              {"least_delta", random.least},
+              {"most_delta", random.most}};
+}
+
+RandomPatterns random_from_json(const JsonField& field) {
+  return {field.at("patterns").count(1), loss_from_json(field.at("mean_delta")),
+          loss_from_json(field.at("least_delta")), loss_from_json(field.at("most_delta"))};
+}
+
+// A pattern of the target's size.
+Pattern rival_from_json(const JsonField& field, const ResultShape& shape, const Pattern& chosen) {
+  Pattern pattern = pattern_from_json(field, shape);
+  if (pattern.full_count() != chosen.full_count()) {
+    field.fail(fmt::format("it has {} F layers, the target has {}", pattern.full_count(),
+                           chosen.full_count()));
+  }
+  return pattern;
+}
+
+std::vector<Contender> contenders_from_json(const JsonField& target, const char* key,
+                                            const ResultShape& shape, const Pattern& chosen) {
+  std::vector<Contender> contenders;
+  const auto field = target.find(key);
+  if (!field) return contenders;
+  for (const JsonField& entry : field->elements()) {
+    contenders.push_back({.method = name_from_json(entry.at("method")),
+                          .pattern = rival_from_json(entry.at("pattern"), shape, chosen),
+                          .difference = loss_from_json(entry.at("difference")),
+                          .ci95 = ends_from_json(entry, "difference_ci95")});
+  }
+  return contenders;
+}
+
+std::vector<HalfChoice> halves_from_json(const JsonField& target, const ResultShape& shape,
+                                         const Pattern& chosen) {
+  std::vector<HalfChoice> halves;
+  const auto field = target.find("stability");
+  if (!field) return halves;
+  for (const JsonField& half : field->elements()) {
+    halves.push_back(
+        {rival_from_json(half.at("pattern"), shape, chosen), loss_from_json(half.at("regret"))});
+  }
+  if (halves.size() != 2) field->fail("expected the choices of two halves");
+  return halves;
 }
 
 }  // namespace
@@ -262,11 +328,7 @@ Fingerprint fingerprint_from_json(const JsonField& field) {
 }
 
 Json interval_json(const PairedDifference& difference) {
-  Json json{{"delta", difference.mean}, {"delta_ci95", nullptr}};
-  if (difference.ci95) {
-    json["delta_ci95"] = Json::array({difference.ci95->first, difference.ci95->second});
-  }
-  return json;
+  return Json{{"delta", difference.mean}, {"delta_ci95", ends_json(difference.ci95)}};
 }
 
 Pattern pattern_from_json(const JsonField& field, const ResultShape& shape) {
@@ -311,6 +373,17 @@ Json to_json(const Target& target) {
             {"calibration", measured_json(target.calibration)}};
   if (target.holdout) json["holdout"] = measured_json(*target.holdout);
   if (target.uniform_holdout) json["uniform_holdout"] = measured_json(*target.uniform_holdout);
+  if (!target.strategies.empty()) json["strategies"] = contenders_json(target.strategies);
+  if (!target.ties.empty()) json["ties"] = contenders_json(target.ties);
+  for (const HalfChoice& half : target.halves) {
+    json["stability"].push_back(Json{{"pattern", half.pattern.text()}, {"regret", half.regret}});
+  }
+  for (const ComparedPattern& other : target.compared) {
+    Json entry{{"name", text_json(other.name)}};
+    entry.update(measured_json(other.holdout));
+    json["compared"].push_back(entry);
+  }
+  if (target.random_holdout) json["random_holdout"] = random_json(*target.random_holdout);
   return json;
 }
 
@@ -338,6 +411,18 @@ Target target_from_json(const JsonField& field, const ResultShape& shape) {
   target.holdout = held_out("holdout");
   target.uniform_holdout = held_out("uniform_holdout");
   if (target.holdout) field.at("holdout").at("pattern").require(pattern.text());
+  target.strategies = contenders_from_json(field, "strategies", shape, pattern);
+  target.ties = contenders_from_json(field, "ties", shape, pattern);
+  target.halves = halves_from_json(field, shape, pattern);
+  if (const auto compared = field.find("compared")) {
+    for (const JsonField& entry : compared->elements()) {
+      target.compared.push_back({name_from_json(entry.at("name")),
+                                 measured_from_json(entry, shape, shape.holdout_sequences)});
+    }
+  }
+  if (const auto random = field.find("random_holdout")) {
+    target.random_holdout = random_from_json(*random);
+  }
   return target;
 }
 

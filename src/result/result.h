@@ -92,6 +92,43 @@ struct DonorOverlap {
   bool operator==(const DonorOverlap&) const = default;
 };
 
+// Another pattern of a target's size that a search measured on all calibration sequences.
+struct Contender {
+  std::string method;  // the search that measured it
+  Pattern pattern;
+  double difference = 0;  // its loss minus that of the chosen pattern, nats per token, paired
+  std::optional<std::pair<double, double>> ci95;  // absent for a single sequence
+
+  bool operator==(const Contender&) const = default;
+};
+
+// What a search on half of the calibration sequences chooses.
+struct HalfChoice {
+  Pattern pattern;
+  // On the other half: its loss minus that of what that half chooses, nats per token.
+  double regret = 0;
+
+  bool operator==(const HalfChoice&) const = default;
+};
+
+// A pattern that the chosen one is compared with on held-out data.
+struct ComparedPattern {
+  std::string name;  // "overlap", or the strategy that found it
+  Measured holdout;
+
+  bool operator==(const ComparedPattern&) const = default;
+};
+
+// Patterns of a target's size that were drawn at random: their held-out loss increases.
+struct RandomPatterns {
+  std::size_t patterns = 0;
+  double mean = 0;  // nats per token
+  double least = 0;
+  double most = 0;
+
+  bool operator==(const RandomPatterns&) const = default;
+};
+
 // One retention that was asked for.
 struct Target {
   std::string request;   // "1/4", "12", as given
@@ -100,6 +137,14 @@ struct Target {
   std::optional<Measured> holdout;
   std::optional<Measured> uniform_holdout;  // uniform interleaving of the same size
   std::vector<DonorOverlap> donors;         // of every S layer, ascending
+  // The best pattern of each strategy, before refinement, in the order in which they ran.
+  std::vector<Contender> strategies = {};
+  // Patterns whose interval of differences contains 0: the data cannot tell them from the chosen
+  // one. By rising loss.
+  std::vector<Contender> ties = {};
+  std::vector<HalfChoice> halves = {};  // two if the stability was checked, else none
+  std::vector<ComparedPattern> compared = {};
+  std::optional<RandomPatterns> random_holdout = std::nullopt;
 
   bool operator==(const Target&) const = default;
 };
@@ -107,10 +152,12 @@ struct Target {
 // How the patterns were searched for. Together with the fingerprint and the targets it decides what
 // is found.
 struct SearchSettings {
+  std::vector<std::string> requests;  // targets as they were asked for
   std::vector<std::string> strategies;
   std::string refinement = "none";
   std::optional<double> race_confidence;  // absent: every pattern was measured on every sequence
   bool race_all = false;                  // greedy's steps were races, too
+  bool stability = false;                 // each half of the sequences was searched by itself
 
   bool operator==(const SearchSettings&) const = default;
 };

@@ -49,21 +49,28 @@ Json search_json(const SearchPath& search) {
 }
 
 Json settings_json(const SearchSettings& settings) {
-  return Json{{"strategies", settings.strategies},
+  return Json{{"targets", settings.requests},
+              {"strategies", settings.strategies},
               {"refine", settings.refinement},
               {"confidence", settings.race_confidence ? Json(*settings.race_confidence) : Json()},
-              {"race_greedy", settings.race_all}};
+              {"race_greedy", settings.race_all},
+              {"stability", settings.stability}};
+}
+
+std::vector<std::string> texts_from_json(const JsonField& field) {
+  std::vector<std::string> texts;
+  for (const JsonField& entry : field.elements()) texts.push_back(entry.text());
+  return texts;
 }
 
 // Absent in results of version 0.2.0 and older.
 SearchSettings settings_from_json(const JsonField& field) {
-  SearchSettings settings{.strategies = {},
+  SearchSettings settings{.requests = texts_from_json(field.at("targets")),
+                          .strategies = texts_from_json(field.at("strategies")),
                           .refinement = field.at("refine").text(),
                           .race_confidence = std::nullopt,
-                          .race_all = field.at("race_greedy").boolean()};
-  for (const JsonField& strategy : field.at("strategies").elements()) {
-    settings.strategies.push_back(strategy.text());
-  }
+                          .race_all = field.at("race_greedy").boolean(),
+                          .stability = field.at("stability").boolean()};
   if (const auto confidence = field.nullable("confidence")) {
     settings.race_confidence = confidence->number(0.5, 1);
   }

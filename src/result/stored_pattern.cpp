@@ -23,7 +23,13 @@ Measured without_sequences(Measured measured) {
   return measured;
 }
 
-Target without_sequences(Target target) {
+// A pattern file describes the pattern; what it was compared with is in run.json.
+Target without_details(Target target) {
+  target.strategies.clear();
+  target.ties.clear();
+  target.halves.clear();
+  target.compared.clear();
+  target.random_holdout.reset();
   target.calibration = without_sequences(std::move(target.calibration));
   if (target.holdout) target.holdout = without_sequences(*target.holdout);
   if (target.uniform_holdout) {
@@ -101,7 +107,7 @@ StoredPattern stored_pattern(const Result& result, std::size_t index,
                        .pattern = target.calibration.pattern,
                        .provenance = result.provenance,
                        .model = result.model,
-                       .target = without_sequences(target),
+                       .target = without_details(target),
                        .baseline = Baseline{result.baseline, result.baseline_loss},
                        .calibration = result.calibration,
                        .holdout = result.holdout,

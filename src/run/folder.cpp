@@ -84,15 +84,14 @@ std::optional<Result> finished_run(const std::filesystem::path& folder,
     if (!std::filesystem::exists(folder / name)) return std::nullopt;
   }
   Result result = read_result(folder);
-  const std::vector<Request>& targets = subject.requests;
   if (!result.complete || result.fingerprint != fingerprint ||
-      result.targets.size() != targets.size() || result.settings != subject.settings()) {
+      result.settings != subject.settings()) {
     return std::nullopt;
   }
-  for (std::size_t t = 0; t < targets.size(); ++t) {
-    if (result.targets[t].request != targets[t].text) return std::nullopt;
-    // A run to another target may have failed after it wrote its patterns.
-    const auto pattern = folder / pattern_file_name(t, targets.size(), targets[t].full);
+  // A run to another target may have failed after it wrote its patterns.
+  for (std::size_t t = 0; t < result.targets.size(); ++t) {
+    const std::size_t kept = result.targets[t].calibration.pattern.full_count();
+    const auto pattern = folder / pattern_file_name(t, result.targets.size(), kept);
     if (!std::filesystem::exists(pattern) || read_file(pattern) != to_pattern_yaml(result, t)) {
       return std::nullopt;
     }

@@ -56,7 +56,8 @@ void estimate_time(RunPlan& plan) {
 // removes some, depending on the path, segments are measured until they cannot matter, and races
 // end when they are decided.
 bool is_exact(const SearchSubject& subject) {
-  return subject.space.constraints.max_run == 0 && !(subject.race_all && subject.space.races) &&
+  return !subject.max_rise && subject.space.constraints.max_run == 0 &&
+         !(subject.race_all && subject.space.races) &&
          std::ranges::none_of(subject.strategies,
                               [](const Strategy* strategy) { return strategy->depends_on_losses; });
 }

@@ -17,9 +17,11 @@ std::string joined(const std::vector<bool>& layers) {
 
 // With bounded runs the target decides which layers a step may share, so another target is another
 // search.
-std::string run_bound(const Constraints& constraints, const std::vector<Request>& targets) {
-  if (constraints.max_run == 0) return "none";
-  return fmt::format("{} towards {} F layers", constraints.max_run, targets.back().full);
+std::string run_bound(const SearchSubject& subject) {
+  const std::size_t most = subject.space.constraints.max_run;
+  if (most == 0) return "none";
+  if (subject.max_rise) return fmt::format("{} towards max-rise {}", most, *subject.max_rise);
+  return fmt::format("{} towards {} F layers", most, subject.requests.back().full);
 }
 
 }  // namespace
@@ -38,7 +40,7 @@ Fingerprint fingerprint_of(const Model& model, const SearchSubject& subject,
           {"baseline pattern", subject.space.start.text()},
           {"pin-full", joined(constraints.pinned_full)},
           {"pin-shared", joined(constraints.pinned_shared)},
-          {"max-run", run_bound(constraints, subject.requests)}};
+          {"max-run", run_bound(subject)}};
 }
 
 ModelSummary summarize(const Model& model) {

@@ -3,13 +3,17 @@
 
 #include "core/error.h"
 #include "present/target_text.h"
-#include "search/baselines.h"
+#include "run/contenders.h"
+#include "run/holdout.h"
+#include "run/size_search.h"
+#include "run/stability.h"
 #include "search/segments.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <set>
 #include <utility>
@@ -17,11 +21,22 @@
 namespace indexcache {
 namespace {
 
-// A pattern that was reached, and the method that reached it.
-struct Reached {
-  PathStep step;
-  std::string method;
-};
+// The largest difference between measured and predicted losses of patterns of one size.
+double largest_error(const std::vector<SearchPath>& paths, std::size_t full,
+                     const std::function<std::optional<double>(const Pattern&)>& predict) {
+  double largest = 0;
+  for (const SearchPath& path : paths) {
+    for (const PathStep& step : path.steps) {
+      if (step.pattern.full_count() != full) continue;
+      for (const Considered& considered : step.considered) {
+        const auto predicted = predict(considered.pattern);
+        if (!predicted || !considered.complete()) continue;
+        largest = std::max(largest, std::abs(considered.loss - *predicted));
+      }
+    }
+  }
+  return largest;
+}
 
 class SearchRun {
  public:
@@ -30,19 +45,22 @@ class SearchRun {
       : subject_(subject),
         instruments_(instruments),
         progress_(progress),
-        expected_(expected),
+        recorder_(instruments, progress, expected),
         requests_(subject.requests) {}
 
   SearchOutcome execute() {
     measure_baseline();
     try {
-      search();
-      refine();
+      if (subject_.max_rise) find_size();
+      search(sizes_of(requests_));
+      refine(requests_);
+      if (subject_.stability) check_stability();
     } catch (const BudgetSpent&) {
       end_early();
     }
     verify();
     if (subject_.data.holdout) hold_out();
+    outcome_.searches = recorder_.take();
     return std::move(outcome_);
   }
 
@@ -53,32 +71,52 @@ class SearchRun {
     outcome_.overlap = std::move(pass.overlap);
     outcome_.baseline_loss = instruments_.verification().mean(pass.losses);
     outcome_.baseline_losses = std::move(pass.losses);
+    recorder_.set_start(outcome_.baseline_loss, outcome_.baseline_losses.size());
     progress_.note(fmt::format("all-Full loss {}", loss_text(outcome_.baseline_loss)));
   }
 
-  void search() {
-    for (const Strategy* strategy : subject_.strategies) {
-      begin_path({Phase::search, strategy->name}, subject_.space.start);
-      strategy->search(instruments_.search(), space(strategy->races_by_default), sink());
-    }
+  static std::vector<std::size_t> sizes_of(const std::vector<Request>& requests) {
+    std::vector<std::size_t> sizes;
+    for (const Request& request : requests) sizes.push_back(request.full);
+    return sizes;
   }
 
   // A plan is an upper bound: in its races nobody leaves.
-  SearchSpace space(bool races_by_default) const {
+  SearchSpace space(std::vector<std::size_t> targets, bool races_by_default) const {
     SearchSpace space = subject_.space;
+    space.targets = std::move(targets);
     if (!races_by_default && !subject_.race_all) space.races.reset();
     if (space.races && !instruments_.measures()) space.races->confidence = 1;
     return space;
   }
 
+  // The size that --max-rise asks for, as one more request.
+  void find_size() {
+    const Strategy& strategy = *subject_.strategies.front();
+    const auto space_of = [&](std::size_t full) {
+      return space({full}, strategy.races_by_default);
+    };
+    const SizeSearch sizes(subject_, instruments_, progress_, outcome_.baseline_losses);
+    const std::size_t full = sizes.fewest_within(*subject_.max_rise, strategy, space_of);
+    requests_ = with_request(std::move(requests_), {max_rise_text(*subject_.max_rise), full});
+  }
+
+  void search(const std::vector<std::size_t>& sizes) {
+    for (const Strategy* strategy : subject_.strategies) {
+      recorder_.begin({Phase::search, strategy->name}, subject_.space.start);
+      strategy->search(instruments_.search(), space(sizes, strategy->races_by_default),
+                       recorder_.sink());
+    }
+  }
+
   // One path per target, from the best pattern of its size.
-  void refine() {
+  void refine(const std::vector<Request>& requests) {
     if (subject_.refinement == nullptr) return;
-    for (const Request& request : requests_) {
+    for (const Request& request : requests) {
       const Reached from = reached(request.full);
-      begin_path({Phase::refinement, subject_.refinement->name}, from.step.pattern);
-      subject_.refinement->refine(instruments_.search(), space(true), refinement_start(from),
-                                  sink());
+      recorder_.begin({Phase::refinement, subject_.refinement->name}, from.step.pattern);
+      subject_.refinement->refine(instruments_.search(), space({request.full}, true),
+                                  refinement_start(from), recorder_.sink());
     }
   }
 
@@ -86,8 +124,8 @@ class SearchRun {
   RefinementStart refinement_start(const Reached& from) const {
     RefinementStart start{from.step, {}, 0};
     const auto measured = std::ranges::find_if(
-        outcome_.searches, [](const SearchPath& path) { return !path.measured.empty(); });
-    if (measured == outcome_.searches.end() || !instruments_.measures()) return start;
+        recorder_.paths(), [](const SearchPath& path) { return !path.measured.empty(); });
+    if (measured == recorder_.paths().end() || !instruments_.measures()) return start;
     const double base = outcome_.baseline_loss;
     const auto table = std::make_shared<const SegmentTable>(
         segment_table(subject_.space.start, base, measured->measured));
@@ -95,123 +133,23 @@ class SearchRun {
       const auto increase = table->predict(pattern);
       return increase ? std::optional(base + *increase) : std::nullopt;
     };
-    for (const SearchPath& path : outcome_.searches) {
-      for (const PathStep& step : path.steps) {
-        if (step.pattern.full_count() != from.step.pattern.full_count()) continue;
-        for (const Considered& considered : step.considered) {
-          const auto predicted = start.predict(considered.pattern);
-          if (!predicted) continue;
-          start.prediction_error =
-              std::max(start.prediction_error, std::abs(considered.loss - *predicted));
-        }
-      }
-    }
+    start.prediction_error =
+        largest_error(recorder_.paths(), from.step.pattern.full_count(), start.predict);
     return start;
   }
 
-  void begin_path(WorkPart part, const Pattern& start) {
-    outcome_.searches.push_back({std::string(part.method), start, {}});
-    part_ = part;
-    name_step();
+  void check_stability() {
+    instruments_.begin({Phase::stability}, "search on each half of the sequences");
+    halves_ = search_halves(instruments_.search(), space(sizes_of(requests_), false));
   }
 
-  SearchSink sink() {
-    return {[this](PathStep step) {
-              SearchPath& path = outcome_.searches.back();
-              evaluated_ += evaluations(step.considered);
-              path.steps.push_back(std::move(step));
-              tell(path);
-              name_step();
-            },
-            [this](std::vector<Considered> measured) {
-              evaluated_ += evaluations(measured);
-              progress_.note(fmt::format("{}  {} patterns measured{}{}", part_.method,
-                                         measured.size(), saved_text(measured), time_left()));
-              outcome_.searches.back().measured = std::move(measured);
-            },
-            [this](Neighborhood neighborhood) {
-              const SearchPath& path = outcome_.searches.back();
-              tell(neighborhood, path.steps.empty() ? path.start : path.steps.back().pattern);
-              evaluated_ += evaluations(neighborhood.considered);
-              outcome_.searches.back().neighborhood = std::move(neighborhood);
-            }};
-  }
-
-  double evaluations(const std::vector<Considered>& patterns) const {
-    return evaluations_of(patterns, outcome_.baseline_losses.size());
-  }
-
-  // What races saved.
-  std::string saved_text(const std::vector<Considered>& patterns) const {
-    const auto all = static_cast<double>(patterns.size());
-    const double saved = all - evaluations(patterns);
-    return saved > 0 ? fmt::format("; races saved {:.1f} of {} evaluations", saved, all) : "";
-  }
-
-  void name_step() {
-    const SearchPath& path = outcome_.searches.back();
-    sweeps_before_ = instruments_.workload().sweeps.size();
-    instruments_.begin(part_, step_name(path, path.steps.size() + 1));
-  }
-
-  // "greedy step 3/12"; a refinement's number of steps is not known.
-  std::string step_name(const SearchPath& path, std::size_t number) const {
-    const std::size_t place = outcome_.searches.size() - 1;
-    const bool known = part_.phase == Phase::search && place < expected_.steps.size();
-    return fmt::format("{} step {}{}", path.method, number,
-                       known ? fmt::format("/{}", expected_.steps[place]) : "");
-  }
-
-  void tell(const Neighborhood& around, const Pattern& pattern) {
-    const std::string found =
-        fmt::format("{}  {}  no single move improves it", part_.method, pattern.text());
-    const std::size_t measured = around.considered.size();
-    progress_.note(
-        fmt::format("{} ({}{})", found,
-                    measured == around.patterns
-                        ? fmt::format("{} measured", measured)
-                        : fmt::format("{} of {} measured, the others are predicted to be worse",
-                                      measured, around.patterns),
-                    saved_text(around.considered)));
-  }
-
-  void tell(const SearchPath& path) {
-    const PathStep& step = path.steps.back();
-    const std::size_t count = path.steps.size();
-    const Pattern& before = count > 1 ? path.steps[count - 2].pattern : path.start;
-    std::string moves;
-    // The steps of some strategies are patterns of different sizes, not moves.
-    const auto shared = newly_shared(before, step.pattern);
-    const auto restored = newly_shared(step.pattern, before);
-    if (shared.size() == 1) moves += fmt::format("  layer {} shared", shared[0]);
-    if (shared.size() == 1 && restored.size() == 1) {
-      moves += fmt::format("  layer {} full", restored[0]);
-    }
-    const bool measured = instruments_.workload().sweeps.size() > sweeps_before_;
-    progress_.note(fmt::format("{}  {}{}  delta {}{}", step_name(path, count), step.pattern.text(),
-                               moves, delta_text(step.loss - outcome_.baseline_loss),
-                               measured ? time_left() : "  (measured before)"));
-  }
-
-  std::string time_left() const {
-    const double left = static_cast<double>(expected_.evaluations) - evaluated_;
-    const double seconds = instruments_.seconds_for(left);
-    if (part_.phase != Phase::search || seconds <= 0) return "";
-    return fmt::format("  about {} left", format_duration(seconds));
-  }
-
-  // The best pattern with `full` F layers that any search went through, the earliest of equals.
   Reached reached(std::size_t full) const {
-    std::optional<Reached> best;
-    if (subject_.space.start.full_count() == full) {
-      best = Reached{{subject_.space.start, outcome_.baseline_loss, {}},
-                     outcome_.searches.front().method};
-    }
-    for (const SearchPath& path : outcome_.searches) {
-      for (const PathStep& step : path.steps) {
-        if (step.pattern.full_count() != full || (best && best->step.loss <= step.loss)) continue;
-        best = Reached{step, path.method};
-      }
+    const std::vector<SearchPath>& paths = recorder_.paths();
+    const auto best = best_reached(paths, full);
+    const bool nothing_removed = subject_.space.start.full_count() == full;
+    if (nothing_removed && (!best || outcome_.baseline_loss <= best->step.loss)) {
+      return {{subject_.space.start, outcome_.baseline_loss, {}},
+              std::string(subject_.strategies.front()->name)};
     }
     return best.value();
   }
@@ -219,82 +157,123 @@ class SearchRun {
   void end_early() {
     outcome_.complete = false;
     std::set<std::size_t> sizes = {subject_.space.start.full_count()};
-    for (const SearchPath& path : outcome_.searches) {
+    for (const SearchPath& path : recorder_.paths()) {
       for (const PathStep& step : path.steps) sizes.insert(step.pattern.full_count());
     }
     const std::size_t fewest = *sizes.begin();
     const auto missed = std::erase_if(
         requests_, [&](const Request& request) { return !sizes.contains(request.full); });
-    if (missed > 0 && (requests_.empty() || requests_.back().full != fewest)) {
+    const bool nothing = requests_.empty();
+    if (nothing || (missed > 0 && requests_.back().full != fewest)) {
       requests_.push_back({"budget", fewest});
     }
-    const SearchPath& path = outcome_.searches.back();
-    const std::size_t place = outcome_.searches.size() - 1;
-    const bool known = part_.phase == Phase::search && place < expected_.steps.size();
-    warn(
-        progress_, outcome_.warnings,
-        fmt::format("--budget ended the {} ({}) after {}{} steps; the same command continues it",
-                    part_.phase == Phase::search ? "search" : "refinement", path.method,
-                    path.steps.size(), known ? fmt::format(" of {}", expected_.steps[place]) : ""));
+    warn(progress_, outcome_.warnings,
+         fmt::format("--budget ended {}; the same command continues it", recorder_.place_text()));
   }
 
-  // Every chosen pattern again, alone: no shared prefix, no batch, the same bits.
   void verify() {
     instruments_.begin({Phase::verification}, "verifying from scratch");
+    for (const Request& request : requests_) outcome_.targets.push_back(verified(request));
+    for (std::size_t t = 0; t < halves_.size(); ++t) outcome_.targets[t].halves = halves_[t];
+  }
+
+  // The chosen pattern again, by itself: no shared prefix, no batch, the same bits.
+  Target verified(const Request& request) {
     Evaluator& evaluator = instruments_.verification();
-    for (const Request& request : requests_) {
-      const Reached found = reached(request.full);
-      const Pattern& pattern = found.step.pattern;
-      SequenceLosses losses = evaluator.losses_of(pattern);
-      const double loss = evaluator.mean(losses);
-      if (loss != found.step.loss) {
-        throw InternalError(
-            {"the chosen pattern does not reproduce its loss", pattern.text(),
-             fmt::format("{} in the search, {} when evaluated by itself", found.step.loss, loss),
-             "report it with the journal"});
-      }
-      auto delta = paired_difference(losses, outcome_.baseline_losses, evaluator.weights());
-      outcome_.targets.push_back(
-          {.request = request.text,
-           .method = found.method,
-           .calibration = {pattern, loss, std::move(losses), std::move(delta)},
-           .holdout = std::nullopt,
-           .uniform_holdout = std::nullopt,
-           .donors = {}});
+    const Reached found = reached(request.full);
+    const Pattern& pattern = found.step.pattern;
+    SequenceLosses losses = evaluator.losses_of(pattern);
+    const double loss = evaluator.mean(losses);
+    if (loss != found.step.loss) {
+      throw InternalError(
+          {"the chosen pattern does not reproduce its loss", pattern.text(),
+           fmt::format("{} in the search, {} when evaluated by itself", found.step.loss, loss),
+           "report it with the journal"});
     }
+    auto delta = paired_difference(losses, outcome_.baseline_losses, evaluator.weights());
+    Target target{.request = request.text,
+                  .method = found.method,
+                  .calibration = {pattern, loss, losses, std::move(delta)},
+                  .holdout = std::nullopt,
+                  .uniform_holdout = std::nullopt,
+                  .donors = {}};
+    std::vector<std::string> strategies;
+    for (const Strategy* strategy : subject_.strategies) strategies.emplace_back(strategy->name);
+    add_contenders(target, recorder_.paths(), strategies, losses, evaluator.weights());
+    return target;
   }
 
   void hold_out() {
-    instruments_.begin({Phase::holdout}, "held-out sequences");
-    Evaluator& evaluator = instruments_.holdout();
-    const Pattern& baseline = subject_.space.start;
-    std::vector<Pattern> patterns = {baseline};
-    for (const Target& target : outcome_.targets) {
-      const Pattern& pattern = target.calibration.pattern;
-      patterns.push_back(pattern);
-      patterns.push_back(uniform_of_size(baseline, pattern.full_count()));
+    HoldoutBaseline baseline =
+        measure_holdout(instruments_, subject_.space, outcome_.overlap, outcome_.targets);
+    outcome_.holdout_baseline_loss = baseline.loss;
+    outcome_.holdout_baseline_losses = std::move(baseline.losses);
+    if (subject_.max_rise && outcome_.complete && instruments_.measures()) confirm_size();
+  }
+
+  // --max-rise has to hold on held-out data, or one more layer keeps its indexer.
+  void confirm_size() {
+    const std::string text = max_rise_text(*subject_.max_rise);
+    const auto target = std::ranges::find_if(outcome_.targets, [&](const Target& t) {
+      return t.request.find(text) != std::string::npos;
+    });
+    if (target == outcome_.targets.end() || stays_within(*target->holdout, *subject_.max_rise)) {
+      return;
     }
-    const auto losses = evaluator.losses(patterns);
-    const auto measured = [&](std::size_t p) {
-      return Measured{patterns[p], evaluator.mean(losses[p]), losses[p],
-                      paired_difference(losses[p], losses[0], evaluator.weights())};
-    };
-    outcome_.holdout_baseline_loss = evaluator.mean(losses[0]);
-    outcome_.holdout_baseline_losses = losses[0];
-    for (std::size_t t = 0; t < outcome_.targets.size(); ++t) {
-      outcome_.targets[t].holdout = measured(2 * t + 1);
-      outcome_.targets[t].uniform_holdout = measured(2 * t + 2);
+    const SizeRange sizes = reachable_sizes(subject_.space.start, subject_.space.constraints);
+    const std::size_t full = target->calibration.pattern.full_count();
+    const std::string missed =
+        fmt::format("{} F layers do not keep the held-out loss increase within {} nats", full,
+                    *subject_.max_rise);
+    if (full == sizes.most) {
+      warn(progress_, outcome_.warnings, missed + "; there is no larger size");
+      return;
+    }
+    Request larger{text, full + 1};
+    try {
+      search({larger.full});
+      refine({larger});
+    } catch (const BudgetSpent&) {
+      outcome_.complete = false;
+      warn(progress_, outcome_.warnings, missed + "; --budget ended the search for a larger size");
+      return;
+    }
+    instruments_.begin({Phase::verification}, "verifying one size up");
+    Target one_up = verified(larger);
+    measure_holdout(instruments_, subject_.space, outcome_.overlap, std::span(&one_up, 1));
+    const bool holds = stays_within(*one_up.holdout, *subject_.max_rise);
+    warn(progress_, outcome_.warnings,
+         fmt::format("{}; {} F layers were chosen, {}", missed, larger.full,
+                     holds ? "which do" : "which do not either"));
+    replace_target(static_cast<std::size_t>(target - outcome_.targets.begin()), std::move(one_up));
+  }
+
+  // An explicit request for the same size keeps its target.
+  void replace_target(std::size_t place, Target one_up) {
+    std::vector<Target>& targets = outcome_.targets;
+    const std::string& text = one_up.request;
+    if (targets[place].request == text) {
+      targets.erase(targets.begin() + static_cast<std::ptrdiff_t>(place));
+    } else {
+      targets[place].request = without_request(targets[place].request, text);
+    }
+    const std::size_t full = one_up.calibration.pattern.full_count();
+    const auto at = std::ranges::find_if(targets, [&](const Target& target) {
+      return target.calibration.pattern.full_count() <= full;
+    });
+    if (at != targets.end() && at->calibration.pattern.full_count() == full) {
+      at->request = joined_request(at->request, text);
+    } else {
+      targets.insert(at, std::move(one_up));
     }
   }
 
   const SearchSubject& subject_;
   Instruments& instruments_;
   Progress& progress_;
-  ExpectedWork expected_;
-  double evaluated_ = 0;
-  std::size_t sweeps_before_ = 0;  // when the step began
-  std::vector<Request> requests_;  // those that the search reached, once it has ended
-  WorkPart part_;
+  PathRecorder recorder_;
+  std::vector<Request> requests_;                // those that the search reached, once it has ended
+  std::vector<std::vector<HalfChoice>> halves_;  // [requests][2], with --stability
   SearchOutcome outcome_;
 };
 

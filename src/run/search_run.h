@@ -6,6 +6,7 @@
 #include "core/progress.h"
 #include "result/result.h"
 #include "run/instruments.h"
+#include "run/path_recorder.h"
 #include "run/subject.h"
 
 #include <cstdint>
@@ -25,12 +26,6 @@ struct SearchOutcome {
   SequenceLosses holdout_baseline_losses;  // empty without held-out sequences
   bool complete = true;                    // false if the budget ended the search
   std::vector<std::string> warnings;
-};
-
-// What the search is expected to take, for progress lines; 0 if unknown.
-struct ExpectedWork {
-  std::vector<std::size_t> steps = {};  // of each strategy
-  std::int64_t evaluations = 0;
 };
 
 // If the budget ends the search, the smallest pattern that was reached takes the place of the

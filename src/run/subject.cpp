@@ -2,10 +2,13 @@
 #include "run/subject.h"
 
 #include "core/error.h"
+#include "run/size_search.h"
+#include "run/stability.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <set>
 
@@ -59,6 +62,39 @@ std::optional<RaceRules> parse_confidence(const std::string& text) {
                     "a probability between 0.5 and 1 such as 0.95, none, or auto"});
 }
 
+void check_stability_options(const SearchOptions& options) {
+  if (!options.stability) return;
+  if (std::ranges::count(options.strategies, "segments") == 0) {
+    throw UsageError({"--stability searches by segments", "--strategy",
+                      "segments is not among them",
+                      "--strategy segments,greedy, or no --stability"});
+  }
+  if (options.confidence != "auto" && options.confidence != "none") {
+    throw UsageError({"--stability needs every loss on every sequence", "--confidence",
+                      "races leave some out", "--confidence none, or no --stability"});
+  }
+}
+
+void check_max_rise(const ConstraintOptions& options) {
+  if (!options.max_rise || (*options.max_rise > 0 && std::isfinite(*options.max_rise))) return;
+  throw UsageError({fmt::format("invalid value for --max-rise: {}", *options.max_rise),
+                    "--max-rise", "", "a loss increase above 0 in nats per token, such as 0.02"});
+}
+
+// What some options need of the data.
+void require_sequences(const SearchOptions& options, std::size_t sequences) {
+  const auto need = [&](std::size_t fewest, const char* option, const char* why) {
+    if (sequences >= fewest) return;
+    throw UsageError(
+        {fmt::format("{} is not possible on this data", option), option,
+         fmt::format("{}, and there {} only {} calibration sequence{}", why,
+                     sequences == 1 ? "is" : "are", sequences, sequences == 1 ? "" : "s"),
+         fmt::format("at least {} calibration sequences", fewest)});
+  };
+  if (options.constraints.max_rise) need(2, "--max-rise", "an interval takes two sequences");
+  if (options.stability) need(kFewestForHalves, "--stability", "each half needs two sequences");
+}
+
 // Races need a spread. By default they are left out where there is none.
 void require_race_sequences(std::optional<RaceRules>& races, bool by_default, std::size_t sequences,
                             Progress& progress) {
@@ -77,10 +113,14 @@ void require_race_sequences(std::optional<RaceRules>& races, bool by_default, st
 }  // namespace
 
 SearchSettings SearchSubject::settings() const {
-  SearchSettings settings{.strategies = {},
+  SearchSettings settings{.requests = {},
+                          .strategies = {},
                           .refinement = std::string(refinement ? refinement->name : "none"),
                           .race_confidence = std::nullopt,
-                          .race_all = race_all};
+                          .race_all = race_all,
+                          .stability = stability};
+  for (const Request& request : requests) settings.requests.push_back(request.text);
+  if (max_rise) settings.requests.push_back(max_rise_text(*max_rise));
   for (const Strategy* strategy : strategies) settings.strategies.emplace_back(strategy->name);
   if (space.races) settings.race_confidence = space.races->confidence;
   return settings;
@@ -92,12 +132,17 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   const Pattern start = search_baseline(options.constraints, model);
   SearchSubject subject{.space = {start, make_constraints(options.constraints, start), {}},
                         .requests = {},
+                        .max_rise = options.constraints.max_rise,
                         .strategies = {},
                         .refinement = find_refinement(options.refine),
                         .race_all = options.race_greedy,
+                        .stability = options.stability,
                         .data = {},
                         .warnings = {}};
   subject.space.races = parse_confidence(options.confidence);
+  check_stability_options(options);
+  if (options.stability) subject.space.races.reset();
+  check_max_rise(options.constraints);
   subject.requests = make_requests(options.constraints, start, subject.space.constraints);
   for (const Request& request : subject.requests) subject.space.targets.push_back(request.full);
   for (const Strategy& strategy : strategies()) {
@@ -107,6 +152,7 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   }
   warn_of_model(model, progress, subject.warnings);
   subject.data = load_data(options, model, progress, subject.warnings);
+  require_sequences(options, subject.data.search.sequences.size());
   require_race_sequences(subject.space.races, options.confidence == "auto",
                          subject.data.search.sequences.size(), progress);
   return subject;

@@ -26,14 +26,17 @@ struct SearchOptions {
   // Of races: a probability, "none", or "auto" (the default where there are enough sequences).
   std::string confidence = "auto";
   bool race_greedy = false;  // races apply to every strategy
+  bool stability = false;    // search on each half of the sequences as well
 };
 
 struct SearchSubject {
   SearchSpace space;              // its targets are those of `requests`
   std::vector<Request> requests;  // by falling number of F layers, without duplicates
+  std::optional<double> max_rise = std::nullopt;  // one more target, whose size the search finds
   std::vector<const Strategy*> strategies;
   const Refinement* refinement;  // null: none
-  bool race_all = false;  // space.races applies to strategies that do not race by default, too
+  bool race_all = false;   // space.races applies to strategies that do not race by default, too
+  bool stability = false;  // each half of the sequences is searched by itself, too
   CalibrationData data;
   std::vector<std::string> warnings;
 

@@ -134,15 +134,12 @@ std::vector<Request> make_requests(const ConstraintOptions& options, const Patte
   for (const std::size_t count : options.remove) {
     list.push_back({fmt::format("remove {}", count), count < owners ? owners - count : 0});
   }
-  if (list.empty()) {
+  if (list.empty() && !options.max_rise) {
     throw UsageError({"no target was given", "command line", "",
-                      "--keep 1/4 (a ratio), --keep 12 (a number of F layers) or --remove 35"});
+                      "--keep 1/4 (a ratio), --keep 12 (a number of F layers), --remove 35 or "
+                      "--max-rise 0.02 (nats per token)"});
   }
-  std::size_t most = owners;
-  for (std::size_t layer = 0; layer < baseline.layers(); ++layer) {
-    if (constraints.pinned_shared[layer] && baseline.is_full(layer)) --most;
-  }
-  const std::size_t fewest = *fewest_full(baseline, constraints);
+  const auto [fewest, most] = reachable_sizes(baseline, constraints);
   for (const Request& request : list) {
     if (request.full >= fewest && request.full <= most) continue;
     throw UsageError(

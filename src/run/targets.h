@@ -6,6 +6,7 @@
 #include "search/constraints.h"
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct Request {
 struct ConstraintOptions {
   std::vector<std::string> keep;
   std::vector<std::size_t> remove;
+  std::optional<double> max_rise = {};  // of the loss, in nats per token
   std::vector<std::size_t> pin_full;
   std::vector<std::size_t> pin_shared;
   std::size_t max_run = 0;
@@ -40,7 +42,7 @@ Pattern search_baseline(const ConstraintOptions& options, const Model& model);
 Constraints make_constraints(const ConstraintOptions& options, const Pattern& baseline);
 
 // By falling number of F layers, without duplicates. Throws UsageError for a target that the
-// constraints leave no pattern for.
+// constraints leave no pattern for, and if there is none and no --max-rise either.
 std::vector<Request> make_requests(const ConstraintOptions& options, const Pattern& baseline,
                                    const Constraints& constraints);
 

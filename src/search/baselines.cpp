@@ -1,9 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/baselines.h"
 
+#include "search/segment_paths.h"
+
+#include <algorithm>
+#include <random>
 #include <vector>
 
 namespace indexcache {
+namespace {
+
+// How much of their own sets the S layers of a segment do not find in that of its F layer.
+double missed_overlap(const Overlap& overlap, const PatternSegment& segment) {
+  double missed = 0;
+  for (std::size_t layer = segment.first + 1; layer < segment.end; ++layer) {
+    missed += 1 - overlap.mean(segment.first, layer);
+  }
+  return missed;
+}
+
+// Layer 0 and full - 1 others of `owners`, by drawing them one after another.
+Pattern drawn_pattern(std::vector<std::size_t> owners, std::size_t layers, std::size_t full,
+                      std::mt19937_64& random) {
+  std::vector<bool> chosen(layers, false);
+  chosen[owners.front()] = true;
+  for (std::size_t drawn = 1; drawn < full; ++drawn) {
+    const std::size_t place = drawn + static_cast<std::size_t>(random() % (owners.size() - drawn));
+    std::swap(owners[drawn], owners[place]);
+    chosen[owners[drawn]] = true;
+  }
+  return Pattern::from_full_layers(chosen);
+}
+
+}  // namespace
 
 Pattern uniform_of_size(const Pattern& baseline, std::size_t full) {
   const std::vector<std::size_t> owners = baseline.full_layers();
@@ -14,6 +43,32 @@ Pattern uniform_of_size(const Pattern& baseline, std::size_t full) {
   for (std::size_t i = 0; i < full; ++i)
     chosen[owners[periodic ? i * period : i * n / full]] = true;
   return Pattern::from_full_layers(chosen);
+}
+
+std::optional<Pattern> overlap_pattern(const Overlap& overlap, const Pattern& baseline,
+                                       const Constraints& constraints, std::size_t full) {
+  SegmentTable table(baseline);
+  for (const std::size_t first : baseline.full_layers()) {
+    for (const std::size_t end : table.ends(first)) {
+      table.set({first, end}, missed_overlap(overlap, {first, end}));
+    }
+  }
+  const SegmentPaths paths(table, constraints, 1);
+  if (paths.of(full).empty()) return std::nullopt;
+  return paths.of(full).front().pattern(baseline.layers());
+}
+
+std::vector<Pattern> random_patterns(const SearchSpace& space, std::size_t full,
+                                     std::size_t count) {
+  constexpr std::size_t kMostDraws = 10000;
+  std::mt19937_64 random(full);
+  std::vector<Pattern> patterns;
+  for (std::size_t draw = 0; draw < kMostDraws && patterns.size() < count; ++draw) {
+    Pattern pattern = drawn_pattern(space.start.full_layers(), space.start.layers(), full, random);
+    if (!space.holds(pattern) || std::ranges::count(patterns, pattern) > 0) continue;
+    patterns.push_back(std::move(pattern));
+  }
+  return patterns;
 }
 
 }  // namespace indexcache

@@ -64,6 +64,14 @@ std::optional<std::size_t> fewest_full(const Pattern& pattern, const Constraints
   }
 }
 
+SizeRange reachable_sizes(const Pattern& pattern, const Constraints& constraints) {
+  std::size_t most = pattern.full_count();
+  for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
+    if (constraints.pinned_shared[layer] && pattern.is_full(layer)) --most;
+  }
+  return {*fewest_full(pattern, constraints), most};
+}
+
 std::vector<std::size_t> next_candidates(const Pattern& pattern, const Constraints& constraints,
                                          std::size_t target_full) {
   std::vector<std::size_t> layers;

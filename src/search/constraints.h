@@ -28,6 +28,14 @@ bool keeps(const Pattern& pattern, const Constraints& constraints);
 // layers is longer than max_run however the search goes on. Layer 0 always stays F.
 std::optional<std::size_t> fewest_full(const Pattern& pattern, const Constraints& constraints);
 
+// Numbers of F layers that a search which shares layers of `pattern` can lead to, once all layers
+// that are pinned to S are shared. Requires that fewest_full is not nullopt.
+struct SizeRange {
+  std::size_t fewest;
+  std::size_t most;
+};
+SizeRange reachable_sizes(const Pattern& pattern, const Constraints& constraints);
+
 // Layers that the next step on the way to `target_full` F layers may share, ascending: F, neither
 // layer 0 nor pinned, and leaving a way to the target open. While a layer that is pinned to S is
 // still F, the lowest of them alone.

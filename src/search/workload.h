@@ -14,9 +14,10 @@
 namespace indexcache {
 
 // Parts of a run, in their order.
-enum class Phase { baseline, search, refinement, verification, holdout };
-inline constexpr std::array<std::string_view, 5> kPhaseNames = {
-    "baseline and overlap", "search", "refinement", "verification", "held-out sequences"};
+enum class Phase { baseline, search, refinement, stability, verification, holdout };
+inline constexpr std::array<std::string_view, 6> kPhaseNames = {
+    "baseline and overlap", "search",       "refinement",
+    "stability check",      "verification", "held-out sequences"};
 
 // A phase, and in the search and its refinement the method that asks.
 struct WorkPart {

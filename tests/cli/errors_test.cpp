@@ -76,6 +76,16 @@ void check_refused(const ProcessResult& result, int code, const std::string& wha
 
 }  // namespace
 
+TEST_CASE("what needs more sequences than there are is refused, or left out if it is a default") {
+  const Bench b;
+  check_refused(b.run({"--confidence", "0.95"}), 2, "races are not possible");
+  check_refused(b.run({"--max-rise", "0.1", "--holdout", "0.5"}), 2, "only 1 calibration sequence");
+  check_refused(b.run({"--stability"}), 2, "each half needs two sequences");
+  const ProcessResult result = b.run();
+  CHECK(result.code == 0);
+  CHECK_THAT(result.err, Contains("every pattern is measured on every sequence"));
+}
+
 TEST_CASE("a sound run succeeds") {
   const Bench bench;
   const ProcessResult result = bench.run();
@@ -98,6 +108,16 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(b.run({"--keep", "3/2"}), 2, "a ratio is at most 1");
   check_refused(b.run({"--keep", "99"}), 2, "the model has only 6 layers");
   check_refused(b.run({"--remove", "6"}), 2, "cannot be reached");
+  check_refused(b.run({"--strategy", "greddy"}), 2, "--strategy");
+  for (const char* confidence : {"2", "0.5", "1", "-1", "nan", "x", ""}) {
+    check_refused(b.run({"--confidence", confidence}), 2, "invalid value for --confidence");
+  }
+  for (const char* rise : {"0", "-0.1", "inf", "nan"}) {
+    check_refused(b.run({"--max-rise", rise}), 2, "invalid value for --max-rise");
+  }
+  check_refused(b.run({"--max-rise", "x"}), 2, "--max-rise");
+  check_refused(b.run({"--stability", "--strategy", "greedy"}), 2, "segments is not among them");
+  check_refused(b.run({"--stability", "--confidence", "0.9"}), 2, "races leave some out");
   check_refused(b.run({"--pin-full", "6"}), 2, "layer 6 cannot be pinned");
   check_refused(b.run({"--pp-size", "7"}), 2, "7 pipeline stages");
   check_refused(b.run({"--pp-partition", "3,2"}), 2, "5 layers in total");
