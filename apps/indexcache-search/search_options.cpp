@@ -110,6 +110,13 @@ void add_search_options(CLI::App& command, SearchOptions& options, std::string& 
                             "than its standard error"),
          refinement_names())
       ->capture_default_str();
+  one_of(
+      command.add_option("--objective", options.objective,
+                         "What the search makes small: loss of the next token, kl: KL divergence "
+                         "of the next token's distribution from that of all-Full, or tail: loss "
+                         "of the positions beyond index_topk"),
+      {kObjectiveNames.begin(), kObjectiveNames.end()})
+      ->capture_default_str();
   add_race_options(command, options);
 }
 

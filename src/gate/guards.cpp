@@ -63,6 +63,30 @@ Finding ppl_ratio(const Evidence& evidence, const Limit& limit) {
                  holdout_detail(evidence));
 }
 
+// How far the predictions of the pattern are from all-Full's, if that was measured.
+const Fidelity* held_out_fidelity(const Evidence& evidence) {
+  const Measured* held = evidence.result.held_out();
+  return held != nullptr && held->fidelity ? &*held->fidelity : nullptr;
+}
+
+std::string fidelity_detail(const Evidence& evidence) {
+  const Fidelity* fidelity = held_out_fidelity(evidence);
+  if (fidelity == nullptr) return "the result has no held-out comparison of predictions";
+  return fmt::format("{} held-out tokens beyond index_topk", fidelity->tokens);
+}
+
+Finding kl(const Evidence& evidence, const Limit& limit) {
+  const Fidelity* fidelity = held_out_fidelity(evidence);
+  return at_most(fidelity ? std::optional(fidelity->kl_mean) : std::nullopt, limit,
+                 fidelity_detail(evidence));
+}
+
+Finding same_top1(const Evidence& evidence, const Limit& limit) {
+  const Fidelity* fidelity = held_out_fidelity(evidence);
+  return at_least(fidelity ? std::optional(fidelity->same_top1) : std::nullopt, limit,
+                  fidelity_detail(evidence));
+}
+
 Finding kept_ratio(const Evidence& evidence, const Limit& limit) {
   const std::size_t kept = evidence.result.pattern.full_count();
   const std::size_t layers = evidence.result.pattern.layers();
@@ -234,6 +258,12 @@ const std::vector<GuardKind>& guard_kinds() {
       {"max_sequence_delta", LimitKind::number,
        "loss increase of the worst held-out sequence, nats per token", sequence_delta},
       {"max_ppl_ratio", LimitKind::number, "held-out perplexity over that of all-Full", ppl_ratio},
+      {"max_kl", LimitKind::number,
+       "mean KL divergence from all-Full's predictions, held out, nats per token beyond index_topk",
+       kl},
+      {"min_same_top1", LimitKind::ratio,
+       "share of held-out tokens beyond index_topk whose most likely token stays the same",
+       same_top1},
       {"max_kept_ratio", LimitKind::ratio, "share of layers that run their indexer", kept_ratio},
       {"min_mean_donor_overlap", LimitKind::ratio,
        "overlap of shared layers with their donors, on average", mean_donor_overlap},

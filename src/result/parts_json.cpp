@@ -15,8 +15,6 @@ namespace {
 constexpr std::size_t kMostLayers = 4096;
 constexpr std::size_t kLongestName = 256;
 
-constexpr double kMostNats = 1e6;  // far beyond any mean loss
-
 // JSON holds only UTF-8; names of files may be anything.
 Json text_json(const std::string& text) {
   return printable_utf8(text);
@@ -24,164 +22,6 @@ Json text_json(const std::string& text) {
 
 Json text_or_null(const std::string& text) {
   return text.empty() ? Json() : text_json(text);
-}
-
-double kept_ratio(const Pattern& pattern) {
-  return static_cast<double>(pattern.full_count()) / static_cast<double>(pattern.layers());
-}
-
-Json largest_json(const PairedDifference& difference) {
-  if (!difference.largest) return nullptr;
-  return Json{{"sequence", difference.largest->sequence},
-              {"delta", difference.largest->difference}};
-}
-
-Json measured_json(const Measured& measured) {
-  Json json{{"pattern", measured.pattern.text()}, {"loss", measured.loss}};
-  json.update(interval_json(measured.delta));
-  json["ppl_ratio"] = std::exp(measured.delta.mean);
-  json["worst_sequence"] = largest_json(measured.delta);
-  if (measured.losses.empty()) return json;
-  json["sequence_losses"] = measured.losses;
-  json["sequence_deltas"] = measured.delta.per_sequence;
-  return json;
-}
-
-using Interval = std::optional<std::pair<double, double>>;
-
-Json ends_json(const Interval& interval) {
-  return interval ? Json::array({interval->first, interval->second}) : Json();
-}
-
-Interval ends_from_json(const JsonField& field, const char* key) {
-  const auto interval = field.nullable(key);
-  if (!interval) return std::nullopt;
-  const std::vector<double> ends = interval->numbers(-kMostNats, kMostNats);
-  if (ends.size() != 2 || ends[0] > ends[1]) {
-    interval->fail("expected the lower and the upper end of an interval");
-  }
-  return std::pair(ends[0], ends[1]);
-}
-
-void read_largest(const JsonField& field, std::size_t sequences, PairedDifference& delta) {
-  const auto largest = field.nullable("worst_sequence");
-  if (!delta.per_sequence.empty()) {
-    delta.largest = largest_difference(delta.per_sequence);
-    field.at("worst_sequence").require(largest_json(delta));
-  } else if (largest) {
-    const JsonField sequence = largest->at("sequence");
-    delta.largest = {sequence.count(), loss_from_json(largest->at("delta"))};
-    if (sequences > 0 && delta.largest->sequence >= sequences) {
-      sequence.fail(fmt::format("there are only {} sequences", sequences));
-    }
-  }
-}
-
-Measured measured_from_json(const JsonField& field, const ResultShape& shape,
-                            std::size_t sequences) {
-  Measured measured{.pattern = pattern_from_json(field.at("pattern"), shape),
-                    .loss = loss_from_json(field.at("loss")),
-                    .losses = {},
-                    .delta = {}};
-  PairedDifference& delta = measured.delta;
-  delta.mean = loss_from_json(field.at("delta"));
-  delta.ci95 = ends_from_json(field, "delta_ci95");
-  const double ratio = std::exp(delta.mean);
-  const JsonField stored_ratio = field.at("ppl_ratio");
-  if (std::abs(stored_ratio.number() - ratio) > 1e-9 * ratio) {
-    stored_ratio.fail(fmt::format("a difference of {} nats is a ratio of {}", delta.mean, ratio));
-  }
-  if (shape.every_sequence) {
-    measured.losses = losses_from_json(field.at("sequence_losses"), sequences);
-    delta.per_sequence = losses_from_json(field.at("sequence_deltas"), sequences);
-  }
-  read_largest(field, sequences, delta);
-  return measured;
-}
-
-std::vector<DonorOverlap> donors_from_json(const JsonField& field, const Pattern& pattern) {
-  const std::vector<std::size_t> shared = pattern.shared_layers();
-  const std::vector<JsonField> entries = field.elements();
-  if (entries.size() != shared.size()) {
-    field.fail(fmt::format("it has {} entries, the pattern has {} shared layers", entries.size(),
-                           shared.size()));
-  }
-  std::vector<DonorOverlap> donors;
-  for (std::size_t i = 0; i < shared.size(); ++i) {
-    entries[i].at("layer").require(shared[i]);
-    entries[i].at("donor").require(pattern.donor(shared[i]));
-    donors.push_back({shared[i], pattern.donor(shared[i]), entries[i].at("overlap").number(0, 1)});
-  }
-  return donors;
-}
-
-// The text of a name, which goes into keys and tables.
-std::string name_from_json(const JsonField& field) {
-  std::string name = field.text();
-  if (name.empty() || name.size() > kLongestName) {
-    field.fail(fmt::format("expected a name of 1 to {} bytes", kLongestName));
-  }
-  return name;
-}
-
-Json contenders_json(const std::vector<Contender>& contenders) {
-  Json json = Json::array();
-  for (const Contender& contender : contenders) {
-    json.push_back(Json{{"method", text_json(contender.method)},
-                        {"pattern", contender.pattern.text()},
-                        {"difference", contender.difference},
-                        {"difference_ci95", ends_json(contender.ci95)}});
-  }
-  return json;
-}
-
-Json random_json(const RandomPatterns& random) {
-  return Json{{"patterns", random.patterns},
-              {"mean_delta", random.mean},
-              {"least_delta", random.least},
-              {"most_delta", random.most}};
-}
-
-RandomPatterns random_from_json(const JsonField& field) {
-  return {field.at("patterns").count(1), loss_from_json(field.at("mean_delta")),
-          loss_from_json(field.at("least_delta")), loss_from_json(field.at("most_delta"))};
-}
-
-// A pattern of the target's size.
-Pattern rival_from_json(const JsonField& field, const ResultShape& shape, const Pattern& chosen) {
-  Pattern pattern = pattern_from_json(field, shape);
-  if (pattern.full_count() != chosen.full_count()) {
-    field.fail(fmt::format("it has {} F layers, the target has {}", pattern.full_count(),
-                           chosen.full_count()));
-  }
-  return pattern;
-}
-
-std::vector<Contender> contenders_from_json(const JsonField& target, const char* key,
-                                            const ResultShape& shape, const Pattern& chosen) {
-  std::vector<Contender> contenders;
-  const auto field = target.find(key);
-  if (!field) return contenders;
-  for (const JsonField& entry : field->elements()) {
-    contenders.push_back({.method = name_from_json(entry.at("method")),
-                          .pattern = rival_from_json(entry.at("pattern"), shape, chosen),
-                          .difference = loss_from_json(entry.at("difference")),
-                          .ci95 = ends_from_json(entry, "difference_ci95")});
-  }
-  return contenders;
-}
-
-std::vector<HalfChoice> halves_from_json(const JsonField& target, const ResultShape& shape,
-                                         const Pattern& chosen) {
-  std::vector<HalfChoice> halves;
-  const auto field = target.find("stability");
-  if (!field) return halves;
-  for (const JsonField& half : field->elements()) {
-    halves.push_back(
-        {rival_from_json(half.at("pattern"), shape, chosen), loss_from_json(half.at("regret"))});
-  }
-  if (halves.size() != 2) field->fail("expected the choices of two halves");
-  return halves;
 }
 
 }  // namespace
@@ -312,6 +152,14 @@ Constraints constraints_from_json(const JsonField& field, std::size_t layers) {
   return constraints;
 }
 
+std::string name_from_json(const JsonField& field) {
+  std::string name = field.text();
+  if (name.empty() || name.size() > kLongestName) {
+    field.fail(fmt::format("expected a name of 1 to {} bytes", kLongestName));
+  }
+  return name;
+}
+
 Json fingerprint_json(const Fingerprint& fingerprint) {
   Json json = Json::object();
   for (const auto& [field, value] : fingerprint) json[field] = text_json(value);
@@ -325,10 +173,6 @@ Fingerprint fingerprint_from_json(const JsonField& field) {
     fingerprint.emplace_back(name, value.text());
   }
   return fingerprint;
-}
-
-Json interval_json(const PairedDifference& difference) {
-  return Json{{"delta", difference.mean}, {"delta_ci95", ends_json(difference.ci95)}};
 }
 
 Pattern pattern_from_json(const JsonField& field, const ResultShape& shape) {
@@ -353,77 +197,6 @@ SequenceLosses losses_from_json(const JsonField& field, std::size_t sequences) {
     field.fail(fmt::format("it has {} numbers, there are {} sequences", losses.size(), sequences));
   }
   return losses;
-}
-
-Json to_json(const Target& target) {
-  const Pattern& pattern = target.calibration.pattern;
-  Json donors = Json::array();
-  for (const DonorOverlap& donor : target.donors) {
-    donors.push_back(
-        Json{{"layer", donor.layer}, {"donor", donor.donor}, {"overlap", donor.overlap}});
-  }
-  Json json{{"request", text_json(target.request)},
-            {"method", text_json(target.method)},
-            {"pattern", pattern.text()},
-            {"full_layers", pattern.full_layers()},
-            {"kept", pattern.full_count()},
-            {"kept_ratio", kept_ratio(pattern)},
-            {"donor_overlap", donors},
-            {"verified_from_scratch", true},
-            {"calibration", measured_json(target.calibration)}};
-  if (target.holdout) json["holdout"] = measured_json(*target.holdout);
-  if (target.uniform_holdout) json["uniform_holdout"] = measured_json(*target.uniform_holdout);
-  if (!target.strategies.empty()) json["strategies"] = contenders_json(target.strategies);
-  if (!target.ties.empty()) json["ties"] = contenders_json(target.ties);
-  for (const HalfChoice& half : target.halves) {
-    json["stability"].push_back(Json{{"pattern", half.pattern.text()}, {"regret", half.regret}});
-  }
-  for (const ComparedPattern& other : target.compared) {
-    Json entry{{"name", text_json(other.name)}};
-    entry.update(measured_json(other.holdout));
-    json["compared"].push_back(entry);
-  }
-  if (target.random_holdout) json["random_holdout"] = random_json(*target.random_holdout);
-  return json;
-}
-
-Target target_from_json(const JsonField& field, const ResultShape& shape) {
-  Target target{.request = name_from_json(field.at("request")),
-                .method = name_from_json(field.at("method")),
-                .calibration =
-                    measured_from_json(field.at("calibration"), shape, shape.calibration_sequences),
-                .holdout = std::nullopt,
-                .uniform_holdout = std::nullopt,
-                .donors = {}};
-  const Pattern& pattern = target.calibration.pattern;
-  field.at("pattern").require(pattern.text());
-  field.at("full_layers").require(pattern.full_layers());
-  field.at("kept").require(pattern.full_count());
-  field.at("kept_ratio").require(kept_ratio(pattern));
-  field.at("verified_from_scratch").require(true);
-  target.donors = donors_from_json(field.at("donor_overlap"), pattern);
-  const auto held_out = [&](const char* key) -> std::optional<Measured> {
-    const auto measured = field.find(key);
-    if (!measured) return std::nullopt;
-    if (shape.holdout_sequences == 0) measured->fail("there are no held-out sequences");
-    return measured_from_json(*measured, shape, shape.holdout_sequences);
-  };
-  target.holdout = held_out("holdout");
-  target.uniform_holdout = held_out("uniform_holdout");
-  if (target.holdout) field.at("holdout").at("pattern").require(pattern.text());
-  target.strategies = contenders_from_json(field, "strategies", shape, pattern);
-  target.ties = contenders_from_json(field, "ties", shape, pattern);
-  target.halves = halves_from_json(field, shape, pattern);
-  if (const auto compared = field.find("compared")) {
-    for (const JsonField& entry : compared->elements()) {
-      target.compared.push_back({name_from_json(entry.at("name")),
-                                 measured_from_json(entry, shape, shape.holdout_sequences)});
-    }
-  }
-  if (const auto random = field.find("random_holdout")) {
-    target.random_holdout = random_from_json(*random);
-  }
-  return target;
 }
 
 Json to_json(const Holdout& holdout) {

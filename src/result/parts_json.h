@@ -7,9 +7,12 @@
 #include "result/result.h"
 
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace indexcache {
+
+inline constexpr double kMostNats = 1e6;  // far beyond any mean loss
 
 // {"name", "version", "numerics_version"} of the program that measured.
 Json tool_json(const Provenance& provenance);
@@ -29,6 +32,9 @@ Constraints constraints_from_json(const JsonField& field, std::size_t layers);
 
 Json fingerprint_json(const Fingerprint& fingerprint);
 Fingerprint fingerprint_from_json(const JsonField& field);
+
+// A text that goes into keys and tables: not empty, and short.
+std::string name_from_json(const JsonField& field);
 
 // {"delta", "delta_ci95"}, as in `eval --json`.
 Json interval_json(const PairedDifference& difference);

@@ -8,6 +8,8 @@
 #include "core/fingerprint.h"
 #include "core/pattern.h"
 #include "search/constraints.h"
+#include "search/fidelity.h"
+#include "search/objective.h"
 #include "search/overlap.h"
 #include "search/paired.h"
 #include "search/search_path.h"
@@ -68,9 +70,10 @@ struct ModelSummary {
 // A pattern measured on a token set against the baseline.
 struct Measured {
   Pattern pattern;
-  double loss = 0;         // nats per token
-  SequenceLosses losses;   // [sequences]
-  PairedDifference delta;  // to the baseline, on the same sequences
+  double loss = 0;                                  // nats per token
+  SequenceLosses losses;                            // [sequences]
+  PairedDifference delta;                           // to the baseline, on the same sequences
+  std::optional<Fidelity> fidelity = std::nullopt;  // to the baseline's predictions
 
   bool operator==(const Measured&) const = default;
 };
@@ -158,6 +161,7 @@ struct SearchSettings {
   std::optional<double> race_confidence;  // absent: every pattern was measured on every sequence
   bool race_all = false;                  // greedy's steps were races, too
   bool stability = false;                 // each half of the sequences was searched by itself
+  Objective objective = Objective::loss;  // what steps and contenders of the searches state
 
   bool operator==(const SearchSettings&) const = default;
 };
@@ -181,6 +185,7 @@ struct Result {
   Pattern baseline;
   double baseline_loss = 0;
   SequenceLosses baseline_losses;
+  double search_start = 0;           // the objective's value of the baseline
   std::vector<SearchPath> searches;  // in the order in which they ran
   SearchSettings settings = {};
   std::vector<Target> targets;  // by falling number of F layers

@@ -48,8 +48,10 @@ Json search_json(const SearchPath& search) {
   return json;
 }
 
-Json settings_json(const SearchSettings& settings) {
-  return Json{{"targets", settings.requests},
+Json settings_json(const SearchSettings& settings, double start) {
+  return Json{{"objective", name_of(settings.objective)},
+              {"start", start},
+              {"targets", settings.requests},
               {"strategies", settings.strategies},
               {"refine", settings.refinement},
               {"confidence", settings.race_confidence ? Json(*settings.race_confidence) : Json()},
@@ -63,6 +65,12 @@ std::vector<std::string> texts_from_json(const JsonField& field) {
   return texts;
 }
 
+Objective objective_from_json(const JsonField& field) {
+  const auto objective = find_objective(field.text());
+  if (!objective) field.fail("expected loss, kl or tail");
+  return *objective;
+}
+
 // Absent in results of version 0.2.0 and older.
 SearchSettings settings_from_json(const JsonField& field) {
   SearchSettings settings{.requests = texts_from_json(field.at("targets")),
@@ -70,7 +78,8 @@ SearchSettings settings_from_json(const JsonField& field) {
                           .refinement = field.at("refine").text(),
                           .race_confidence = std::nullopt,
                           .race_all = field.at("race_greedy").boolean(),
-                          .stability = field.at("stability").boolean()};
+                          .stability = field.at("stability").boolean(),
+                          .objective = objective_from_json(field.at("objective"))};
   if (const auto confidence = field.nullable("confidence")) {
     settings.race_confidence = confidence->number(0.5, 1);
   }
@@ -170,15 +179,18 @@ class ResultReader {
                   .baseline_loss = loss_from_json(baseline.at("loss")),
                   .baseline_losses =
                       losses_from_json(baseline.at("sequence_losses"), shape.calibration_sequences),
+                  .search_start = 0,
                   .searches = {},
                   .settings = {},
                   .targets = {},
                   .overlap = overlap_from_json(document_.at("overlap"), shape.layers),
                   .warnings = {},
                   .complete = document_.at("complete").boolean()};
+    result.search_start = result.baseline_loss;
     document_.at("constraints").at("natively_shared").require(result.baseline.shared_layers());
     if (const auto settings = document_.find("search")) {
       result.settings = settings_from_json(*settings);
+      result.search_start = loss_from_json(settings->at("start"));
     }
     for (const JsonField& search : document_.at("searches").elements()) {
       result.searches.push_back(search_from_json(search, shape));
@@ -220,7 +232,7 @@ Json to_json(const Result& result) {
             {"baseline", Json{{"pattern", result.baseline.text()},
                               {"loss", result.baseline_loss},
                               {"sequence_losses", result.baseline_losses}}},
-            {"search", settings_json(result.settings)},
+            {"search", settings_json(result.settings, result.search_start)},
             {"targets", Json::array()},
             {"searches", Json::array()},
             {"overlap", overlap_json(result.overlap)},

@@ -21,14 +21,15 @@ class HoldoutSweep {
     places_.push_back(std::move(place));
   }
 
-  HoldoutBaseline measure(Evaluator& evaluator, const Pattern& baseline) {
+  HoldoutBaseline measure(Instruments& instruments, const Pattern& baseline) {
     patterns_.insert(patterns_.begin(), baseline);
-    const std::vector<SequenceLosses> losses = evaluator.losses(patterns_);
+    const FidelityPass pass = instruments.measure_fidelity(DataSide::holdout, patterns_);
     for (std::size_t p = 1; p < patterns_.size(); ++p) {
-      places_[p - 1]({patterns_[p], evaluator.mean(losses[p]), losses[p],
-                      paired_difference(losses[p], losses[0], evaluator.weights())});
+      places_[p - 1]({patterns_[p], weighted_mean(pass.losses[p], pass.weights), pass.losses[p],
+                      paired_difference(pass.losses[p], pass.losses[0], pass.weights),
+                      pass.fidelity[p]});
     }
-    return {evaluator.mean(losses[0]), losses[0]};
+    return {weighted_mean(pass.losses[0], pass.weights), pass.losses[0]};
   }
 
  private:
@@ -79,7 +80,7 @@ HoldoutBaseline measure_holdout(Instruments& instruments, const SearchSpace& spa
   instruments.begin({Phase::holdout}, "held-out sequences");
   HoldoutSweep sweep;
   for (Target& target : targets) add_patterns(sweep, space, overlap, target);
-  return sweep.measure(instruments.holdout(), space.start);
+  return sweep.measure(instruments, space.start);
 }
 
 }  // namespace indexcache

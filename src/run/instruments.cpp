@@ -26,14 +26,30 @@ void Instruments::count_baseline(const SweepPlanner& planner, const Pattern& bas
                                          overlap_row_bytes(planner.config(), query_step)));
 }
 
-DeviceInstruments::DeviceInstruments(Session& session, const CalibrationData& data,
+namespace {
+
+// What the search measures.
+SweepGoal goal_of(const SearchSubject& subject) {
+  if (subject.objective != Objective::kl) return {subject.objective};
+  return {subject.objective, subject.space.start};
+}
+
+const TokenSet& tokens_of(const SearchSubject& subject, DataSide side) {
+  return side == DataSide::search ? subject.data.search : *subject.data.holdout;
+}
+
+}  // namespace
+
+DeviceInstruments::DeviceInstruments(Session& session, const SearchSubject& subject,
                                      Journal& journal, Progress& progress, double budget_seconds)
     : session_(session),
-      data_(data),
+      subject_(subject),
       journal_(journal),
       progress_(progress),
-      sweep_(evaluator(data.search)),
+      sweep_(evaluator(subject.data.search, goal_of(subject))),
+      plain_(evaluator(subject.data.search, {})),
       counted_(sweep_, sweep_.planner(), part_, workload_),
+      counted_plain_(plain_, plain_.planner(), part_, workload_),
       budget_(counted_, budget_seconds, BudgetEvaluator::Clock::now()),
       remembering_(
           budget_, journal.losses(),
@@ -41,8 +57,8 @@ DeviceInstruments::DeviceInstruments(Session& session, const CalibrationData& da
                      std::span<const SequenceLosses> losses,
                      double seconds) { journal.record(patterns, sequences, losses, seconds); }) {}
 
-SweepEvaluator DeviceInstruments::evaluator(const TokenSet& tokens) {
-  SweepEvaluator sweep = session_.evaluator(tokens);
+SweepEvaluator DeviceInstruments::evaluator(const TokenSet& tokens, SweepGoal goal) {
+  SweepEvaluator sweep = session_.evaluator(tokens, std::move(goal));
   sweep.set_progress(
       [this](std::size_t done, std::size_t total) { progress_.update(label_, done, total); });
   return sweep;
@@ -51,11 +67,13 @@ SweepEvaluator DeviceInstruments::evaluator(const TokenSet& tokens) {
 // The overlap is needed again after an interruption, and the losses of the same pass show that this
 // machine computes the bits that the journal continues from.
 OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
-  OverlapPass pass = measure_overlap(sweep_, session_.backend(), baseline);
-  count_baseline(sweep_.planner(), baseline, pass.overlap.query_step);
+  OverlapPass pass = measure_overlap(plain_, session_.backend(), baseline);
+  count_baseline(plain_.planner(), baseline, pass.overlap.query_step);
   if (!journal_.baseline()) journal_.record_baseline(pass.losses);
   if (*journal_.baseline() == pass.losses) {
-    journal_.losses().add(baseline, sweep_.all_sequences(), pass.losses);
+    if (subject_.objective == Objective::loss) {
+      journal_.losses().add(baseline, sweep_.all_sequences(), pass.losses);
+    }
     return pass;
   }
   throw ResumeMismatch(
@@ -64,34 +82,60 @@ OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
        "continue it on the machine where it began, or use another --output or --restart"});
 }
 
-Evaluator& DeviceInstruments::holdout() {
-  if (!holdout_) {
-    holdout_sweep_.emplace(evaluator(*data_.holdout));
-    holdout_.emplace(*holdout_sweep_, holdout_sweep_->planner(), part_, workload_);
-  }
-  return *holdout_;
+Evaluator& DeviceInstruments::next_token_losses() {
+  if (subject_.objective == Objective::loss) return remembering_;
+  return counted_plain_;
+}
+
+FidelityPass DeviceInstruments::measure_fidelity(DataSide side, std::span<const Pattern> patterns) {
+  SweepEvaluator sweep =
+      evaluator(tokens_of(subject_, side), {Objective::loss, subject_.space.start});
+  workload_.sweeps.push_back(
+      count_sweep(sweep.planner(), part_.phase, patterns, sweep.all_sequences()));
+  FidelityPass pass;
+  pass.fidelity = sweep.measure_fidelity({patterns, sweep.all_sequences()}, pass.losses);
+  pass.weights = sweep.weights();
+  return pass;
 }
 
 PlanningInstruments::PlanningInstruments(const ModelConfig& config, const Backend& backend,
-                                         const CalibrationData& data, SweepMemory memory)
-    : planner_(config, backend, data.search, memory),
-      guess_(data.search.predicted()),
+                                         const SearchSubject& subject, SweepMemory memory)
+    : config_(config),
+      backend_(backend),
+      subject_(subject),
+      memory_(memory),
+      planner_(config, backend, subject.data.search, memory, goal_of(subject).reference),
+      plain_planner_(config, backend, subject.data.search, memory),
+      guess_(subject.data.search.predicted()),
       counted_(guess_, planner_, part_, workload_),
-      known_(data.search.sequences.size()),
-      remembering_(counted_, known_) {
-  if (!data.holdout) return;
-  holdout_planner_.emplace(config, backend, *data.holdout, memory);
-  holdout_guess_.emplace(data.holdout->predicted());
-  holdout_.emplace(*holdout_guess_, *holdout_planner_, part_, workload_);
+      counted_plain_(guess_, plain_planner_, part_, workload_),
+      known_(subject.data.search.sequences.size()),
+      remembering_(counted_, known_) {}
+
+Evaluator& PlanningInstruments::next_token_losses() {
+  if (subject_.objective == Objective::loss) return remembering_;
+  return counted_plain_;
+}
+
+FidelityPass PlanningInstruments::measure_fidelity(DataSide side,
+                                                   std::span<const Pattern> patterns) {
+  const TokenSet& tokens = tokens_of(subject_, side);
+  const SweepPlanner planner(config_, backend_, tokens, memory_, subject_.space.start);
+  GuessingEvaluator guess(tokens.predicted());
+  workload_.sweeps.push_back(count_sweep(planner, part_.phase, patterns, guess.all_sequences()));
+  return {guess.losses(patterns), std::vector<std::optional<Fidelity>>(patterns.size()),
+          guess.weights()};
 }
 
 OverlapPass PlanningInstruments::measure_baseline(const Pattern& baseline) {
   OverlapPass pass;
   pass.losses = guess_.losses_of(baseline);
-  known_.add(baseline, guess_.all_sequences(), pass.losses);
+  if (subject_.objective == Objective::loss) {
+    known_.add(baseline, guess_.all_sequences(), pass.losses);
+  }
   pass.overlap.layers = baseline.layers();
-  pass.overlap.query_step = overlap_query_step(planner_);
-  count_baseline(planner_, baseline, pass.overlap.query_step);
+  pass.overlap.query_step = overlap_query_step(plain_planner_);
+  count_baseline(plain_planner_, baseline, pass.overlap.query_step);
   return pass;
 }
 

@@ -14,9 +14,19 @@
 #include "search/workload.h"
 
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 namespace indexcache {
+
+enum class DataSide { search, holdout };
+
+struct FidelityPass {
+  std::vector<SequenceLosses> losses;             // [patterns]
+  std::vector<std::optional<Fidelity>> fidelity;  // [patterns]
+  std::vector<double> weights;                    // predicted tokens of each sequence
+};
 
 class Instruments {
  public:
@@ -24,12 +34,16 @@ class Instruments {
 
   // One pass of the search sequences that yields their losses and the overlap of index sets.
   virtual OverlapPass measure_baseline(const Pattern& baseline) = 0;
-  // Of the search sequences; measures nothing twice. May throw BudgetSpent.
+  // Values of the objective on the search sequences; measures nothing twice. May throw BudgetSpent.
   virtual Evaluator& search() = 0;
-  // Of the search sequences; measures everything anew.
+  // The same; measures everything anew.
   virtual Evaluator& verification() = 0;
-  // Of the held-out sequences, which must exist.
-  virtual Evaluator& holdout() = 0;
+  // Next-token losses of the search sequences; measures them anew, except that it is search() if
+  // they are the objective.
+  virtual Evaluator& next_token_losses() = 0;
+  // Next-token losses of the held-out or the search sequences, in one sweep, and how far the
+  // predictions are from those of the baseline. Held-out sequences must exist.
+  virtual FidelityPass measure_fidelity(DataSide side, std::span<const Pattern> patterns) = 0;
 
   // Names the work that follows: in counts by its part, in progress lines by its label.
   void begin(WorkPart part, std::string label);
@@ -55,30 +69,31 @@ class Instruments {
 class DeviceInstruments : public Instruments {
  public:
   // The references must outlive the instruments; the budget (seconds, 0: none) begins at once.
-  DeviceInstruments(Session& session, const CalibrationData& data, Journal& journal,
+  DeviceInstruments(Session& session, const SearchSubject& subject, Journal& journal,
                     Progress& progress, double budget_seconds);
 
   // Throws ResumeMismatch if the journal's baseline has other bits than this machine's.
   OverlapPass measure_baseline(const Pattern& baseline) override;
   Evaluator& search() override { return remembering_; }
   Evaluator& verification() override { return counted_; }
-  Evaluator& holdout() override;
+  Evaluator& next_token_losses() override;
+  FidelityPass measure_fidelity(DataSide side, std::span<const Pattern> patterns) override;
   bool measures() const override { return true; }
   double seconds_for(double evaluations) const override { return budget_.seconds_for(evaluations); }
 
  private:
-  SweepEvaluator evaluator(const TokenSet& tokens);
+  SweepEvaluator evaluator(const TokenSet& tokens, SweepGoal goal);
 
   Session& session_;
-  const CalibrationData& data_;
+  const SearchSubject& subject_;
   Journal& journal_;
   Progress& progress_;
   SweepEvaluator sweep_;
+  SweepEvaluator plain_;  // of next-token losses
   CountingEvaluator counted_;
+  CountingEvaluator counted_plain_;
   BudgetEvaluator budget_;
   MemoEvaluator remembering_;
-  std::optional<SweepEvaluator> holdout_sweep_;
-  std::optional<CountingEvaluator> holdout_;
 };
 
 // Computes nothing and counts. Searches take a typical path, which is as good a guess as any; a
@@ -87,23 +102,27 @@ class PlanningInstruments : public Instruments {
  public:
   // `memory`: what a sweep may hold on the device that `backend` describes.
   PlanningInstruments(const ModelConfig& config, const Backend& backend,
-                      const CalibrationData& data, SweepMemory memory);
+                      const SearchSubject& subject, SweepMemory memory);
 
   OverlapPass measure_baseline(const Pattern& baseline) override;
   Evaluator& search() override { return remembering_; }
   Evaluator& verification() override { return counted_; }
-  Evaluator& holdout() override { return *holdout_; }
+  Evaluator& next_token_losses() override;
+  FidelityPass measure_fidelity(DataSide side, std::span<const Pattern> patterns) override;
   bool measures() const override { return false; }
 
  private:
+  const ModelConfig& config_;
+  const Backend& backend_;
+  const SearchSubject& subject_;
+  SweepMemory memory_;
   SweepPlanner planner_;
+  SweepPlanner plain_planner_;
   GuessingEvaluator guess_;
   CountingEvaluator counted_;
+  CountingEvaluator counted_plain_;
   LossTable known_;
   MemoEvaluator remembering_;
-  std::optional<SweepPlanner> holdout_planner_;
-  std::optional<GuessingEvaluator> holdout_guess_;
-  std::optional<CountingEvaluator> holdout_;
 };
 
 }  // namespace indexcache

@@ -67,7 +67,7 @@ void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
                 const Backend& backend, Placement placement) {
   plan.placement = placement;
   plan.weight_bytes = plan.weights.device(placement) + backend.uploader_bytes();
-  PlanningInstruments instruments(model.config, backend, subject.data,
+  PlanningInstruments instruments(model.config, backend, subject,
                                   sweep_memory(backend, plan.weight_bytes));
   Progress silent(Progress::Style::off);
   plan.exact = is_exact(subject);

@@ -30,17 +30,23 @@ Fingerprint fingerprint_of(const Model& model, const SearchSubject& subject,
                            const std::string& device) {
   const CalibrationData& data = subject.data;
   const Constraints& constraints = subject.space.constraints;
-  return {{"numerics version", fmt::format("{}", kNumericsVersion)},
-          {"device", device},
-          {"model config sha256", model.config_sha256},
-          {"model weights layout sha256", model.checkpoint.layout_sha256()},
-          {"mla-norm-eps", fmt::format("{}", model.config.mla_norm_eps)},
-          {"calibration tokens sha256", data.search.fingerprint()},
-          {"holdout tokens sha256", data.holdout ? data.holdout->fingerprint() : "none"},
-          {"baseline pattern", subject.space.start.text()},
-          {"pin-full", joined(constraints.pinned_full)},
-          {"pin-shared", joined(constraints.pinned_shared)},
-          {"max-run", run_bound(subject)}};
+  Fingerprint fingerprint = {
+      {"numerics version", fmt::format("{}", kNumericsVersion)},
+      {"device", device},
+      {"model config sha256", model.config_sha256},
+      {"model weights layout sha256", model.checkpoint.layout_sha256()},
+      {"mla-norm-eps", fmt::format("{}", model.config.mla_norm_eps)},
+      {"calibration tokens sha256", data.search.fingerprint()},
+      {"holdout tokens sha256", data.holdout ? data.holdout->fingerprint() : "none"},
+      {"baseline pattern", subject.space.start.text()},
+      {"pin-full", joined(constraints.pinned_full)},
+      {"pin-shared", joined(constraints.pinned_shared)},
+      {"max-run", run_bound(subject)}};
+  // Results of older versions do not have the field.
+  if (subject.objective != Objective::loss) {
+    fingerprint.emplace_back("objective", name_of(subject.objective));
+  }
+  return fingerprint;
 }
 
 ModelSummary summarize(const Model& model) {

@@ -50,6 +50,7 @@ Result assemble(const Model& model, const SearchSubject& subject, const Fingerpr
                 .baseline = subject.space.start,
                 .baseline_loss = outcome.baseline_loss,
                 .baseline_losses = std::move(outcome.baseline_losses),
+                .search_start = outcome.search_start,
                 .searches = std::move(outcome.searches),
                 .settings = subject.settings(),
                 .targets = std::move(outcome.targets),
@@ -119,7 +120,7 @@ Result run(const RunOptions& options, Progress& progress) {
   for (const std::string& line : plan_lines(plan)) progress.note(line);
   device.weights = name_of(plan.placement);
   Session session(model, std::move(backend), device);
-  DeviceInstruments instruments(session, subject.data, journal, progress, budget_seconds);
+  DeviceInstruments instruments(session, subject, journal, progress, budget_seconds);
   ExpectedWork expected{.evaluations = plan.work.evaluations(Phase::search)};
   for (const StrategyPlan& strategy : plan.strategies) expected.steps.push_back(strategy.steps);
   SearchOutcome outcome = search_run(subject, instruments, progress, expected);

@@ -51,6 +51,7 @@ class SearchRun {
   SearchOutcome execute() {
     measure_baseline();
     try {
+      measure_start();
       if (subject_.max_rise) find_size();
       search(sizes_of(requests_));
       refine(requests_);
@@ -69,10 +70,16 @@ class SearchRun {
     instruments_.begin({Phase::baseline}, "overlap and loss with every indexer");
     OverlapPass pass = instruments_.measure_baseline(subject_.space.start);
     outcome_.overlap = std::move(pass.overlap);
-    outcome_.baseline_loss = instruments_.verification().mean(pass.losses);
+    outcome_.baseline_loss = instruments_.next_token_losses().mean(pass.losses);
     outcome_.baseline_losses = std::move(pass.losses);
-    recorder_.set_start(outcome_.baseline_loss, outcome_.baseline_losses.size());
     progress_.note(fmt::format("all-Full loss {}", loss_text(outcome_.baseline_loss)));
+  }
+
+  void measure_start() {
+    instruments_.begin({Phase::search}, "baseline");
+    Evaluator& evaluator = instruments_.search();
+    outcome_.search_start = evaluator.mean(evaluator.losses_of(subject_.space.start));
+    recorder_.set_start(outcome_.search_start, outcome_.baseline_losses.size());
   }
 
   static std::vector<std::size_t> sizes_of(const std::vector<Request>& requests) {
@@ -126,7 +133,7 @@ class SearchRun {
     const auto measured = std::ranges::find_if(
         recorder_.paths(), [](const SearchPath& path) { return !path.measured.empty(); });
     if (measured == recorder_.paths().end() || !instruments_.measures()) return start;
-    const double base = outcome_.baseline_loss;
+    const double base = outcome_.search_start;
     const auto table = std::make_shared<const SegmentTable>(
         segment_table(subject_.space.start, base, measured->measured));
     start.predict = [table, base](const Pattern& pattern) -> std::optional<double> {
@@ -147,8 +154,8 @@ class SearchRun {
     const std::vector<SearchPath>& paths = recorder_.paths();
     const auto best = best_reached(paths, full);
     const bool nothing_removed = subject_.space.start.full_count() == full;
-    if (nothing_removed && (!best || outcome_.baseline_loss <= best->step.loss)) {
-      return {{subject_.space.start, outcome_.baseline_loss, {}},
+    if (nothing_removed && (!best || outcome_.search_start <= best->step.loss)) {
+      return {{subject_.space.start, outcome_.search_start, {}},
               std::string(subject_.strategies.front()->name)};
     }
     return best.value();
@@ -182,25 +189,41 @@ class SearchRun {
     Evaluator& evaluator = instruments_.verification();
     const Reached found = reached(request.full);
     const Pattern& pattern = found.step.pattern;
-    SequenceLosses losses = evaluator.losses_of(pattern);
-    const double loss = evaluator.mean(losses);
-    if (loss != found.step.loss) {
+    const SequenceLosses values = evaluator.losses_of(pattern);
+    const double value = evaluator.mean(values);
+    if (value != found.step.loss) {
       throw InternalError(
           {"the chosen pattern does not reproduce its loss", pattern.text(),
-           fmt::format("{} in the search, {} when evaluated by itself", found.step.loss, loss),
+           fmt::format("{} in the search, {} when evaluated by itself", found.step.loss, value),
            "report it with the journal"});
     }
-    auto delta = paired_difference(losses, outcome_.baseline_losses, evaluator.weights());
     Target target{.request = request.text,
                   .method = found.method,
-                  .calibration = {pattern, loss, losses, std::move(delta)},
+                  .calibration = calibration_of(pattern, values),
                   .holdout = std::nullopt,
                   .uniform_holdout = std::nullopt,
                   .donors = {}};
     std::vector<std::string> strategies;
     for (const Strategy* strategy : subject_.strategies) strategies.emplace_back(strategy->name);
-    add_contenders(target, recorder_.paths(), strategies, losses, evaluator.weights());
+    add_contenders(target, recorder_.paths(), strategies, values, evaluator.weights());
     return target;
+  }
+
+  // Its next-token losses; `values` are those of the objective. Fidelity is measured on held-out
+  // sequences if there are any.
+  Measured calibration_of(const Pattern& pattern, const SequenceLosses& values) {
+    FidelityPass pass{{}, {std::nullopt}, instruments_.next_token_losses().weights()};
+    if (!subject_.data.holdout) {
+      pass = instruments_.measure_fidelity(DataSide::search, std::span(&pattern, 1));
+    } else if (subject_.objective == Objective::loss) {
+      pass.losses = {values};
+    } else {
+      pass.losses = {instruments_.next_token_losses().losses_of(pattern)};
+    }
+    const SequenceLosses& losses = pass.losses.front();
+    return {pattern, instruments_.next_token_losses().mean(losses), losses,
+            paired_difference(losses, outcome_.baseline_losses, pass.weights),
+            pass.fidelity.front()};
   }
 
   void hold_out() {

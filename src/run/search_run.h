@@ -19,6 +19,7 @@ namespace indexcache {
 struct SearchOutcome {
   double baseline_loss = 0;
   SequenceLosses baseline_losses;
+  double search_start = 0;  // the objective's value of the baseline
   Overlap overlap;
   std::vector<SearchPath> searches;
   std::vector<Target> targets;  // without donors

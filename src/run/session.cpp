@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -91,8 +92,9 @@ Session::Session(const Model& model, std::unique_ptr<Backend> backend, const Dev
                                           backend_->activation()),
                              *backend_)) {}
 
-SweepEvaluator Session::evaluator(const TokenSet& tokens) {
-  return {model_.config, weights_, *backend_, tokens, sweep_memory(*backend_, weights_.bytes())};
+SweepEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
+  return {model_.config,  weights_, *backend_, tokens, sweep_memory(*backend_, weights_.bytes()),
+          std::move(goal)};
 }
 
 SweepEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string label) {

@@ -52,7 +52,7 @@ class Session {
   std::int64_t weight_bytes() const { return weights_.bytes(); }
 
   // An evaluator of `tokens`, which must outlive it.
-  SweepEvaluator evaluator(const TokenSet& tokens);
+  SweepEvaluator evaluator(const TokenSet& tokens, SweepGoal goal = {});
   // The same; `label` names the work in progress lines.
   SweepEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label);
 

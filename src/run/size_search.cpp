@@ -44,8 +44,9 @@ bool SizeSearch::is_within(double rise, const Strategy& strategy, const SearchSp
   Pattern found = space.start;
   Evaluator& evaluator = instruments_.search();
   strategy.search(evaluator, space, [&](const PathStep& step) { found = step.pattern; });
-  const SequenceLosses losses = evaluator.losses_of(found);
-  const PairedDifference delta = paired_difference(losses, baseline_, evaluator.weights());
+  Evaluator& plain = instruments_.next_token_losses();
+  const PairedDifference delta =
+      paired_difference(plain.losses_of(found), baseline_, plain.weights());
   progress_.note(fmt::format("{}: {} F layers, loss increase {}, at most {}", max_rise_text(rise),
                              full, delta_text(delta.mean), delta_text(delta.ci95->second)));
   return delta.ci95->second <= rise;

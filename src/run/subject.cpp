@@ -118,7 +118,8 @@ SearchSettings SearchSubject::settings() const {
                           .refinement = std::string(refinement ? refinement->name : "none"),
                           .race_confidence = std::nullopt,
                           .race_all = race_all,
-                          .stability = stability};
+                          .stability = stability,
+                          .objective = objective};
   for (const Request& request : requests) settings.requests.push_back(request.text);
   if (max_rise) settings.requests.push_back(max_rise_text(*max_rise));
   for (const Strategy* strategy : strategies) settings.strategies.emplace_back(strategy->name);
@@ -135,6 +136,7 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
                         .max_rise = options.constraints.max_rise,
                         .strategies = {},
                         .refinement = find_refinement(options.refine),
+                        .objective = find_objective(options.objective).value(),
                         .race_all = options.race_greedy,
                         .stability = options.stability,
                         .data = {},

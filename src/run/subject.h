@@ -7,6 +7,7 @@
 #include "run/calibration_data.h"
 #include "run/session.h"
 #include "run/targets.h"
+#include "search/objective.h"
 #include "search/strategy.h"
 
 #include <string>
@@ -23,6 +24,7 @@ struct SearchOptions {
   // Names of strategies, in their order, and of a refinement or "none".
   std::vector<std::string> strategies = default_strategies();
   std::string refine = "swap";
+  std::string objective = "loss";
   // Of races: a probability, "none", or "auto" (the default where there are enough sequences).
   std::string confidence = "auto";
   bool race_greedy = false;  // races apply to every strategy
@@ -35,6 +37,7 @@ struct SearchSubject {
   std::optional<double> max_rise = std::nullopt;  // one more target, whose size the search finds
   std::vector<const Strategy*> strategies;
   const Refinement* refinement;  // null: none
+  Objective objective = Objective::loss;
   bool race_all = false;   // space.races applies to strategies that do not race by default, too
   bool stability = false;  // each half of the sequences is searched by itself, too
   CalibrationData data;

@@ -20,11 +20,15 @@ SequenceLosses Evaluator::losses_of(const Pattern& pattern) {
 }
 
 double Evaluator::mean(const SequenceLosses& losses) const {
+  return weighted_mean(losses, weights_);
+}
+
+double weighted_mean(const SequenceLosses& losses, const std::vector<double>& weights) {
   double sum = 0;
   double count = 0;
   for (std::size_t s = 0; s < losses.size(); ++s) {
-    sum += losses[s] * weights_[s];
-    count += weights_[s];
+    sum += losses[s] * weights[s];
+    count += weights[s];
   }
   return sum / count;
 }

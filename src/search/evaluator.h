@@ -29,6 +29,9 @@ struct LossRequest {
   PartDone part_done = {};
 };
 
+// Mean over sequences, each weighing as much as its weight.
+double weighted_mean(const SequenceLosses& losses, const std::vector<double>& weights);
+
 class Evaluator {
  public:
   // `weights`: predicted tokens of every sequence.

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "search/overlap.h"
 
 #include <fmt/format.h>
 
@@ -11,6 +12,18 @@
 #include <utility>
 
 namespace indexcache {
+namespace {
+
+// Of each sequence: those whose prediction the objective looks at.
+std::vector<double> averaged_tokens(const TokenSet& tokens, Objective objective,
+                                    std::int64_t index_topk) {
+  std::vector<double> counts = tokens.predicted();
+  if (objective != Objective::tail) return counts;
+  for (double& count : counts) count = std::max(count - static_cast<double>(index_topk), 0.0);
+  return counts;
+}
+
+}  // namespace
 
 // Some sequences of the token set. Each is cut at index_topk: `prefix` rows before it, `tail` rows
 // from there on, `keys` all of them.
@@ -36,14 +49,15 @@ struct SweepEvaluator::PrefixRows {
 };
 
 SweepEvaluator::SweepEvaluator(const ModelConfig& config, WeightSource& weights, Backend& backend,
-                               const TokenSet& tokens, SweepMemory memory)
-    : Evaluator(tokens.predicted()),
+                               const TokenSet& tokens, SweepMemory memory, SweepGoal goal)
+    : Evaluator(averaged_tokens(tokens, goal.objective, config.index_topk)),
       config_(config),
       weights_(weights),
       backend_(backend),
       tokens_(tokens),
-      planner_(config, backend, tokens, memory),
-      decoder_(config, backend, tokens.longest()) {}
+      planner_(config, backend, tokens, memory, goal.reference),
+      decoder_(config, backend, tokens.longest()),
+      goal_(std::move(goal)) {}
 
 SweepEvaluator::Wave SweepEvaluator::make_wave(std::span<const std::size_t> sequences,
                                                std::int64_t chunk_rows) const {
@@ -87,16 +101,19 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
   const SweepPlan cut = planner_.plan(request.patterns.size(), request.sequences,
                                       observer == nullptr ? 0 : observer->kept_row_bytes());
   planner_.require_fit(cut);
-  const PatternGroups groups = pattern_groups(request.patterns, cut.patterns);
+  const PatternGroups groups = planner_.groups(request.patterns, cut);
+  const std::size_t beside = planner_.reference() ? 1 : 0;
   start_progress(cut, groups);
   for (const SequenceRange& range : cut.waves) {
     const auto sequences = request.sequences.subspan(range.first, range.count);
     const Wave wave = make_wave(sequences, cut.chunk_rows);
-    std::vector<SequenceLosses> sums(request.patterns.size(), SequenceLosses(range.count, 0.0));
-    std::size_t first = 0;
+    std::vector<SequenceLosses> sums;
     for (const auto& group : groups) {
-      sweep(wave, group, std::span(sums).subspan(first, group.size()), observer);
-      first += group.size();
+      first_pattern_ = sums.size();
+      std::vector<SequenceLosses> of_group(group.size(), SequenceLosses(range.count, 0.0));
+      sweep(wave, group, of_group, observer);
+      sums.insert(sums.end(), of_group.begin() + static_cast<std::ptrdiff_t>(beside),
+                  of_group.end());
     }
     normalize(request.patterns, sequences, sums);
     for (std::size_t p = 0; p < sums.size(); ++p) {
@@ -107,13 +124,27 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
   return result;
 }
 
+std::vector<std::optional<Fidelity>> SweepEvaluator::measure_fidelity(
+    const LossRequest& request, std::vector<SequenceLosses>& losses) {
+  FidelityMeter meter(request.patterns.size(), config_.index_topk,
+                      position_buckets(config_.index_topk, tokens_.longest()));
+  struct InUse {
+    FidelityMeter*& place;
+    ~InUse() { place = nullptr; }
+  };
+  const InUse in_use{meter_ = &meter};
+  losses = this->losses(request, nullptr);
+  return meter.results();
+}
+
 // Sums of losses to means per token; refuses those that are not finite.
 void SweepEvaluator::normalize(std::span<const Pattern> patterns,
                                std::span<const std::size_t> sequences,
                                std::vector<SequenceLosses>& sums) const {
   for (std::size_t p = 0; p < patterns.size(); ++p) {
     for (std::size_t i = 0; i < sequences.size(); ++i) {
-      sums[p][i] /= weights()[sequences[i]];
+      // A sequence without tokens that count has a value of 0 and no weight.
+      if (weights()[sequences[i]] > 0) sums[p][i] /= weights()[sequences[i]];
       if (std::isfinite(sums[p][i])) continue;
       throw InputError(
           {"the loss is not finite", fmt::format("{}: sequence {}", tokens_.source, sequences[i]),
@@ -179,11 +210,20 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
   }
   prefix.keys = {};
 
+  if (goal_.objective != Objective::kl) sum_losses(wave, prefix.hidden, streams, sums);
+  if (goal_.objective == Objective::kl || meter_ != nullptr) compare(wave, streams, sums);
+}
+
+void SweepEvaluator::sum_losses(const Wave& wave, const Tensor& prefix_hidden,
+                                const std::vector<Stream>& streams,
+                                std::span<SequenceLosses> sums) {
   const auto layers = static_cast<std::size_t>(config_.layers);
-  std::vector<double> prefix_sums, tail_sums;
-  timed(Visit::prefix_loss, layers, [&] {
-    prefix_sums = decoder_.loss(weights_, wave.prefix, prefix.hidden, wave.prefix_targets);
-  });
+  std::vector<double> prefix_sums(wave.sequences, 0.0), tail_sums;
+  if (goal_.objective == Objective::loss) {
+    timed(Visit::prefix_loss, layers, [&] {
+      prefix_sums = decoder_.loss(weights_, wave.prefix, prefix_hidden, wave.prefix_targets);
+    });
+  }
   for (const Stream& stream : streams) {
     timed(Visit::loss, layers, [&] {
       tail_sums = decoder_.loss(weights_, wave.tail, stream.hidden, wave.tail_targets);
@@ -193,6 +233,72 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
         sums[p][s] = prefix_sums[s] + tail_sums[s];
       }
       visit_done();
+    }
+  }
+}
+
+void SweepEvaluator::compare(const Wave& wave, const std::vector<Stream>& streams,
+                             std::span<SequenceLosses> kl_sums) {
+  const auto holds_reference = [](const Stream& stream) {
+    return std::ranges::find(stream.patterns, std::size_t{0}) != stream.patterns.end();
+  };
+  const Stream& reference = *std::ranges::find_if(streams, holds_reference);
+  const auto layers = static_cast<std::size_t>(config_.layers);
+  for (const RowChunk& chunk : wave.tail_chunks) {
+    // The reference with itself first, for its losses; then as many streams at a time as a layer's
+    // chunk has room for.
+    const auto compared = [&](std::span<const Tensor> hidden) {
+      std::vector<TokenComparison> comparisons;
+      timed(Visit::loss, layers, [&] {
+        comparisons = decoder_.compare(weights_, chunk.rows, chunk.of(reference.hidden), hidden,
+                                       chunk.of(wave.tail_targets));
+      });
+      return comparisons;
+    };
+    const Tensor own = chunk.of(reference.hidden);
+    const TokenComparison of_reference = compared(std::span(&own, 1)).front();
+    for (std::size_t begin = 0; begin < streams.size(); begin += streams_at_a_time()) {
+      const std::size_t end = std::min(streams.size(), begin + streams_at_a_time());
+      std::vector<Tensor> hidden;
+      for (std::size_t s = begin; s < end; ++s) hidden.push_back(chunk.of(streams[s].hidden));
+      const std::vector<TokenComparison> comparisons = compared(hidden);
+      for (std::size_t s = begin; s < end; ++s) {
+        add_comparison(wave, chunk, streams[s], of_reference, comparisons[s - begin], kl_sums);
+      }
+    }
+    check_interrupt();
+  }
+  if (goal_.objective != Objective::kl) return;
+  for (std::size_t p = 0; p < kl_sums.size(); ++p) visit_done();
+}
+
+std::size_t SweepEvaluator::streams_at_a_time() const {
+  const std::int64_t room = Decoder::row_bytes(config_, backend_);
+  std::size_t count = 1;
+  while (Decoder::compare_row_bytes(config_, backend_, static_cast<std::int64_t>(count) + 1) <=
+         room) {
+    ++count;
+  }
+  return count;
+}
+
+void SweepEvaluator::add_comparison(const Wave& wave, const RowChunk& chunk, const Stream& stream,
+                                    const TokenComparison& reference,
+                                    const TokenComparison& comparison,
+                                    std::span<SequenceLosses> kl_sums) {
+  const std::size_t beside = planner_.reference() ? 1 : 0;
+  for (std::size_t s = 0; s < wave.sequences; ++s) {
+    const Segment& segment = chunk.rows.segments[s];
+    for (std::int64_t i = 0; i < segment.rows; ++i) {
+      const std::int64_t position = segment.first_position + i;
+      if (position + 1 == wave.keys.segments[s].rows) continue;  // the last token predicts none
+      const auto row = static_cast<std::size_t>(segment.first_row + i);
+      for (const std::size_t p : stream.patterns) {
+        if (goal_.objective == Objective::kl) kl_sums[p][s] += comparison.kl[row];
+        if (meter_ == nullptr || p < beside) continue;
+        meter_->add(first_pattern_ + p - beside, position, reference.loss[row],
+                    comparison.loss[row], comparison.kl[row], comparison.same_top[row] != 0);
+      }
     }
   }
 }

@@ -14,6 +14,8 @@
 #include "model/decoder.h"
 #include "model/weights.h"
 #include "search/evaluator.h"
+#include "search/fidelity.h"
+#include "search/objective.h"
 #include "search/sweep_plan.h"
 #include "search/visits.h"
 
@@ -54,15 +56,19 @@ class SweepEvaluator : public Evaluator {
  public:
   // `tokens` must have passed check_tokens; the references must outlive the evaluator.
   SweepEvaluator(const ModelConfig& config, WeightSource& weights, Backend& backend,
-                 const TokenSet& tokens, SweepMemory memory = {});
+                 const TokenSet& tokens, SweepMemory memory = {}, SweepGoal goal = {});
 
   using Evaluator::losses;
 
-  // Patterns must fit the model (check_fits). A part is done after each wave. Throws InputError if
-  // a loss is not finite, ResourceError if the memory is enforced and one sequence and pattern
-  // need too much.
+  // Values of the goal's objective; weights() are the tokens that it averages. Patterns must fit
+  // the model (check_fits). A part is done after each wave. Throws InputError if a loss is not
+  // finite, ResourceError if the memory is enforced and one sequence and pattern need too much.
   std::vector<SequenceLosses> losses(const LossRequest& request) override;
   std::vector<SequenceLosses> losses(const LossRequest& request, SweepObserver* observer);
+  // The same, and how far the patterns' predictions are from those of the goal's reference, which
+  // must exist; [patterns], nullopt if no sequence is longer than index_topk + 1.
+  std::vector<std::optional<Fidelity>> measure_fidelity(const LossRequest& request,
+                                                        std::vector<SequenceLosses>& losses);
 
   const SweepPlanner& planner() const { return planner_; }
 
@@ -77,9 +83,18 @@ class SweepEvaluator : public Evaluator {
 
   void start_progress(const SweepPlan& cut, const PatternGroups& groups);
   Wave make_wave(std::span<const std::size_t> sequences, std::int64_t chunk_rows) const;
-  // Sums of the losses of the wave's sequences: sums[p][i], patterns of one group.
+  // Sums of the values of the wave's sequences: sums[p][i], patterns of one group.
   void sweep(const Wave& wave, std::span<const Pattern> patterns, std::span<SequenceLosses> sums,
              SweepObserver* observer);
+  void sum_losses(const Wave& wave, const Tensor& prefix_hidden, const std::vector<Stream>& streams,
+                  std::span<SequenceLosses> sums);
+  std::size_t streams_at_a_time() const;
+  // Compares the streams' tail rows with the reference's, and adds to the sums of KL divergences.
+  void compare(const Wave& wave, const std::vector<Stream>& streams,
+               std::span<SequenceLosses> kl_sums);
+  void add_comparison(const Wave& wave, const RowChunk& chunk, const Stream& stream,
+                      const TokenComparison& reference, const TokenComparison& comparison,
+                      std::span<SequenceLosses> kl_sums);
   void normalize(std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
                  std::vector<SequenceLosses>& sums) const;
   void advance_prefix(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix);
@@ -99,6 +114,9 @@ class SweepEvaluator : public Evaluator {
   Decoder decoder_;
   SweepProgress progress_;
   VisitClock clock_;
+  SweepGoal goal_;
+  FidelityMeter* meter_ = nullptr;  // of the request, if it wants one
+  std::size_t first_pattern_ = 0;   // of the group, in the request
   std::size_t visits_done_ = 0;
   std::size_t visits_total_ = 0;
 };

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -90,17 +91,26 @@ std::int64_t SweepPlan::total() const {
   return sum(bytes);
 }
 
-PatternGroups pattern_groups(std::span<const Pattern> patterns, std::size_t most) {
+SweepPlanner::SweepPlanner(const ModelConfig& config, const Backend& backend,
+                           const TokenSet& tokens, SweepMemory memory,
+                           std::optional<Pattern> reference)
+    : config_(config),
+      backend_(backend),
+      tokens_(tokens),
+      memory_(memory),
+      reference_(std::move(reference)) {}
+
+PatternGroups SweepPlanner::groups(std::span<const Pattern> patterns, const SweepPlan& plan) const {
+  const std::size_t most = plan.patterns - beside();
   PatternGroups groups;
   for (std::size_t p = 0; p < patterns.size(); p += most) {
-    groups.push_back(patterns.subspan(p, std::min(most, patterns.size() - p)));
+    std::vector<Pattern>& group = groups.emplace_back();
+    if (reference_) group.push_back(*reference_);
+    const auto some = patterns.subspan(p, std::min(most, patterns.size() - p));
+    group.insert(group.end(), some.begin(), some.end());
   }
   return groups;
 }
-
-SweepPlanner::SweepPlanner(const ModelConfig& config, const Backend& backend,
-                           const TokenSet& tokens, SweepMemory memory)
-    : config_(config), backend_(backend), tokens_(tokens), memory_(memory) {}
 
 SweepPlan SweepPlanner::plan(std::size_t patterns, std::int64_t kept_row_bytes) const {
   std::vector<std::size_t> all(tokens_.sequences.size());
@@ -113,7 +123,8 @@ SweepPlan SweepPlanner::plan(std::size_t patterns, std::span<const std::size_t> 
   const SweepShape shape{config_, backend_, tokens_, kept_row_bytes};
   const std::int64_t available = memory_.memory_bytes;
   const std::int64_t preferred = std::min(memory_.memory_bytes, memory_.wave_bytes);
-  SweepPlan plan{{}, patterns, chunk_rows_for(shape, preferred), {}, true};
+  const std::size_t least = 1 + beside();
+  SweepPlan plan{{}, patterns + beside(), chunk_rows_for(shape, preferred), {}, true};
   const std::size_t count = tokens_.sequences.size();
   const auto bytes = [&](std::span<const std::size_t> wave, std::size_t live) {
     return bytes_of(shape, rows_of(shape, wave), live, plan.chunk_rows);
@@ -121,10 +132,10 @@ SweepPlan SweepPlanner::plan(std::size_t patterns, std::span<const std::size_t> 
   const auto fits_alone = [&](std::size_t s, std::size_t live) {
     return sum(bytes(std::span(&s, 1), live)) <= available;
   };
-  // Smaller chunks if not even one pattern fits beside them.
+  // Smaller chunks if not even one pattern (and the reference) fits beside them.
   const auto one_fits = [&] {
     bool fits = true;
-    for (std::size_t s = 0; s < count; ++s) fits = fits && fits_alone(s, 1);
+    for (std::size_t s = 0; s < count; ++s) fits = fits && fits_alone(s, least);
     return fits;
   };
   while (plan.chunk_rows > kChunkGrain && !one_fits()) {
@@ -132,7 +143,7 @@ SweepPlan SweepPlanner::plan(std::size_t patterns, std::span<const std::size_t> 
   }
   // Fewer patterns at a time until every sequence fits alone.
   for (std::size_t s = 0; s < count; ++s) {
-    while (plan.patterns > 1 && !fits_alone(s, plan.patterns)) --plan.patterns;
+    while (plan.patterns > least && !fits_alone(s, plan.patterns)) --plan.patterns;
     plan.fits = plan.fits && fits_alone(s, plan.patterns);
   }
   for (std::size_t i = 0; i < sequences.size(); ++i) {

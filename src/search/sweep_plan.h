@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -35,7 +36,7 @@ struct SequenceRange {
 
 struct SweepPlan {
   std::vector<SequenceRange> waves;
-  std::size_t patterns;     // of a wave, at most
+  std::size_t patterns;     // of a wave, at most, the reference included
   std::int64_t chunk_rows;  // that pass through a layer at a time
   // The most that any wave holds, by kind; weights are not counted.
   std::array<std::int64_t, kMemoryKinds> bytes;
@@ -44,16 +45,15 @@ struct SweepPlan {
   std::int64_t total() const;
 };
 
-using PatternGroups = std::vector<std::span<const Pattern>>;
-
-// `patterns` in groups of `most`, in order.
-PatternGroups pattern_groups(std::span<const Pattern> patterns, std::size_t most);
+// Patterns that are swept together; the first is the reference if there is one.
+using PatternGroups = std::vector<std::vector<Pattern>>;
 
 // Plans the sweeps of one model on one device over one token set. The references must outlive it.
 class SweepPlanner {
  public:
+  // `reference`: a pattern that runs along in every sweep.
   SweepPlanner(const ModelConfig& config, const Backend& backend, const TokenSet& tokens,
-               SweepMemory memory);
+               SweepMemory memory, std::optional<Pattern> reference = std::nullopt);
 
   // For some sequences of the token set: the most patterns at a time, then the fewest waves. How
   // many patterns, and the size of chunks, depend on all sequences of the set, so that a list that
@@ -64,17 +64,25 @@ class SweepPlanner {
   // The same for all sequences.
   SweepPlan plan(std::size_t patterns, std::int64_t kept_row_bytes = 0) const;
 
+  // The patterns of a sweep in groups as `plan` cuts them, in order, each with the reference.
+  PatternGroups groups(std::span<const Pattern> patterns, const SweepPlan& plan) const;
+
   // Throws ResourceError naming what would fit if memory is enforced and `plan` does not fit.
   void require_fit(const SweepPlan& plan) const;
 
   const ModelConfig& config() const { return config_; }
   const TokenSet& tokens() const { return tokens_; }
+  const std::optional<Pattern>& reference() const { return reference_; }
 
  private:
+  // Patterns of a group besides those that were asked for.
+  std::size_t beside() const { return reference_ ? 1 : 0; }
+
   const ModelConfig& config_;
   const Backend& backend_;
   const TokenSet& tokens_;
   SweepMemory memory_;
+  std::optional<Pattern> reference_;
 };
 
 }  // namespace indexcache

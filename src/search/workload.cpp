@@ -75,7 +75,7 @@ CountedSweep count_sweep(const SweepPlanner& planner, Phase phase,
     sweep.tokens += static_cast<std::int64_t>(planner.tokens().sequences[s].size());
   }
   sweep.share = static_cast<double>(sweep.tokens) / static_cast<double>(planner.tokens().tokens());
-  for (const auto& group : pattern_groups(patterns, sweep.cut.patterns)) {
+  for (const auto& group : planner.groups(patterns, sweep.cut)) {
     sweep.visits += count_visits(group, planner.config().moe_layer);
     sweep.passes += static_cast<std::int64_t>(sweep.cut.waves.size());
   }

@@ -91,6 +91,8 @@ TEST_CASE("check: every guard passes and fails by its limit, exit 0 and 1") {
       {"max_holdout_delta: 0.03", "max_holdout_delta: 0.029", "0.03 "},
       {"max_sequence_delta: 0.11", "max_sequence_delta: 0.1", "held-out sequence 5"},
       {"max_ppl_ratio: 1.0203", "max_ppl_ratio: 1.02", "1.0202"},
+      {"max_kl: 0.0125", "max_kl: 0.012", "1280 held-out tokens"},
+      {"min_same_top1: 0.975", "min_same_top1: 0.98", "0.975 "},
       {"max_kept_ratio: 0.5", "max_kept_ratio: 0.49", "3 of 6 layers"},
       {"min_mean_donor_overlap: 0.69", "min_mean_donor_overlap: 0.71", "0.7 "},
       {"min_donor_overlap: 0.5", "min_donor_overlap: 0.6", "layer 1 has the lowest; 1 below"},

@@ -85,7 +85,7 @@ struct PlanAndRun {
     Session session(model, make_backend(options.device), options.device);
     const TempFolder folder;
     Journal journal(folder / "j", {{"a", "b"}}, false);
-    DeviceInstruments instruments(session, subject.data, journal, progress, 0);
+    DeviceInstruments instruments(session, subject, journal, progress, 0);
     steps = search_run(subject, instruments, progress).searches.front().steps.size();
     done = instruments.workload();
   }

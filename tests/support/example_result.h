@@ -68,6 +68,14 @@ inline Measured example_measure(const std::string& pattern, double mean, std::si
   return measured;
 }
 
+inline Fidelity example_fidelity() {
+  return {.tokens = 1280,
+          .same_top1 = 0.975,
+          .kl_mean = 0.0125,
+          .kl_p99 = 0.25,
+          .positions = {{16, 32, 128, 2.5, 2.625}, {32, 64, 1152, 2.0, 2.03125}}};
+}
+
 inline Considered example_candidate(const char* pattern, double loss) {
   return {Pattern::parse(pattern), loss, SequenceLosses(4, loss)};
 }
@@ -118,12 +126,20 @@ inline Result example_result() {
       .baseline = Pattern::parse("FFFFFF"),
       .baseline_loss = 2.0,
       .baseline_losses = SequenceLosses(4, 2.0),
+      .search_start = 2.0,
       .searches = {example_search("greedy", "FFFFFF",
                                   {{{"FFFFSF", 2.001}},
                                    {{"FFFFSS", 2.005}, {"FSFFSF", 2.007}, {"FFSFSF", 2.006}},
                                    {{"FFSFSS", 2.02}, {"FSFFSS", 2.03}}}),
                    example_search("swap", "FFSFSS",
                                   {{{"FSFFSS", 2.015}, {"FFSFSS", 2.02}, {"FSSFSF", 2.04}}})},
+      .settings = {.requests = {"2/3", "1/2", "max-rise 0.02"},
+                   .strategies = {"greedy"},
+                   .refinement = "swap",
+                   .race_confidence = 0.95,
+                   .race_all = true,
+                   .stability = true,
+                   .objective = Objective::loss},
       .targets = {},
       .overlap = {.adjacent = {0.5, 0.6, 0.7, 0.9, 0.8}, .blocks = {{3, 5}}, .query_step = 2},
       .warnings = {"half of the held-out sequences are short"}};
@@ -139,6 +155,18 @@ inline Result example_result() {
                             example_measure("FSFFSS", 0.02, 8, 5, 0.11),
                             example_measure("FSFSFS", 0.08, 8, 5, 0.3),
                             {{1, 0, 0.5}, {4, 3, 0.9}, {5, 3, 0.7}}});
+  Target& half = result.targets.back();
+  half.holdout->fidelity = example_fidelity();
+  half.strategies = {{"greedy", Pattern::parse("FFSFSS"), 0.005, std::pair(0.001, 0.009)}};
+  half.ties = {{"swap", Pattern::parse("FSSFSF"), 0.025, std::pair(-0.01, 0.06)}};
+  half.halves = {{Pattern::parse("FSFFSS"), 0}, {Pattern::parse("FFSFSS"), 0.0025}};
+  half.compared = {{"overlap", example_measure("FFSFSS", 0.03, 8, 2, 0.1)}};
+  half.random_holdout = RandomPatterns{8, 0.25, 0.125, 0.5};
+  // A pattern that left a race.
+  Considered& raced = result.searches[1].steps[0].considered[2];
+  raced.losses.resize(3);
+  raced.sequences = {0, 2, 3};
+  result.searches[1].neighborhood = Neighborhood{5, {example_candidate("FSSFFS", 2.03)}};
   return result;
 }
 

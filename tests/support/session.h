@@ -25,8 +25,9 @@ struct Session {
 
   // Room for every token set of the tests in one wave.
   SweepEvaluator evaluator(const TokenSet& tokens,
-                           SweepMemory options = {.memory_bytes = std::int64_t{4} << 30}) {
-    return {model.config, weights, backend, tokens, options};
+                           SweepMemory options = {.memory_bytes = std::int64_t{4} << 30},
+                           SweepGoal goal = {}) {
+    return {model.config, weights, backend, tokens, options, std::move(goal)};
   }
 
   Model model;

@@ -40,7 +40,12 @@ class TableInstruments : public Instruments {
   }
   Evaluator& search() override { return remembering_; }
   Evaluator& verification() override { return verification_; }
-  Evaluator& holdout() override { return holdout_; }
+  Evaluator& next_token_losses() override { return remembering_; }
+  FidelityPass measure_fidelity(DataSide side, std::span<const Pattern> patterns) override {
+    Evaluator& evaluator = side == DataSide::search ? verification_ : holdout_;
+    return {evaluator.losses(patterns), std::vector<std::optional<Fidelity>>(patterns.size()),
+            evaluator.weights()};
+  }
   bool measures() const override { return true; }
 
   // The budget is spent after so many requests that measure something.

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a search makes small.
+#pragma once
+
+#include "core/pattern.h"
+
+#include <array>
+#include <optional>
+#include <string_view>
+
+namespace indexcache {
+
+enum class Objective {
+  loss,  // next-token loss, as the paper
+  kl,    // KL(all-Full || pattern) of the next token's distribution
+  tail,  // next-token loss of the positions t >= index_topk, where patterns can differ
+};
+inline constexpr std::array<std::string_view, 3> kObjectiveNames = {"loss", "kl", "tail"};
+
+constexpr std::string_view name_of(Objective objective) {
+  return kObjectiveNames[static_cast<std::size_t>(objective)];
+}
+
+// nullopt for an unknown name.
+std::optional<Objective> find_objective(std::string_view name);
+
+// What a sweep computes of each pattern.
+struct SweepGoal {
+  Objective objective = Objective::loss;
+  // Runs along in every sweep, to be compared with; required by Objective::kl and for fidelity.
+  std::optional<Pattern> reference = std::nullopt;
+};
+
+}  // namespace indexcache
