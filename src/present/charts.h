@@ -3,6 +3,7 @@
 #pragma once
 
 #include "present/report.h"
+#include "present/segments_report.h"
 #include "present/svg.h"
 
 #include <cstddef>
@@ -18,8 +19,16 @@ Svg pattern_strip(const Pattern& pattern);
 // (groups of class "target", of which the page shows one).
 Svg overlap_heatmap(const Report& report);
 
-// What does each removed indexer cost, and where does the curve bend? One curve per search.
-Svg loss_curve(const Result& result);
+// Which layers may an F layer feed, and at what cost? The cost of every segment, with the segments
+// of every target (groups as in overlap_heatmap).
+Svg segment_triangle(const Result& result, const SegmentsReport& segments);
+
+// Do the losses of segments add up? Predicted against measured; of at least one pattern.
+Svg prediction_scatter(const SegmentsReport& segments);
+
+// What does each removed indexer cost, and where does the curve bend? One curve per search, and
+// what segments predict; `segments` is null if no search measured any.
+Svg loss_curve(const Result& result, const SegmentsReport* segments);
 
 // Which layers must keep their indexer?
 Svg sensitivity_bars(const Result& result);

@@ -81,8 +81,16 @@ void draw_targets(Svg& svg, const Result& result, const Plot& plot, const Scale&
   }
 }
 
+// The patterns of a search by segments are those of different sizes; nothing lies between them.
+bool is_drawn_as_line(const SearchPath& search) {
+  return search.measured.empty();
+}
+
 void draw_legend(Svg& svg, double y, const Result& result) {
-  svg.line(12, y - 4, 32, y - 4, "greedy");
+  if (std::ranges::any_of(result.searches, is_drawn_as_line)) {
+    svg.line(12, y - 4, 32, y - 4, "greedy");
+  }
+  svg.circle(22, y - 4, 2.5, "greedy-dot");
   const std::string name = result.searches.size() == 1 ? result.searches[0].method : "search";
   svg.text(37, y, name + ", calibration", "note greedy-text");
   if (!result.holdout) return;
@@ -90,6 +98,13 @@ void draw_legend(Svg& svg, double y, const Result& result) {
   svg.text(192, y, "held out, 95%", "note held-text");
   svg.circle(312, y - 4, 4, "uniform-dot");
   svg.text(321, y, "uniform, held out", "note uniform-text");
+}
+
+void draw_predicted_legend(Svg& svg, double y) {
+  svg.line(12, y - 4, 32, y - 4, "predicted");
+  svg.text(37, y, "predicted from segments", "note predicted-text");
+  svg.circle(224, y - 4, 3, "predicted-dot");
+  svg.text(234, y, "the same pattern, measured", "note predicted-text");
 }
 
 // What the axes of loss curves have to hold: uniform patterns may lie beyond.
@@ -117,6 +132,14 @@ struct CurveBounds {
       add(delta.ci95 ? delta.ci95->second : delta.mean);
     }
   }
+
+  void add(const Result& result, const std::vector<SizePoint>& sizes) {
+    for (const SizePoint& size : sizes) {
+      add(size.predicted);
+      if (size.measured) add(*size.measured);
+      removed = std::max(removed, result.baseline.full_count() - size.full);
+    }
+  }
 };
 
 using Points = std::vector<std::pair<double, double>>;
@@ -136,12 +159,17 @@ std::string step_text(const Pattern& before, const Pattern& after) {
              : after.text();
 }
 
-// The curve of one search, a dot for each step, and the knee.
+void draw_knee(Svg& svg, const std::pair<double, double>& at, std::size_t removed) {
+  svg.circle(at.first, at.second, 7, "chosen", fmt::format("knee at {} removed", removed));
+  svg.text(at.first - 6, at.second - 12, "knee", "note", Anchor::end);
+}
+
+// The curve of one search, and a dot for each step.
 void draw_search(Svg& svg, const Result& result, const SearchPath& search, const Scale& x,
                  const Scale& y) {
   const std::vector<CurvePoint> curve = search_curve(result, search);
   const Points line = drawn(curve, x, y);
-  svg.polyline(line, "greedy");
+  if (is_drawn_as_line(search)) svg.polyline(line, "greedy");
   const std::size_t start = curve.size() - search.steps.size();  // 0 if the start has no loss
   const Pattern* before = &search.start;
   for (std::size_t s = 0; s < search.steps.size(); ++s) {
@@ -151,11 +179,45 @@ void draw_search(Svg& svg, const Result& result, const SearchPath& search, const
                            signed_text(curve[start + s].rise)));
     before = &after;
   }
+}
+
+void draw_search_knee(Svg& svg, const Result& result, const SearchPath& search, const Scale& x,
+                      const Scale& y) {
+  const std::vector<CurvePoint> curve = search_curve(result, search);
   if (const auto bend = knee(curve)) {
-    svg.circle(line[*bend].first, line[*bend].second, 7, "chosen",
-               fmt::format("knee at {} removed", curve[*bend].removed));
-    svg.text(line[*bend].first - 6, line[*bend].second - 12, "knee", "note", Anchor::end);
+    draw_knee(svg, drawn(curve, x, y)[*bend], curve[*bend].removed);
   }
+}
+
+// Known sizes as a line, which is interrupted where a size is not known, with dots at what was
+// measured, and the knee.
+void draw_predicted(Svg& svg, const Result& result, const SegmentsReport& segments, const Scale& x,
+                    const Scale& y) {
+  const std::size_t all = result.baseline.full_count();
+  const auto place = [&](const SizePoint& size, double increase) {
+    return std::pair(x.at(static_cast<double>(all - size.full)), y.at(increase));
+  };
+  const std::vector<SizePoint>& sizes = segments.sizes;
+  Points line;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    line.push_back(place(sizes[i], sizes[i].predicted));
+    const bool ends = i + 1 == sizes.size() || sizes[i + 1].full + 1 != sizes[i].full;
+    if (!ends) continue;
+    const auto [at, height] = line.front();
+    if (line.size() == 1) line = {{at - 3, height}, {at + 3, height}};
+    svg.polyline(line, "predicted");
+    line.clear();
+  }
+  for (const SizePoint& size : sizes) {
+    if (!size.measured) continue;
+    const auto [at, height] = place(size, *size.measured);
+    svg.circle(at, height, 3, "predicted-dot",
+               fmt::format("{} F: predicted {}, measured {}", size.full,
+                           signed_text(size.predicted), signed_text(*size.measured)));
+  }
+  if (!segments.knee) return;
+  const SizePoint& bend = sizes[*segments.knee];
+  draw_knee(svg, place(bend, bend.predicted), all - bend.full);
 }
 
 // A bar from zero to `value`.
@@ -216,18 +278,25 @@ void draw_color_scale(Svg& svg, double top, double bound) {
 
 }  // namespace
 
-Svg loss_curve(const Result& result) {
-  Svg svg(kPlotWidth, 330, "Loss increase against the number of removed indexers");
-  const Plot plot{62, 58, 462, 282};
+Svg loss_curve(const Result& result, const SegmentsReport* segments) {
+  const double second_row = segments == nullptr ? 0 : 18;
+  Svg svg(kPlotWidth, 330 + second_row, "Loss increase against the number of removed indexers");
+  const Plot plot{62, 58 + second_row, 462, 282 + second_row};
   CurveBounds bounds;
   bounds.add(result);
+  if (segments != nullptr) bounds.add(result, segments->sizes);
   const Scale x(0, static_cast<double>(bounds.removed), plot.left, plot.right, 8);
   const Scale y(axis_low(bounds.low, bounds.high), bounds.high, plot.bottom, plot.top, 5);
   draw_legend(svg, 18, result);
+  if (segments != nullptr) draw_predicted_legend(svg, 18 + second_row);
   draw_value_axis(svg, plot, y, kNats);
   svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
   draw_count_axis(svg, plot, x, bounds.removed, "indexers removed");
-  for (const SearchPath& search : result.searches) draw_search(svg, result, search, x, y);
+  if (segments != nullptr) draw_predicted(svg, result, *segments, x, y);
+  for (const SearchPath& search : result.searches) {
+    draw_search(svg, result, search, x, y);
+    if (segments == nullptr || !segments->knee) draw_search_knee(svg, result, search, x, y);
+  }
   draw_targets(svg, result, plot, x, y);
   return svg;
 }

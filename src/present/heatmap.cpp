@@ -2,7 +2,6 @@
 #include "present/heatmap.h"
 
 #include "present/raster.h"
-#include "present/scale.h"
 
 #include <fmt/format.h>
 
@@ -16,11 +15,6 @@ namespace {
 constexpr double kHeading = 40;     // units above the drawing in a picture of its own
 constexpr int kPixelsPerUnit = 2;   // 960 x 1104 pixels, whatever the number of layers
 constexpr double kMarginLeft = 40;  // of the matrix
-
-// The matrix, without its labels.
-Plot matrix_area(double top) {
-  return {kMarginLeft, top + 8, kHeatmapWidth - 10, top + 438};
-}
 
 // Shades of viridis are rounded to 128: the eye does not tell more apart.
 CellGrid heat_cells(const Overlap& overlap) {
@@ -52,16 +46,6 @@ void draw_donors(Canvas& canvas, const Plot& plot, double cell, const Pattern& p
   }
 }
 
-void draw_axes(Canvas& canvas, const Plot& plot, double cell, std::size_t layers) {
-  const LayerSlots slots(plot, layers);
-  for (std::size_t layer = 0; layer < layers; layer += slots.label_step) {
-    canvas.text(plot.left - 6, plot.top + (static_cast<double>(layer) + 0.5) * cell + 4,
-                fmt::format("{}", layer), "tick", Anchor::end);
-  }
-  canvas.text_upwards(11, (plot.top + plot.bottom) / 2, "layer", "axis");
-  draw_layer_axis(canvas, plot, layers, "layer");
-}
-
 void draw_color_bar(Canvas& canvas, double top) {
   CellGrid bar;
   for (std::size_t i = 0; i < 50; ++i) {
@@ -73,6 +57,10 @@ void draw_color_bar(Canvas& canvas, double top) {
 }
 
 }  // namespace
+
+Plot heatmap_area(double top) {
+  return {kMarginLeft, top + 8, kHeatmapWidth - 10, top + 438};
+}
 
 Rgb viridis(double t) {
   // Nine samples of the color map of Smith and van der Walt, joined linearly.
@@ -98,7 +86,7 @@ Rgb viridis(double t) {
 
 void draw_heatmap(Canvas& canvas, const Overlap& overlap, const std::vector<Pattern>& targets,
                   double top) {
-  const Plot plot = matrix_area(top);
+  const Plot plot = heatmap_area(top);
   const double cell = (plot.right - plot.left) / static_cast<double>(overlap.layers);
   canvas.grid(plot.left, plot.top, cell, cell, heat_cells(overlap));
   draw_blocks(canvas, plot, cell, overlap);
@@ -108,7 +96,7 @@ void draw_heatmap(Canvas& canvas, const Overlap& overlap, const std::vector<Patt
     draw_donors(canvas, plot, cell, targets[t]);
     canvas.end_group();
   }
-  draw_axes(canvas, plot, cell, overlap.layers);
+  draw_matrix_axes(canvas, plot, overlap.layers, "layer", "layer");
   draw_color_bar(canvas, plot.bottom + 48);
 }
 

@@ -8,6 +8,7 @@
 #include "core/pattern.h"
 #include "io/png.h"
 #include "present/canvas.h"
+#include "present/scale.h"
 #include "search/overlap.h"
 
 #include <string>
@@ -21,6 +22,9 @@ Rgb viridis(double t);
 // Units that the drawing takes.
 inline constexpr double kHeatmapWidth = 480;
 inline constexpr double kHeatmapHeight = 512;
+
+// The matrix of a drawing with the upper edge at `top`, without its labels.
+Plot heatmap_area(double top);
 
 // Draws with the upper edge at `top`. The donors of each target form a group of class "target"
 // (the last one "target on"), numbered by data-target: a page shows one of them, while a canvas

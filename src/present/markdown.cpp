@@ -53,6 +53,59 @@ Json search_json(const Result& result, const SearchPath& search) {
               {"knee", bend ? Json(curve[*bend].removed) : Json()}};
 }
 
+Json sizes_json(const std::optional<SegmentsReport>& segments) {
+  Json sizes = Json::array();
+  if (!segments) return sizes;
+  for (const SizePoint& point : segments->sizes) {
+    sizes.push_back(Json{{"full", point.full},
+                         {"pattern", point.pattern.text()},
+                         {"predicted", point.predicted},
+                         {"measured", point.measured ? Json(*point.measured) : Json()}});
+  }
+  return sizes;
+}
+
+Json knee_json(const std::optional<SegmentsReport>& segments) {
+  if (!segments || !segments->knee) return nullptr;
+  const SizePoint& bend = segments->sizes[*segments->knee];
+  return Json{{"full", bend.full}, {"increase", bend.predicted}};
+}
+
+const char* constraint_key(ConstraintPrice::Kind kind) {
+  switch (kind) {
+    case ConstraintPrice::Kind::pins:
+      return "pins";
+    case ConstraintPrice::Kind::max_run:
+      return "max_run";
+    case ConstraintPrice::Kind::stages:
+      break;
+  }
+  return "stages";
+}
+
+Json prices_json(const std::optional<SegmentsReport>& segments) {
+  Json prices = Json::array();
+  if (!segments) return prices;
+  for (const ConstraintPrice& price : segments->prices) {
+    Json row{{"constraint", constraint_key(price.kind)}};
+    if (price.kind != ConstraintPrice::Kind::pins) row[constraint_key(price.kind)] = price.number;
+    row["full"] = price.full;
+    row["possible"] = price.possible;
+    row["price"] = price.price ? Json(*price.price) : Json();
+    prices.push_back(row);
+  }
+  return prices;
+}
+
+Json predictions_json(const std::optional<SegmentsReport>& segments) {
+  if (!segments || segments->predictions.empty()) return nullptr;
+  const PredictionQuality quality = prediction_quality(segments->predictions);
+  const auto& rank = quality.rank_correlation;
+  return Json{{"patterns", segments->predictions.size()},
+              {"largest_difference", quality.worst->measured - quality.worst->predicted},
+              {"rank_correlation", rank ? Json(*rank) : Json()}};
+}
+
 std::string target_markdown(const Result& result, const Target& target) {
   const Pattern& pattern = target.calibration.pattern;
   std::string text = fmt::format(
@@ -93,19 +146,7 @@ Json report_json(const Report& report) {
   for (const SearchPath& search : result.searches) {
     searches.push_back(search_json(result, search));
   }
-  Json sizes = Json::array();
-  for (const SizePoint& point : size_points(result)) {
-    sizes.push_back(Json{{"full", point.full},
-                         {"pattern", point.pattern.text()},
-                         {"predicted", point.predicted},
-                         {"measured", point.measured ? Json(*point.measured) : Json()}});
-  }
-  Json prices = Json::array();
-  for (const StagePrice& price : stage_prices(result)) {
-    prices.push_back(Json{{"stages", price.stages},
-                          {"full", price.full},
-                          {"price", price.price ? Json(*price.price) : Json()}});
-  }
+  const auto segments = segments_report(result);
   Json layers = Json::array();
   for (const OverlapCost& cost : overlap_costs(report)) {
     layers.push_back(Json{{"layer", cost.layer}, {"overlap", cost.overlap}, {"rise", cost.rise}});
@@ -116,8 +157,10 @@ Json report_json(const Report& report) {
               {"baseline_loss", result.baseline_loss},
               {"targets", targets},
               {"searches", searches},
-              {"sizes", sizes},
-              {"stage_prices", prices},
+              {"sizes", sizes_json(segments)},
+              {"knee", knee_json(segments)},
+              {"constraint_prices", prices_json(segments)},
+              {"predictions", predictions_json(segments)},
               {"sensitivity", layers}};
 }
 

@@ -6,6 +6,7 @@
 #include "present/charts.h"
 #include "present/escape.h"
 #include "present/html.h"
+#include "present/page_segments.h"
 #include "present/search_curve.h"
 #include "present/segments_report.h"
 #include "present/target_text.h"
@@ -141,7 +142,9 @@ std::string heatmap_html(const Report& report) {
       "Red frames: blocks of layers that agree. Small frames: each shared layer (row) and its "
       "donor (column).",
       "<div id=\"heatmap\">" + overlap_heatmap(report).inline_text() +
-          "</div>\n<p class=\"muted\" id=\"heatmap-value\">point at a cell to see its value</p>\n" +
+          "</div>\n<p class=\"muted\" id=\"heatmap-value\" data-cell=\"layers # and #\">point at a "
+          "cell "
+          "to see its value</p>\n" +
           html_details("as a table", html_table(rows, "heatmap-table")));
 }
 
@@ -151,7 +154,25 @@ std::string margin_text(const PathStep& step) {
   return second == nullptr ? "" : fmt::format("{:.4f}", second->loss - step.loss);
 }
 
-std::string curve_html(const Result& result) {
+// Where the predicted curve bends or, without it, those of the searches.
+std::string knee_text(const Result& result, const SegmentsReport* segments) {
+  if (segments != nullptr && segments->knee) {
+    const SizePoint& bend = segments->sizes[*segments->knee];
+    return fmt::format(
+        " The knee of the predicted curve is at {} F layers, {} indexers removed and {}.",
+        bend.full, result.baseline.full_count() - bend.full, four(bend.predicted));
+  }
+  std::string text;
+  for (const SearchPath& search : result.searches) {
+    const std::vector<CurvePoint> curve = search_curve(result, search);
+    if (const auto bend = knee(curve)) {
+      text += fmt::format(" The knee is at {} removed indexers.", curve[*bend].removed);
+    }
+  }
+  return text;
+}
+
+std::string curve_html(const Result& result, const SegmentsReport* segments) {
   Rows rows = {{"step", "method", "layer shared", "removed", "loss increase",
                 "margin of the runner-up", "pattern"}};
   for (const StepChange& change : step_changes(result)) {
@@ -165,36 +186,9 @@ std::string curve_html(const Result& result) {
   }
   std::string caption = fmt::format("Search ({}) on calibration data; targets on held-out data.",
                                     methods_text(result));
-  for (const SearchPath& search : result.searches) {
-    const std::vector<CurvePoint> curve = search_curve(result, search);
-    if (const auto bend = knee(curve)) {
-      caption += fmt::format(" The knee is at {} removed indexers.", curve[*bend].removed);
-    }
-  }
   return html_section(
-      "What does each removed indexer cost?", caption,
-      loss_curve(result).inline_text() + html_details("as a table", html_table(rows)));
-}
-
-std::string sizes_html(const Result& result) {
-  const std::vector<SizePoint> points = size_points(result);
-  if (points.empty()) return "";
-  Rows rows = {{"F layers", "predicted loss increase", "measured", "pattern"}};
-  for (const SizePoint& point : points) {
-    rows.push_back({number(point.full), four(point.predicted),
-                    point.measured ? four(*point.measured) : "", point.pattern.text()});
-  }
-  Rows prices = {{"pipeline stages", "F layers", "price of keeping their first layers F"}};
-  for (const StagePrice& price : stage_prices(result)) {
-    prices.push_back(
-        {number(price.stages), number(price.full), price.price ? four(*price.price) : "unknown"});
-  }
-  return html_section(
-      "What would other sizes and pipeline stages cost?",
-      "Predicted by adding up the measured costs of segments. Sizes for which a "
-      "segment is missing are left out; measure a pattern with eval before you use "
-      "it.",
-      html_table(prices) + html_details("every size, as a table", html_table(rows)));
+      "What does each removed indexer cost?", caption + knee_text(result, segments),
+      loss_curve(result, segments).inline_text() + html_details("as a table", html_table(rows)));
 }
 
 std::string sensitivity_html(const Result& result) {
@@ -374,6 +368,8 @@ std::string warnings_html(const Result& result) {
 std::string report_html(const Report& report) {
   const Result& result = report.result;
   const Provenance& provenance = result.provenance;
+  const auto found = segments_report(result);
+  const SegmentsReport* segments = found ? &*found : nullptr;
   std::string body = fmt::format(
       "<h1>{}</h1>\n<p class=\"muted\">IndexCache pattern, searched by loss · {} · {}</p>\n",
       escape_markup(result.model.name), escape_markup(provenance.device),
@@ -383,8 +379,13 @@ std::string report_html(const Report& report) {
   for (std::size_t t = 0; t < targets; ++t) body += card_html(result, t);
   body += "<div class=\"grid\">\n";
   for (std::size_t t = 0; t < targets; ++t) body += strip_html(report, t);
-  body += curve_html(result) + sizes_html(result) + heatmap_html(report) +
-          sensitivity_html(result) + steps_html(result) + scatter_html(report);
+  body += curve_html(result, segments) + heatmap_html(report);
+  if (segments != nullptr) {
+    // The triangle next to the heatmap, which has the same axes.
+    body += triangle_html(result, *segments) + sizes_html(result, *segments) +
+            predictions_html(*segments);
+  }
+  body += sensitivity_html(result) + steps_html(result) + scatter_html(report);
   for (std::size_t t = 0; t < targets; ++t) {
     body += positions_html(report, t) + sequences_html(result, t) + cost_html(result, t);
   }
@@ -395,9 +396,10 @@ std::string report_html(const Report& report) {
 std::vector<std::pair<std::string, Svg>> report_charts(const Report& report) {
   const Result& result = report.result;
   const Target& target = result.targets.back();
-  return {
+  const auto segments = segments_report(result);
+  std::vector<std::pair<std::string, Svg>> charts = {
       {"pattern", pattern_strip(target.calibration.pattern)},
-      {"loss", loss_curve(result)},
+      {"loss", loss_curve(result, segments ? &*segments : nullptr)},
       {"overlap", overlap_heatmap(report)},
       {"sensitivity", sensitivity_bars(result)},
       {"steps", step_heatmap(result)},
@@ -406,6 +408,11 @@ std::vector<std::pair<std::string, Svg>> report_charts(const Report& report) {
       {"sequences", sequence_bars(shown_measure(target),
                                   target.holdout ? "Loss increase of each held-out sequence"
                                                  : "Loss increase of each calibration sequence")}};
+  if (segments) charts.emplace_back("segments", segment_triangle(result, *segments));
+  if (segments && !segments->predictions.empty()) {
+    charts.emplace_back("additivity", prediction_scatter(*segments));
+  }
+  return charts;
 }
 
 }  // namespace indexcache

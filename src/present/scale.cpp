@@ -95,4 +95,15 @@ void draw_layer_axis(Canvas& canvas, const Plot& plot, std::size_t layers,
   draw_category_axis(canvas, plot, positions, labels, name);
 }
 
+void draw_matrix_axes(Canvas& canvas, const Plot& plot, std::size_t layers, const std::string& rows,
+                      const std::string& columns) {
+  const LayerSlots slots(plot, layers);
+  for (std::size_t layer = 0; layer < layers; layer += slots.label_step) {
+    canvas.text(plot.left - 6, plot.top + (static_cast<double>(layer) + 0.5) * slots.width + 4,
+                fmt::format("{}", layer), "tick", Anchor::end);
+  }
+  canvas.text_upwards(11, (plot.top + plot.bottom) / 2, rows, "axis");
+  draw_layer_axis(canvas, plot, layers, columns);
+}
+
 }  // namespace indexcache

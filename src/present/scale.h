@@ -64,4 +64,8 @@ struct LayerSlots {
 
 void draw_layer_axis(Canvas& canvas, const Plot& plot, std::size_t layers, const std::string& name);
 
+// Axes of a square matrix of layers: rows from top to bottom, columns from left to right.
+void draw_matrix_axes(Canvas& canvas, const Plot& plot, std::size_t layers, const std::string& rows,
+                      const std::string& columns);
+
 }  // namespace indexcache

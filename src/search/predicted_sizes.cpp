@@ -4,6 +4,7 @@
 #include "search/segment_paths.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace indexcache {
@@ -15,20 +16,6 @@ std::optional<PredictedSize> known_size(const SegmentTable& table, const Constra
   if (cheapest.empty() || !open_segments(table, constraints, full).empty()) return std::nullopt;
   return PredictedSize{full, cheapest.front().pattern(table.start().layers()),
                        cheapest.front().cost};
-}
-
-// Patterns keep both.
-Constraints both(Constraints constraints, const Constraints& others) {
-  for (std::size_t layer = 0; layer < others.pinned_full.size(); ++layer) {
-    if (others.pinned_full[layer]) constraints.pinned_full[layer] = true;
-    if (others.pinned_shared[layer]) constraints.pinned_shared[layer] = true;
-  }
-  if (constraints.max_run == 0 || others.max_run == 0) {
-    constraints.max_run = std::max(constraints.max_run, others.max_run);
-  } else {
-    constraints.max_run = std::min(constraints.max_run, others.max_run);
-  }
-  return constraints;
 }
 
 }  // namespace
@@ -48,12 +35,24 @@ std::vector<PredictedSize> predicted_sizes(const SegmentTable& table,
   return sizes;
 }
 
-std::optional<double> constraint_price(const SegmentTable& table, const Constraints& others,
-                                       const Constraints& constraints, std::size_t full) {
-  const auto without = predicted_size(table, others, full);
-  const auto with = predicted_size(table, both(constraints, others), full);
-  if (!without || !with) return std::nullopt;
-  return with->increase - without->increase;
+Constraints both(Constraints constraints, const Constraints& others) {
+  for (std::size_t layer = 0; layer < others.pinned_full.size(); ++layer) {
+    if (others.pinned_full[layer]) constraints.pinned_full[layer] = true;
+    if (others.pinned_shared[layer]) constraints.pinned_shared[layer] = true;
+  }
+  if (constraints.max_run == 0 || others.max_run == 0) {
+    constraints.max_run = std::max(constraints.max_run, others.max_run);
+  } else {
+    constraints.max_run = std::min(constraints.max_run, others.max_run);
+  }
+  return constraints;
+}
+
+bool is_possible(const SegmentTable& table, const Constraints& constraints, std::size_t full) {
+  const PathsThrough through(table, constraints, full);
+  return std::ranges::any_of(table.ends(0), [&](std::size_t end) {
+    return std::isfinite(through.cost({0, end}));
+  });
 }
 
 }  // namespace indexcache

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What segments predict without measuring anything more: the cheapest pattern of every size, and
-// the price of a constraint.
+// What segments predict without measuring anything more: the cheapest pattern of every size, under
+// any constraints.
 #pragma once
 
 #include "search/constraints.h"
@@ -28,9 +28,11 @@ std::optional<PredictedSize> predicted_size(const SegmentTable& table,
 std::vector<PredictedSize> predicted_sizes(const SegmentTable& table,
                                            const Constraints& constraints);
 
-// How much the predicted loss of the cheapest pattern with `full` F layers increases if it has to
-// keep `constraints` as well as `others`; nullopt if one of the two is not known.
-std::optional<double> constraint_price(const SegmentTable& table, const Constraints& others,
-                                       const Constraints& constraints, std::size_t full);
+// Constraints of which patterns keep both, such as those of a run and of a deployment.
+Constraints both(Constraints constraints, const Constraints& others);
+
+// Whether some pattern with `full` F layers keeps the constraints, measured or not: if not, its
+// size is not unknown but impossible.
+bool is_possible(const SegmentTable& table, const Constraints& constraints, std::size_t full);
 
 }  // namespace indexcache

@@ -43,10 +43,11 @@ TEST_CASE("report writes every format that is asked for") {
   const ProcessResult result = run_tool({"report", folder / "run", "--format",
                                          "html,svg,png,md,json", "-o", folder / "out", "--json"});
   REQUIRE(result.code == 0);
-  CHECK(parse_json(result.out, "stdout")["files"].size() == 12);
-  for (const char* name : {"report.html", "report.md", "report.json", "heatmap.png", "loss.svg",
-                           "overlap.svg", "pattern.svg", "sensitivity.svg", "steps.svg",
-                           "overlap-cost.svg", "positions.svg", "sequences.svg"}) {
+  CHECK(parse_json(result.out, "stdout")["files"].size() == 14);
+  for (const char* name :
+       {"report.html", "report.md", "report.json", "heatmap.png", "loss.svg", "overlap.svg",
+        "pattern.svg", "sensitivity.svg", "steps.svg", "overlap-cost.svg", "positions.svg",
+        "sequences.svg", "segments.svg", "additivity.svg"}) {
     INFO(name);
     CHECK(std::filesystem::file_size(folder / "out" / name) > 100);
   }

@@ -129,7 +129,7 @@ class Reader:
         self.want(self.js("return document.documentElement.scrollWidth") <= width, "it scrolls sideways")
         charts = self.js("return Array.from(document.querySelectorAll('svg')).filter(function(s){"
                          "return s.getBoundingClientRect().width>=Math.min(250,innerWidth-70)}).length")
-        expected = 1 if path.stem == "compare" else 8
+        expected = {"compare": 1, "segments": 10}.get(path.stem, 8)
         self.want(charts == expected, f"{charts} charts show, {expected} expected")
         tables = self.js("return document.querySelectorAll('table').length")
         self.want(tables >= (2 if path.stem == "compare" else 9), f"{tables} tables")
@@ -140,6 +140,13 @@ class Reader:
         height = min(self.js("return document.documentElement.scrollHeight"), 9000)
         self.size(width, height)
         self.browser.save_screenshot(str(self.screenshots / f"{path.stem}-{width}-{'dark' if dark else 'light'}.png"))
+
+    def point(self, matrix, cells):
+        """What a matrix says about the upper right one of its cells."""
+        self.js(f"var m=document.querySelector('#{matrix} {cells}').getBoundingClientRect();"
+                f"document.querySelector('#{matrix} svg').dispatchEvent(new MouseEvent('mousemove',"
+                "{clientX:m.left+m.width*0.999-1,clientY:m.top+1,bubbles:true}))")
+        return self.js(f"return document.querySelector('#{matrix}-value').textContent")
 
     def use(self, path):
         self.open(path, 1440, False)
@@ -158,12 +165,12 @@ class Reader:
             "function(e){done(String(e))})},300)")
         self.want(copied == other, f"copied {copied!r}")
         self.want(button.text == "copied", "the button does not say so")
-        self.js("var m=document.querySelector('#heatmap .cells').getBoundingClientRect();"
-                "document.querySelector('#heatmap svg').dispatchEvent(new MouseEvent('mousemove',"
-                "{clientX:m.left+m.width*0.999-1,clientY:m.top+1,bubbles:true}))")
-        told = self.js("return document.querySelector('#heatmap-value').textContent")
         last = self.js("return document.querySelectorAll('#heatmap-table tbody tr').length-1")
+        told = self.point("heatmap", ".cells")
         self.want(told.startswith(f"layers 0 and {last}: 0."), f"the heatmap tells {told!r}")
+        if path.stem == "segments":
+            told = self.point("triangle", ".area")
+            self.want(told == f"layer 0 feeds layers up to {last}: not measured", f"the triangle tells {told!r}")
         self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
             "media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
         printed = self.js("return [getComputedStyle(document.body).backgroundColor,"
@@ -190,7 +197,7 @@ def main():
         browser.quit()
     print("\n".join(reader.problems))
     print(f"{len(paths)} pages, {reader.checks} checks, {len(reader.problems)} failed")
-    sys.exit(1 if reader.problems or len(paths) < 4 else 0)
+    sys.exit(1 if reader.problems or len(paths) < 5 else 0)
 
 
 if __name__ == "__main__":

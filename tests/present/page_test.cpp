@@ -77,9 +77,12 @@ TEST_CASE("pages for the browser: published patterns, hostile names, a compariso
       {32768, published[2].text, 520.25, 1.56, {{"indexer", 118.0}, {"attention", 200.5}}}};
   write_file(folder / "paper.html", report_html(paper));
   write_file(folder / "glm.html", report_html(glm));
+  add_typical_segments(glm, 9);
+  write_file(folder / "segments.html", report_html(glm));
   write_file(folder / "hostile.html", report_html(example(kHostile)));
   write_file(folder / "compare.html", compare_html({paper, example(), glm, example(kHostile)}));
   CHECK(std::filesystem::file_size(folder / "glm.html") < 1'000'000);
+  CHECK(std::filesystem::file_size(folder / "segments.html") < 2'000'000);
 }
 
 TEST_CASE("the same run gives the same page, whole and without markup of its names") {

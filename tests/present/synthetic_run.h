@@ -4,11 +4,14 @@
 #pragma once
 
 #include "present/report.h"
+#include "search/segment_table.h"
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace indexcache::test {
@@ -128,6 +131,53 @@ inline Report synthetic_report(const std::string& name, const Pattern& pattern) 
                               donor_overlaps(step.pattern, overlap)});
   }
   return {std::move(result), overlap, {}, "example"};
+}
+
+// A pattern whose loss increase is `increase`, on all sequences of a synthetic report.
+inline Considered synthetic_considered(const Pattern& pattern, double increase) {
+  return {pattern, 2.0 + increase, SequenceLosses(16, 2.0 + increase)};
+}
+
+using SegmentCost = std::function<double(const PatternSegment&)>;
+
+// Puts a search before the others that measured the segments of at most `longest` layers.
+inline void add_segments(Report& report, const SegmentCost& cost, std::size_t longest) {
+  Result& result = report.result;
+  SearchPath search{.method = "segments", .start = result.baseline, .steps = {}};
+  const SegmentTable table(result.baseline);
+  for (const std::size_t first : result.baseline.full_layers()) {
+    for (const std::size_t end : table.ends(first)) {
+      if (end - first > longest || table.cost({first, end})) continue;
+      search.measured.push_back(
+          synthetic_considered(table.pattern({first, end}), cost({first, end})));
+    }
+  }
+  result.searches.insert(result.searches.begin(), std::move(search));
+}
+
+// The same for large models, with costs that grow with the length; other patterns that were
+// measured then cost nearly the sum of their segments.
+inline void add_typical_segments(Report& report, std::size_t longest) {
+  const auto cost = [](const PatternSegment& segment) {
+    const auto shared = static_cast<double>(segment.end - segment.first - 1);
+    const double sensitive = segment.first % 6 < 2 ? 0.004 : 0.0004;
+    return sensitive * shared * std::sqrt(shared) - 0.0003;
+  };
+  std::mt19937 engine(5);
+  for (SearchPath& search : report.result.searches) {
+    for (PathStep& step : search.steps) {
+      for (Considered& considered : step.considered) {
+        double sum = 0;
+        for (const PatternSegment& segment : segments_of(considered.pattern)) {
+          if (segment.end > segment.first + 1) sum += cost(segment);
+        }
+        sum *= 0.9 + 0.001 * static_cast<double>(engine() % 200);
+        considered = synthetic_considered(considered.pattern, sum);
+        if (considered.pattern == step.pattern) step.loss = considered.loss;
+      }
+    }
+  }
+  add_segments(report, cost, longest);
 }
 
 }  // namespace indexcache::test

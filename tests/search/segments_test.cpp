@@ -195,16 +195,33 @@ TEST_CASE("the price of a constraint needs no evaluation") {
   const Constraints none = Constraints::none(PatternTable::kLayers);
   Constraints stages = none;
   stages.pinned_full[4] = stages.pinned_full[8] = stages.pinned_full[12] = true;
-  CHECK(*constraint_price(segments, none, none, 6) == 0);
-  const auto price = constraint_price(segments, none, stages, 8);
-  REQUIRE(price);
+  const auto with = predicted_size(segments, both(stages, none), 8);
+  const auto without = predicted_size(segments, none, 8);
+  REQUIRE((with && without));
   SearchSpace staged = search.space;
   staged.constraints = stages;
   const double paid =
       search.table.mean(search.table.best(8, [&](const Pattern& p) { return staged.holds(p); })) -
       search.table.mean(search.table.best(8));
-  CHECK(*price == Approx(paid).margin(0.003));
+  CHECK(with->increase - without->increase == Approx(paid).margin(0.003));
   Constraints runs = none;
   runs.max_run = 1;
-  CHECK_FALSE(constraint_price(segments, none, runs, 4));  // eight F layers at least
+  CHECK_FALSE(predicted_size(segments, runs, 7));
+  CHECK_FALSE(is_possible(segments, runs, 7));  // eight F layers at least
+  CHECK(is_possible(segments, runs, 8));
+  CHECK(is_possible(segments, none, 1));  // though it was not measured
+}
+
+TEST_CASE("constraints are joined: every pin of either, and the shorter run") {
+  Constraints run = Constraints::none(4);
+  run.pinned_full[1] = true;
+  run.max_run = 3;
+  Constraints others = Constraints::none(4);
+  others.pinned_full[2] = others.pinned_shared[3] = true;
+  const Constraints joined = both(run, others);
+  CHECK(joined.pinned_full == std::vector<bool>{false, true, true, false});
+  CHECK(joined.pinned_shared == others.pinned_shared);
+  CHECK(joined.max_run == 3);  // no limit of the others
+  others.max_run = 2;
+  CHECK(both(run, others).max_run == 2);
 }

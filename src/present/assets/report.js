@@ -16,11 +16,14 @@ done()};
 if(navigator.clipboard&&isSecureContext)navigator.clipboard.writeText(pre.textContent).then(done,
 old);
 else old()})});
-var map=document.querySelector('#heatmap svg'),told=document.querySelector('#heatmap-value');
-if(map&&told){var rows=all('#heatmap-table tbody tr'),frame=map.querySelector('.cells');
+['heatmap','triangle'].forEach(function(id){
+var map=document.querySelector('#'+id+' svg'),told=document.querySelector('#'+id+'-value');
+if(!map||!told)return;
+var rows=all('#'+id+'-table tbody tr'),frame=map.querySelector('.area')||map.querySelector('.cells');
 on(map,'mousemove',function(event){var box=frame.getBoundingClientRect(),n=rows.length;
 var i=Math.floor((event.clientY-box.top)/box.height*n),
 j=Math.floor((event.clientX-box.left)/box.width*n);
-if(i>=0&&i<n&&j>=0&&j<n)
-told.textContent='layers '+i+' and '+j+': '+rows[i].cells[j+1].textContent})}
+if(!(i>=0&&i<n&&j>=0&&j<n))return;
+var value=rows[i].cells[j+1].textContent;
+if(value)told.textContent=told.getAttribute('data-cell').replace('#',i).replace('#',j)+': '+value})});
 })();
