@@ -61,6 +61,11 @@ void draw_held_out(Svg& svg, const PairedDifference& held, const Plot& plot, dou
   svg.polygon({{at - 5, middle}, {at, middle - 5}, {at + 5, middle}, {at, middle + 5}}, "held-dot");
 }
 
+// Held-out losses have a place on the curve of losses only.
+bool plots_losses(const Result& result) {
+  return result.settings.objective == Objective::loss;
+}
+
 void draw_targets(Svg& svg, const Result& result, const Plot& plot, const Scale& x,
                   const Scale& y) {
   for (std::size_t t = 0; t < result.targets.size(); ++t) {
@@ -70,14 +75,15 @@ void draw_targets(Svg& svg, const Result& result, const Plot& plot, const Scale&
     svg.begin_group(t + 1 == result.targets.size() ? "target on" : "target",
                     fmt::format("data-target=\"{}\"", t));
     svg.line(at, plot.top, at, plot.bottom, "mark");
-    const auto& uniform = target.uniform_holdout;
+    const bool plots = plots_losses(result);
+    const auto uniform = plots ? target.uniform_holdout : std::nullopt;
     if (uniform && y.at(uniform->delta.mean) < plot.top) {
       svg.text(at - 9, plot.top + 9, fmt::format("uniform {:+.2f}", uniform->delta.mean),
                "note uniform-text", Anchor::end);
     }
     svg.end_group();
     if (uniform) draw_uniform(svg, target, plot, at, y);
-    if (target.holdout) draw_held_out(svg, target.holdout->delta, plot, at, y);
+    if (plots && target.holdout) draw_held_out(svg, target.holdout->delta, plot, at, y);
   }
 }
 
@@ -93,7 +99,7 @@ void draw_legend(Svg& svg, double y, const Result& result) {
   svg.circle(22, y - 4, 2.5, "greedy-dot");
   const std::string name = result.searches.size() == 1 ? result.searches[0].method : "search";
   svg.text(37, y, name + ", calibration", "note greedy-text");
-  if (!result.holdout) return;
+  if (!result.holdout || !plots_losses(result)) return;
   svg.polygon({{177, y - 4}, {182, y - 9}, {187, y - 4}, {182, y + 1}}, "held-dot");
   svg.text(192, y, "held out, 95%", "note held-text");
   svg.circle(312, y - 4, 4, "uniform-dot");
@@ -126,7 +132,7 @@ struct CurveBounds {
       }
     }
     for (const Target& target : result.targets) {
-      if (!target.holdout) continue;
+      if (!target.holdout || !plots_losses(result)) continue;
       const PairedDifference& delta = target.holdout->delta;
       add(delta.ci95 ? delta.ci95->first : delta.mean);
       add(delta.ci95 ? delta.ci95->second : delta.mean);
@@ -289,7 +295,7 @@ Svg loss_curve(const Result& result, const SegmentsReport* segments) {
   const Scale y(axis_low(bounds.low, bounds.high), bounds.high, plot.bottom, plot.top, 5);
   draw_legend(svg, 18, result);
   if (segments != nullptr) draw_predicted_legend(svg, 18 + second_row);
-  draw_value_axis(svg, plot, y, kNats);
+  draw_value_axis(svg, plot, y, value_text(result) + ", nats per token");
   svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
   draw_count_axis(svg, plot, x, bounds.removed, "indexers removed");
   if (segments != nullptr) draw_predicted(svg, result, *segments, x, y);
@@ -312,7 +318,7 @@ Svg sensitivity_bars(const Result& result) {
     high = std::max(high, cost.rise);
   }
   const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
-  draw_value_axis(svg, plot, y, kNats);
+  draw_value_axis(svg, plot, y, value_text(result) + ", nats per token");
   const LayerSlots slots(plot, result.model.layers);
   for (const LayerCost& cost : costs) {
     draw_bar(svg, y, slots.center(cost.layer) - slots.width * 0.38, slots.width * 0.76, cost.rise,

@@ -21,6 +21,15 @@ Json measured_json(const std::optional<Measured>& measured) {
               {"sequences", delta.per_sequence}};
 }
 
+Json contender_json(const Contender& contender) {
+  const auto& ci95 = contender.ci95;
+  return Json{{"method", contender.method},
+              {"pattern", contender.pattern.text()},
+              {"difference", contender.difference},
+              {"low", ci95 ? Json(ci95->first) : Json()},
+              {"high", ci95 ? Json(ci95->second) : Json()}};
+}
+
 Json target_json(const Result& result, const Target& target) {
   Json costs = Json::array();
   for (const IndexerCost& cost : indexer_costs(result, target)) {
@@ -30,6 +39,21 @@ Json target_json(const Result& result, const Target& target) {
                          {"index_keys_mb_before", cost.kept_megabytes_before},
                          {"index_keys_mb_after", cost.kept_megabytes_after}});
   }
+  Json strategies = Json::array(), ties = Json::array();
+  for (const Contender& strategy : target.strategies) {
+    strategies.push_back(contender_json(strategy));
+  }
+  for (const Contender& tie : target.ties) ties.push_back(contender_json(tie));
+  Json compared = Json::array(), halves = Json::array();
+  for (const ComparedPattern& other : target.compared) {
+    compared.push_back(Json{{"name", other.name},
+                            {"pattern", other.holdout.pattern.text()},
+                            {"holdout", measured_json(other.holdout)}});
+  }
+  for (const HalfChoice& half : target.halves) {
+    halves.push_back(Json{{"pattern", half.pattern.text()}, {"regret", half.regret}});
+  }
+  const auto& fidelity = shown_measure(target).fidelity;
   return Json{{"request", target.request},
               {"method", target.method},
               {"pattern", target.calibration.pattern.text()},
@@ -38,6 +62,13 @@ Json target_json(const Result& result, const Target& target) {
               {"calibration", measured_json(target.calibration)},
               {"holdout", measured_json(target.holdout)},
               {"uniform", measured_json(target.uniform_holdout)},
+              {"strategies", strategies},
+              {"ties", ties},
+              {"stability", halves},
+              {"compared", compared},
+              {"random", target.random_holdout ? Json(target.random_holdout->mean) : Json()},
+              {"same_top1", fidelity ? Json(fidelity->same_top1) : Json()},
+              {"kl_mean", fidelity ? Json(fidelity->kl_mean) : Json()},
               {"predicted_cost", costs}};
 }
 
@@ -119,6 +150,17 @@ std::string target_markdown(const Result& result, const Target& target) {
   if (target.uniform_holdout) {
     text += fmt::format("| uniform, held out | {} |\n", rise_text(*target.uniform_holdout));
   }
+  for (const ComparedPattern& other : target.compared) {
+    if (other.holdout.pattern == pattern) continue;
+    text += fmt::format("| by {}, held out | {} |\n", escape_markdown(other.name),
+                        rise_text(other.holdout));
+  }
+  if (const auto& fidelity = shown_measure(target).fidelity) {
+    text += fmt::format(
+        "\n{:.2f}% of tokens beyond index_topk keep their most likely token; KL "
+        "divergence {:.4f} nats per token\n",
+        100 * fidelity->same_top1, fidelity->kl_mean);
+  }
   return text + "\n";
 }
 
@@ -147,6 +189,7 @@ Json report_json(const Report& report) {
     searches.push_back(search_json(result, search));
   }
   const auto segments = segments_report(result);
+  const auto savings = race_savings(result);
   Json layers = Json::array();
   for (const OverlapCost& cost : overlap_costs(report)) {
     layers.push_back(Json{{"layer", cost.layer}, {"overlap", cost.overlap}, {"rise", cost.rise}});
@@ -155,6 +198,11 @@ Json report_json(const Report& report) {
               {"model", result.model.name},
               {"layers", result.model.layers},
               {"baseline_loss", result.baseline_loss},
+              {"objective", name_of(result.settings.objective)},
+              {"races", savings ? Json{{"confidence", *result.settings.race_confidence},
+                                       {"saved", savings->saved},
+                                       {"evaluations", savings->all}}
+                                : Json()},
               {"targets", targets},
               {"searches", searches},
               {"sizes", sizes_json(segments)},

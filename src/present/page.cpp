@@ -6,6 +6,7 @@
 #include "present/charts.h"
 #include "present/escape.h"
 #include "present/html.h"
+#include "present/page_comparison.h"
 #include "present/page_segments.h"
 #include "present/search_curve.h"
 #include "present/segments_report.h"
@@ -173,7 +174,7 @@ std::string knee_text(const Result& result, const SegmentsReport* segments) {
 }
 
 std::string curve_html(const Result& result, const SegmentsReport* segments) {
-  Rows rows = {{"step", "method", "layer shared", "removed", "loss increase",
+  Rows rows = {{"step", "method", "layer shared", "removed", value_text(result),
                 "margin of the runner-up", "pattern"}};
   for (const StepChange& change : step_changes(result)) {
     const Pattern& pattern = change.step->pattern;
@@ -181,7 +182,7 @@ std::string curve_html(const Result& result, const SegmentsReport* segments) {
                          static_cast<std::ptrdiff_t>(pattern.full_count());
     rows.push_back({number(rows.size()), change.search->method,
                     change_text(*change.before, pattern), fmt::format("{}", removed),
-                    four(change.step->loss - result.baseline_loss), margin_text(*change.step),
+                    four(change.step->loss - result.search_start), margin_text(*change.step),
                     pattern.text()});
   }
   std::string caption = fmt::format("Search ({}) on calibration data; targets on held-out data.",
@@ -371,14 +372,17 @@ std::string report_html(const Report& report) {
   const auto found = segments_report(result);
   const SegmentsReport* segments = found ? &*found : nullptr;
   std::string body = fmt::format(
-      "<h1>{}</h1>\n<p class=\"muted\">IndexCache pattern, searched by loss · {} · {}</p>\n",
-      escape_markup(result.model.name), escape_markup(provenance.device),
-      escape_markup(provenance.created_at));
+      "<h1>{}</h1>\n<p class=\"muted\">IndexCache pattern, searched by {} · {} · {}</p>\n",
+      escape_markup(result.model.name), name_of(result.settings.objective),
+      escape_markup(provenance.device), escape_markup(provenance.created_at));
   body += warnings_html(result) + selector_html(result);
   const std::size_t targets = result.targets.size();
   for (std::size_t t = 0; t < targets; ++t) body += card_html(result, t);
   body += "<div class=\"grid\">\n";
   for (std::size_t t = 0; t < targets; ++t) body += strip_html(report, t);
+  for (std::size_t t = 0; t < targets; ++t) {
+    body += comparison_html(result, result.targets[t], of_target(result, t));
+  }
   body += curve_html(result, segments) + heatmap_html(report);
   if (segments != nullptr) {
     // The triangle next to the heatmap, which has the same axes.
@@ -387,7 +391,8 @@ std::string report_html(const Report& report) {
   }
   body += sensitivity_html(result) + steps_html(result) + scatter_html(report);
   for (std::size_t t = 0; t < targets; ++t) {
-    body += positions_html(report, t) + sequences_html(result, t) + cost_html(result, t);
+    body += fidelity_html(result.targets[t], of_target(result, t)) + positions_html(report, t) +
+            sequences_html(result, t) + cost_html(result, t);
   }
   body += bench_html(report.bench) + provenance_html(result) + "</div>\n";
   return html_document("IndexCache: " + result.model.name, body);

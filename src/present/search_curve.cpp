@@ -38,7 +38,7 @@ std::vector<LayerCost> single_layers(const Result& result, const Pattern& before
   for (const Considered& considered : patterns) {
     const auto shared = newly_shared(before, considered.pattern);
     if (shared.size() != 1 || !newly_shared(considered.pattern, before).empty()) continue;
-    costs.push_back({shared[0], considered.loss - result.baseline_loss});
+    costs.push_back({shared[0], considered.loss - result.search_start});
   }
   return costs;
 }
@@ -46,7 +46,7 @@ std::vector<LayerCost> single_layers(const Result& result, const Pattern& before
 }  // namespace
 
 std::optional<double> measured_loss(const Result& result, const Pattern& pattern) {
-  if (pattern == result.baseline) return result.baseline_loss;
+  if (pattern == result.baseline) return result.search_start;
   for (const SearchPath& search : result.searches) {
     for (const Considered& considered : search.measured) {
       if (considered.pattern == pattern && considered.complete()) return considered.loss;
@@ -59,6 +59,18 @@ std::optional<double> measured_loss(const Result& result, const Pattern& pattern
     }
   }
   return std::nullopt;
+}
+
+std::string value_text(const Result& result) {
+  switch (result.settings.objective) {
+    case Objective::kl:
+      return "KL divergence";
+    case Objective::tail:
+      return "loss increase beyond index_topk";
+    case Objective::loss:
+      break;
+  }
+  return "loss increase";
 }
 
 std::optional<RaceSavings> race_savings(const Result& result) {
@@ -87,7 +99,7 @@ std::string race_text(const Result& result) {
 std::vector<CurvePoint> search_curve(const Result& result, const SearchPath& search) {
   std::vector<CurvePoint> points;
   const auto add = [&](const Pattern& pattern, double loss) {
-    points.push_back({removed_indexers(result, pattern), loss - result.baseline_loss});
+    points.push_back({removed_indexers(result, pattern), loss - result.search_start});
   };
   if (const auto loss = measured_loss(result, search.start)) add(search.start, *loss);
   for (const PathStep& step : search.steps) add(step.pattern, step.loss);
@@ -131,7 +143,7 @@ std::vector<StepChange> step_changes(const Result& result) {
   std::vector<StepChange> changes;
   for (const SearchPath& search : result.searches) {
     const Pattern* before = &search.start;
-    double loss = measured_loss(result, search.start).value_or(result.baseline_loss);
+    double loss = measured_loss(result, search.start).value_or(result.search_start);
     for (const PathStep& step : search.steps) {
       changes.push_back({&search, &step, before, loss});
       before = &step.pattern;

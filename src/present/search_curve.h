@@ -55,6 +55,10 @@ std::string change_text(const Pattern& before, const Pattern& after);
 // The first search of which every step shares one more layer; null if there is none.
 const SearchPath* one_by_one(const Result& result);
 
+// What the search made small, as an increase over the baseline: "loss increase", "KL divergence" or
+// "loss increase beyond index_topk".
+std::string value_text(const Result& result);
+
 // What races spared: evaluations of a pattern on all sequences, of how many there would have been.
 // nullopt without races.
 struct RaceSavings {

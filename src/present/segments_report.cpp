@@ -48,7 +48,7 @@ std::vector<SizePoint> size_points(const Result& result, const SegmentTable& tab
   for (PredictedSize& size : predicted_sizes(table, result.constraints)) {
     const auto loss = measured_loss(result, size.pattern);
     points.push_back({size.full, std::move(size.pattern), size.increase,
-                      loss ? std::optional(*loss - result.baseline_loss) : std::nullopt});
+                      loss ? std::optional(*loss - result.search_start) : std::nullopt});
   }
   return points;
 }
@@ -67,7 +67,7 @@ std::map<Pattern, double> measured_increases(const Result& result) {
   const auto add = [&](const std::vector<Considered>& patterns) {
     for (const Considered& considered : patterns) {
       if (!considered.complete()) continue;
-      increases.try_emplace(considered.pattern, considered.loss - result.baseline_loss);
+      increases.try_emplace(considered.pattern, considered.loss - result.search_start);
     }
   };
   for (const SearchPath& search : result.searches) {
@@ -191,7 +191,7 @@ bool SegmentsReport::is_estimated(const PatternSegment& segment) const {
 std::optional<SegmentTable> segment_table_of(const Result& result) {
   const SearchPath* search = segments_path(result);
   if (search == nullptr) return std::nullopt;
-  return segment_table(result.baseline, result.baseline_loss, search->measured);
+  return segment_table(result.baseline, result.search_start, search->measured);
 }
 
 std::optional<SegmentsReport> segments_report(const Result& result) {

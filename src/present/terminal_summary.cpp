@@ -86,6 +86,11 @@ std::string target_text(const Result& result, const Target& target, const std::s
     if (other.holdout.pattern == pattern) continue;
     text += fmt::format("  {:<20}{}\n", other.name + ", held out", interval_text(other.holdout));
   }
+  if (const auto& fidelity = shown_measure(target).fidelity) {
+    text +=
+        fmt::format("  {:<20}{:.2f}% beyond index_topk; KL {:.4f}, p99 {:.4f}\n", "same top token",
+                    100 * fidelity->same_top1, fidelity->kl_mean, fidelity->kl_p99);
+  }
   if (target.random_holdout) {
     text += fmt::format("  random, held out    {}  mean of {} patterns\n",
                         delta_text(target.random_holdout->mean), target.random_holdout->patterns);
@@ -131,8 +136,8 @@ std::string curve_text(const Result& result) {
   const std::vector<double> rises = curve_columns(steps);
   const double most = std::max(*std::ranges::max_element(rises), 1e-9);
   const bool blocks = terminal_has_blocks();
-  std::string text =
-      fmt::format("\ncalibration loss increase as {} indexers are removed\n", steps.size());
+  std::string text = fmt::format("\ncalibration {} as {} indexers are removed\n",
+                                 value_text(result), steps.size());
   for (std::size_t row = kRows; row-- > 0;) {
     text += row + 1 == kRows ? fmt::format("{:+.4f} |", most)
             : row == 0       ? "      0 |"

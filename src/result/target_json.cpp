@@ -259,6 +259,10 @@ Target target_from_json(const JsonField& field, const ResultShape& shape) {
   target.strategies = contenders_from_json(field, "strategies", shape, pattern);
   target.ties = contenders_from_json(field, "ties", shape, pattern);
   target.halves = halves_from_json(field, shape, pattern);
+  for (const char* key : {"compared", "random_holdout"}) {
+    const auto part = field.find(key);
+    if (part && shape.holdout_sequences == 0) part->fail("there are no held-out sequences");
+  }
   if (const auto compared = field.find("compared")) {
     for (const JsonField& entry : compared->elements()) {
       target.compared.push_back({name_from_json(entry.at("name")),

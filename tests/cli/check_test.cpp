@@ -32,6 +32,9 @@ void share_fewer(Json& run) {
   target.calibration.pattern = target.holdout->pattern = Pattern::parse("FSFFFS");
   target.donors.erase(target.donors.begin() + 1);
   target.donors[1].donor = 4;
+  target.strategies.clear();
+  target.ties.clear();
+  target.halves.clear();
   run = to_json(result);
 }
 

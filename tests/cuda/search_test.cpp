@@ -43,6 +43,33 @@ void check_bits() {
   CHECK(batch[0][0] != batch[2][0]);
 }
 
+// Divergences and fidelity, as losses above.
+template <typename BackendType>
+void check_comparison_bits() {
+  Session<BackendType> session(data("dsa-mini"));
+  const TokenSet tokens = uneven_sequences(1000);
+  std::vector<Pattern> patterns;
+  for (const char* text : {"FFFFFFFFFFFFFFFF", "FSSSSSSSSSSSSSSS", "FSFSSSSSSFFSSSSS"}) {
+    patterns.push_back(Pattern::parse(text));
+  }
+  const SweepGoal goal{Objective::kl, patterns[0]};
+  SweepEvaluator evaluator = session.evaluator(tokens, {.memory_bytes = 1 << 30}, goal);
+  std::vector<SequenceLosses> batch, again;
+  const LossRequest request{patterns, evaluator.all_sequences()};
+  const auto fidelity = evaluator.measure_fidelity(request, batch);
+  INFO(session.backend.name());
+  for (std::size_t s = 0; s < tokens.sequences.size(); ++s) CHECK(batch[0][s] == 0);
+  CHECK(evaluator.mean(batch[1]) > evaluator.mean(batch[2]));
+  CHECK(fidelity[0]->same_top1 == 1);
+  CHECK(fidelity[1]->same_top1 < 1);
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
+    CHECK(evaluator.losses(std::span(&patterns[p], 1)).front() == batch[p]);
+  }
+  SweepEvaluator small = session.evaluator(tokens, {.memory_bytes = 1}, goal);
+  CHECK(small.measure_fidelity(request, again) == fidelity);
+  CHECK(again == batch);
+}
+
 }  // namespace
 
 TEST_CASE("GPU golden cases of transformers", "[forward]") {
@@ -62,6 +89,29 @@ TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, fp8 ind
   check_bits<Gpu<Precision::bf16, Precision::fp8>>();
   check_bits<Gpu<Precision::fp32, Precision::fp8>>();
   check_bits<Gpu<Precision::fp32, Precision::bf16>>();
+}
+
+TEST_CASE("GPU comparisons of predictions have the same bits alone, in a batch and in waves",
+          "[search]") {
+  check_comparison_bits<CudaBackend>();
+  check_comparison_bits<Gpu<Precision::bf16, Precision::fp8>>();
+}
+
+TEST_CASE("GPU comparisons of predictions stay within the plan", "[search]") {
+  const TokenSet tokens = uneven_sequences(1000);
+  const std::vector<Pattern> patterns = {Pattern::all_full(16), Pattern::parse("FFSFFFFFFFFFFFFF"),
+                                         Pattern::parse("FSSSSSSSSSSSSSSS")};
+  for (const Objective objective : {Objective::loss, Objective::kl}) {
+    Session<CudaBackend> session(data("dsa-mini"));
+    SweepEvaluator evaluator = session.evaluator(tokens, {.memory_bytes = std::int64_t{1} << 30},
+                                                 {objective, Pattern::all_full(16)});
+    std::vector<SequenceLosses> losses;
+    evaluator.measure_fidelity({patterns, evaluator.all_sequences()}, losses);
+    const std::int64_t planned = evaluator.planner().plan(patterns.size()).total();
+    const std::int64_t weights = session.weights.bytes();
+    INFO("planned " << planned << " beside " << weights << " of weights");
+    CHECK(session.backend.memory_use().peak_total <= planned + weights + (weights / 50));
+  }
 }
 
 TEST_CASE("GPU dsa-mini: full loss, overlap and the whole greedy trace of the reference",

@@ -107,6 +107,7 @@ inline Report synthetic_report(const std::string& name, const Pattern& pattern) 
                 .baseline = full,
                 .baseline_loss = 2.0,
                 .baseline_losses = SequenceLosses(16, 2.0),
+                .search_start = 2.0,
                 .searches = {{.method = "greedy", .start = full, .steps = {}}},
                 .targets = {},
                 .overlap = summarize(overlap),

@@ -71,6 +71,8 @@ TEST_CASE("a result is read back as it was written") {
   for (Target& target : small.targets) {
     target.holdout.reset();
     target.uniform_holdout.reset();
+    target.compared.clear();
+    target.random_holdout.reset();
   }
   small.searches.clear();
   small.warnings.clear();

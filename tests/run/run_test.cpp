@@ -45,6 +45,21 @@ Result timeless(Result result) {
   return result;
 }
 
+// Cuts the journal of a finished run after every line, and continues it.
+void check_continued(RunOptions options, const Result& whole) {
+  const std::filesystem::path folder = options.output;
+  const std::string journal = read_file(folder / "journal.jsonl");
+  std::size_t lines = 0;
+  for (std::size_t end = 0; (end = journal.find('\n', end)) != journal.npos; ++end, ++lines) {
+    const TempFolder other;
+    options.output = (other / "run").string();
+    std::filesystem::create_directories(other / "run");
+    write_file(other / "run/journal.jsonl", journal.substr(0, end + 1));
+    CHECK(timeless(quiet_run(options)) == timeless(whole));
+  }
+  CHECK(lines > 5);
+}
+
 }  // namespace
 
 TEST_CASE("a run is cut off after every line of its journal and ends in the same result") {
@@ -60,16 +75,45 @@ TEST_CASE("a run is cut off after every line of its journal and ends in the same
   for (std::size_t i : {0, 1}) {
     CHECK(whole.targets[0].calibration.loss <= whole.searches[i].steps.back().loss);
   }
-  const std::string journal = read_file(folder / "run/journal.jsonl");
-  std::size_t lines = 0;
-  for (std::size_t end = 0; (end = journal.find('\n', end)) != journal.npos; ++end, ++lines) {
-    const TempFolder other;
-    options.output = (other / "run").string();
-    std::filesystem::create_directories(other / "run");
-    write_file(other / "run/journal.jsonl", journal.substr(0, end + 1));
-    CHECK(timeless(quiet_run(options)) == timeless(whole));
+  check_continued(options, whole);
+}
+
+TEST_CASE("races, a found size and another objective continue as well") {
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "3");
+  tiny_tokens(folder, 8, 60);
+  options.search.strategies = default_strategies();
+  options.search.refine = "swap";
+  options.search.race_greedy = true;
+  options.search.constraints.max_rise = 1e-3;
+  for (const char* objective : {"kl", "tail"}) {
+    options.search.objective = objective;
+    options.output = (folder / objective).string();
+    const Result whole = quiet_run(options);
+    INFO(objective);
+    CHECK(name_of(whole.settings.objective) == objective);
+    CHECK(whole.settings.race_confidence == 0.95);
+    CHECK(whole.settings.requests == std::vector<std::string>{"3", "max-rise 0.001"});
+    CHECK((whole.search_start == 0) == (std::string(objective) == "kl"));
+    for (const Target& target : whole.targets) {
+      // The losses are next-token losses whatever the objective is.
+      CHECK(target.calibration.loss == Approx(whole.baseline_loss).margin(1));
+      REQUIRE(target.holdout);
+      CHECK(target.holdout->fidelity);
+      CHECK_FALSE(target.calibration.fidelity);
+    }
+    check_continued(options, whole);
   }
-  CHECK(lines > 5);
+}
+
+TEST_CASE("without held-out data the calibration data show how predictions change") {
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "3");
+  options.search.holdout = "0";
+  const Result result = quiet_run(options);
+  REQUIRE(result.targets.at(0).calibration.fidelity);
+  CHECK(result.targets[0].calibration.fidelity->kl_mean > 0);
+  CHECK(result.targets[0].compared.empty());
 }
 
 namespace {
