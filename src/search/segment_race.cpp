@@ -42,13 +42,14 @@ SequenceLosses SegmentRace::increases_of(const std::vector<PatternSegment>& path
 
 const SequenceLosses* SegmentRace::bound_of(const PatternSegment& segment) const {
   const SequenceLosses* highest = nullptr;
-  double cost = -std::numeric_limits<double>::infinity();
+  double most = -std::numeric_limits<double>::infinity();
   if (table_.cost(segment)) return nullptr;
   for (std::size_t end = segment.first + 1; end < segment.end; ++end) {
     const auto shorter = increases_.find({segment.first, end});
-    if (shorter == increases_.end() || *table_.cost(shorter->first) <= cost) continue;
+    const auto cost = table_.cost({segment.first, end});
+    if (shorter == increases_.end() || !cost || *cost <= most) continue;
     highest = &shorter->second;
-    cost = *table_.cost(shorter->first);
+    most = *cost;
   }
   return highest;
 }

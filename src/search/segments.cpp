@@ -102,7 +102,7 @@ class SegmentSearch {
   std::vector<bool> matter(const std::vector<PatternSegment>& segments, const RaceRound& round) {
     SegmentTable table = table_;
     for (std::size_t i = 0; i < segments.size(); ++i) {
-      if (!round.racing[i]) continue;
+      // Those that left keep what is known of them.
       const auto so_far = raced(evaluator_, space_.start, round.losses[i], start_losses_);
       table.estimate(segments[i], so_far.loss - start_loss_);
       increases_[segments[i]] = increases(round.losses[i]);
