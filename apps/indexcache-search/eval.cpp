@@ -9,8 +9,15 @@
 #include "pattern_spec.h"
 #include "present/target_text.h"
 #include "result/parts_json.h"
+#include "run/targets.h"
+#include "search/baselines.h"
+#include "search/overlap_pass.h"
 
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
 
 namespace indexcache {
 namespace {
@@ -41,13 +48,41 @@ void print_row(const std::string& name, const Json& row) {
   write_output("{}{}\n", line, name == pattern ? "" : "  " + name);
 }
 
+// "overlap:12" or "overlap:1/4": a number of F layers, whose pattern the overlap of index sets on
+// the same sequences decides; nullopt for other forms of patterns.
+std::optional<std::size_t> overlap_size(const std::string& spec, const Pattern& baseline) {
+  constexpr std::string_view kPrefix = "overlap:";
+  if (!spec.starts_with(kPrefix)) return std::nullopt;
+  const std::size_t full = parse_keep(spec.substr(kPrefix.size()), baseline.layers(), "overlap:");
+  if (full <= baseline.full_count()) return full;
+  throw UsageError({fmt::format("the pattern {} has too many F layers", spec), "pattern",
+                    fmt::format("only {} layers have an indexer", baseline.full_count()),
+                    fmt::format("overlap:{} or fewer", baseline.full_count())});
+}
+
+// Replaces patterns of given sizes by those that the overlap recommends.
+void choose_by_overlap(const std::vector<std::optional<std::size_t>>& sizes,
+                       SweepEvaluator& evaluator, Backend& backend,
+                       std::vector<Pattern>& patterns) {
+  const Pattern baseline = patterns.front();
+  if (std::ranges::none_of(sizes, [](const auto& size) { return size.has_value(); })) return;
+  const Overlap overlap = measure_overlap(evaluator, backend, baseline).overlap;
+  const Constraints none = Constraints::none(baseline.layers());
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i]) patterns[i + 1] = overlap_pattern(overlap, baseline, none, *sizes[i]).value();
+  }
+}
+
 int run_eval(const EvalOptions& options, const CommonOptions& common) {
   std::unique_ptr<Backend> backend = make_backend(options.device);
   Progress progress(progress_style(options.progress, common));
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<Pattern> patterns = {model.baseline()};
+  std::vector<std::optional<std::size_t>> overlap_sizes;
   for (const std::string& spec : options.patterns) {
-    patterns.push_back(parse_pattern_spec(spec, model.has_indexer));
+    overlap_sizes.push_back(overlap_size(spec, model.baseline()));
+    patterns.push_back(overlap_sizes.back() ? model.baseline()
+                                            : parse_pattern_spec(spec, model.has_indexer));
   }
   std::vector<std::string> warnings;
   warn_of_model(model, progress, warnings);
@@ -56,6 +91,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
                               .whole(options.calibration.prepare.inputs);
   Session session(model, std::move(backend), options.device);
   SweepEvaluator evaluator = session.evaluator(tokens, progress, "evaluating");
+  choose_by_overlap(overlap_sizes, evaluator, session.backend(), patterns);
   const auto losses = evaluator.losses(patterns);
 
   Json rows = Json::array();
@@ -86,8 +122,9 @@ Command add_eval(CLI::App& app, CommonOptions& common) {
     const OptionGroup group(*command, "Model and device");
     command
         ->add_option("patterns", options->patterns,
-                     "Patterns to evaluate: full, uniform:4, freq:4,offset:3, a string of F and S, "
-                     "or a pattern file")
+                     "Patterns to evaluate: full, uniform:4, freq:4,offset:3, overlap:12 (what the "
+                     "overlap of index sets recommends for 12 F layers), a string of F and S, or a "
+                     "pattern file")
         ->type_name("PATTERN");
   }
   add_calibration_options(*command, options->calibration);

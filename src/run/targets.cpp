@@ -66,9 +66,9 @@ std::string bound_text(const ConstraintOptions& options) {
 
 }  // namespace
 
-std::size_t parse_keep(const std::string& text, std::size_t layers) {
+std::size_t parse_keep(const std::string& text, std::size_t layers, const std::string& place) {
   const auto refuse = [&](const std::string& why) {
-    throw UsageError({fmt::format("invalid --keep {}", text), "--keep", why,
+    throw UsageError({fmt::format("invalid {} {}", place, text), place, why,
                       "a ratio such as 1/4 or 0.25, or a number of layers such as 12"});
   };
   const auto slash = text.find('/');

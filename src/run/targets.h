@@ -31,8 +31,9 @@ struct ConstraintOptions {
 };
 
 // Number of F layers that "1/4", "0.25" or "12" asks for; a ratio of all layers is rounded up, as
-// uniform interleaving does. Throws UsageError.
-std::size_t parse_keep(const std::string& text, std::size_t layers);
+// uniform interleaving does. Throws UsageError naming `place`.
+std::size_t parse_keep(const std::string& text, std::size_t layers,
+                       const std::string& place = "--keep");
 
 // The pattern that the search begins with, "all-Full" in its reports: every indexer that exists, or
 // with --native-sharing the schedule of config.json.

@@ -62,6 +62,16 @@ TEST_CASE("eval pairs patterns with the baseline, in every notation") {
   CHECK(rows[1]["sequence_losses"].size() == 2);
   CHECK(rows[1]["delta"].get<double>() > 0);
   CHECK(rows[1]["delta_ci95"].size() == 2);
+  const Json by_overlap = json_of(
+      run_tool({"eval", data("dsa-mini"), "overlap:4", "overlap:1/2", "-c", tokens, "--json"}));
+  const std::string four = by_overlap["patterns"][0]["pattern"];
+  const std::string eight = by_overlap["patterns"][1]["pattern"];
+  CHECK(std::ranges::count(four, 'F') == 4);
+  CHECK(std::ranges::count(eight, 'F') == 8);
+  CHECK(by_overlap["patterns"][0]["delta"] > by_overlap["patterns"][1]["delta"]);
+  for (const char* size : {"overlap:0", "overlap:17", "overlap:x", "overlap:"}) {
+    CHECK(run_tool({"eval", data("dsa-mini"), size, "-c", tokens}).code == 2);
+  }
   CHECK_THAT(run_tool({"eval", data("dsa-mini"), "uniform:4", "-c", tokens}).out,
              Contains("FSSSFSSSFSSSFSSS  4F") && Contains("uniform:4"));
 }
