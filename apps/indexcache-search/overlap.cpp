@@ -160,6 +160,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
     document["files"].push_back(options.output + "/drift.json");
     write_file(folder / "drift.json", json_text(document["drift"], 1) + "\n");
   }
+  document["warnings"] = warnings;
   progress.clear();
   if (common.json) {
     write_output("{}\n", json_text(document, 1));

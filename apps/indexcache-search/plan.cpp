@@ -60,8 +60,13 @@ int run_plan(const PlanOptions& options, const CommonOptions& common) {
   RunPlan plan = make_plan(model, subject, *backend, device);
   if (options.probe && plan.work.tight() == nullptr) probe(plan, model, subject, *backend);
   progress.clear();
-  if (common.json) write_output("{}\n", json_text(to_json(plan), 1));
-  if (!common.json) print_plan(plan);
+  if (common.json) {
+    Json document = to_json(plan);
+    document["warnings"] = subject.warnings;
+    write_output("{}\n", json_text(document, 1));
+  } else {
+    print_plan(plan);
+  }
   check_fits(plan, subject);
   return 0;
 }

@@ -43,12 +43,13 @@ std::optional<ModelConfig> config_beside(const std::string& tokenizer) {
 }
 
 // What the model would say to these sequences, from their lengths only.
-void check_against(const PreparedSet& set, const ModelConfig& config, Progress& progress) {
+void check_against(const PreparedSet& set, const ModelConfig& config, Progress& progress,
+                   std::vector<std::string>& warnings) {
   for (const bool held_out : {false, true}) {
     if (set.size(held_out) == 0) continue;
     const char* side = held_out ? "held-out sequences" : "search sequences";
     for (const auto& warning : check_lengths(set.lengths(held_out), side, token_limits(config))) {
-      progress.warning(fmt::format("{}: {}", side, warning));
+      warn(progress, warnings, fmt::format("{}: {}", side, warning));
     }
   }
 }
@@ -148,15 +149,17 @@ int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
       prepare(options, used, vocabulary, [&](std::int64_t documents, std::int64_t) {
         progress.update("reading documents", static_cast<std::size_t>(documents), 0);
       });
-  if (config) check_against(set, *config, progress);
+  std::vector<std::string> warnings;
+  if (config) check_against(set, *config, progress, warnings);
   if (set.report().double_start > 0) {
-    progress.warning(
-        fmt::format("{} documents begin with two BOS tokens", set.report().double_start));
+    warn(progress, warnings,
+         fmt::format("{} documents begin with two BOS tokens", set.report().double_start));
   }
   progress.note("writing " + command.output);
   const std::string fingerprint =
       write_calibration(command.output, set, used, calibration.tokenizer);
-  const Json document = document_of(set, command.output, fingerprint, used);
+  Json document = document_of(set, command.output, fingerprint, used);
+  document["warnings"] = warnings;
   progress.clear();
   if (common.json) {
     write_output("{}\n", json_text(document, 1));

@@ -347,6 +347,9 @@ std::string provenance_html(const Result& result) {
       {"baseline", result.baseline.text()},
       {"calibration", tokens_text(result.calibration)},
       {"held out", result.holdout ? tokens_text(result.holdout->tokens) : "none"}};
+  if (const std::string races = race_text(result); !races.empty()) {
+    facts.emplace_back("races", races);
+  }
   if (result.calibration.prepared) {
     facts.emplace_back("documents", documents_text(*result.calibration.prepared));
   }
@@ -381,7 +384,7 @@ std::string report_html(const Report& report) {
   body += "<div class=\"grid\">\n";
   for (std::size_t t = 0; t < targets; ++t) body += strip_html(report, t);
   for (std::size_t t = 0; t < targets; ++t) {
-    body += comparison_html(result, result.targets[t], of_target(result, t));
+    body += comparison_html(result.targets[t], of_target(result, t));
   }
   body += curve_html(result, segments) + heatmap_html(report);
   if (segments != nullptr) {

@@ -3,7 +3,6 @@
 
 #include "core/count_text.h"
 #include "present/html.h"
-#include "present/search_curve.h"
 #include "present/target_text.h"
 
 #include <fmt/format.h>
@@ -41,6 +40,7 @@ std::string verified_table(const Target& target) {
   TableRows rows = {{"pattern", "loss increase", "95%", "same top token", "layers"}};
   rows.push_back(row_of("chosen (" + target.method + ")", shown_measure(target)));
   for (const ComparedPattern& other : target.compared) {
+    if (other.holdout.pattern == target.calibration.pattern) continue;
     rows.push_back(row_of("by " + other.name, other.holdout));
   }
   if (target.uniform_holdout) rows.push_back(row_of("uniform", *target.uniform_holdout));
@@ -60,14 +60,21 @@ std::string contender_table(const std::vector<Contender>& contenders) {
   return html_table(rows);
 }
 
-// "segments found it; greedy's pattern is 0.0525 worse."
+// " Every strategy chose this pattern." or by how much the choices of strategies are worse.
 std::string winner_text(const Target& target) {
+  const auto is_chosen = [&](const Contender& strategy) {
+    return strategy.pattern == target.calibration.pattern;
+  };
+  const std::vector<Contender>& strategies = target.strategies;
+  if (strategies.size() > 1 && std::ranges::all_of(strategies, is_chosen)) {
+    return " Every strategy chose this pattern.";
+  }
   std::string text;
-  for (const Contender& strategy : target.strategies) {
-    const bool same = strategy.pattern == target.calibration.pattern;
-    text += same ? fmt::format(" {} chose this pattern.", strategy.method)
-                 : fmt::format(" {}'s pattern is {} above it (95% {}).", strategy.method,
-                               nats(strategy.difference), ends_text(strategy.ci95));
+  for (const Contender& strategy : strategies) {
+    if (is_chosen(strategy)) continue;
+    text += fmt::format(" The choice of {} costs {} more on the calibration data{}.",
+                        strategy.method, nats(strategy.difference),
+                        strategy.ci95 ? fmt::format(" (95% {})", ends_text(strategy.ci95)) : "");
   }
   return text;
 }
@@ -92,8 +99,7 @@ std::string ties_html(const Target& target) {
 
 }  // namespace
 
-std::string comparison_html(const Result& result, const Target& target,
-                            const std::string& attributes) {
+std::string comparison_html(const Target& target, const std::string& attributes) {
   const char* data = target.holdout ? "Held-out" : "Calibration";
   std::string content = verified_table(target) + halves_text(target) + ties_html(target);
   if (!target.strategies.empty()) {
@@ -101,8 +107,7 @@ std::string comparison_html(const Result& result, const Target& target,
                             contender_table(target.strategies));
   }
   return html_section("How do other patterns of this size compare?",
-                      fmt::format("{} loss increase, nats per token.{} {}", data,
-                                  winner_text(target), race_text(result)),
+                      fmt::format("{} loss increase, nats per token.{}", data, winner_text(target)),
                       content, attributes);
 }
 

@@ -10,8 +10,7 @@ namespace indexcache {
 
 // How do other patterns of this size compare? Strategies, what overlap recommends, uniform and
 // random patterns, ties, and the choices of each half of the data. `attributes` go to the section.
-std::string comparison_html(const Result& result, const Target& target,
-                            const std::string& attributes);
+std::string comparison_html(const Target& target, const std::string& attributes);
 
 // Do the predictions stay the same? Empty if that was not measured.
 std::string fidelity_html(const Target& target, const std::string& attributes);
