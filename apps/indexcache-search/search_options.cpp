@@ -40,10 +40,11 @@ void add_constraint_options(CLI::App& command, ConstraintOptions& options) {
       ->delimiter(',')
       ->type_name("N");
   command
-      .add_option("--max-rise", options.max_rise,
-                  "One more target: the fewest indexers whose loss increase stays within this many "
-                  "nats per token, by the upper end of its 95% interval on the calibration data "
-                  "and, or else with one indexer more, on the held-out data")
+      .add_option(
+          "--max-rise", options.max_rise,
+          "One more target: the fewest indexers for which the upper end of the 95% interval of the "
+          "loss increase is at most NATS per token on the calibration data; if held-out data "
+          "do not confirm it, one more indexer is kept, with a warning")
       ->type_name("NATS");
   command.add_option("--pin-full", options.pin_full, "Layers that must stay F")
       ->delimiter(',')
@@ -111,12 +112,12 @@ void add_search_options(CLI::App& command, SearchOptions& options, std::string& 
                             "than its standard error"),
          refinement_names())
       ->capture_default_str();
-  one_of(
-      command.add_option("--objective", options.objective,
-                         "What the search makes small: loss of the next token, kl: KL divergence "
-                         "of the next token's distribution from that of all-Full, or tail: loss "
-                         "of the positions beyond index_topk"),
-      {kObjectiveNames.begin(), kObjectiveNames.end()})
+  one_of(command.add_option(
+             "--objective", options.objective,
+             "What the search minimizes: the loss of the next token, the KL divergence of its "
+             "distribution from that of all-Full (kl), or the loss of the positions "
+             "beyond index_topk (tail)"),
+         {kObjectiveNames.begin(), kObjectiveNames.end()})
       ->capture_default_str();
   add_race_options(command, options);
 }

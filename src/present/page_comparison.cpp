@@ -83,10 +83,10 @@ std::string halves_text(const Target& target) {
   if (target.halves.empty()) return "";
   const bool agree = target.halves[0].pattern == target.halves[1].pattern;
   return fmt::format(
-      "<p>Searched by itself, each half of the calibration sequences chooses {}: on the other half "
-      "they cost {} and {} more than what that half chooses.</p>\n",
-      agree ? "the same pattern" : "a different pattern", nats(target.halves[0].regret),
-      nats(target.halves[1].regret));
+      "<p>Searched separately, the even and the odd calibration sequences choose {}. On the other "
+      "half, their choices cost {:.4f} and {:.4f} more than what that half chooses.</p>\n",
+      agree ? "the same pattern" : "different patterns", target.halves[0].regret,
+      target.halves[1].regret);
 }
 
 std::string ties_html(const Target& target) {

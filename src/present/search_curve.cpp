@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "present/search_curve.h"
 
+#include "search/strategy.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 namespace indexcache {
@@ -47,18 +50,16 @@ std::vector<LayerCost> single_layers(const Result& result, const Pattern& before
 
 std::optional<double> measured_loss(const Result& result, const Pattern& pattern) {
   if (pattern == result.baseline) return result.search_start;
+  std::optional<double> loss;
   for (const SearchPath& search : result.searches) {
-    for (const Considered& considered : search.measured) {
-      if (considered.pattern == pattern && considered.complete()) return considered.loss;
-    }
+    for_each_considered(search, [&](const Considered& considered) {
+      if (!loss && considered.pattern == pattern && considered.complete()) loss = considered.loss;
+    });
     for (const PathStep& step : search.steps) {
-      if (step.pattern == pattern) return step.loss;
-      for (const Considered& considered : step.considered) {
-        if (considered.pattern == pattern && considered.complete()) return considered.loss;
-      }
+      if (!loss && step.pattern == pattern) loss = step.loss;
     }
   }
-  return std::nullopt;
+  return loss;
 }
 
 std::string value_text(const Result& result) {
@@ -75,16 +76,20 @@ std::string value_text(const Result& result) {
 
 std::optional<RaceSavings> race_savings(const Result& result) {
   if (!result.settings.race_confidence) return std::nullopt;
-  const std::size_t sequences = result.calibration.sequences;
-  RaceSavings savings{0, 0};
-  const auto add = [&](const std::vector<Considered>& patterns) {
-    savings.all += patterns.size();
-    savings.saved += static_cast<double>(patterns.size()) - evaluations_of(patterns, sequences);
-  };
+  // By pattern: how many sequences it was measured on at most. What is known is not measured again.
+  std::map<Pattern, std::size_t> measured;
   for (const SearchPath& search : result.searches) {
-    add(search.measured);
-    for (const PathStep& step : search.steps) add(step.considered);
-    if (search.neighborhood) add(search.neighborhood->considered);
+    if (!result.settings.race_all && !races_by_default(search.method)) continue;
+    for_each_considered(search, [&](const Considered& considered) {
+      std::size_t& most = measured[considered.pattern];
+      most = std::max(most, considered.losses.size());
+    });
+  }
+  if (measured.empty()) return std::nullopt;
+  const auto sequences = static_cast<double>(result.calibration.sequences);
+  RaceSavings savings{0, measured.size()};
+  for (const auto& [pattern, count] : measured) {
+    savings.saved += 1 - static_cast<double>(count) / sequences;
   }
   return savings;
 }

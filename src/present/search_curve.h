@@ -59,7 +59,7 @@ const SearchPath* one_by_one(const Result& result);
 // "loss increase beyond index_topk".
 std::string value_text(const Result& result);
 
-// What races spared: evaluations of a pattern on all sequences, of how many there would have been.
+// What races spared, in evaluations of a pattern on all sequences, of the patterns that raced.
 // nullopt without races.
 struct RaceSavings {
   double saved;

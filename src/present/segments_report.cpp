@@ -64,16 +64,11 @@ std::optional<std::size_t> size_knee(const Result& result, const std::vector<Siz
 // All patterns that the searches measured on every sequence, with their loss increases.
 std::map<Pattern, double> measured_increases(const Result& result) {
   std::map<Pattern, double> increases;
-  const auto add = [&](const std::vector<Considered>& patterns) {
-    for (const Considered& considered : patterns) {
-      if (!considered.complete()) continue;
-      increases.try_emplace(considered.pattern, considered.loss - result.search_start);
-    }
-  };
   for (const SearchPath& search : result.searches) {
-    add(search.measured);
-    for (const PathStep& step : search.steps) add(step.considered);
-    if (search.neighborhood) add(search.neighborhood->considered);
+    for_each_considered(search, [&](const Considered& considered) {
+      if (!considered.complete()) return;
+      increases.try_emplace(considered.pattern, considered.loss - result.search_start);
+    });
   }
   return increases;
 }
@@ -182,16 +177,17 @@ std::vector<ConstraintPrice> constraint_prices(const Result& result, const Segme
   return prices.take();
 }
 
-}  // namespace
-
-bool SegmentsReport::is_estimated(const PatternSegment& segment) const {
-  return std::ranges::binary_search(estimated, segment);
-}
-
+// nullopt if no search measured segments.
 std::optional<SegmentTable> segment_table_of(const Result& result) {
   const SearchPath* search = segments_path(result);
   if (search == nullptr) return std::nullopt;
   return segment_table(result.baseline, result.search_start, search->measured);
+}
+
+}  // namespace
+
+bool SegmentsReport::is_estimated(const PatternSegment& segment) const {
+  return std::ranges::binary_search(estimated, segment);
 }
 
 std::optional<SegmentsReport> segments_report(const Result& result) {

@@ -15,9 +15,6 @@
 
 namespace indexcache {
 
-// The table of a result whose search measured segments; nullopt for others.
-std::optional<SegmentTable> segment_table_of(const Result& result);
-
 // A size, what is predicted for it, and what was measured.
 struct SizePoint {
   std::size_t full;

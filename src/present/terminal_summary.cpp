@@ -46,21 +46,21 @@ std::string contest_text(const Target& target) {
                         same ? "this pattern" : difference_text(strategy) + "  above this");
   }
   if (!target.ties.empty()) {
-    text +=
-        fmt::format("  ties                {} other measured pattern{} cannot be told from it\n",
-                    target.ties.size(), target.ties.size() == 1 ? "" : "s");
+    text += fmt::format("  ties                {} other measured pattern{} within the error\n",
+                        target.ties.size(), target.ties.size() == 1 ? "" : "s");
   }
   return text;
 }
 
+// The even sequences are the first half, the odd ones the second.
 std::string stability_text(const Target& target) {
   if (target.halves.empty()) return "";
   const Pattern& chosen = target.calibration.pattern;
   std::string text;
   for (std::size_t half = 0; half < target.halves.size(); ++half) {
     const HalfChoice& choice = target.halves[half];
-    text += fmt::format("  {} half         {}; on the other half {} above its choice\n",
-                        half == 0 ? "first " : "second",
+    text += fmt::format("  {:<20}choose {}; regret on the others {}\n",
+                        half == 0 ? "even sequences" : "odd sequences",
                         choice.pattern == chosen ? "this pattern" : choice.pattern.text(),
                         delta_text(choice.regret));
   }

@@ -265,6 +265,7 @@ Target target_from_json(const JsonField& field, const ResultShape& shape) {
   }
   if (const auto compared = field.find("compared")) {
     for (const JsonField& entry : compared->elements()) {
+      rival_from_json(entry.at("pattern"), shape, pattern);
       target.compared.push_back({name_from_json(entry.at("name")),
                                  measured_from_json(entry, shape, shape.holdout_sequences)});
     }

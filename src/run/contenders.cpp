@@ -9,20 +9,6 @@
 namespace indexcache {
 namespace {
 
-// Calls `visit` with every pattern that a path compared, and the path's method.
-template <class Visit>
-void for_each_considered(const std::vector<SearchPath>& paths, const Visit& visit) {
-  for (const SearchPath& path : paths) {
-    for (const PathStep& step : path.steps) {
-      for (const Considered& considered : step.considered) visit(considered, path.method);
-    }
-    if (!path.neighborhood) continue;
-    for (const Considered& considered : path.neighborhood->considered) {
-      visit(considered, path.method);
-    }
-  }
-}
-
 // Losses of a pattern on all sequences, if a step compared it.
 const SequenceLosses* losses_of(const PathStep& step, const Pattern& pattern) {
   for (const Considered& considered : step.considered) {
@@ -64,15 +50,18 @@ void add_contenders(Target& target, const std::vector<SearchPath>& paths,
     target.strategies.push_back(
         contender(strategy, reached->step.pattern, *losses, chosen, weights));
   }
-  for_each_considered(paths, [&](const Considered& considered, const std::string& method) {
-    if (!considered.complete() || considered.pattern == pattern) return;
-    if (considered.pattern.full_count() != pattern.full_count()) return;
-    if (std::ranges::count(target.ties, considered.pattern, &Contender::pattern) > 0) return;
-    Contender rival = contender(method, considered.pattern, considered.losses, chosen, weights);
-    if (rival.ci95 && rival.ci95->first <= 0 && rival.ci95->second >= 0) {
-      target.ties.push_back(std::move(rival));
-    }
-  });
+  for (const SearchPath& path : paths) {
+    for_each_considered(path, [&](const Considered& considered) {
+      if (!considered.complete() || considered.pattern == pattern) return;
+      if (considered.pattern.full_count() != pattern.full_count()) return;
+      if (std::ranges::count(target.ties, considered.pattern, &Contender::pattern) > 0) return;
+      Contender rival =
+          contender(path.method, considered.pattern, considered.losses, chosen, weights);
+      if (rival.ci95 && rival.ci95->first <= 0 && rival.ci95->second >= 0) {
+        target.ties.push_back(std::move(rival));
+      }
+    });
+  }
   std::ranges::stable_sort(target.ties, {}, &Contender::difference);
 }
 

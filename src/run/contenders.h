@@ -22,8 +22,8 @@ struct Reached {
 std::optional<Reached> best_reached(const std::vector<SearchPath>& paths, std::size_t full,
                                     const std::string& method = "");
 
-// `target` with the best pattern of each of `strategies`, and with all patterns of its size that
-// were measured on all sequences and that the data cannot tell from the chosen one. `chosen`:
+// Adds to `target` the best pattern of each of `strategies`, and all patterns of its size that were
+// measured on all sequences and that the data cannot tell from the chosen one. `chosen`:
 // losses of the chosen pattern as the search measured them.
 void add_contenders(Target& target, const std::vector<SearchPath>& paths,
                     const std::vector<std::string>& strategies, const SequenceLosses& chosen,

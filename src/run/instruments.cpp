@@ -71,15 +71,27 @@ OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
   count_baseline(plain_.planner(), baseline, pass.overlap.query_step);
   if (!journal_.baseline()) journal_.record_baseline(pass.losses);
   if (*journal_.baseline() == pass.losses) {
-    if (subject_.objective == Objective::loss) {
-      journal_.losses().add(baseline, sweep_.all_sequences(), pass.losses);
-    }
+    journal_.losses().add(baseline, sweep_.all_sequences(), start_values(baseline, pass.losses));
     return pass;
   }
   throw ResumeMismatch(
       {"the run folder contains losses from a different machine or build", "the journal's baseline",
        "the all-Full losses differ in their last bits",
        "continue it on the machine where it began, or use another --output or --restart"});
+}
+
+// A budget does not keep the search from its start.
+SequenceLosses DeviceInstruments::start_values(const Pattern& baseline,
+                                               const SequenceLosses& losses) {
+  switch (subject_.objective) {
+    case Objective::kl:
+      return SequenceLosses(losses.size(), 0.0);
+    case Objective::tail:
+      return counted_.losses_of(baseline);
+    case Objective::loss:
+      break;
+  }
+  return losses;
 }
 
 Evaluator& DeviceInstruments::next_token_losses() {
@@ -130,9 +142,8 @@ FidelityPass PlanningInstruments::measure_fidelity(DataSide side,
 OverlapPass PlanningInstruments::measure_baseline(const Pattern& baseline) {
   OverlapPass pass;
   pass.losses = guess_.losses_of(baseline);
-  if (subject_.objective == Objective::loss) {
-    known_.add(baseline, guess_.all_sequences(), pass.losses);
-  }
+  if (subject_.objective == Objective::tail) counted_.losses_of(baseline);
+  known_.add(baseline, guess_.all_sequences(), pass.losses);
   pass.overlap.layers = baseline.layers();
   pass.overlap.query_step = overlap_query_step(plain_planner_);
   count_baseline(plain_planner_, baseline, pass.overlap.query_step);

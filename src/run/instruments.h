@@ -83,6 +83,8 @@ class DeviceInstruments : public Instruments {
 
  private:
   SweepEvaluator evaluator(const TokenSet& tokens, SweepGoal goal);
+  // The objective's values of the baseline, whose next-token losses are given.
+  SequenceLosses start_values(const Pattern& baseline, const SequenceLosses& losses);
 
   Session& session_;
   const SearchSubject& subject_;

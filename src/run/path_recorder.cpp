@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace indexcache {
@@ -34,13 +35,31 @@ SearchSink PathRecorder::sink() {
             evaluated_ += evaluations(measured);
             progress_.note(fmt::format("{}  {} patterns measured{}{}", part_.method,
                                        measured.size(), saved_text(measured), time_left()));
-            paths_.back().measured = std::move(measured);
+            add_measured(std::move(measured));
           },
           [this](Neighborhood neighborhood) {
             evaluated_ += evaluations(neighborhood.considered);
             tell_end(neighborhood);
             paths_.back().neighborhood = std::move(neighborhood);
           }};
+}
+
+// A search for several sizes, one after another, measures more for each of them.
+void PathRecorder::add_measured(std::vector<Considered> patterns) {
+  std::vector<Considered>& known = paths_.back().measured;
+  for (Considered& considered : patterns) {
+    const auto found = std::ranges::find(known, considered.pattern, &Considered::pattern);
+    if (found == known.end()) {
+      known.push_back(std::move(considered));
+    } else if (found->losses.size() < considered.losses.size()) {
+      *found = std::move(considered);
+    }
+  }
+}
+
+void PathRecorder::continue_with(WorkPart part, const std::string& label) {
+  part_ = part;
+  instruments_.begin(part, label);
 }
 
 double PathRecorder::evaluations(const std::vector<Considered>& patterns) const {
@@ -72,11 +91,11 @@ std::string PathRecorder::step_name(const SearchPath& path, std::size_t number) 
 }
 
 std::string PathRecorder::place_text() const {
-  if (paths_.empty()) return "the search before its first step";
+  const std::string_view phase = kPhaseNames[static_cast<std::size_t>(part_.phase)];
+  if (paths_.empty() || part_.method.empty()) return fmt::format("the {}", phase);
   const std::size_t steps = expected_steps();
-  return fmt::format("the {} ({}) after {}{} steps", kPhaseNames[static_cast<int>(part_.phase)],
-                     paths_.back().method, paths_.back().steps.size(),
-                     steps > 0 ? fmt::format(" of {}", steps) : "");
+  return fmt::format("the {} ({}) after {}{} steps", phase, paths_.back().method,
+                     paths_.back().steps.size(), steps > 0 ? fmt::format(" of {}", steps) : "");
 }
 
 std::string PathRecorder::time_left() const {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps the paths that searches take, and tells about their steps.
+// Keeps the paths that searches take, and reports their steps.
 #pragma once
 
 #include "core/progress.h"
@@ -24,11 +24,13 @@ class PathRecorder {
   // The references must outlive it.
   PathRecorder(Instruments& instruments, Progress& progress, ExpectedWork expected);
 
-  // Losses that differences are told against, of all sequences.
+  // The value that differences refer to, and the number of sequences that it is of.
   void set_start(double loss, std::size_t sequences);
 
   // Begins a path, and names the work that follows.
   void begin(WorkPart part, const Pattern& start);
+  // Names work that belongs to no path.
+  void continue_with(WorkPart part, const std::string& label);
   // Receives what the search of this path finds.
   SearchSink sink();
 
@@ -38,6 +40,7 @@ class PathRecorder {
   std::string place_text() const;
 
  private:
+  void add_measured(std::vector<Considered> patterns);
   void name_step();
   std::string step_name(const SearchPath& path, std::size_t number) const;
   std::size_t expected_steps() const;  // of the latest path; 0 if unknown

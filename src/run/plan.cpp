@@ -71,7 +71,8 @@ void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
                                   sweep_memory(backend, plan.weight_bytes));
   Progress silent(Progress::Style::off);
   plan.exact = is_exact(subject);
-  if (subject.space.races) plan.race_confidence = subject.space.races->confidence;
+  plan.finds_size = subject.max_rise.has_value();
+  if (subject.races_anything()) plan.race_confidence = subject.space.races->confidence;
   const SearchOutcome outcome = search_run(subject, instruments, silent);
   plan.work = instruments.workload();
   plan.strategies.clear();
@@ -172,6 +173,10 @@ std::vector<std::string> plan_lines(const RunPlan& plan) {
         "target; moves that are predicted to be worse are left out)",
         count_text(moves), moves == 1 ? "" : "s", format_duration(plan.refinement_seconds)));
   }
+  if (plan.finds_size) {
+    lines.push_back(
+        "max-rise: counted for a quarter of the layers; finding the size takes more searches");
+  }
   if (plan.race_confidence) {
     lines.push_back(fmt::format(
         "races: patterns that cannot win at confidence {} are not measured on all sequences; the "
@@ -209,9 +214,10 @@ void check_fits(const RunPlan& plan, const SearchSubject& subject) {
   throw ResourceError(
       {"the run does not fit the device's memory",
        std::string(kPhaseNames[static_cast<std::size_t>(tight->phase)]),
-       fmt::format("a sequence of {} tokens and one pattern need {}, but only {} may be used",
-                   subject.data.search.longest(), bytes_text(plan.device_bytes()),
-                   bytes_text(plan.device_limit)),
+       fmt::format(
+           "a sequence of {} tokens and one pattern at a time need {}, but only {} may be used",
+           subject.data.search.longest(), bytes_text(plan.device_bytes()),
+           bytes_text(plan.device_limit)),
        fmt::format("{}a larger --memory-limit or GPU, or shorter sequences",
                    plan.placement == Placement::resident ? "--weights stream or disk, " : "")});
 }

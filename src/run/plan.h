@@ -30,7 +30,8 @@ struct RunPlan {
   std::vector<StrategyPlan> strategies;  // in their order
   // False if the number of candidates depends on the losses (segments, bounded runs of S layers).
   bool exact = true;
-  std::optional<double> race_confidence;   // counts are upper bounds of what races leave
+  std::optional<double> race_confidence;  // counts are upper bounds of what races leave
+  bool finds_size = false;                // --max-rise, whose searches for the size are not counted
   std::int64_t unshared_layer_visits = 0;  // of the search, evaluated one pattern at a time
   Placement placement = Placement::resident;
   WeightSizes weights;

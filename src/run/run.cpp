@@ -122,7 +122,10 @@ Result run(const RunOptions& options, Progress& progress) {
   Session session(model, std::move(backend), device);
   DeviceInstruments instruments(session, subject, journal, progress, budget_seconds);
   ExpectedWork expected{.evaluations = plan.work.evaluations(Phase::search)};
-  for (const StrategyPlan& strategy : plan.strategies) expected.steps.push_back(strategy.steps);
+  // A search for the size comes first, and then the paths are others.
+  if (!subject.max_rise) {
+    for (const StrategyPlan& strategy : plan.strategies) expected.steps.push_back(strategy.steps);
+  }
   SearchOutcome outcome = search_run(subject, instruments, progress, expected);
   const Result result =
       assemble(model, subject, fingerprint, outcome, provenance_of(session, instruments, journal));

@@ -50,8 +50,8 @@ class SearchRun {
 
   SearchOutcome execute() {
     measure_baseline();
+    measure_start();
     try {
-      measure_start();
       if (subject_.max_rise) find_size();
       search(sizes_of(requests_));
       refine(requests_);
@@ -61,6 +61,7 @@ class SearchRun {
     }
     verify();
     if (subject_.data.holdout) hold_out();
+    if (subject_.max_rise && outcome_.complete && instruments_.measures()) confirm_size();
     outcome_.searches = recorder_.take();
     return std::move(outcome_);
   }
@@ -103,8 +104,10 @@ class SearchRun {
     const auto space_of = [&](std::size_t full) {
       return space({full}, strategy.races_by_default);
     };
+    recorder_.begin({Phase::search, strategy.name}, subject_.space.start);
     const SizeSearch sizes(subject_, instruments_, progress_, outcome_.baseline_losses);
-    const std::size_t full = sizes.fewest_within(*subject_.max_rise, strategy, space_of);
+    const std::size_t full =
+        sizes.fewest_within(*subject_.max_rise, strategy, space_of, recorder_.sink());
     requests_ = with_request(std::move(requests_), {max_rise_text(*subject_.max_rise), full});
   }
 
@@ -146,7 +149,7 @@ class SearchRun {
   }
 
   void check_stability() {
-    instruments_.begin({Phase::stability}, "search on each half of the sequences");
+    recorder_.continue_with({Phase::stability}, "search on each half of the sequences");
     halves_ = search_halves(instruments_.search(), space(sizes_of(requests_), false));
   }
 
@@ -231,64 +234,86 @@ class SearchRun {
         measure_holdout(instruments_, subject_.space, outcome_.overlap, outcome_.targets);
     outcome_.holdout_baseline_loss = baseline.loss;
     outcome_.holdout_baseline_losses = std::move(baseline.losses);
-    if (subject_.max_rise && outcome_.complete && instruments_.measures()) confirm_size();
   }
 
-  // --max-rise has to hold on held-out data, or one more layer keeps its indexer.
+  // Where the loss increase of a target exceeds --max-rise; nullopt if it does not.
+  std::optional<std::string> exceeds(const Target& target) const {
+    if (!stays_within(target.calibration, *subject_.max_rise)) return "calibration";
+    if (!target.holdout || !target.holdout->delta.ci95) return std::nullopt;
+    if (!stays_within(*target.holdout, *subject_.max_rise)) return "held-out";
+    return std::nullopt;
+  }
+
+  Target* target_of(std::size_t full) {
+    const auto found = std::ranges::find_if(outcome_.targets, [&](const Target& target) {
+      return target.calibration.pattern.full_count() == full;
+    });
+    return found == outcome_.targets.end() ? nullptr : &*found;
+  }
+
+  // The size was found with one strategy, on the calibration data. What was chosen has to keep
+  // --max-rise there and on held-out data, or one more layer keeps its indexer.
   void confirm_size() {
     const std::string text = max_rise_text(*subject_.max_rise);
-    const auto target = std::ranges::find_if(outcome_.targets, [&](const Target& t) {
-      return t.request.find(text) != std::string::npos;
-    });
-    if (target == outcome_.targets.end() || stays_within(*target->holdout, *subject_.max_rise)) {
-      return;
+    const auto target = std::ranges::find_if(
+        outcome_.targets, [&](const Target& t) { return t.request.ends_with(text); });
+    if (target == outcome_.targets.end()) return;
+    if (target->holdout && !target->holdout->delta.ci95) {
+      warn(progress_, outcome_.warnings,
+           "one held-out sequence gives no interval, so the held-out data cannot confirm " + text);
     }
-    const SizeRange sizes = reachable_sizes(subject_.space.start, subject_.space.constraints);
+    const auto where = exceeds(*target);
+    if (!where) return;
     const std::size_t full = target->calibration.pattern.full_count();
     const std::string missed =
-        fmt::format("{} F layers do not keep the held-out loss increase within {} nats", full,
+        fmt::format("{} F layers do not keep the {} loss increase within {} nats", full, *where,
                     *subject_.max_rise);
-    if (full == sizes.most) {
+    if (full == reachable_sizes(subject_.space.start, subject_.space.constraints).most) {
       warn(progress_, outcome_.warnings, missed + "; there is no larger size");
       return;
     }
-    Request larger{text, full + 1};
     try {
-      search({larger.full});
-      refine({larger});
+      if (target_of(full + 1) == nullptr) add_target({"", full + 1});
     } catch (const BudgetSpent&) {
       outcome_.complete = false;
-      warn(progress_, outcome_.warnings, missed + "; --budget ended the search for a larger size");
+      warn(progress_, outcome_.warnings,
+           missed + "; --budget ended the search for a larger size, the same command continues it");
       return;
     }
-    instruments_.begin({Phase::verification}, "verifying one size up");
-    Target one_up = verified(larger);
-    measure_holdout(instruments_, subject_.space, outcome_.overlap, std::span(&one_up, 1));
-    const bool holds = stays_within(*one_up.holdout, *subject_.max_rise);
+    move_request(text, full, full + 1);
     warn(progress_, outcome_.warnings,
-         fmt::format("{}; {} F layers were chosen, {}", missed, larger.full,
-                     holds ? "which do" : "which do not either"));
-    replace_target(static_cast<std::size_t>(target - outcome_.targets.begin()), std::move(one_up));
+         fmt::format("{}; {} F layers were chosen, {}", missed, full + 1,
+                     exceeds(*target_of(full + 1)) ? "which do not either" : "which do"));
   }
 
-  // An explicit request for the same size keeps its target.
-  void replace_target(std::size_t place, Target one_up) {
-    std::vector<Target>& targets = outcome_.targets;
-    const std::string& text = one_up.request;
-    if (targets[place].request == text) {
-      targets.erase(targets.begin() + static_cast<std::ptrdiff_t>(place));
-    } else {
-      targets[place].request = without_request(targets[place].request, text);
+  // Searches for one more size, once the others are complete.
+  void add_target(const Request& request) {
+    search({request.full});
+    refine({request});
+    std::vector<HalfChoice> halves;
+    if (subject_.stability) {
+      recorder_.continue_with({Phase::stability}, "search on each half of the sequences");
+      halves = search_halves(instruments_.search(), space({request.full}, false)).front();
     }
-    const std::size_t full = one_up.calibration.pattern.full_count();
-    const auto at = std::ranges::find_if(targets, [&](const Target& target) {
-      return target.calibration.pattern.full_count() <= full;
+    instruments_.begin({Phase::verification}, "verifying one size up");
+    Target target = verified(request);
+    target.halves = std::move(halves);
+    if (subject_.data.holdout) {
+      measure_holdout(instruments_, subject_.space, outcome_.overlap, std::span(&target, 1));
+    }
+    const auto at = std::ranges::find_if(outcome_.targets, [&](const Target& other) {
+      return other.calibration.pattern.full_count() < request.full;
     });
-    if (at != targets.end() && at->calibration.pattern.full_count() == full) {
-      at->request = joined_request(at->request, text);
-    } else {
-      targets.insert(at, std::move(one_up));
-    }
+    outcome_.targets.insert(at, std::move(target));
+  }
+
+  // A target without another request is dropped.
+  void move_request(const std::string& text, std::size_t from, std::size_t to) {
+    Target& old = *target_of(from);
+    old.request = old.request == text ? "" : without_request(old.request, text);
+    Target& now = *target_of(to);
+    now.request = now.request.empty() ? text : joined_request(now.request, text);
+    std::erase_if(outcome_.targets, [](const Target& target) { return target.request.empty(); });
   }
 
   const SearchSubject& subject_;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace indexcache {
 
@@ -17,9 +18,9 @@ SizeSearch::SizeSearch(const SearchSubject& subject, Instruments& instruments, P
                        const SequenceLosses& baseline)
     : subject_(subject), instruments_(instruments), progress_(progress), baseline_(baseline) {}
 
-std::size_t SizeSearch::fewest_within(
-    double rise, const Strategy& strategy,
-    const std::function<SearchSpace(std::size_t full)>& space_of) const {
+std::size_t SizeSearch::fewest_within(double rise, const Strategy& strategy,
+                                      const std::function<SearchSpace(std::size_t full)>& space_of,
+                                      const SearchSink& sink) const {
   const SizeRange sizes = reachable_sizes(subject_.space.start, subject_.space.constraints);
   if (!instruments_.measures()) {
     return std::clamp((subject_.space.start.layers() + 3) / 4, sizes.fewest, sizes.most);
@@ -27,7 +28,7 @@ std::size_t SizeSearch::fewest_within(
   std::size_t low = sizes.fewest, high = sizes.most;
   while (low < high) {
     const std::size_t middle = low + (high - low) / 2;
-    if (is_within(rise, strategy, space_of(middle))) {
+    if (is_within(rise, strategy, space_of(middle), sink)) {
       high = middle;
     } else {
       low = middle + 1;
@@ -36,14 +37,18 @@ std::size_t SizeSearch::fewest_within(
   return high;
 }
 
-bool SizeSearch::is_within(double rise, const Strategy& strategy, const SearchSpace& space) const {
+bool SizeSearch::is_within(double rise, const Strategy& strategy, const SearchSpace& space,
+                           const SearchSink& sink) const {
   const std::size_t full = space.targets.back();
-  instruments_.begin(
-      {Phase::search, strategy.name},
-      fmt::format("{} for {}: {} F layers", strategy.name, max_rise_text(rise), full));
   Pattern found = space.start;
-  Evaluator& evaluator = instruments_.search();
-  strategy.search(evaluator, space, [&](const PathStep& step) { found = step.pattern; });
+  const SearchSink finds = {
+      [&](PathStep step) {
+        found = step.pattern;
+        sink.step(std::move(step));
+      },
+      [&](std::vector<Considered> measured) { sink.measured(std::move(measured)); },
+      {}};
+  strategy.search(instruments_.search(), space, finds);
   Evaluator& plain = instruments_.next_token_losses();
   const PairedDifference delta =
       paired_difference(plain.losses_of(found), baseline_, plain.weights());

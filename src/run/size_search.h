@@ -27,14 +27,16 @@ class SizeSearch {
 
   // The fewest F layers with which the pattern that `strategy` finds stays within `rise` on the
   // calibration data, by bisection: one layer fewer was measured and does not, or the constraints
-  // leave none. Takes the loss for rising as F layers are removed. `space_of` gives the search
-  // space of one size. If no size stays within it, the largest. A plan assumes a quarter of the
-  // layers.
+  // leave none. Assumes that the loss rises as F layers are removed. `space_of` gives the search
+  // space of one size, and `sink` receives what the searches find. If no size stays within `rise`,
+  // the largest. A plan, which measures nothing, assumes a quarter of the layers.
   std::size_t fewest_within(double rise, const Strategy& strategy,
-                            const std::function<SearchSpace(std::size_t full)>& space_of) const;
+                            const std::function<SearchSpace(std::size_t full)>& space_of,
+                            const SearchSink& sink) const;
 
  private:
-  bool is_within(double rise, const Strategy& strategy, const SearchSpace& space) const;
+  bool is_within(double rise, const Strategy& strategy, const SearchSpace& space,
+                 const SearchSink& sink) const;
 
   const SearchSubject& subject_;
   Instruments& instruments_;

@@ -3,7 +3,6 @@
 
 #include "core/error.h"
 #include "run/size_search.h"
-#include "run/stability.h"
 
 #include <fmt/format.h>
 
@@ -81,21 +80,37 @@ void check_max_rise(const ConstraintOptions& options) {
                     "--max-rise", "", "a loss increase above 0 in nats per token, such as 0.02"});
 }
 
-// What some options need of the data.
-void require_sequences(const SearchOptions& options, std::size_t sequences) {
-  const auto need = [&](std::size_t fewest, const char* option, const char* why) {
-    if (sequences >= fewest) return;
-    throw UsageError(
-        {fmt::format("{} is not possible on this data", option), option,
-         fmt::format("{}, and there {} only {} calibration sequence{}", why,
-                     sequences == 1 ? "is" : "are", sequences, sequences == 1 ? "" : "s"),
-         fmt::format("at least {} calibration sequences", fewest)});
-  };
-  if (options.constraints.max_rise) need(2, "--max-rise", "an interval takes two sequences");
-  if (options.stability) need(kFewestForHalves, "--stability", "each half needs two sequences");
+// Every second sequence from `first` on that has tokens which the objective averages.
+std::size_t counting_sequences(const std::vector<double>& weights, std::size_t first,
+                               std::size_t step) {
+  std::size_t count = 0;
+  for (std::size_t s = first; s < weights.size(); s += step) count += weights[s] > 0 ? 1 : 0;
+  return count;
 }
 
-// Races need a spread. By default they are left out where there is none.
+// What some options need of the data.
+void require_sequences(const SearchOptions& options, const SearchSubject& subject,
+                       std::int64_t index_topk) {
+  const std::vector<double> weights =
+      averaged_tokens(subject.data.search, subject.objective, index_topk);
+  const auto need = [&](bool holds, const char* option, const std::string& why) {
+    if (holds) return;
+    throw UsageError({fmt::format("{} is not possible on this data", option), option, why,
+                      "more sequences, or longer ones"});
+  };
+  const std::size_t all = counting_sequences(weights, 0, 1);
+  need(all > 0, "--objective", "no sequence predicts a token beyond index_topk");
+  if (subject.max_rise) {
+    need(all >= 2, "--max-rise",
+         fmt::format("an interval takes two calibration sequences, and there is only {}", all));
+  }
+  if (options.stability) {
+    need(counting_sequences(weights, 0, 2) >= 2 && counting_sequences(weights, 1, 2) >= 2,
+         "--stability", "each half needs two calibration sequences that can differ");
+  }
+}
+
+// Races need a spread. By default they are left out if there is none.
 void require_race_sequences(std::optional<RaceRules>& races, bool by_default, std::size_t sequences,
                             Progress& progress) {
   if (!races || sequences >= kFewestRaced) return;
@@ -112,6 +127,12 @@ void require_race_sequences(std::optional<RaceRules>& races, bool by_default, st
 
 }  // namespace
 
+bool SearchSubject::races_anything() const {
+  if (!space.races) return false;
+  return race_all || refinement != nullptr ||
+         std::ranges::any_of(strategies, &Strategy::races_by_default);
+}
+
 SearchSettings SearchSubject::settings() const {
   SearchSettings settings{.requests = {},
                           .strategies = {},
@@ -123,7 +144,8 @@ SearchSettings SearchSubject::settings() const {
   for (const Request& request : requests) settings.requests.push_back(request.text);
   if (max_rise) settings.requests.push_back(max_rise_text(*max_rise));
   for (const Strategy* strategy : strategies) settings.strategies.emplace_back(strategy->name);
-  if (space.races) settings.race_confidence = space.races->confidence;
+  if (races_anything()) settings.race_confidence = space.races->confidence;
+  settings.race_all = settings.race_confidence && race_all;
   return settings;
 }
 
@@ -154,7 +176,7 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   }
   warn_of_model(model, progress, subject.warnings);
   subject.data = load_data(options, model, progress, subject.warnings);
-  require_sequences(options, subject.data.search.sequences.size());
+  require_sequences(options, subject, model.config.index_topk);
   require_race_sequences(subject.space.races, options.confidence == "auto",
                          subject.data.search.sequences.size(), progress);
   return subject;

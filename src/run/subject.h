@@ -25,7 +25,7 @@ struct SearchOptions {
   std::vector<std::string> strategies = default_strategies();
   std::string refine = "swap";
   std::string objective = "loss";
-  // Of races: a probability, "none", or "auto" (the default where there are enough sequences).
+  // Of races: a probability, "none", or "auto" (the default, if there are enough sequences).
   std::string confidence = "auto";
   bool race_greedy = false;  // races apply to every strategy
   bool stability = false;    // search on each half of the sequences as well
@@ -43,6 +43,8 @@ struct SearchSubject {
   CalibrationData data;
   std::vector<std::string> warnings;
 
+  // Whether any part of the search is a race.
+  bool races_anything() const;
   SearchSettings settings() const;
 };
 

@@ -19,15 +19,21 @@ double missed_overlap(const Overlap& overlap, const PatternSegment& segment) {
   return missed;
 }
 
-// Layer 0 and full - 1 others of `owners`, by drawing them one after another.
-Pattern drawn_pattern(std::vector<std::size_t> owners, std::size_t layers, std::size_t full,
-                      std::mt19937_64& random) {
-  std::vector<bool> chosen(layers, false);
-  chosen[owners.front()] = true;
-  for (std::size_t drawn = 1; drawn < full; ++drawn) {
-    const std::size_t place = drawn + static_cast<std::size_t>(random() % (owners.size() - drawn));
-    std::swap(owners[drawn], owners[place]);
-    chosen[owners[drawn]] = true;
+// Layer 0, the pinned layers and others that are drawn one after another, `full` in all.
+Pattern drawn_pattern(const SearchSpace& space, std::size_t full, std::mt19937_64& random) {
+  std::vector<bool> chosen(space.start.layers(), false);
+  std::vector<std::size_t> free;
+  std::size_t kept = 0;
+  for (const std::size_t layer : space.start.full_layers()) {
+    const bool stays = layer == 0 || space.constraints.pinned_full[layer];
+    chosen[layer] = stays;
+    kept += stays ? 1 : 0;
+    if (!stays && !space.constraints.pinned_shared[layer]) free.push_back(layer);
+  }
+  for (; kept < full && !free.empty(); ++kept) {
+    const auto place = static_cast<std::ptrdiff_t>(random() % free.size());
+    chosen[free[static_cast<std::size_t>(place)]] = true;
+    free.erase(free.begin() + place);
   }
   return Pattern::from_full_layers(chosen);
 }
@@ -64,8 +70,10 @@ std::vector<Pattern> random_patterns(const SearchSpace& space, std::size_t full,
   std::mt19937_64 random(full);
   std::vector<Pattern> patterns;
   for (std::size_t draw = 0; draw < kMostDraws && patterns.size() < count; ++draw) {
-    Pattern pattern = drawn_pattern(space.start.full_layers(), space.start.layers(), full, random);
-    if (!space.holds(pattern) || std::ranges::count(patterns, pattern) > 0) continue;
+    Pattern pattern = drawn_pattern(space, full, random);
+    if (pattern.full_count() != full || !space.holds(pattern) ||
+        std::ranges::count(patterns, pattern) > 0)
+      continue;
     patterns.push_back(std::move(pattern));
   }
   return patterns;

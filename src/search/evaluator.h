@@ -34,23 +34,23 @@ double weighted_mean(const SequenceLosses& losses, const std::vector<double>& we
 
 class Evaluator {
  public:
-  // `weights`: predicted tokens of every sequence.
+  // `weights`: tokens that the objective averages, of every sequence.
   explicit Evaluator(std::vector<double> weights);
   virtual ~Evaluator() = default;
 
-  // result[p][i]: mean next-token loss (nats per token) of pattern p on sequence
-  // request.sequences[i]. A loss depends only on its pattern and its sequence, to the last bit:
-  // not on what else is asked for, nor in which order.
+  // result[p][i]: value of the objective (nats per token; the mean next-token loss, unless another
+  // is chosen) of pattern p on sequence request.sequences[i]. A loss depends only on its pattern
+  // and its sequence, to the last bit: not on what else is asked for, nor in which order.
   virtual std::vector<SequenceLosses> losses(const LossRequest& request) = 0;
 
   // The same on all sequences.
   std::vector<SequenceLosses> losses(std::span<const Pattern> patterns);
   SequenceLosses losses_of(const Pattern& pattern);
 
-  // Mean over all predicted tokens of all sequences.
+  // Mean over all averaged tokens of all sequences.
   double mean(const SequenceLosses& losses) const;
 
-  // Predicted tokens of every sequence: its length - 1.
+  // Tokens that the objective averages, of every sequence: its length - 1 for the loss.
   const std::vector<double>& weights() const { return weights_; }
   // 0, 1, 2, … : every sequence.
   const std::vector<std::size_t>& all_sequences() const { return all_; }

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -16,8 +17,18 @@
 namespace indexcache {
 namespace {
 
+// A field that only one of the two has differs as well.
+Fingerprint with_fields_of(const Json& found, Fingerprint wanted) {
+  for (const auto& [field, value] : found.items()) {
+    if (std::ranges::count(wanted, field, &Fingerprint::value_type::first) == 0) {
+      wanted.emplace_back(field, "");
+    }
+  }
+  return wanted;
+}
+
 void check_fingerprint(const Json& found, const Fingerprint& wanted, const std::string& where) {
-  for (const auto& [field, value] : wanted) {
+  for (const auto& [field, value] : with_fields_of(found, wanted)) {
     const std::string before =
         found.contains(field) && found[field].is_string() ? found[field].get<std::string>() : "";
     if (before == value) continue;

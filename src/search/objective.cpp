@@ -11,4 +11,12 @@ std::optional<Objective> find_objective(std::string_view name) {
   return static_cast<Objective>(found - kObjectiveNames.begin());
 }
 
+std::vector<double> averaged_tokens(const TokenSet& tokens, Objective objective,
+                                    std::int64_t index_topk) {
+  std::vector<double> counts = tokens.predicted();
+  if (objective != Objective::tail) return counts;
+  for (double& count : counts) count = std::max(count - static_cast<double>(index_topk), 0.0);
+  return counts;
+}
+
 }  // namespace indexcache

@@ -2,11 +2,15 @@
 // What a search makes small.
 #pragma once
 
+#include "calibration/token_set.h"
 #include "core/pattern.h"
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 namespace indexcache {
 
@@ -23,6 +27,10 @@ constexpr std::string_view name_of(Objective objective) {
 
 // nullopt for an unknown name.
 std::optional<Objective> find_objective(std::string_view name);
+
+// Of each sequence: how many tokens the objective averages.
+std::vector<double> averaged_tokens(const TokenSet& tokens, Objective objective,
+                                    std::int64_t index_topk);
 
 // What a sweep computes of each pattern.
 struct SweepGoal {

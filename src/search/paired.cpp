@@ -2,11 +2,17 @@
 #include "search/paired.h"
 
 #include "search/student_t.h"
+#include "search/weighted_mean.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace indexcache {
+
+std::vector<double> differences(std::span<const double> losses, std::span<const double> baseline) {
+  std::vector<double> result(losses.size());
+  for (std::size_t s = 0; s < losses.size(); ++s) result[s] = losses[s] - baseline[s];
+  return result;
+}
 
 std::optional<SequenceDifference> largest_difference(const std::vector<double>& differences) {
   const auto largest = std::ranges::max_element(differences);
@@ -17,37 +23,18 @@ std::optional<SequenceDifference> largest_difference(const std::vector<double>& 
 std::optional<double> standard_error(std::span<const double> losses,
                                      std::span<const double> baseline,
                                      std::span<const double> weights) {
-  const std::size_t n = losses.size();
-  if (n < 2) return std::nullopt;
-  double mean = 0, total = 0;
-  for (std::size_t s = 0; s < n; ++s) {
-    mean += weights[s] * (losses[s] - baseline[s]);
-    total += weights[s];
-  }
-  mean /= total;
-  // Variance of a weighted mean of n independent differences; s^2 / n for equal weights.
-  double variance = 0;
-  for (std::size_t s = 0; s < n; ++s) {
-    const double residual = weights[s] / total * (losses[s] - baseline[s] - mean);
-    variance += residual * residual;
-  }
-  return std::sqrt(variance * static_cast<double>(n) / static_cast<double>(n - 1));
+  return weighted_mean_of(differences(losses, baseline), weights).error;
 }
 
 PairedDifference paired_difference(std::span<const double> losses, std::span<const double> baseline,
                                    std::span<const double> weights) {
   PairedDifference result;
-  double total = 0;
-  for (std::size_t s = 0; s < losses.size(); ++s) {
-    result.per_sequence.push_back(losses[s] - baseline[s]);
-    result.mean += weights[s] * result.per_sequence[s];
-    total += weights[s];
-  }
-  result.mean /= total;
+  result.per_sequence = differences(losses, baseline);
+  const WeightedMean mean = weighted_mean_of(result.per_sequence, weights);
+  result.mean = mean.mean;
   result.largest = largest_difference(result.per_sequence);
-  const auto error = standard_error(losses, baseline, weights);
-  if (!error) return result;
-  const double half = student_t_quantile(0.975, losses.size() - 1) * *error;
+  if (!mean.error) return result;
+  const double half = student_t_quantile(0.975, mean.count - 1) * *mean.error;
   result.ci95 = {result.mean - half, result.mean + half};
   return result;
 }

@@ -27,12 +27,15 @@ struct PairedDifference {
   bool operator==(const PairedDifference&) const = default;
 };
 
+// losses - baseline, sequence by sequence.
+std::vector<double> differences(std::span<const double> losses, std::span<const double> baseline);
+
 // The largest of `differences`; nullopt if there are none.
 std::optional<SequenceDifference> largest_difference(const std::vector<double>& differences);
 
 // losses - baseline, sequence by sequence; the mean weighs each by its predicted tokens. The
-// interval is Student's t with n - 1 degrees of freedom over sequences, which are the independent
-// units: tokens of one sequence are not.
+// interval is Student's t with n - 1 degrees of freedom over the n sequences that weigh anything,
+// which are the independent units: tokens of one sequence are not.
 PairedDifference paired_difference(std::span<const double> losses, std::span<const double> baseline,
                                    std::span<const double> weights);
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/race.h"
 
+#include "search/paired.h"
 #include "search/student_t.h"
+#include "search/weighted_mean.h"
 
 #include <algorithm>
 #include <cmath>
@@ -26,48 +28,10 @@ std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t seed) {
   return order;
 }
 
-// Mean and standard error of what is known of a finite set.
-struct PartialMean {
-  double mean = 0;
-  double error = std::numeric_limits<double>::infinity();
-  std::size_t count = 0;
-};
-
-PartialMean partial_mean(std::span<const double> values, std::span<const double> weights) {
-  PartialMean result;
-  double known = 0, all = 0;
-  for (std::size_t s = 0; s < values.size(); ++s) {
-    all += weights[s];
-    if (std::isnan(values[s])) continue;
-    known += weights[s];
-    result.mean += weights[s] * values[s];
-    ++result.count;
-  }
-  if (result.count == 0) return result;
-  result.mean /= known;
-  if (result.count < 2) return result;
-  double variance = 0;
-  for (std::size_t s = 0; s < values.size(); ++s) {
-    if (std::isnan(values[s])) continue;
-    const double residual = weights[s] / known * (values[s] - result.mean);
-    variance += residual * residual;
-  }
-  const auto n = static_cast<double>(result.count);
-  const double unseen = result.count == values.size() ? 0 : 1 - known / all;
-  result.error = std::sqrt(variance * n / (n - 1) * unseen);
-  return result;
-}
-
-SequenceLosses differences(const SequenceLosses& losses, const SequenceLosses& reference) {
-  SequenceLosses result(losses.size());
-  for (std::size_t s = 0; s < losses.size(); ++s) result[s] = losses[s] - reference[s];
-  return result;
-}
-
 // Mean over the sequences that `losses` and `reference` have both.
 double mean_difference(const SequenceLosses& losses, const SequenceLosses& reference,
                        std::span<const double> weights) {
-  return partial_mean(differences(losses, reference), weights).mean;
+  return weighted_mean_of(differences(losses, reference), weights).mean;
 }
 
 // The racing pattern of least loss, or the incumbent.
@@ -128,10 +92,12 @@ std::vector<SequenceLosses> race(Evaluator& evaluator, const std::optional<RaceR
 
 double lower_confidence_bound(std::span<const double> differences, std::span<const double> weights,
                               double level) {
-  const PartialMean known = partial_mean(differences, weights);
-  if (known.count < 2) return -std::numeric_limits<double>::infinity();
-  if (known.count == differences.size()) return known.mean;
-  return known.mean - student_t_quantile(level, known.count - 1) * known.error;
+  const WeightedMean known = weighted_mean_of(differences, weights);
+  const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
+  if (known.weight >= all) return known.mean;
+  if (!known.error) return -std::numeric_limits<double>::infinity();
+  const double error = *known.error * std::sqrt(1 - known.weight / all);
+  return known.mean - student_t_quantile(level, known.count - 1) * error;
 }
 
 RaceJudge keeps_possible_winners(const Evaluator& evaluator, SequenceLosses incumbent) {

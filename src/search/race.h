@@ -18,8 +18,8 @@
 namespace indexcache {
 
 struct RaceRules {
-  // Of the decision that a pattern leaves, in (0.5, 1), all rounds of its race together. 1: no
-  // pattern ever leaves.
+  // Confidence with which a pattern that leaves cannot win, for all rounds of its race together, in
+  // (0.5, 1). 1: no pattern ever leaves.
   double confidence = 0.95;
   std::uint64_t order = 0;  // seed of the order in which sequences are added
 };

@@ -11,7 +11,8 @@
 
 namespace indexcache {
 
-// Mean negative log-likelihood of every sequence, in nats per token, in the order of the token set.
+// The value of the objective on every sequence (of the loss: mean negative log-likelihood), in nats
+// per token, in the order of the token set.
 using SequenceLosses = std::vector<double>;
 
 // A pattern that a strategy asked about.
@@ -54,6 +55,17 @@ struct SearchPath {
 
   bool operator==(const SearchPath&) const = default;
 };
+
+// Calls visit(considered) with every pattern that the path measured.
+template <class Visit>
+void for_each_considered(const SearchPath& path, const Visit& visit) {
+  for (const Considered& considered : path.measured) visit(considered);
+  for (const PathStep& step : path.steps) {
+    for (const Considered& considered : step.considered) visit(considered);
+  }
+  if (!path.neighborhood) return;
+  for (const Considered& considered : path.neighborhood->considered) visit(considered);
+}
 
 // The considered pattern of least loss that is not the chosen one and was measured on all
 // sequences; null if there is none. The first of equals wins.

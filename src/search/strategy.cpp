@@ -33,6 +33,11 @@ std::span<const Refinement> refinements() {
   return kRefinements;
 }
 
+bool races_by_default(std::string_view method) {
+  const auto found = std::ranges::find(kStrategies, method, &Strategy::name);
+  return found == kStrategies.end() || found->races_by_default;
+}
+
 const Refinement* find_refinement(std::string_view name) {
   const auto found = std::ranges::find(kRefinements, name, &Refinement::name);
   return found == kRefinements.end() ? nullptr : &*found;
@@ -43,11 +48,6 @@ bool SearchSpace::holds(const Pattern& pattern) const {
     if (pattern.is_full(layer) && !start.is_full(layer)) return false;
   }
   return keeps(pattern, constraints);
-}
-
-PathStep best_of(Evaluator& evaluator, std::vector<Pattern> candidates) {
-  const std::vector<SequenceLosses> losses = evaluator.losses(candidates);
-  return best_of(evaluator, candidates, losses);
 }
 
 PathStep race_for_best(Evaluator& evaluator, const std::optional<RaceRules>& rules,

@@ -91,17 +91,19 @@ std::span<const Strategy> strategies();
 std::vector<std::string> default_strategies();
 std::span<const Refinement> refinements();
 
+// Whether races apply to a strategy or refinement unless they are asked for everywhere; true for an
+// unknown name.
+bool races_by_default(std::string_view method);
+
 // Null for an unknown name.
 const Refinement* find_refinement(std::string_view name);
 
-// Evaluates `candidates` (at least one) and takes the one with the smallest mean loss, the first
-// among equals.
-PathStep best_of(Evaluator& evaluator, std::vector<Pattern> candidates);
-// The same in a race. `reference`: losses of any pattern on all sequences, from which those of
-// candidates that left are estimated.
+// Measures `candidates` (at least one) in a race and takes the one with the smallest mean, the
+// first among equals. `reference`: values of any pattern on all sequences, from which those of
+// candidates that left are estimated; may be empty without rules.
 PathStep race_for_best(Evaluator& evaluator, const std::optional<RaceRules>& rules,
                        std::vector<Pattern> candidates, const SequenceLosses& reference);
-// The same of candidates whose losses are known.
+// The same of candidates that were all measured on all sequences.
 PathStep best_of(const Evaluator& evaluator, std::span<const Pattern> candidates,
                  std::span<const SequenceLosses> losses);
 

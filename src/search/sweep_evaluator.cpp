@@ -12,19 +12,6 @@
 #include <utility>
 
 namespace indexcache {
-namespace {
-
-// Of each sequence: those whose prediction the objective looks at.
-std::vector<double> averaged_tokens(const TokenSet& tokens, Objective objective,
-                                    std::int64_t index_topk) {
-  std::vector<double> counts = tokens.predicted();
-  if (objective != Objective::tail) return counts;
-  for (double& count : counts) count = std::max(count - static_cast<double>(index_topk), 0.0);
-  return counts;
-}
-
-}  // namespace
-
 // Some sequences of the token set. Each is cut at index_topk: `prefix` rows before it, `tail` rows
 // from there on, `keys` all of them.
 struct SweepEvaluator::Wave {
@@ -102,7 +89,7 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
                                       observer == nullptr ? 0 : observer->kept_row_bytes());
   planner_.require_fit(cut);
   const PatternGroups groups = planner_.groups(request.patterns, cut);
-  const std::size_t beside = planner_.reference() ? 1 : 0;
+  const std::size_t references = planner_.reference() ? 1 : 0;
   start_progress(cut, groups);
   for (const SequenceRange& range : cut.waves) {
     const auto sequences = request.sequences.subspan(range.first, range.count);
@@ -112,7 +99,7 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
       first_pattern_ = sums.size();
       std::vector<SequenceLosses> of_group(group.size(), SequenceLosses(range.count, 0.0));
       sweep(wave, group, of_group, observer);
-      sums.insert(sums.end(), of_group.begin() + static_cast<std::ptrdiff_t>(beside),
+      sums.insert(sums.end(), of_group.begin() + static_cast<std::ptrdiff_t>(references),
                   of_group.end());
     }
     normalize(request.patterns, sequences, sums);
@@ -286,7 +273,7 @@ void SweepEvaluator::add_comparison(const Wave& wave, const RowChunk& chunk, con
                                     const TokenComparison& reference,
                                     const TokenComparison& comparison,
                                     std::span<SequenceLosses> kl_sums) {
-  const std::size_t beside = planner_.reference() ? 1 : 0;
+  const std::size_t references = planner_.reference() ? 1 : 0;
   for (std::size_t s = 0; s < wave.sequences; ++s) {
     const Segment& segment = chunk.rows.segments[s];
     for (std::int64_t i = 0; i < segment.rows; ++i) {
@@ -295,8 +282,8 @@ void SweepEvaluator::add_comparison(const Wave& wave, const RowChunk& chunk, con
       const auto row = static_cast<std::size_t>(segment.first_row + i);
       for (const std::size_t p : stream.patterns) {
         if (goal_.objective == Objective::kl) kl_sums[p][s] += comparison.kl[row];
-        if (meter_ == nullptr || p < beside) continue;
-        meter_->add(first_pattern_ + p - beside, position, reference.loss[row],
+        if (meter_ == nullptr || p < references) continue;
+        meter_->add(first_pattern_ + p - references, position, reference.loss[row],
                     comparison.loss[row], comparison.kl[row], comparison.same_top[row] != 0);
       }
     }

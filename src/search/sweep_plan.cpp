@@ -101,7 +101,7 @@ SweepPlanner::SweepPlanner(const ModelConfig& config, const Backend& backend,
       reference_(std::move(reference)) {}
 
 PatternGroups SweepPlanner::groups(std::span<const Pattern> patterns, const SweepPlan& plan) const {
-  const std::size_t most = plan.patterns - beside();
+  const std::size_t most = plan.patterns - reference_count();
   PatternGroups groups;
   for (std::size_t p = 0; p < patterns.size(); p += most) {
     std::vector<Pattern>& group = groups.emplace_back();
@@ -123,8 +123,8 @@ SweepPlan SweepPlanner::plan(std::size_t patterns, std::span<const std::size_t> 
   const SweepShape shape{config_, backend_, tokens_, kept_row_bytes};
   const std::int64_t available = memory_.memory_bytes;
   const std::int64_t preferred = std::min(memory_.memory_bytes, memory_.wave_bytes);
-  const std::size_t least = 1 + beside();
-  SweepPlan plan{{}, patterns + beside(), chunk_rows_for(shape, preferred), {}, true};
+  const std::size_t least = 1 + reference_count();
+  SweepPlan plan{{}, patterns + reference_count(), chunk_rows_for(shape, preferred), {}, true};
   const std::size_t count = tokens_.sequences.size();
   const auto bytes = [&](std::span<const std::size_t> wave, std::size_t live) {
     return bytes_of(shape, rows_of(shape, wave), live, plan.chunk_rows);
@@ -181,8 +181,9 @@ void SweepPlanner::require_fit(const SweepPlan& plan) const {
   throw ResourceError(
       {"the sweep does not fit the device's memory",
        fmt::format("a sequence of {} tokens", tokens_.longest()),
-       fmt::format("one pattern needs {} ({}), but the weights leave only {}",
-                   bytes_text(plan.total()), parts, bytes_text(memory_.memory_bytes)),
+       fmt::format("one pattern{} needs {} ({}), but the weights leave only {}",
+                   reference_ ? " and the reference" : "", bytes_text(plan.total()), parts,
+                   bytes_text(memory_.memory_bytes)),
        fmt::format("{}a larger --memory-limit or GPU, --weights stream or disk, --precision bf16",
                    fitting > config_.index_topk
                        ? fmt::format("sequences of at most about {} tokens, ", fitting)

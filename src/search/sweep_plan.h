@@ -76,7 +76,7 @@ class SweepPlanner {
 
  private:
   // Patterns of a group besides those that were asked for.
-  std::size_t beside() const { return reference_ ? 1 : 0; }
+  std::size_t reference_count() const { return reference_ ? 1 : 0; }
 
   const ModelConfig& config_;
   const Backend& backend_;

@@ -35,6 +35,7 @@ void share_fewer(Json& run) {
   target.strategies.clear();
   target.ties.clear();
   target.halves.clear();
+  target.compared.clear();
   run = to_json(result);
 }
 

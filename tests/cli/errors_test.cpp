@@ -79,8 +79,8 @@ void check_refused(const ProcessResult& result, int code, const std::string& wha
 TEST_CASE("what needs more sequences than there are is refused, or left out if it is a default") {
   const Bench b;
   check_refused(b.run({"--confidence", "0.95"}), 2, "races are not possible");
-  check_refused(b.run({"--max-rise", "0.1", "--holdout", "0.5"}), 2, "only 1 calibration sequence");
-  check_refused(b.run({"--stability"}), 2, "each half needs two sequences");
+  check_refused(b.run({"--max-rise", "0.1", "--holdout", "0.5"}), 2, "there is only 1");
+  check_refused(b.run({"--stability"}), 2, "each half needs two calibration sequences");
   const ProcessResult result = b.run();
   CHECK(result.code == 0);
   CHECK_THAT(result.err, Contains("every pattern is measured on every sequence"));

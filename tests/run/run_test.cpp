@@ -106,6 +106,36 @@ TEST_CASE("races, a found size and another objective continue as well") {
   }
 }
 
+TEST_CASE("values of one objective are never read as those of another") {
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "3");
+  options.search.objective = "kl";
+  quiet_run(options);
+  std::filesystem::remove(folder / "run/run.json");  // as if it had been interrupted
+  options.search.objective = "loss";
+  CHECK_THROWS_AS(quiet_run(options), ResumeMismatch);
+  options.search.objective = "tail";
+  CHECK_THROWS_AS(quiet_run(options), ResumeMismatch);
+  options.search.objective = "kl";
+  CHECK(quiet_run(options).complete);
+}
+
+TEST_CASE("a budget that is spent before the search begins leaves the baseline") {
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "3");
+  options.budget = "0.000001s";
+  for (const char* objective : {"loss", "kl", "tail"}) {
+    options.search.objective = objective;
+    options.output = (folder / objective).string();
+    const Result result = quiet_run(options);
+    CHECK_FALSE(result.complete);
+    REQUIRE(result.targets.size() == 1);
+    CHECK(result.targets[0].request == "budget");
+    CHECK(result.targets[0].calibration.pattern == result.baseline);
+    CHECK(result.targets[0].calibration.delta.mean == 0);
+  }
+}
+
 TEST_CASE("without held-out data the calibration data show how predictions change") {
   const TempFolder folder;
   RunOptions options = options_for(folder, "3");

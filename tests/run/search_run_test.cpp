@@ -158,6 +158,49 @@ TEST_CASE("a maximal rise that held-out data do not confirm takes one more index
   }
 }
 
+TEST_CASE("an explicit target of one indexer more takes over an unconfirmed maximal rise") {
+  SearchSubject subject = subject_of({});
+  subject.max_rise = 0.4;
+  const std::size_t full = quiet_search(subject).targets.back().calibration.pattern.full_count();
+  subject = subject_of({full + 1});
+  subject.max_rise = 0.4;
+  TableInstruments instruments([&](const Pattern& pattern, double loss) {
+    return loss + (pattern.full_count() <= full ? 1 : 0);
+  });
+  const SearchOutcome outcome = quiet_search(subject, instruments);
+  REQUIRE(outcome.targets.size() == 1);
+  CHECK(outcome.targets[0].calibration.pattern.full_count() == full + 1);
+  CHECK(outcome.targets[0].request == std::to_string(full + 1) + ", max-rise 0.4");
+}
+
+TEST_CASE("a budget may end anywhere, and what was found until then is the result") {
+  SearchSubject subject = subject_of({});
+  subject.max_rise = 0.4;
+  subject.space.races.reset();
+  subject.stability = true;
+  const auto unconfirmed = [](const Pattern& pattern, double loss) {
+    return loss + (pattern.full_count() < 6 ? 1 : 0);
+  };
+  TableInstruments whole(unconfirmed);
+  const SearchOutcome complete = quiet_search(subject, whole);
+  CHECK(complete.complete);
+  bool found_while_seeking = false;
+  for (std::size_t limit = 0; limit < whole.requests(); ++limit) {
+    TableInstruments limited(unconfirmed);
+    limited.limit_requests(limit);
+    const SearchOutcome outcome = quiet_search(subject, limited);
+    INFO(limit << " requests");
+    CHECK_FALSE(outcome.complete);
+    REQUIRE(outcome.targets.size() == 1);
+    CHECK(outcome.targets[0].holdout);
+    CHECK_THAT(outcome.warnings.at(0), Contains("--budget ended"));
+    if (outcome.searches.size() != 1 || outcome.searches[0].steps.empty()) continue;
+    found_while_seeking = true;
+    CHECK(outcome.targets[0].calibration.pattern.full_count() < PatternTable::kLayers);
+  }
+  CHECK(found_while_seeking);
+}
+
 TEST_CASE("a size that is asked for twice is one target") {
   SearchSubject subject = subject_of({});
   subject.max_rise = 0.4;

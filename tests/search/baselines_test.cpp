@@ -77,4 +77,11 @@ TEST_CASE("random patterns differ, keep the constraints, and are the same each t
   CHECK(random_patterns(space, 4, 5) == patterns);
   CHECK(random_patterns(space, 2, 8).size() == 1);  // layers 0 and 2: there is no other
   CHECK(random_patterns(space, 7, 8).size() == 1);
+  // Many pinned layers leave others to be drawn.
+  SearchSpace stages{Pattern::all_full(61), Constraints::none(61), {}};
+  for (const std::size_t layer : {8, 16, 24, 31, 38, 46, 53}) {
+    stages.constraints.pinned_full[layer] = true;
+  }
+  stages.constraints.pinned_shared[1] = true;
+  CHECK(random_patterns(stages, 16, 8).size() == 8);
 }

@@ -2,6 +2,7 @@
 #include "search/paired.h"
 
 #include "search/student_t.h"
+#include "search/weighted_mean.h"
 #include "support/catch.h"
 
 #include <cmath>
@@ -38,4 +39,23 @@ TEST_CASE("Student's quantiles are those of the tables") {
   CHECK(student_t_quantile(0.9995, 4) == Approx(8.6103).epsilon(1e-5));
   CHECK(student_t_quantile(0.5, 3) == Approx(0).margin(1e-9));
   CHECK(std::isinf(student_t_quantile(1, 3)));
+}
+
+TEST_CASE("values without weight or unknown do not count, and unequal weights widen the error") {
+  const double unknown = std::nan("");
+  const std::vector<double> values = {1, 5, unknown, 3}, weights = {2, 0, 2, 2};
+  const WeightedMean mean = weighted_mean_of(values, weights);
+  CHECK(mean.count == 2);
+  CHECK(mean.weight == 4);
+  CHECK(mean.mean == Approx(2));
+  CHECK(*mean.error == Approx(std::sqrt(2.0) / std::sqrt(2.0)));  // s / sqrt(n)
+  CHECK_FALSE(weighted_mean_of(std::vector<double>{1, 2}, std::vector<double>{1, 0}).error);
+  CHECK(weighted_mean_of(std::vector<double>{}, std::vector<double>{}).count == 0);
+  // One value outweighs the other by far: the mean is almost the value, its error is not small.
+  const WeightedMean uneven =
+      weighted_mean_of(std::vector<double>{0, 1}, std::vector<double>{1000, 1});
+  CHECK(*uneven.error > 0.7);
+  CHECK_FALSE(paired_difference(std::vector<double>{1, 2}, std::vector<double>{0, 0},
+                                std::vector<double>{1, 0})
+                  .ci95);
 }
