@@ -22,20 +22,11 @@ const SearchPath* segments_path(const Result& result) {
   return nullptr;
 }
 
-// The segment that is all that `pattern` shares; nullopt if there are several, or none.
-std::optional<PatternSegment> only_segment(const SegmentTable& table, const Pattern& pattern) {
-  if (pattern == table.start()) return std::nullopt;
-  for (const PatternSegment& segment : segments_of(pattern)) {
-    if (table.pattern(segment) == pattern) return segment;
-  }
-  return std::nullopt;
-}
-
 std::vector<PatternSegment> estimated_segments(const Result& result, const SegmentTable& table) {
   std::vector<PatternSegment> estimated;
   for (const Considered& considered : segments_path(result)->measured) {
     if (considered.complete()) continue;
-    if (const auto segment = only_segment(table, considered.pattern)) {
+    if (const auto segment = table.only_segment(considered.pattern)) {
       estimated.push_back(*segment);
     }
   }
@@ -77,7 +68,7 @@ std::vector<PredictedPattern> predicted_patterns(const Result& result,
                                                  const SegmentsReport& segments) {
   std::vector<PredictedPattern> predictions;
   for (const auto& [pattern, measured] : measured_increases(result)) {
-    if (pattern == result.baseline || only_segment(segments.table, pattern)) continue;
+    if (pattern == result.baseline || segments.table.only_segment(pattern)) continue;
     const auto parts = segments_of(pattern);
     if (std::ranges::any_of(parts, [&](const auto& part) { return segments.is_estimated(part); })) {
       continue;

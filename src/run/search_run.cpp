@@ -55,7 +55,7 @@ class SearchRun {
       if (subject_.max_rise) find_size();
       search(sizes_of(requests_));
       refine(requests_);
-      if (subject_.stability) check_stability();
+      halves_ = halves_of(sizes_of(requests_));
     } catch (const BudgetSpent&) {
       end_early();
     }
@@ -148,9 +148,11 @@ class SearchRun {
     return start;
   }
 
-  void check_stability() {
+  // [sizes][2]; empty without --stability.
+  std::vector<std::vector<HalfChoice>> halves_of(std::vector<std::size_t> sizes) {
+    if (!subject_.stability) return {};
     recorder_.continue_with({Phase::stability}, "search on each half of the sequences");
-    halves_ = search_halves(instruments_.search(), space(sizes_of(requests_), false));
+    return search_halves(instruments_.search(), space(std::move(sizes), false));
   }
 
   Reached reached(std::size_t full) const {
@@ -290,14 +292,10 @@ class SearchRun {
   void add_target(const Request& request) {
     search({request.full});
     refine({request});
-    std::vector<HalfChoice> halves;
-    if (subject_.stability) {
-      recorder_.continue_with({Phase::stability}, "search on each half of the sequences");
-      halves = search_halves(instruments_.search(), space({request.full}, false)).front();
-    }
+    const auto halves = halves_of({request.full});
     instruments_.begin({Phase::verification}, "verifying one size up");
     Target target = verified(request);
-    target.halves = std::move(halves);
+    if (!halves.empty()) target.halves = halves.front();
     if (subject_.data.holdout) {
       measure_holdout(instruments_, subject_.space, outcome_.overlap, std::span(&target, 1));
     }

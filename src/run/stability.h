@@ -11,9 +11,6 @@
 
 namespace indexcache {
 
-// With fewer there is no spread within a half.
-inline constexpr std::size_t kFewestForHalves = 4;
-
 // What a search by segments chooses on the even and on the odd sequences, for every target of
 // `space`; [targets][2]. Losses of segments that `evaluator` already knows are not measured again.
 std::vector<std::vector<HalfChoice>> search_halves(Evaluator& evaluator, const SearchSpace& space);

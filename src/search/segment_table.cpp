@@ -39,6 +39,14 @@ Pattern SegmentTable::pattern(const PatternSegment& segment) const {
   return pattern;
 }
 
+std::optional<PatternSegment> SegmentTable::only_segment(const Pattern& pattern) const {
+  if (pattern == start_) return std::nullopt;
+  for (const PatternSegment& segment : segments_of(pattern)) {
+    if (this->pattern(segment) == pattern) return segment;
+  }
+  return std::nullopt;
+}
+
 std::size_t SegmentTable::place(const PatternSegment& segment) const {
   return segment.first * (start_.layers() + 1) + segment.end;
 }

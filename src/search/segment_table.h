@@ -39,6 +39,9 @@ class SegmentTable {
   // `start` with all layers of the segment shared except its first.
   Pattern pattern(const PatternSegment& segment) const;
 
+  // The segment that is all that `pattern` shares; nullopt if there are several, or none.
+  std::optional<PatternSegment> only_segment(const Pattern& pattern) const;
+
   // Nats per token; nullopt if it was not measured.
   std::optional<double> cost(const PatternSegment& segment) const;
   void set(const PatternSegment& segment, double cost);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/segments.h"
 
+#include "search/paired.h"
 #include "search/segment_paths.h"
 #include "search/segment_race.h"
 
@@ -87,14 +88,8 @@ class SegmentSearch {
     for (std::size_t i = 0; i < segments.size(); ++i) {
       measured_.push_back(raced(evaluator_, patterns[i], losses[i], start_losses_));
       record(table_, segments[i], measured_.back(), start_loss_);
-      increases_[segments[i]] = increases(losses[i]);
+      increases_[segments[i]] = differences(losses[i], start_losses_);
     }
-  }
-
-  // To the loss of the start, sequence by sequence.
-  SequenceLosses increases(SequenceLosses losses) const {
-    for (std::size_t s = 0; s < losses.size(); ++s) losses[s] -= start_losses_[s];
-    return losses;
   }
 
   // Which of the racing segments may still be part of the cheapest pattern of a target: with the
@@ -105,7 +100,7 @@ class SegmentSearch {
       // Those that left keep what is known of them.
       const auto so_far = raced(evaluator_, space_.start, round.losses[i], start_losses_);
       table.estimate(segments[i], so_far.loss - start_loss_);
-      increases_[segments[i]] = increases(round.losses[i]);
+      increases_[segments[i]] = differences(round.losses[i], start_losses_);
     }
     std::vector<bool> matters(segments.size(), false);
     const Constraints none = Constraints::none(space_.start.layers());
@@ -160,9 +155,8 @@ SegmentTable segment_table(const Pattern& start, double start_loss,
                            const std::vector<Considered>& measured) {
   SegmentTable table(start);
   for (const Considered& considered : measured) {
-    for (const PatternSegment& segment : segments_of(considered.pattern)) {
-      if (table.pattern(segment) != considered.pattern) continue;
-      record(table, segment, considered, start_loss);
+    if (const auto segment = table.only_segment(considered.pattern)) {
+      record(table, *segment, considered, start_loss);
     }
   }
   return table;
