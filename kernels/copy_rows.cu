@@ -13,9 +13,10 @@ __global__ void copy_rows_kernel(CopyRowsParams p) {
   if (i >= p.rows * words) return;
   const std::int64_t row = i / words;
   const std::int64_t word = i % words;
-  const std::int64_t to = std::int64_t{p.places[row].key_base} + p.places[row].position;
+  const std::int64_t place = std::int64_t{p.places[row].key_base} + p.places[row].position;
+  const std::int64_t from = p.gather ? place : row, to = p.gather ? row : place;
   const auto* source =
-      reinterpret_cast<const Word*>(static_cast<const char*>(p.x) + row * p.x_stride);
+      reinterpret_cast<const Word*>(static_cast<const char*>(p.x) + from * p.x_stride);
   auto* target = reinterpret_cast<Word*>(static_cast<char*>(p.out) + to * p.out_stride);
   target[word] = source[word];
 }

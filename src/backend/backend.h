@@ -16,6 +16,7 @@
 
 #include "backend/model_shape.h"
 #include "backend/tensor.h"
+#include "backend/training.h"
 #include "backend/weight_uploader.h"
 
 #include <array>
@@ -179,6 +180,9 @@ class Backend {
   // Copies each segment of `from` to the rows of the same sequence and positions of `to`.
   virtual void copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
                          const Tensor& out) = 0;
+  // The other way: fills the rows of `to` with those of the same sequence and positions of `from`.
+  virtual void gather_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
+                           const Tensor& out) = 0;
 
   // Lightning indexer and total-order top-k:
   //   score(t, u) = sum_h head_weights[t, h] * ReLU(queries[t, h] . keys[u]),  u <= t
@@ -229,6 +233,48 @@ class Backend {
   virtual std::vector<std::int64_t> overlap_counts(const RowLayout& rows,
                                                    const std::vector<Tensor>& sets,
                                                    std::span<const std::int64_t> bucket_ends) = 0;
+
+  // Training of indexers (docs/distillation.md). Candidates of a row are the positions u <= t, or
+  // those in `sets` (i32 [rows, K], ascending) unless it is empty; candidate i is position i or
+  // sets[t, i]. Positions of a segment are consecutive here. Gradients are f32.
+
+  // sums[t, i] += weight * (1 / A) * sum_h softmax_i(scale * queries[t, h] . keys[candidate i]):
+  // the attention distribution averaged over heads, for the operands of sparse_attention. Columns
+  // of `sums` beyond a row's candidates are not written.
+  virtual void mean_attention(const RowLayout& rows, const Heads& queries,
+                              const RowLayout& key_rows, const Tensor& keys, const Tensor& sets,
+                              float scale, float weight, const Tensor& sums) = 0;
+
+  // The loss of an indexer with q = softmax of its scores over the candidates: row_weight * sum_t
+  // KL(p_t || q_t), p being the target. Writes the gradients, and KL(p_t || q_t) in nats, without
+  // row_weight, to divergences, f32 [rows, 1]. Scratch is [rows, candidates] at most.
+  virtual void distill_indexer(const RowLayout& rows, const IndexScores& scores,
+                               const RowLayout& key_rows, const Tensor& sets,
+                               const IndexTarget& target, float row_weight,
+                               const IndexGradients& gradients, const Tensor& divergences) = 0;
+
+  // gradient += d_out^T x: of the weight of linear(). x activation() [rows, in], d_out f32
+  // [rows, out], gradient [out, in].
+  virtual void linear_backward(const RowLayout& rows, const Tensor& x, const Tensor& d_out,
+                               const Tensor& gradient) = 0;
+
+  // Backward of layer_norm() with input x, activation() [rows, n]: replaces d_out, f32 [rows, n],
+  // by the gradient of x and adds to d_weight and d_bias, [1, n].
+  virtual void layer_norm_backward(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                                   float eps, const Tensor& d_out, const Tensor& d_weight,
+                                   const Tensor& d_bias) = 0;
+
+  // out += x; f32 of equal shapes.
+  virtual void add(const Tensor& x, const Tensor& out) = 0;
+  virtual void fill_zero(const Tensor& tensor) = 0;
+  // out = x, f32 without gaps, rounded to the type of `out`, of as many elements.
+  virtual void convert(const Tensor& x, const Tensor& out) = 0;
+
+  // The sum of squares of every row of an f32 tensor, in float64.
+  virtual std::vector<double> squared_norms(const Tensor& x) = 0;
+  // Updates parameters and moments from gradients; all f32 [rows, n] without gaps.
+  virtual void adam(const AdamStep& step, const Tensor& gradients, const Tensor& mean,
+                    const Tensor& variance, const Tensor& parameters) = 0;
 };
 
 }  // namespace indexcache

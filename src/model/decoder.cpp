@@ -51,12 +51,15 @@ void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& h
                    c.qk_rope_head_dim};
   backend_.rms_norm(rows, latent, w.kv_a_norm, c.mla_norm_eps, latent);
   backend_.rope(rows, k_pe, cosines_, sines_, RopeLayout::interleaved, k_pe);
-  if (out.index_keys.empty()) return;
-  const Tensor& keys = out.index_keys;
-  backend_.linear(rows, x, w.indexer->wk, keys);
-  backend_.layer_norm(rows, keys, w.indexer->k_norm, w.indexer->k_norm_bias, kIndexNormEps, keys);
+  if (!out.index_keys.empty()) index_keys(*w.indexer, rows, x, out.index_keys, out.index_keys);
+}
+
+void Decoder::index_keys(const IndexerWeights& w, const RowLayout& rows, const Tensor& x,
+                         const Tensor& projected, const Tensor& keys) {
+  backend_.linear(rows, x, w.wk, projected);
+  backend_.layer_norm(rows, projected, w.k_norm, w.k_norm_bias, kIndexNormEps, keys);
   const Heads rotated = index_heads(keys, 1);
-  backend_.rope(rows, rotated, cosines_, sines_, c.index_rope, rotated);
+  backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
 }
 
 QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
@@ -66,20 +69,25 @@ QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, const T
   in.q_latent = activations(rows.total, c.q_lora_rank);
   backend_.linear(rows, in.x, w.q_a, in.q_latent);
   backend_.rms_norm(rows, in.q_latent, w.q_a_norm, c.mla_norm_eps, in.q_latent);
+  in.queries = absorbed_queries(w.q_b, w.k_absorb, rows, in.q_latent);
+  return in;
+}
 
+Heads Decoder::absorbed_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
+                                const Tensor& q_latent) {
+  const ModelConfig& c = config_;
   const Tensor q = activations(rows.total, c.heads * c.qk_head_dim());
-  backend_.linear(rows, in.q_latent, w.q_b, q);
+  backend_.linear(rows, q_latent, q_b, q);
   const Heads q_nope{q, c.heads, c.qk_head_dim(), c.qk_nope_head_dim};
   const Heads q_pe{q.columns(c.qk_nope_head_dim, q.cols() - c.qk_nope_head_dim), c.heads,
                    c.qk_head_dim(), c.qk_rope_head_dim};
   const Tensor absorbed = activations(rows.total, c.heads * c.latent_width());
-  in.queries = {absorbed, c.heads, c.latent_width(), c.latent_width()};
   const Heads absorbed_nope{absorbed, c.heads, c.latent_width(), c.kv_lora_rank};
   const Heads absorbed_pe{absorbed.columns(c.kv_lora_rank, absorbed.cols() - c.kv_lora_rank),
                           c.heads, c.latent_width(), c.qk_rope_head_dim};
-  backend_.head_linear(rows, q_nope, w.k_absorb, absorbed_nope);
+  backend_.head_linear(rows, q_nope, k_absorb, absorbed_nope);
   backend_.rope(rows, q_pe, cosines_, sines_, RopeLayout::interleaved, absorbed_pe);
-  return in;
+  return {absorbed, c.heads, c.latent_width(), c.latent_width()};
 }
 
 // MLA rotates the last dr components, the indexer the first.
@@ -89,14 +97,46 @@ Heads Decoder::index_heads(const Tensor& tensor, std::int64_t heads) const {
 
 void Decoder::select(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                      const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) {
-  const Tensor queries = backend_.allocate(rows.total, config_.index_heads * config_.index_head_dim,
-                                           backend_.index_activation());
-  backend_.linear(rows, in.q_latent, w.indexer->wq_b, queries);
-  const Heads rotated = index_heads(queries, config_.index_heads);
+  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.x);
+  backend_.index_topk(rows, asked.queries, asked.head_weights, key_rows, keys, sets);
+}
+
+IndexQueries Decoder::index_queries(const IndexerWeights& w, const RowLayout& rows,
+                                    const Tensor& q_latent, const Tensor& x) {
+  const std::int64_t width = config_.index_heads * config_.index_head_dim;
+  const IndexQueries out{backend_.allocate(rows.total, width, backend_.index_activation()),
+                         backend_.allocate(rows.total, config_.index_heads)};
+  backend_.linear(rows, q_latent, w.wq_b, out.queries);
+  const Heads rotated = index_heads(out.queries, config_.index_heads);
   backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
-  const Tensor head_weights = backend_.allocate(rows.total, config_.index_heads);
-  backend_.linear(rows, in.x, w.indexer->weights_proj, head_weights);
-  backend_.index_topk(rows, queries, head_weights, key_rows, keys, sets);
+  backend_.linear(rows, x, w.weights_proj, out.head_weights);
+  return out;
+}
+
+void Decoder::rotate_index_gradients(const RowLayout& rows, const Tensor& gradients) {
+  if (negative_sines_.empty()) {
+    std::vector<float> sines = backend_.download(sines_);
+    for (float& sine : sines) sine = -sine;
+    negative_sines_ = backend_.upload(std::move(sines), sines_.rows(), sines_.cols());
+  }
+  const Heads heads = index_heads(gradients, gradients.cols() / config_.index_head_dim);
+  backend_.rope(rows, heads, cosines_, negative_sines_, config_.index_rope, heads);
+}
+
+void Decoder::backward_index_keys(const IndexerWeights& w, const RowLayout& rows, const Tensor& x,
+                                  const Tensor& projected, const Tensor& d_keys,
+                                  const IndexerWeights& gradients) {
+  rotate_index_gradients(rows, d_keys);
+  backend_.layer_norm_backward(rows, projected, w.k_norm, kIndexNormEps, d_keys, gradients.k_norm,
+                               gradients.k_norm_bias);
+  backend_.linear_backward(rows, x, d_keys, gradients.wk);
+}
+
+void Decoder::backward_index_queries(const RowLayout& rows, const Tensor& q_latent, const Tensor& x,
+                                     const IndexQueries& d_out, const IndexerWeights& gradients) {
+  rotate_index_gradients(rows, d_out.queries);
+  backend_.linear_backward(rows, q_latent, d_out.queries, gradients.wq_b);
+  backend_.linear_backward(rows, x, d_out.head_weights, gradients.weights_proj);
 }
 
 void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,

@@ -30,6 +30,12 @@ struct QueryRows {
   Heads queries;    // A heads of rk + dr: absorbed query, rotated part last
 };
 
+// What a row asks of the indexer's keys.
+struct IndexQueries {
+  Tensor queries;       // index_activation() [rows, Ni * Di], rotated; gradients of them: f32
+  Tensor head_weights;  // f32 [rows, Ni]
+};
+
 class Decoder {
  public:
   // `positions`: the longest sequence that will be seen.
@@ -48,6 +54,24 @@ class Decoder {
   // of each sequence in layout `key_rows`. Needs weights.indexer.
   void select(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
               const RowLayout& key_rows, const Tensor& keys, const Tensor& sets);
+
+  // The steps of keys(), queries() and select() by themselves, from what a pass has kept:
+  // x [rows, H] is the normalized input and q_latent [rows, rq].
+  Heads absorbed_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
+                         const Tensor& q_latent);
+  // `projected`, before LayerNorm, is what the backward pass reads; it may be `keys`.
+  void index_keys(const IndexerWeights& weights, const RowLayout& rows, const Tensor& x,
+                  const Tensor& projected, const Tensor& keys);
+  IndexQueries index_queries(const IndexerWeights& weights, const RowLayout& rows,
+                             const Tensor& q_latent, const Tensor& x);
+
+  // Backward of the last two: add to the gradients of their parameters, f32, and overwrite d_keys
+  // and d_out.queries.
+  void backward_index_keys(const IndexerWeights& weights, const RowLayout& rows, const Tensor& x,
+                           const Tensor& projected, const Tensor& d_keys,
+                           const IndexerWeights& gradients);
+  void backward_index_queries(const RowLayout& rows, const Tensor& q_latent, const Tensor& x,
+                              const IndexQueries& d_out, const IndexerWeights& gradients);
 
   // hidden += attention over `sets` (over everything causal where `sets` is empty).
   void attend(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
@@ -82,10 +106,13 @@ class Decoder {
   Tensor activations(std::int64_t rows, std::int64_t cols) const;
   Tensor normalized(const Tensor& weight, const RowLayout& rows, const Tensor& hidden);
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;
+  // The transpose of the indexer's rotation, in place.
+  void rotate_index_gradients(const RowLayout& rows, const Tensor& gradients);
 
   const ModelConfig& config_;
   Backend& backend_;
   Tensor cosines_, sines_;  // [positions, dr / 2]
+  Tensor negative_sines_;   // made when the first gradient is rotated
 };
 
 }  // namespace indexcache

@@ -71,6 +71,7 @@ class ModelWeights : public WeightSource {
   // them loaded ahead.
   const LayerWeights& layer(std::int64_t layer) override;
 
+  bool is_stable() const override { return placement_ == Placement::resident; }
   Placement placement() const { return placement_; }
   LoadTimes load_times() const;
   // Bytes on the device after every layer has been visited.

@@ -59,6 +59,8 @@ class WeightSource {
 
   // Valid until the next call.
   virtual const LayerWeights& layer(std::int64_t layer) = 0;
+  // Whether the tensors of a layer keep their values as long as somebody holds them.
+  virtual bool is_stable() const { return false; }
 
  protected:
   Tensor embedding_, final_norm_, lm_head_;

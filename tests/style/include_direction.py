@@ -12,11 +12,12 @@ MAY_INCLUDE = {
     "text": {"core", "io", "text"},
     "calibration": {"core", "io", "text", "calibration"},
     "search": {"core", "io", "backend", "model", "calibration", "search"},
+    "distill": {"core", "io", "backend", "model", "calibration", "distill"},
     "serving": {"core", "io", "serving"},
     "result": {"core", "io", "calibration", "search", "serving", "result"},
     "gate": {"core", "io", "serving", "result", "gate"},
     "present": {"core", "io", "calibration", "search", "serving", "result", "gate", "present"},
-    "run": {"core", "io", "backend", "model", "calibration", "search", "serving", "result", "present", "run"},
+    "run": {"core", "io", "backend", "model", "calibration", "search", "distill", "serving", "result", "present", "run"},
 }
 # A test knows what the code in the folder of the same name knows, the helpers of tests, and a backend
 # to compute with. Other folders of tests (cli, cuda, fuzz, …) and the benchmarks may include any layer.

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <unistd.h>
 
 namespace indexcache {
@@ -122,6 +123,56 @@ std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,
                                                      const std::vector<Tensor>& sets,
                                                      std::span<const std::int64_t> bucket_ends) {
   return compute().overlap_counts(threads_, rows, sets, bucket_ends);
+}
+
+void CpuBackend::mean_attention(const RowLayout& rows, const Heads& queries,
+                                const RowLayout& key_rows, const Tensor& keys, const Tensor& sets,
+                                float scale, float weight, const Tensor& sums) {
+  compute().mean_attention(threads_, rows, queries, key_rows, keys, sets, scale, weight, sums);
+}
+
+void CpuBackend::distill_indexer(const RowLayout& rows, const IndexScores& scores,
+                                 const RowLayout& key_rows, const Tensor& sets,
+                                 const IndexTarget& target, float row_weight,
+                                 const IndexGradients& gradients, const Tensor& divergences) {
+  const Tensor d_scores = allocate(rows.total, target.sums.cols());
+  compute().distill_indexer(threads_, rows, scores, key_rows, sets, target, row_weight, gradients,
+                            divergences, d_scores);
+}
+
+void CpuBackend::linear_backward(const RowLayout& rows, const Tensor& x, const Tensor& d_out,
+                                 const Tensor& gradient) {
+  compute().linear_backward(threads_, rows, x, d_out, gradient);
+}
+
+void CpuBackend::layer_norm_backward(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                                     float eps, const Tensor& d_out, const Tensor& d_weight,
+                                     const Tensor& d_bias) {
+  compute().layer_norm_backward(rows, x, weight, eps, d_out, d_weight, d_bias);
+}
+
+void CpuBackend::add(const Tensor& x, const Tensor& out) {
+  compute().add(threads_, x, out);
+}
+
+void CpuBackend::fill_zero(const Tensor& tensor) {
+  const auto row_bytes = static_cast<std::size_t>(tensor.cols()) * size_of(tensor.dtype());
+  for (std::int64_t row = 0; row < tensor.rows(); ++row) {
+    std::memset(tensor.row_range(row, 1).data<void>(), 0, row_bytes);
+  }
+}
+
+void CpuBackend::convert(const Tensor& x, const Tensor& out) {
+  std::copy_n(x.data<float>(), x.rows() * x.cols(), out.data<float>());
+}
+
+std::vector<double> CpuBackend::squared_norms(const Tensor& x) {
+  return compute().squared_norms(threads_, x);
+}
+
+void CpuBackend::adam(const AdamStep& step, const Tensor& gradients, const Tensor& mean,
+                      const Tensor& variance, const Tensor& parameters) {
+  compute().adam(threads_, step, gradients, mean, variance, parameters);
 }
 
 std::unique_ptr<WeightUploader> CpuBackend::make_weight_uploader() {

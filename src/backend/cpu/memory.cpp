@@ -105,4 +105,16 @@ void CpuBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayo
   });
 }
 
+void CpuBackend::gather_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
+                             const Tensor& out) {
+  cpu::for_each_tile(threads_, to, 256, [&](const cpu::Tile& tile) {
+    const Segment& source = from.segments[tile.segment];
+    const std::int64_t first = source.first_row + tile.first_position - source.first_position;
+    for (std::int64_t row = 0; row < tile.rows; ++row) {
+      std::memcpy(row_address(out, tile.first_row + row), row_address(x, first + row),
+                  row_bytes(x));
+    }
+  });
+}
+
 }  // namespace indexcache

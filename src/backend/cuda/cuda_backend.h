@@ -69,6 +69,9 @@ class CudaBackend : public Backend {
   // float32 without gaps to the type of `out`, of as many elements.
   void round(const Tensor& x, const Tensor& out);
   void download_raw(const Tensor& tensor, void* values);
+  // `places` are those of the rows that have no gaps: of x, or of `out` if they are gathered.
+  void move_rows(const Tensor& x, const Tensor& out, const kernels::RowPlace* places,
+                 std::int64_t rows, bool gather);
   void multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
                 cudaStream_t stream, int side);
   void swiglu(const Tensor& gate_up, const Tensor& out);

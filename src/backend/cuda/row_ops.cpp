@@ -117,18 +117,30 @@ void CudaBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosi
                                 stream_.get()));
 }
 
-void CudaBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
-                            const Tensor& out) {
-  const Operation operation(*this, Component::other);
+void CudaBackend::move_rows(const Tensor& x, const Tensor& out, const kernels::RowPlace* places,
+                            std::int64_t rows, bool gather) {
   const auto element = static_cast<std::int64_t>(size_of(x.dtype()));
   INDEXCACHE_CUDA(kernels::copy_rows({.x = x.data<void>(),
                                       .out = out.data<void>(),
                                       .x_stride = x.stride() * element,
                                       .out_stride = out.stride() * element,
                                       .row_bytes = x.cols() * element,
-                                      .places = layouts_.get(from, to).places,
-                                      .rows = from.total},
+                                      .places = places,
+                                      .rows = rows,
+                                      .gather = gather},
                                      stream_.get()));
+}
+
+void CudaBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
+                            const Tensor& out) {
+  const Operation operation(*this, Component::other);
+  move_rows(x, out, layouts_.get(from, to).places, from.total, false);
+}
+
+void CudaBackend::gather_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
+                              const Tensor& out) {
+  const Operation operation(*this, Component::other);
+  move_rows(x, out, layouts_.get(to, from).places, to.total, true);
 }
 
 void CudaBackend::swiglu(const Tensor& gate_up, const Tensor& out) {

@@ -39,6 +39,13 @@ constinit const Arithmetic INDEXCACHE_ARITHMETIC = {.compiled_for = level(),
                                                     .next_token_loss = next_token_loss,
                                                     .compare_next_tokens = compare_next_tokens,
                                                     .overlap_counts = overlap_counts,
+                                                    .mean_attention = mean_attention,
+                                                    .distill_indexer = distill_indexer,
+                                                    .linear_backward = linear_backward,
+                                                    .layer_norm_backward = layer_norm_backward,
+                                                    .add = add,
+                                                    .squared_norms = squared_norms,
+                                                    .adam = adam,
                                                     .make_weight_uploader = make_weight_uploader,
                                                     .select_top_k = select_top_k};
 

@@ -51,6 +51,22 @@ std::vector<TokenComparison> compare_next_tokens(int threads, const RowLayout& r
 std::vector<std::int64_t> overlap_counts(int threads, const RowLayout& rows,
                                          const std::vector<Tensor>& sets,
                                          std::span<const std::int64_t> bucket_ends);
+// As Backend's, with scratch for the gradients of scores: f32 [rows, candidates].
+void distill_indexer(int threads, const RowLayout& rows, const IndexScores& scores,
+                     const RowLayout& key_rows, const Tensor& sets, const IndexTarget& target,
+                     float row_weight, const IndexGradients& gradients, const Tensor& divergences,
+                     const Tensor& d_scores);
+void mean_attention(int threads, const RowLayout& rows, const Heads& queries,
+                    const RowLayout& key_rows, const Tensor& keys, const Tensor& sets, float scale,
+                    float weight, const Tensor& sums);
+void linear_backward(int threads, const RowLayout& rows, const Tensor& x, const Tensor& d_out,
+                     const Tensor& gradient);
+void layer_norm_backward(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
+                         const Tensor& d_out, const Tensor& d_weight, const Tensor& d_bias);
+void add(int threads, const Tensor& x, const Tensor& out);
+std::vector<double> squared_norms(int threads, const Tensor& x);
+void adam(int threads, const AdamStep& step, const Tensor& gradients, const Tensor& mean,
+          const Tensor& variance, const Tensor& parameters);
 std::unique_ptr<WeightUploader> make_weight_uploader();
 
 // Writes the positions of the k highest scores to out[0..k), ascending. The order is total: higher
@@ -77,6 +93,13 @@ struct Arithmetic {
   decltype(&cpu::next_token_loss) next_token_loss;
   decltype(&cpu::compare_next_tokens) compare_next_tokens;
   decltype(&cpu::overlap_counts) overlap_counts;
+  decltype(&cpu::mean_attention) mean_attention;
+  decltype(&cpu::distill_indexer) distill_indexer;
+  decltype(&cpu::linear_backward) linear_backward;
+  decltype(&cpu::layer_norm_backward) layer_norm_backward;
+  decltype(&cpu::add) add;
+  decltype(&cpu::squared_norms) squared_norms;
+  decltype(&cpu::adam) adam;
   decltype(&cpu::make_weight_uploader) make_weight_uploader;
   decltype(&cpu::select_top_k) select_top_k;
 };

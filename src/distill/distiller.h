@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gradients of the multi-layer distillation loss (arXiv 2603.12201; docs/distillation.md).
+//
+// A student of layer l that serves the layers l … l+m minimizes sum_j 1/(m+1) sum_t KL(p_t^(l+j) ||
+// q_t), where p is the attention distribution of a layer averaged over heads and q the softmax of
+// the student's scores. Its gradient is that of KL(mean_j p^(l+j) || q), which is what is computed:
+// one indexer backward per student, whatever it serves. Queries are taken in ranges of positions,
+// so that no matrix has more than (rows of a range) x (length) elements.
+#pragma once
+
+#include "backend/backend.h"
+#include "distill/frozen_pass.h"
+#include "distill/students.h"
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+namespace indexcache {
+
+class Distiller {
+ public:
+  // Students must be sorted; the references must outlive the object.
+  Distiller(const ModelConfig& config, Backend& backend, FrozenPass& pass, StudentSet& students);
+
+  // Adds to the students' gradients those of row_weight * sum KL(mean p || q) over the queries of
+  // `ranges`, and returns the sum of KL for every student (without row_weight), in nats. With
+  // `sparse` features, queries that see more than index_topk positions have only the selected ones
+  // as candidates; no range may cross that position then.
+  std::vector<double> add_gradients(const Features& features, std::span<const PositionRange> ranges,
+                                    float row_weight);
+
+  // Queries of `ranges` in `features`.
+  static std::int64_t queries(const Features& features, std::span<const PositionRange> ranges);
+
+  // Bytes for `rows` rows of keys of sequences of `longest` tokens, and ranges with `range_rows`
+  // rows.
+  static std::int64_t bytes(const ModelConfig& config, const Backend& backend,
+                            const std::vector<Student>& students, std::int64_t rows,
+                            std::int64_t range_rows, std::int64_t longest);
+
+ private:
+  struct Keys;
+  struct Range;
+
+  Keys make_keys(std::size_t student, const Features& features);
+  void add_range(const Features& features, const PositionRange& positions, float row_weight,
+                 std::vector<Keys>& keys, const Tensor& divergences);
+  void add_teacher(const Features& features, std::size_t layer, Range& range, const Tensor& sets,
+                   const Tensor& sums);
+  void add_attention(const Features& features, std::size_t layer, const Range& range,
+                     const Tensor& sets, const Tensor& sums);
+  void add_student(std::size_t student, const Features& features, const Range& range,
+                   const Tensor& sets, const Tensor& sums, float row_weight, Keys& keys,
+                   const Tensor& divergences);
+
+  const ModelConfig& config_;
+  Backend& backend_;
+  FrozenPass& pass_;
+  StudentSet& set_;
+  std::vector<bool> shared_;  // [L] students of several layers learn from it
+};
+
+}  // namespace indexcache

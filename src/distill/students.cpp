@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "distill/students.h"
+
+#include "model/dequantize.h"
+#include "model/tensor_registry.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+
+namespace indexcache {
+namespace {
+
+// Shapes of an indexer's parameters, in the order in which a row has them: the matrices first.
+struct Part {
+  const char* suffix;  // of the tensor's name
+  std::int64_t rows, cols;
+
+  std::int64_t elements() const { return rows * cols; }
+};
+
+std::array<Part, 5> parts_of(const ModelConfig& c) {
+  return {{{"wq_b.weight", c.index_heads * c.index_head_dim, c.q_lora_rank},
+           {"wk.weight", c.index_head_dim, c.hidden},
+           {"weights_proj.weight", c.index_heads, c.hidden},
+           {"k_norm.weight", 1, c.index_head_dim},
+           {"k_norm.bias", 1, c.index_head_dim}}};
+}
+
+// The parameters of one layer's indexer as the checkpoint has them.
+void append_stored(const Model& model, std::size_t layer, std::vector<float>& row) {
+  const std::string prefix = layer_prefix(static_cast<std::int64_t>(layer)) + "self_attn.indexer.";
+  for (const Part& part : parts_of(model.config)) {
+    const auto values = read_floats(model.config, model.checkpoint, prefix + part.suffix);
+    row.insert(row.end(), values.begin(), values.end());
+  }
+}
+
+}  // namespace
+
+std::vector<Student> students_of(const Pattern& pattern) {
+  std::vector<Student> students;
+  std::vector<std::size_t> full = pattern.full_layers();
+  full.push_back(pattern.layers());
+  for (std::size_t i = 0; i + 1 < full.size(); ++i) {
+    if (full[i + 1] - full[i] > 1) students.push_back({full[i], full[i + 1]});
+  }
+  return students;
+}
+
+std::vector<Student> all_students(const std::vector<bool>& has_indexer) {
+  std::vector<Student> students;
+  for (const std::size_t layer : true_positions(has_indexer)) {
+    for (std::size_t end = layer + 2; end <= has_indexer.size(); ++end) {
+      students.push_back({layer, end});
+    }
+  }
+  return students;
+}
+
+std::int64_t indexer_parameters(const ModelConfig& config) {
+  std::int64_t count = 0;
+  for (const Part& part : parts_of(config)) count += part.elements();
+  return count;
+}
+
+IndexerValues split_parameters(const ModelConfig& config, const float* row) {
+  IndexerValues values;
+  const std::array targets = {&values.wq_b, &values.wk, &values.weights_proj, &values.k_norm,
+                              &values.k_norm_bias};
+  const auto parts = parts_of(config);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    targets[i]->assign(row, row + parts[i].elements());
+    row += parts[i].elements();
+  }
+  return values;
+}
+
+StudentSet::StudentSet(const Model& model, Backend& backend, std::vector<Student> students)
+    : config_(model.config),
+      backend_(backend),
+      students_(std::move(students)),
+      columns_(indexer_parameters(model.config)) {
+  const auto rows = static_cast<std::int64_t>(students_.size());
+  const auto make = [&] { return backend.allocate(rows, columns_, DType::f32, Memory::weights); };
+  std::vector<float> values, of_layer;
+  for (std::size_t i = 0; i < students_.size(); ++i) {
+    if (i == 0 || students_[i].layer != students_[i - 1].layer) {
+      of_layer.clear();
+      append_stored(model, students_[i].layer, of_layer);
+    }
+    values.insert(values.end(), of_layer.begin(), of_layer.end());
+  }
+  parameters_ = backend.upload(std::move(values), rows, columns_);
+  gradients_ = make();
+  mean_ = make();
+  variance_ = make();
+  for (const Tensor& tensor : {gradients_, mean_, variance_}) backend.fill_zero(tensor);
+  rounded_ = parameters_;
+  if (backend.activation() != DType::f32) {
+    rounded_ = backend.allocate(rows, columns_, backend.activation(), Memory::weights);
+  }
+  round_weights();
+}
+
+void StudentSet::round_weights() {
+  if (rounded_.dtype() != DType::f32) backend_.convert(parameters_, rounded_);
+}
+
+IndexerWeights StudentSet::views(const Tensor& matrices, const Tensor& norms,
+                                 std::size_t student) const {
+  IndexerWeights weights;
+  const std::array targets = {&weights.wq_b, &weights.wk, &weights.weights_proj, &weights.k_norm,
+                              &weights.k_norm_bias};
+  const auto parts = parts_of(config_);
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const Tensor& from = parts[i].rows == 1 ? norms : matrices;
+    *targets[i] = from.row_range(static_cast<std::int64_t>(student), 1)
+                      .columns(first, parts[i].elements())
+                      .as(parts[i].rows, parts[i].cols, from.dtype());
+    first += parts[i].elements();
+  }
+  return weights;
+}
+
+IndexerWeights StudentSet::weights(std::size_t student) const {
+  return views(rounded_, parameters_, student);
+}
+
+IndexerWeights StudentSet::gradients(std::size_t student) const {
+  return views(gradients_, gradients_, student);
+}
+
+std::vector<double> StudentSet::gradient_norms() const {
+  std::vector<double> norms = backend_.squared_norms(gradients_);
+  for (double& norm : norms) norm = std::sqrt(norm);
+  return norms;
+}
+
+void StudentSet::update(const AdamStep& step) {
+  backend_.adam(step, gradients_, mean_, variance_, parameters_);
+  round_weights();
+}
+
+StudentSet::State StudentSet::state() const {
+  return {backend_.download(parameters_), backend_.download(mean_), backend_.download(variance_)};
+}
+
+void StudentSet::restore(const State& state) {
+  set_parameters(state.parameters);
+  backend_.convert(backend_.upload(state.mean, mean_.rows(), columns_), mean_);
+  backend_.convert(backend_.upload(state.variance, mean_.rows(), columns_), variance_);
+}
+
+void StudentSet::set_parameters(const std::vector<float>& parameters) {
+  backend_.convert(backend_.upload(parameters, parameters_.rows(), columns_), parameters_);
+  round_weights();
+}
+
+std::int64_t StudentSet::bytes(const ModelConfig& config, const Backend& backend,
+                               std::size_t count) {
+  const std::int64_t rounded = backend.activation() == DType::f32
+                                   ? 0
+                                   : static_cast<std::int64_t>(size_of(backend.activation()));
+  return static_cast<std::int64_t>(count) * indexer_parameters(config) * (4 * 4 + rounded);
+}
+
+}  // namespace indexcache

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The indexers that are trained: their parameters, gradients and moments on a device.
+//
+// A student is an independent problem: its inputs are those of the frozen model, and no other
+// student changes them. All of them have the same sizes, so each kind of number is one matrix with
+// a row per student.
+#pragma once
+
+#include "backend/backend.h"
+#include "core/pattern.h"
+#include "model/config.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace indexcache {
+
+// The indexer of `layer`, trained to select for the layers [layer, end).
+struct Student {
+  std::size_t layer;
+  std::size_t end;
+
+  std::size_t served() const { return end - layer; }
+  friend auto operator<=>(const Student&, const Student&) = default;
+};
+
+// The F layers of a pattern that feed an S layer, in ascending order. The others would be trained
+// for themselves alone, which changes nothing (docs/distillation.md).
+std::vector<Student> students_of(const Pattern& pattern);
+
+// A student for every segment [layer, end) of at least two layers whose first layer has an indexer.
+std::vector<Student> all_students(const std::vector<bool>& has_indexer);
+
+class StudentSet {
+ public:
+  // Parameters are those of the checkpoint, in float32. Throws what read_floats throws.
+  StudentSet(const Model& model, Backend& backend, std::vector<Student> students);
+
+  const std::vector<Student>& students() const { return students_; }
+  std::size_t size() const { return students_.size(); }
+  std::int64_t parameters_per_student() const { return columns_; }
+
+  // As a forward pass takes them: matrices in the backend's activation().
+  IndexerWeights weights(std::size_t student) const;
+  // Where gradients are added up; f32.
+  IndexerWeights gradients(std::size_t student) const;
+
+  void clear_gradients() { backend_.fill_zero(gradients_); }
+  // Norm of the gradient of every student.
+  std::vector<double> gradient_norms() const;
+  // One step of Adam for all students, and new weights().
+  void update(const AdamStep& step);
+
+  // Master parameters and the optimizer's moments, f32 [students, parameters].
+  struct State {
+    std::vector<float> parameters, mean, variance;
+  };
+  State state() const;
+  void restore(const State& state);
+  // Parameters alone; the moments are left as they are.
+  std::vector<float> parameters() const { return backend_.download(parameters_); }
+  void set_parameters(const std::vector<float>& parameters);
+
+  // Bytes on the device, of `count` students.
+  static std::int64_t bytes(const ModelConfig& config, const Backend& backend, std::size_t count);
+
+ private:
+  IndexerWeights views(const Tensor& matrices, const Tensor& norms, std::size_t student) const;
+  void round_weights();
+
+  const ModelConfig& config_;
+  Backend& backend_;
+  std::vector<Student> students_;
+  std::int64_t columns_;
+  Tensor parameters_, gradients_, mean_, variance_;  // f32 [students, columns]
+  Tensor rounded_;  // parameters_ in activation(); shares them if that is f32
+};
+
+// Parameters of one indexer of this shape.
+std::int64_t indexer_parameters(const ModelConfig& config);
+
+// The parts of one student's row of parameters, in the order in which a row has them.
+struct IndexerValues {
+  std::vector<float> wq_b, wk, weights_proj, k_norm, k_norm_bias;
+};
+IndexerValues split_parameters(const ModelConfig& config, const float* row);
+
+}  // namespace indexcache

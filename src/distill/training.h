@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// One stage of training: batches, rates, validation, and the best parameters of every student.
+//
+// Nothing here depends on time, so a training that continues from a saved state ends in the same
+// bits. Students are independent: each keeps the parameters with which its own validation
+// divergence was lowest.
+#pragma once
+
+#include "backend/backend.h"
+#include "calibration/token_set.h"
+#include "distill/distiller.h"
+#include "distill/frozen_pass.h"
+#include "distill/students.h"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+enum class Schedule { cosine, constant };
+
+struct StageSettings {
+  std::int64_t steps;
+  float rate;  // the highest
+  Schedule schedule = Schedule::cosine;
+  std::int64_t warmup = 20;         // steps until the highest rate, at most a fifth of all
+  float clip = 1.0f;                // of the norm of a student's gradient; 0: none
+  std::int64_t batch = 8;           // sequences per step
+  std::int64_t query_interval = 1;  // a step trains on one of so many ranges of positions
+  std::int64_t validate_every = 25;
+  std::int64_t patience = 4;  // validations without progress of any student; 0: never stops early
+};
+
+// The rate of step 0, 1, …: linear up, then constant, or a cosine down to a twentieth.
+float rate_at(const StageSettings& settings, std::int64_t step);
+
+// Positions of a range that training takes at once.
+inline constexpr std::int64_t kRangePositions = 256;
+
+// Mean KL divergence per query, in nats, of every student.
+struct DivergencePoint {
+  std::int64_t step;  // steps that were done before
+  std::vector<double> values;
+};
+
+// Everything that a stage has done, apart from what is on the device.
+struct StageState {
+  std::int64_t step = 0;                  // steps done
+  std::vector<DivergencePoint> training;  // of the batch of a step, before its update
+  std::vector<DivergencePoint> validation;
+  std::vector<float> best;              // parameters, [students, n]
+  std::vector<double> best_divergence;  // [students]
+  std::int64_t stale = 0;               // validations since any student improved
+};
+
+// Who computes what the students see. Batches are ranges of sequences, the same in every epoch.
+class FeatureSource {
+ public:
+  // `pattern` null: dense attention. Keeps the features of batches that come again while
+  // `keep_bytes` have room for all of them; they must not depend on the students then.
+  FeatureSource(FrozenPass& pass, WeightSource& weights, const TokenSet& tokens, std::int64_t batch,
+                const Pattern* pattern, std::int64_t keep_bytes, std::int64_t bytes_per_token);
+
+  std::size_t batches() const { return firsts_.size() - 1; }
+  // Batch `index` modulo their number.
+  const Features& batch(std::int64_t index);
+
+ private:
+  FrozenPass& pass_;
+  WeightSource& weights_;
+  const TokenSet& tokens_;
+  const Pattern* pattern_;
+  bool keep_;
+  std::vector<std::size_t> firsts_;  // sequences of batch b: [firsts_[b], firsts_[b + 1])
+  std::map<std::size_t, Features> kept_;
+  Features current_;
+};
+
+class Stage {
+ public:
+  // The references must outlive the object.
+  Stage(const StageSettings& settings, StudentSet& students, Distiller& distiller,
+        FeatureSource& training, FeatureSource& validation, std::int64_t longest,
+        std::int64_t split);
+
+  StageState& state() { return state_; }
+  bool finished() const;
+
+  // One step, with the validation that is due before it. Throws NumericalFailure and leaves the
+  // parameters as they were if a gradient is not finite or a divergence has grown beyond
+  // kDivergedFactor times its first value.
+  void step();
+  // The last validation, after which the students have their best parameters.
+  void finish();
+
+  const StageSettings& settings() const { return settings_; }
+
+ private:
+  void validate();
+  std::vector<double> mean_divergence(const Features& features,
+                                      const std::vector<PositionRange>& ranges, bool training);
+  std::vector<PositionRange> ranges_of_step(std::int64_t step) const;
+  std::vector<float> clipped() const;
+  void check(const std::vector<double>& divergences) const;
+
+  const StageSettings& settings_;
+  StudentSet& students_;
+  Distiller& distiller_;
+  FeatureSource& training_;
+  FeatureSource& validation_;
+  std::vector<PositionRange> ranges_;
+  StageState state_;
+};
+
+// Validation divergences that a student may have, as a multiple of the first.
+inline constexpr double kDivergedFactor = 3.0;
+
+}  // namespace indexcache
