@@ -174,6 +174,18 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   tensors_ = parse_safetensors_header(header, file_.size(), path.string());
 }
 
+std::map<std::string, std::string> SafetensorsFile::metadata() const {
+  const LargeJson header =
+      parse_strict_large_json(header_of(file_), file_.path().string() + " (header)", kDownloadFile);
+  std::map<std::string, std::string> metadata;
+  const auto found = header.find("__metadata__");
+  if (found == header.end() || !found->is_object()) return metadata;
+  for (const auto& [key, value] : found->items()) {
+    metadata.emplace(key, value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  return metadata;
+}
+
 std::vector<std::byte> SafetensorsFile::read(const RawTensor& tensor) const {
   std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.bytes));
   read(tensor, 0, bytes);

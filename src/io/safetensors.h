@@ -50,6 +50,10 @@ class SafetensorsFile {
   std::int64_t file_bytes() const { return file_.size(); }
   const std::string& header_sha256() const { return header_sha256_; }
 
+  // The strings next to the tensors ("__metadata__"), read again; what is no string, against the
+  // format, as JSON.
+  std::map<std::string, std::string> metadata() const;
+
   // Fills `out` with bytes of a tensor, from byte `first` of it on. Safe on several threads. Throws
   // ResourceError when the disk does not give them.
   void read(const RawTensor& tensor, std::int64_t first, std::span<std::byte> out) const {

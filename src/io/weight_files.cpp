@@ -106,6 +106,14 @@ void check_numbering(const fs::path& folder, const std::vector<std::string>& sha
 
 }  // namespace
 
+bool is_weight_file(const std::string& name) {
+  std::string held = lower(name);
+  constexpr std::string_view kIndex = ".index.json";
+  if (held.ends_with(kIndex)) held.resize(held.size() - kIndex.size());
+  return std::ranges::any_of(kForms,
+                             [&](const OtherForm& form) { return held.ends_with(form.ending); });
+}
+
 WeightFiles find_weight_files(const fs::path& folder) {
   WeightFiles files;
   const std::vector<std::string> names = names_in(folder);

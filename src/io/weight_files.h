@@ -20,6 +20,9 @@ struct WeightFiles {
   bool readable() const { return has_index || !shards.empty(); }
 };
 
+// Whether a file has this name because it holds weights, or an index of such files, in any form.
+bool is_weight_file(const std::string& name);
+
 // The index, else model.safetensors, else model*.safetensors, else consolidated*.safetensors.
 // Links count even if their targets are missing. Throws InputError if numbered shards are missing.
 WeightFiles find_weight_files(const std::filesystem::path& folder);
