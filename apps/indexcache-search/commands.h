@@ -35,6 +35,7 @@ struct Command {
 Command add_prepare(CLI::App& app, CommonOptions& common);
 Command add_plan(CLI::App& app, CommonOptions& common);
 Command add_run(CLI::App& app, CommonOptions& common);
+Command add_distill(CLI::App& app, CommonOptions& common);
 Command add_overlap(CLI::App& app, CommonOptions& common);
 Command add_eval(CLI::App& app, CommonOptions& common);
 Command add_check(CLI::App& app, CommonOptions& common);

@@ -41,12 +41,6 @@ Distiller::Distiller(const ModelConfig& config, Backend& backend, FrozenPass& pa
   }
 }
 
-std::int64_t Distiller::queries(const Features& features, std::span<const PositionRange> ranges) {
-  std::int64_t count = 0;
-  for (const PositionRange& range : ranges) count += rows_of(features.rows, range).total;
-  return count;
-}
-
 Distiller::Keys Distiller::make_keys(std::size_t student, const Features& features) {
   const std::int64_t rows = features.rows.total, width = config_.index_head_dim;
   const auto make = [&](DType dtype) {
@@ -62,18 +56,24 @@ Distiller::Keys Distiller::make_keys(std::size_t student, const Features& featur
 std::vector<double> Distiller::add_gradients(const Features& features,
                                              std::span<const PositionRange> ranges,
                                              float row_weight) {
-  const std::int64_t count = queries(features, ranges);
+  std::vector<std::int64_t> rows;
+  for (const PositionRange& range : ranges) rows.push_back(rows_of(features.rows, range).total);
+  const std::int64_t total = std::accumulate(rows.begin(), rows.end(), std::int64_t{0});
   const auto students = static_cast<std::int64_t>(set_.size());
-  const Tensor divergences = backend_.allocate(students * count, 1);
+  const Tensor divergences = backend_.allocate(students * total, 1);  // range by range
   std::vector<Keys> keys;
   for (std::size_t i = 0; i < set_.size(); ++i) keys.push_back(make_keys(i, features));
   std::int64_t first = 0;
-  for (const PositionRange& range : ranges) {
-    const std::int64_t rows = rows_of(features.rows, range).total;
-    if (rows == 0) continue;
-    add_range(features, range, row_weight, keys,
-              divergences.row_range(first * students, rows * students));
-    first += rows;
+  for (std::size_t r = 0; r < ranges.size(); ++r) {
+    if (rows[r] == 0) continue;
+    for_each_student(
+        features, ranges[r],
+        [&](std::size_t i, const Range& range, const Tensor& sets, const Tensor& sums) {
+          add_student(
+              i, features, range, sets, sums, row_weight, keys[i],
+              divergences.row_range(first + static_cast<std::int64_t>(i) * rows[r], rows[r]));
+        });
+    first += students * rows[r];
     check_interrupt();
   }
   for (std::size_t i = 0; i < set_.size(); ++i) {
@@ -84,19 +84,17 @@ std::vector<double> Distiller::add_gradients(const Features& features,
   const std::vector<float> values = backend_.download(divergences);
   std::vector<double> sums(set_.size(), 0.0);
   auto next = values.begin();
-  for (const PositionRange& range : ranges) {
-    const std::int64_t rows = rows_of(features.rows, range).total;
+  for (const std::int64_t of_range : rows) {
     for (double& sum : sums) {
-      sum = std::accumulate(next, next + rows, sum);
-      next += rows;
+      sum = std::accumulate(next, next + of_range, sum);
+      next += of_range;
     }
   }
   return sums;
 }
 
-// `divergences`: [students * rows, 1], a student after the other.
-void Distiller::add_range(const Features& features, const PositionRange& positions,
-                          float row_weight, std::vector<Keys>& keys, const Tensor& divergences) {
+void Distiller::for_each_student(const Features& features, const PositionRange& positions,
+                                 const Visit& visit) {
   const bool sparse = !features.layers[set_.students().front().layer].sets.empty() &&
                       positions.begin >= config_.index_topk;
   Range range{rows_of(features.rows, positions), 0, sparse};
@@ -122,13 +120,42 @@ void Distiller::add_range(const Features& features, const PositionRange& positio
     for (std::size_t taught = layer; i < set_.size() && set_.students()[i].layer == layer;
          ++taught) {
       add_teacher(features, taught, range, sets, sums);
-      if (set_.students()[i].end != taught + 1) continue;
-      const auto row = static_cast<std::int64_t>(i) * range.rows.total;
-      add_student(i, features, range, sets, sums, row_weight, keys[i],
-                  divergences.row_range(row, range.rows.total));
-      ++i;
+      if (set_.students()[i].end == taught + 1) visit(i++, range, sets, sums);
     }
   }
+}
+
+Distiller::MassRecall Distiller::mass_recall(const Features& features,
+                                             std::span<const PositionRange> ranges) {
+  MassRecall recall{std::vector<double>(set_.size(), 0.0), 0};
+  const auto k = static_cast<std::size_t>(config_.index_topk);
+  std::vector<Keys> keys;
+  for (std::size_t i = 0; i < set_.size(); ++i) keys.push_back(make_keys(i, features));
+  for (const PositionRange& positions : ranges) {
+    const std::int64_t rows = rows_of(features.rows, positions).total;
+    if (positions.begin < config_.index_topk || rows == 0) continue;
+    recall.queries += rows;
+    for_each_student(
+        features, positions,
+        [&](std::size_t i, const Range& range, const Tensor&, const Tensor& sums) {
+          const IndexQueries asked =
+              pass_.decoder().index_queries(set_.weights(i), range.rows, range.q_latent, range.x);
+          const Tensor sets = backend_.allocate(rows, config_.index_topk, DType::i32);
+          backend_.index_topk(range.rows, asked.queries, asked.head_weights, features.rows,
+                              keys[i].keys, sets);
+          const std::vector<std::int32_t> chosen = backend_.download_indices(sets);
+          const std::vector<float> mass = backend_.download(sums);
+          double sum = 0;
+          for (std::size_t c = 0; c < chosen.size(); ++c) {
+            const std::size_t row = c / k;
+            sum += static_cast<double>(mass[row * static_cast<std::size_t>(range.candidates) +
+                                            static_cast<std::size_t>(chosen[c])]);
+          }
+          recall.sums[i] += sum / static_cast<double>(set_.students()[i].served());
+        });
+    check_interrupt();
+  }
+  return recall;
 }
 
 // sums += the attention distribution of `layer`. Distributions that students of several layers

@@ -13,6 +13,7 @@
 #include "distill/students.h"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <vector>
@@ -31,8 +32,14 @@ class Distiller {
   std::vector<double> add_gradients(const Features& features, std::span<const PositionRange> ranges,
                                     float row_weight);
 
-  // Queries of `ranges` in `features`.
-  static std::int64_t queries(const Features& features, std::span<const PositionRange> ranges);
+  // Share of the teachers' attention that the positions have which a student selects: the mean over
+  // the queries of `ranges` that see more than index_topk positions, and their number. Features of
+  // a dense pass; no range may cross that position.
+  struct MassRecall {
+    std::vector<double> sums;  // of every student
+    std::int64_t queries = 0;
+  };
+  MassRecall mass_recall(const Features& features, std::span<const PositionRange> ranges);
 
   // Bytes for `rows` rows of keys of sequences of `longest` tokens, and ranges with `range_rows`
   // rows.
@@ -45,8 +52,11 @@ class Distiller {
   struct Range;
 
   Keys make_keys(std::size_t student, const Features& features);
-  void add_range(const Features& features, const PositionRange& positions, float row_weight,
-                 std::vector<Keys>& keys, const Tensor& divergences);
+  // Calls `visit` for every student with the sum of its teachers' distributions.
+  using Visit = std::function<void(std::size_t student, const Range& range, const Tensor& sets,
+                                   const Tensor& sums)>;
+  void for_each_student(const Features& features, const PositionRange& positions,
+                        const Visit& visit);
   void add_teacher(const Features& features, std::size_t layer, Range& range, const Tensor& sets,
                    const Tensor& sums);
   void add_attention(const Features& features, std::size_t layer, const Range& range,

@@ -1,40 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "distill/students.h"
 
-#include "model/dequantize.h"
-#include "model/tensor_registry.h"
-
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <string>
 
 namespace indexcache {
 namespace {
 
-// Shapes of an indexer's parameters, in the order in which a row has them: the matrices first.
+// Shapes of an indexer's parameters, in the order in which a row has them.
 struct Part {
-  const char* suffix;  // of the tensor's name
   std::int64_t rows, cols;
 
   std::int64_t elements() const { return rows * cols; }
 };
 
 std::array<Part, 5> parts_of(const ModelConfig& c) {
-  return {{{"wq_b.weight", c.index_heads * c.index_head_dim, c.q_lora_rank},
-           {"wk.weight", c.index_head_dim, c.hidden},
-           {"weights_proj.weight", c.index_heads, c.hidden},
-           {"k_norm.weight", 1, c.index_head_dim},
-           {"k_norm.bias", 1, c.index_head_dim}}};
+  return {{{c.index_heads * c.index_head_dim, c.q_lora_rank},
+           {c.index_head_dim, c.hidden},
+           {c.index_heads, c.hidden},
+           {1, c.index_head_dim},
+           {1, c.index_head_dim}}};
 }
 
-// The parameters of one layer's indexer as the checkpoint has them.
-void append_stored(const Model& model, std::size_t layer, std::vector<float>& row) {
-  const std::string prefix = layer_prefix(static_cast<std::int64_t>(layer)) + "self_attn.indexer.";
-  for (const Part& part : parts_of(model.config)) {
-    const auto values = read_floats(model.config, model.checkpoint, prefix + part.suffix);
-    row.insert(row.end(), values.begin(), values.end());
-  }
+// The members of an indexer in that order.
+template <typename Indexer>
+auto members(Indexer& indexer) {
+  return std::array{&indexer.wq_b, &indexer.wk, &indexer.weights_proj, &indexer.k_norm,
+                    &indexer.k_norm_bias};
 }
 
 }  // namespace
@@ -65,16 +58,15 @@ std::int64_t indexer_parameters(const ModelConfig& config) {
   return count;
 }
 
-IndexerValues split_parameters(const ModelConfig& config, const float* row) {
-  IndexerValues values;
-  const std::array targets = {&values.wq_b, &values.wk, &values.weights_proj, &values.k_norm,
-                              &values.k_norm_bias};
+TrainedIndexer indexer_of(const ModelConfig& config, std::size_t layer, const float* row) {
+  TrainedIndexer indexer;
+  indexer.layer = static_cast<std::int64_t>(layer);
   const auto parts = parts_of(config);
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    targets[i]->assign(row, row + parts[i].elements());
+    members(indexer)[i]->assign(row, row + parts[i].elements());
     row += parts[i].elements();
   }
-  return values;
+  return indexer;
 }
 
 StudentSet::StudentSet(const Model& model, Backend& backend, std::vector<Student> students)
@@ -84,19 +76,22 @@ StudentSet::StudentSet(const Model& model, Backend& backend, std::vector<Student
       columns_(indexer_parameters(model.config)) {
   const auto rows = static_cast<std::int64_t>(students_.size());
   const auto make = [&] { return backend.allocate(rows, columns_, DType::f32, Memory::weights); };
-  std::vector<float> values, of_layer;
+  std::vector<float> values;
+  TrainedIndexer stored;
   for (std::size_t i = 0; i < students_.size(); ++i) {
-    if (i == 0 || students_[i].layer != students_[i - 1].layer) {
-      of_layer.clear();
-      append_stored(model, students_[i].layer, of_layer);
+    const auto layer = static_cast<std::int64_t>(students_[i].layer);
+    if (i == 0 || stored.layer != layer) {
+      stored = read_indexer(model.config, model.checkpoint, layer);
     }
-    values.insert(values.end(), of_layer.begin(), of_layer.end());
+    for (const auto* part : members(stored))
+      values.insert(values.end(), part->begin(), part->end());
   }
   parameters_ = backend.upload(std::move(values), rows, columns_);
   gradients_ = make();
   mean_ = make();
   variance_ = make();
-  for (const Tensor& tensor : {gradients_, mean_, variance_}) backend.fill_zero(tensor);
+  clear_gradients();
+  clear_moments();
   rounded_ = parameters_;
   if (backend.activation() != DType::f32) {
     rounded_ = backend.allocate(rows, columns_, backend.activation(), Memory::weights);
@@ -111,8 +106,7 @@ void StudentSet::round_weights() {
 IndexerWeights StudentSet::views(const Tensor& matrices, const Tensor& norms,
                                  std::size_t student) const {
   IndexerWeights weights;
-  const std::array targets = {&weights.wq_b, &weights.wk, &weights.weights_proj, &weights.k_norm,
-                              &weights.k_norm_bias};
+  const auto targets = members(weights);
   const auto parts = parts_of(config_);
   std::int64_t first = 0;
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -152,6 +146,11 @@ void StudentSet::restore(const State& state) {
   set_parameters(state.parameters);
   backend_.convert(backend_.upload(state.mean, mean_.rows(), columns_), mean_);
   backend_.convert(backend_.upload(state.variance, mean_.rows(), columns_), variance_);
+}
+
+void StudentSet::clear_moments() {
+  backend_.fill_zero(mean_);
+  backend_.fill_zero(variance_);
 }
 
 void StudentSet::set_parameters(const std::vector<float>& parameters) {

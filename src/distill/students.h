@@ -10,6 +10,7 @@
 #include "core/pattern.h"
 #include "model/config.h"
 #include "model/model.h"
+#include "model/stored_indexer.h"
 #include "model/weights.h"
 
 #include <cstddef>
@@ -36,7 +37,7 @@ std::vector<Student> all_students(const std::vector<bool>& has_indexer);
 
 class StudentSet {
  public:
-  // Parameters are those of the checkpoint, in float32. Throws what read_floats throws.
+  // Parameters are those of the checkpoint, in float32. Throws what read_indexer throws.
   StudentSet(const Model& model, Backend& backend, std::vector<Student> students);
 
   const std::vector<Student>& students() const { return students_; }
@@ -60,6 +61,8 @@ class StudentSet {
   };
   State state() const;
   void restore(const State& state);
+  // As before the first step of Adam.
+  void clear_moments();
   // Parameters alone; the moments are left as they are.
   std::vector<float> parameters() const { return backend_.download(parameters_); }
   void set_parameters(const std::vector<float>& parameters);
@@ -82,10 +85,7 @@ class StudentSet {
 // Parameters of one indexer of this shape.
 std::int64_t indexer_parameters(const ModelConfig& config);
 
-// The parts of one student's row of parameters, in the order in which a row has them.
-struct IndexerValues {
-  std::vector<float> wq_b, wk, weights_proj, k_norm, k_norm_bias;
-};
-IndexerValues split_parameters(const ModelConfig& config, const float* row);
+// One student's row of parameters as an indexer of `layer`.
+TrainedIndexer indexer_of(const ModelConfig& config, std::size_t layer, const float* row);
 
 }  // namespace indexcache

@@ -36,31 +36,47 @@ float rate_at(const StageSettings& settings, std::int64_t step) {
 }
 
 FeatureSource::FeatureSource(FrozenPass& pass, WeightSource& weights, const TokenSet& tokens,
-                             std::int64_t batch, const Pattern* pattern, std::int64_t keep_bytes,
-                             std::int64_t bytes_per_token)
-    : pass_(pass),
-      weights_(weights),
-      tokens_(tokens),
-      pattern_(pattern),
-      keep_(tokens.tokens() <= keep_bytes / std::max<std::int64_t>(1, bytes_per_token)) {
+                             const Shape& shape, const Pattern* pattern)
+    : pass_(pass), weights_(weights), tokens_(tokens), shape_(shape), pattern_(pattern) {
   // Batches of nearly equal size, so that no step has much less data than the others.
   const auto count = static_cast<std::int64_t>(tokens.sequences.size());
-  const std::int64_t batches = std::max<std::int64_t>(1, (count + batch - 1) / batch);
+  const std::int64_t batches = std::max<std::int64_t>(1, (count + shape.batch - 1) / shape.batch);
   for (std::int64_t b = 0; b <= batches; ++b) {
     firsts_.push_back(static_cast<std::size_t>(b * count / batches));
   }
 }
 
-const Features& FeatureSource::batch(std::int64_t index) {
-  const std::size_t b = static_cast<std::size_t>(index) % batches();
-  if (const auto found = kept_.find(b); found != kept_.end()) return found->second;
-  current_ = {};  // its memory goes back before the next batch needs it
-  const std::span<const std::vector<std::int32_t>> sequences =
-      std::span(tokens_.sequences).subspan(firsts_[b], firsts_[b + 1] - firsts_[b]);
-  Features features = pass_.run(weights_, sequences, pattern_);
-  Features& place = keep_ ? kept_[b] : current_;
+FeatureSource::Sequences FeatureSource::batch(std::int64_t index) const {
+  const auto b = static_cast<std::size_t>(index % batches());
+  return std::span(tokens_.sequences).subspan(firsts_[b], firsts_[b + 1] - firsts_[b]);
+}
+
+std::int64_t FeatureSource::waves(std::int64_t index) const {
+  return (static_cast<std::int64_t>(batch(index).size()) + shape_.wave - 1) / shape_.wave;
+}
+
+const Features& FeatureSource::wave(std::int64_t index, std::int64_t number) {
+  const std::pair key(index % batches(), number);
+  if (const auto found = kept_.find(key); found != kept_.end()) return found->second;
+  current_ = {};  // its memory goes back before the next wave needs it
+  const Sequences all = batch(index);
+  const auto first = static_cast<std::size_t>(number * shape_.wave);
+  const auto count = std::min(all.size() - first, static_cast<std::size_t>(shape_.wave));
+  Features features = pass_.run(weights_, all.subspan(first, count), pattern_);
+  Features& place = shape_.keep ? kept_[key] : current_;
   place = std::move(features);
   return place;
+}
+
+std::int64_t FeatureSource::queries(std::int64_t index,
+                                    const std::vector<PositionRange>& ranges) const {
+  RowLayout rows;
+  for (const auto& sequence : batch(index)) {
+    rows.append(static_cast<std::int64_t>(sequence.size()), 0);
+  }
+  std::int64_t count = 0;
+  for (const PositionRange& range : ranges) count += rows_of(rows, range).total;
+  return count;
 }
 
 Stage::Stage(const StageSettings& settings, StudentSet& students, Distiller& distiller,
@@ -92,14 +108,16 @@ std::vector<PositionRange> Stage::ranges_of_step(std::int64_t step) const {
   return ranges;
 }
 
-std::vector<double> Stage::mean_divergence(const Features& features,
-                                           const std::vector<PositionRange>& ranges,
-                                           bool training) {
-  const auto queries = static_cast<double>(Distiller::queries(features, ranges));
+std::vector<double> Stage::divergences(FeatureSource& source, std::int64_t batch,
+                                       const std::vector<PositionRange>& ranges, bool training) {
+  const auto queries = static_cast<float>(std::max<std::int64_t>(1, source.queries(batch, ranges)));
+  std::vector<double> sums(students_.size(), 0.0);
   students_.clear_gradients();
-  const float row_weight = training && queries > 0 ? static_cast<float>(1 / queries) : 0.0f;
-  std::vector<double> sums = distiller_.add_gradients(features, ranges, row_weight);
-  for (double& sum : sums) sum /= std::max(queries, 1.0);
+  for (std::int64_t w = 0; w < source.waves(batch); ++w) {
+    const std::vector<double> of_wave =
+        distiller_.add_gradients(source.wave(batch, w), ranges, training ? 1 / queries : 0.0f);
+    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += of_wave[i];
+  }
   return sums;
 }
 
@@ -118,14 +136,14 @@ std::vector<float> Stage::clipped() const {
   return scales;
 }
 
-void Stage::check(const std::vector<double>& divergences) const {
-  const auto& first = state_.validation.empty() ? divergences : state_.validation.front().values;
-  for (std::size_t i = 0; i < divergences.size(); ++i) {
-    if (std::isfinite(divergences[i]) && divergences[i] <= kDivergedFactor * first[i] + 1) continue;
+void Stage::check(const std::vector<double>& means) const {
+  const auto& first = state_.validation.empty() ? means : state_.validation.front().values;
+  for (std::size_t i = 0; i < means.size(); ++i) {
+    if (std::isfinite(means[i]) && means[i] <= kDivergedFactor * first[i] + 1) continue;
     throw InputError(
         {"the training diverges", student_text(students_.students()[i]),
-         fmt::format("its KL divergence is {:.3f} before step {}, at first it was {:.3f}",
-                     divergences[i], state_.step + 1, first[i]),
+         fmt::format("its KL divergence is {:.3f} before step {}, at first it was {:.3f}", means[i],
+                     state_.step + 1, first[i]),
          "a lower --rate; the last saved state is kept"});
   }
 }
@@ -133,12 +151,10 @@ void Stage::check(const std::vector<double>& divergences) const {
 void Stage::validate() {
   std::vector<double> sums(students_.size(), 0.0);
   double queries = 0;
-  for (std::size_t b = 0; b < validation_.batches(); ++b) {
-    const Features& features = validation_.batch(static_cast<std::int64_t>(b));
-    const auto count = static_cast<double>(Distiller::queries(features, ranges_));
-    const std::vector<double> means = mean_divergence(features, ranges_, false);
-    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += means[i] * count;
-    queries += count;
+  for (std::int64_t b = 0; b < validation_.batches(); ++b) {
+    const std::vector<double> of_batch = divergences(validation_, b, ranges_, false);
+    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += of_batch[i];
+    queries += static_cast<double>(validation_.queries(b, ranges_));
   }
   for (double& sum : sums) sum /= std::max(queries, 1.0);
   check(sums);
@@ -162,8 +178,10 @@ void Stage::step() {
     if (!done) validate();
     if (finished()) return;
   }
-  const std::vector<double> divergences =
-      mean_divergence(training_.batch(state_.step), ranges_of_step(state_.step), true);
+  const std::vector<PositionRange> ranges = ranges_of_step(state_.step);
+  std::vector<double> means = divergences(training_, state_.step, ranges, true);
+  const auto queries = static_cast<double>(training_.queries(state_.step, ranges));
+  for (double& mean : means) mean /= std::max(queries, 1.0);
   const std::vector<float> scales = clipped();
   students_.update({.rate = rate_at(settings_, state_.step),
                     .beta1 = kBeta1,
@@ -171,7 +189,7 @@ void Stage::step() {
                     .epsilon = kAdamEpsilon,
                     .step = state_.step + 1,
                     .scales = scales});
-  state_.training.push_back({state_.step, divergences});
+  state_.training.push_back({state_.step, means});
   ++state_.step;
 }
 

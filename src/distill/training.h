@@ -17,6 +17,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -55,28 +56,41 @@ struct StageState {
   std::vector<float> best;              // parameters, [students, n]
   std::vector<double> best_divergence;  // [students]
   std::int64_t stale = 0;               // validations since any student improved
+  bool over = false;  // the best parameters are final
 };
 
-// Who computes what the students see. Batches are ranges of sequences, the same in every epoch.
+// Who computes what the students see. The sequences of a batch are the same in every epoch; they
+// are taken through the model in waves, as memory allows.
 class FeatureSource {
  public:
-  // `pattern` null: dense attention. Keeps the features of batches that come again while
-  // `keep_bytes` have room for all of them; they must not depend on the students then.
-  FeatureSource(FrozenPass& pass, WeightSource& weights, const TokenSet& tokens, std::int64_t batch,
-                const Pattern* pattern, std::int64_t keep_bytes, std::int64_t bytes_per_token);
+  struct Shape {
+    std::int64_t batch;  // sequences per batch, at most
+    std::int64_t wave;   // sequences at once, at most
+    bool keep = false;   // keeps the features of all waves: they must not depend on students
+  };
 
-  std::size_t batches() const { return firsts_.size() - 1; }
-  // Batch `index` modulo their number.
-  const Features& batch(std::int64_t index);
+  // `pattern` null: dense attention.
+  FeatureSource(FrozenPass& pass, WeightSource& weights, const TokenSet& tokens, const Shape& shape,
+                const Pattern* pattern);
+
+  std::int64_t batches() const { return static_cast<std::int64_t>(firsts_.size()) - 1; }
+  // Of batch `index` modulo their number.
+  std::int64_t waves(std::int64_t index) const;
+  const Features& wave(std::int64_t index, std::int64_t number);
+  // Queries of these ranges in the whole batch.
+  std::int64_t queries(std::int64_t index, const std::vector<PositionRange>& ranges) const;
 
  private:
+  using Sequences = std::span<const std::vector<std::int32_t>>;
+  Sequences batch(std::int64_t index) const;
+
   FrozenPass& pass_;
   WeightSource& weights_;
   const TokenSet& tokens_;
+  Shape shape_;
   const Pattern* pattern_;
-  bool keep_;
   std::vector<std::size_t> firsts_;  // sequences of batch b: [firsts_[b], firsts_[b + 1])
-  std::map<std::size_t, Features> kept_;
+  std::map<std::pair<std::int64_t, std::int64_t>, Features> kept_;
   Features current_;
 };
 
@@ -101,11 +115,12 @@ class Stage {
 
  private:
   void validate();
-  std::vector<double> mean_divergence(const Features& features,
-                                      const std::vector<PositionRange>& ranges, bool training);
+  // Sums of divergences over a batch; with training, gradients of their mean, too.
+  std::vector<double> divergences(FeatureSource& source, std::int64_t batch,
+                                  const std::vector<PositionRange>& ranges, bool training);
   std::vector<PositionRange> ranges_of_step(std::int64_t step) const;
   std::vector<float> clipped() const;
-  void check(const std::vector<double>& divergences) const;
+  void check(const std::vector<double>& means) const;
 
   const StageSettings& settings_;
   StudentSet& students_;

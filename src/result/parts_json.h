@@ -38,6 +38,8 @@ std::string name_from_json(const JsonField& field);
 
 // {"delta", "delta_ci95"}, as in `eval --json`.
 Json interval_json(const PairedDifference& difference);
+// The mean and the interval of it.
+PairedDifference interval_from_json(const JsonField& field);
 
 // What patterns and sequences of a document have to fit.
 struct ResultShape {
@@ -57,6 +59,11 @@ double loss_from_json(const JsonField& field);
 
 // `sequences` of them.
 SequenceLosses losses_from_json(const JsonField& field, std::size_t sequences);
+
+// A pattern on some sequences, against a baseline; `sequences` of them if shape.every_sequence.
+Json to_json(const Measured& measured);
+Measured measured_from_json(const JsonField& field, const ResultShape& shape,
+                            std::size_t sequences);
 
 // One entry of "targets".
 Json to_json(const Target& target);

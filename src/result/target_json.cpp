@@ -67,7 +67,9 @@ Json largest_json(const PairedDifference& difference) {
               {"delta", difference.largest->difference}};
 }
 
-Json measured_json(const Measured& measured) {
+}  // namespace
+
+Json to_json(const Measured& measured) {
   Json json{{"pattern", measured.pattern.text()}, {"loss", measured.loss}};
   json.update(interval_json(measured.delta));
   json["ppl_ratio"] = std::exp(measured.delta.mean);
@@ -78,6 +80,8 @@ Json measured_json(const Measured& measured) {
   json["sequence_deltas"] = measured.delta.per_sequence;
   return json;
 }
+
+namespace {
 
 void read_largest(const JsonField& field, std::size_t sequences, PairedDifference& delta) {
   const auto largest = field.nullable("worst_sequence");
@@ -93,15 +97,22 @@ void read_largest(const JsonField& field, std::size_t sequences, PairedDifferenc
   }
 }
 
+}  // namespace
+
+PairedDifference interval_from_json(const JsonField& field) {
+  PairedDifference difference;
+  difference.mean = loss_from_json(field.at("delta"));
+  difference.ci95 = ends_from_json(field, "delta_ci95");
+  return difference;
+}
+
 Measured measured_from_json(const JsonField& field, const ResultShape& shape,
                             std::size_t sequences) {
   Measured measured{.pattern = pattern_from_json(field.at("pattern"), shape),
                     .loss = loss_from_json(field.at("loss")),
                     .losses = {},
-                    .delta = {}};
+                    .delta = interval_from_json(field)};
   PairedDifference& delta = measured.delta;
-  delta.mean = loss_from_json(field.at("delta"));
-  delta.ci95 = ends_from_json(field, "delta_ci95");
   const double ratio = std::exp(delta.mean);
   const JsonField stored_ratio = field.at("ppl_ratio");
   if (std::abs(stored_ratio.number() - ratio) > 1e-9 * ratio) {
@@ -117,6 +128,8 @@ Measured measured_from_json(const JsonField& field, const ResultShape& shape,
   }
   return measured;
 }
+
+namespace {
 
 std::vector<DonorOverlap> donors_from_json(const JsonField& field, const Pattern& pattern) {
   const std::vector<std::size_t> shared = pattern.shared_layers();
@@ -215,9 +228,9 @@ Json to_json(const Target& target) {
             {"kept_ratio", kept_ratio(pattern)},
             {"donor_overlap", donors},
             {"verified_from_scratch", true},
-            {"calibration", measured_json(target.calibration)}};
-  if (target.holdout) json["holdout"] = measured_json(*target.holdout);
-  if (target.uniform_holdout) json["uniform_holdout"] = measured_json(*target.uniform_holdout);
+            {"calibration", to_json(target.calibration)}};
+  if (target.holdout) json["holdout"] = to_json(*target.holdout);
+  if (target.uniform_holdout) json["uniform_holdout"] = to_json(*target.uniform_holdout);
   if (!target.strategies.empty()) json["strategies"] = contenders_json(target.strategies);
   if (!target.ties.empty()) json["ties"] = contenders_json(target.ties);
   for (const HalfChoice& half : target.halves) {
@@ -225,7 +238,7 @@ Json to_json(const Target& target) {
   }
   for (const ComparedPattern& other : target.compared) {
     Json entry{{"name", printable_utf8(other.name)}};
-    entry.update(measured_json(other.holdout));
+    entry.update(to_json(other.holdout));
     json["compared"].push_back(entry);
   }
   if (target.random_holdout) json["random_holdout"] = random_json(*target.random_holdout);

@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <set>
 
 namespace indexcache {
 namespace {
@@ -34,6 +36,20 @@ std::optional<DocumentAccount> account_of(const StoredTokens& stored, const std:
                           file + ": /description", "prepare it again"};
   const auto report = JsonField(stored.description, source).find("report");
   return report ? std::optional(document_account_from_json(*report)) : std::nullopt;
+}
+
+// Held-out sequences that the search sees as well prove nothing.
+void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
+                              std::vector<std::string>& warnings) {
+  const std::set<std::vector<std::int32_t>> seen(data.search.sequences.begin(),
+                                                 data.search.sequences.end());
+  const auto shared = std::ranges::count_if(
+      data.holdout->sequences, [&](const auto& sequence) { return seen.contains(sequence); });
+  if (shared == 0) return;
+  warn(progress, warnings,
+       fmt::format("{} of {} held-out sequences are also calibration sequences, so the "
+                   "verification is not independent of the search",
+                   shared, data.holdout->sequences.size()));
 }
 
 }  // namespace
@@ -173,6 +189,26 @@ TokenSet CalibrationLoader::whole(const std::vector<std::string>& inputs) {
       cuts_sequences(options_) ? prepared(inputs, 0).token_set(false) : stored(inputs).tokens;
   check(tokens);
   return tokens;
+}
+
+CalibrationData load_calibration(const CalibrationOptions& options, const std::string& holdout,
+                                 const Model& model, const std::string& folder, int threads,
+                                 Progress& progress, std::vector<std::string>& warnings) {
+  CalibrationLoader loader(options, model, folder, threads, progress, warnings);
+  if (holdout == "auto") return loader.split(std::nullopt);
+  char* end = nullptr;
+  const double share = std::strtod(holdout.c_str(), &end);
+  if (*end != '\0' || holdout.empty()) {
+    CalibrationData data = loader.split(0.0);
+    data.holdout = loader.whole({holdout});
+    warn_of_shared_sequences(data, progress, warnings);
+    return data;
+  }
+  if (!(share >= 0 && share < 1)) {
+    throw UsageError({fmt::format("invalid value for --holdout: \"{}\"", holdout), "--holdout", "",
+                      "a file, a share such as 0.25, or 0 for none"});
+  }
+  return loader.split(share);
 }
 
 }  // namespace indexcache

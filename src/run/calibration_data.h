@@ -66,4 +66,10 @@ class CalibrationLoader {
   std::optional<Tokenizer> tokenizer_;
 };
 
+// Both sides of a command's data. `holdout` is a file, a share such as 0.25, or "auto"; the other
+// parameters are CalibrationLoader's. Throws UsageError for a hold-out that is none of them.
+CalibrationData load_calibration(const CalibrationOptions& options, const std::string& holdout,
+                                 const Model& model, const std::string& folder, int threads,
+                                 Progress& progress, std::vector<std::string>& warnings);
+
 }  // namespace indexcache

@@ -71,7 +71,7 @@ Result assemble(const Model& model, const SearchSubject& subject, const Fingerpr
 
 }  // namespace
 
-double parse_duration(const std::string& text) {
+double parse_duration(const std::string& text, const std::string& option) {
   double seconds = 0;
   const char* at = text.c_str();
   while (*at != '\0') {
@@ -89,7 +89,7 @@ double parse_duration(const std::string& text) {
     at = end + 1;
   }
   if (text.empty() || seconds > 0) return seconds;
-  throw UsageError({fmt::format("invalid duration for --budget: \"{}\"", text), "--budget", "",
+  throw UsageError({fmt::format("invalid duration for {}: \"{}\"", option, text), option, "",
                     "hours, minutes, seconds: 4h, 1h30m or 45s"});
 }
 

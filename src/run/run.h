@@ -18,7 +18,7 @@ struct RunOptions {
 };
 
 // Seconds of "4h", "1h30m" or "2.5s"; 0 for an empty text. Throws UsageError.
-double parse_duration(const std::string& text);
+double parse_duration(const std::string& text, const std::string& option = "--budget");
 
 // Runs, or continues, or finds finished what `options` describe, and leaves everything in the
 // folder options.output. Throws UsageError, InputError, ResourceError (plan.h's check_fits among

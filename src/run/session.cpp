@@ -97,6 +97,12 @@ SweepEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
           std::move(goal)};
 }
 
+SweepEvaluator Session::evaluator(const TokenSet& tokens, WeightSource& weights,
+                                  std::int64_t taken_bytes) {
+  return {model_.config, weights, *backend_, tokens,
+          sweep_memory(*backend_, weights_.bytes() + taken_bytes)};
+}
+
 SweepEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string label) {
   SweepEvaluator sweep = evaluator(tokens);
   sweep.set_progress([&progress, label = std::move(label)](std::size_t done, std::size_t total) {

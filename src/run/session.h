@@ -50,10 +50,13 @@ class Session {
 
   Backend& backend() { return *backend_; }
   std::int64_t weight_bytes() const { return weights_.bytes(); }
+  WeightSource& weights() { return weights_; }
 
   // An evaluator of `tokens`, which must outlive it.
   SweepEvaluator evaluator(const TokenSet& tokens, SweepGoal goal = {});
-  // The same; `label` names the work in progress lines.
+  // The same with other weights of the same model, and less memory for the sweep.
+  SweepEvaluator evaluator(const TokenSet& tokens, WeightSource& weights, std::int64_t taken_bytes);
+  // The first; `label` names the work in progress lines.
   SweepEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label);
 
  private:

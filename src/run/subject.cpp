@@ -9,45 +9,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <set>
 
 namespace indexcache {
 namespace {
-
-// Held-out sequences that the search sees as well prove nothing.
-void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
-                              std::vector<std::string>& warnings) {
-  const std::set<std::vector<std::int32_t>> seen(data.search.sequences.begin(),
-                                                 data.search.sequences.end());
-  const auto shared = std::ranges::count_if(
-      data.holdout->sequences, [&](const auto& sequence) { return seen.contains(sequence); });
-  if (shared == 0) return;
-  warn(progress, warnings,
-       fmt::format("{} of {} held-out sequences are also calibration sequences, so the "
-                   "verification is not independent of the search",
-                   shared, data.holdout->sequences.size()));
-}
-
-CalibrationData load_data(const SearchOptions& options, const Model& model, Progress& progress,
-                          std::vector<std::string>& warnings) {
-  CalibrationLoader loader(options.calibration, model, options.device.model, options.device.threads,
-                           progress, warnings);
-  const std::string& holdout = options.holdout;
-  if (holdout == "auto") return loader.split(std::nullopt);
-  char* end = nullptr;
-  const double share = std::strtod(holdout.c_str(), &end);
-  if (*end != '\0' || holdout.empty()) {
-    CalibrationData data = loader.split(0.0);
-    data.holdout = loader.whole({holdout});
-    warn_of_shared_sequences(data, progress, warnings);
-    return data;
-  }
-  if (!(share >= 0 && share < 1)) {
-    throw UsageError({fmt::format("invalid value for --holdout: \"{}\"", holdout), "--holdout", "",
-                      "a file, a share such as 0.25, or 0 for none"});
-  }
-  return loader.split(share);
-}
 
 // What --confidence asks for; nullopt for none.
 std::optional<RaceRules> parse_confidence(const std::string& text) {
@@ -175,7 +139,8 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
     }
   }
   warn_of_model(model, progress, subject.warnings);
-  subject.data = load_data(options, model, progress, subject.warnings);
+  subject.data = load_calibration(options.calibration, options.holdout, model, options.device.model,
+                                  options.device.threads, progress, subject.warnings);
   require_sequences(options, subject, model.config.index_topk);
   require_race_sequences(subject.space.races, options.confidence == "auto",
                          subject.data.search.sequences.size(), progress);

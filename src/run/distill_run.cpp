@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/distill_run.h"
+
+#include "core/created.h"
+#include "core/error.h"
+#include "io/files.h"
+#include "io/folder_lock.h"
+#include "io/json_text.h"
+#include "run/distill_judge.h"
+#include "run/distill_training.h"
+#include "run/folder.h"
+#include "run/provenance.h"
+#include "version.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+namespace indexcache {
+namespace {
+
+// What the folder holds if it is this training, finished.
+std::optional<Distillation> finished(const DistillFolder& folder, const Fingerprint& fingerprint) {
+  if (!std::filesystem::exists(folder.document())) return std::nullopt;
+  const std::string where = folder.document().string();
+  Distillation stored = distillation_from_json(parse_json(read_file(where), where), where);
+  if (!stored.complete) return std::nullopt;
+  for (std::size_t i = 0; i < fingerprint.size(); ++i) {
+    const auto& [field, value] = fingerprint[i];
+    const auto found =
+        std::ranges::find(stored.fingerprint, field, &std::pair<std::string, std::string>::first);
+    const std::string before = found == stored.fingerprint.end() ? "" : found->second;
+    if (before == value) continue;
+    throw ResumeMismatch({"the folder contains a training with different settings", where,
+                          fmt::format("{} was \"{}\" and is now \"{}\"", field, before, value),
+                          "the same settings to see it, another --output, or --restart to discard "
+                          "it"});
+  }
+  return stored;
+}
+
+void discard(const DistillFolder& folder) {
+  std::filesystem::remove_all(folder.model());
+  std::filesystem::remove(folder.document());
+}
+
+Distillation begin_result(const Model& model, const DistillOptions& options,
+                          const DistillSubject& subject, const Fingerprint& fingerprint) {
+  return {.provenance = {},
+          .model = summarize(model),
+          .fingerprint = fingerprint,
+          .pattern = subject.pattern,
+          .teacher = options.own ? "own" : "segment",
+          .training = summarize(subject.training),
+          .validation = summarize(subject.validation),
+          .judge = summarize(subject.judge),
+          .judge_is_held_out = subject.held_out,
+          .baseline_losses = {},
+          .layers = {},
+          .stages = {},
+          .judged = {},
+          .chosen = {},
+          .change = {},
+          .warnings = subject.warnings};
+}
+
+// The indexers of a stage, the losses that they lead to, and those that were best so far.
+struct Chosen {
+  std::size_t stage = 0;
+  std::vector<float> parameters;
+  std::vector<std::optional<double>> mass;
+};
+
+Chosen train_and_judge(DistillTraining& training, DistillJudge& judge, Distillation& result) {
+  judge.judge_checkpoint(result);
+  const std::vector<std::optional<double>> before = training.mass_recall();
+  Chosen chosen;
+  for (std::size_t s = 0; s < training.stages() && training.in_time(); ++s) {
+    training.train(s);
+    const std::vector<float> parameters = training.students().parameters();
+    result.stages.push_back(training.summary(s));
+    result.stages[s].validation_loss = judge.judge_stage(result.stages[s].name, parameters, result);
+    const double best = result.stages[chosen.stage].validation_loss;
+    if (s == 0 || result.stages[s].validation_loss < best) {
+      chosen = {s, parameters, training.mass_recall()};
+    }
+  }
+  const auto& students = training.students().students();
+  for (std::size_t i = 0; i < students.size(); ++i) {
+    result.layers.push_back({students[i].layer, students[i].end, before[i], chosen.mass[i]});
+  }
+  result.chosen = result.stages[chosen.stage].name;
+  return chosen;
+}
+
+SafetensorsMetadata metadata_of(const Distillation& d) {
+  return {{"indexcache-search", d.provenance.tool_version},
+          {"pattern", d.pattern.text()},
+          {"teacher", d.teacher},
+          {"stage", d.chosen},
+          {"base_config_sha256", d.model.config_sha256},
+          {"base_weights_layout_sha256", d.model.weights_layout_sha256},
+          {"training_tokens_sha256", d.training.sha256}};
+}
+
+}  // namespace
+
+Distillation distill(const DistillOptions& options, const Model& model, const Pattern& pattern,
+                     std::unique_ptr<Backend> backend, Progress& progress) {
+  const DistillSubject subject = open_distill_subject(options, model, pattern, *backend, progress);
+  const Fingerprint fingerprint = fingerprint_of(options, model, subject, backend->name());
+  std::vector<std::int64_t> layers;
+  for (const Student& student : subject.students) {
+    layers.push_back(static_cast<std::int64_t>(student.layer));
+  }
+  indexer_folder_bytes(model.config, model.checkpoint, layers, options.link);  // it can be written
+
+  const DistillFolder folder{options.output};
+  prepare_folder(folder.folder, {"distill.json", "training.safetensors"});
+  const FolderLock lock(folder.folder);
+  remove_leftovers(folder.folder);
+  if (options.restart) {
+    discard(folder);
+    std::filesystem::remove(folder.state());
+  }
+  if (auto stored = finished(folder, fingerprint)) {
+    progress.note("this training is already finished");
+    return std::move(*stored);
+  }
+  Session session(model, std::move(backend), options.device);
+  DistillTraining training(options, model, subject, session, progress, fingerprint, folder.state());
+  discard(folder);  // of a training that the budget ended, or that was killed while writing
+  DistillJudge judge(model, session, subject,
+                     StudentSet::bytes(model.config, session.backend(), subject.students.size()));
+  Distillation result = begin_result(model, options, subject, fingerprint);
+  const Chosen chosen = train_and_judge(training, judge, result);
+  result.complete = training.in_time();
+  result.change = change_of(result, result.chosen, subject.judge.predicted());
+  result.gain = is_gain(result.change);
+  result.provenance = {.tool_version = kToolVersion,
+                       .numerics_version = kNumericsVersion,
+                       .device = session.backend().name(),
+                       .created_at = created_time(),
+                       .search_seconds = recorded_seconds(training.seconds()),
+                       .planned_bytes = std::nullopt,
+                       .peak_bytes = std::nullopt};
+  if (result.gain) {
+    write_indexer_folder(model.checkpoint,
+                         stored_indexers(model, subject.students, chosen.parameters),
+                         {.metadata = metadata_of(result), .link = options.link}, folder.model());
+  }
+  write_file(folder.document(), json_text(to_json(result), 1) + "\n");
+  if (result.complete) std::filesystem::remove(folder.state());
+  return result;
+}
+
+}  // namespace indexcache

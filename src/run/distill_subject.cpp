@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/distill_subject.h"
+
+#include "core/error.h"
+#include "run/run.h"
+#include "version.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace indexcache {
+namespace {
+
+void require_setting(bool holds, const std::string& value, const char* option, const char* remedy) {
+  if (holds) return;
+  throw UsageError({fmt::format("invalid value for {}: {}", option, value), option, "", remedy});
+}
+
+void check_stage(const StageSettings& stage, const char* steps, const char* rate, bool optional) {
+  require_setting(stage.steps >= (optional ? 0 : 1) && stage.steps <= 1'000'000,
+                  fmt::format("{}", stage.steps), steps, "a number of steps such as 300");
+  require_setting(std::isfinite(stage.rate) && stage.rate > 0 && stage.rate <= 0.1f,
+                  fmt::format("{}", stage.rate), rate,
+                  "a rate above 0 and at most 0.1, such as 1e-3");
+}
+
+void check_settings(const DistillOptions& options) {
+  check_stage(options.dense, "--steps", "--rate", false);
+  check_stage(options.sparse, "--sparse-steps", "--sparse-rate", true);
+  const StageSettings& stage = options.dense;
+  require_setting(stage.batch >= 1 && stage.batch <= 4096, fmt::format("{}", stage.batch),
+                  "--batch", "a number of sequences such as 8");
+  require_setting(stage.query_interval >= 1, fmt::format("{}", stage.query_interval),
+                  "--query-interval", "1 for all queries, 4 for a quarter of them");
+  require_setting(std::isfinite(stage.clip) && stage.clip >= 0, fmt::format("{}", stage.clip),
+                  "--clip", "the highest norm of a gradient, such as 1, or 0 for none");
+  require_setting(stage.validate_every >= 1, fmt::format("{}", stage.validate_every),
+                  "--validate-every", "a number of steps such as 25");
+  require_setting(stage.patience >= 0, fmt::format("{}", stage.patience), "--patience",
+                  "a number of validations such as 4, or 0 to train to the end");
+  require_setting(options.validation > 0 && options.validation < 1,
+                  fmt::format("{}", options.validation), "--validation", "a share such as 0.1");
+  require_setting(options.save_seconds >= 0, fmt::format("{}", options.save_seconds),
+                  "--save-every", "a time such as 60s");
+  parse_duration(options.budget);
+}
+
+std::vector<Student> make_students(const Pattern& pattern, const Model& model, bool own) {
+  check_fits(pattern, model.has_indexer, "--pattern");
+  std::vector<Student> students = students_of(pattern);
+  if (students.empty()) {
+    throw UsageError({"there is nothing to distill", "--pattern",
+                      "the pattern has no S layer, so no indexer would serve another layer",
+                      "a pattern with S layers, such as uniform:4 or a pattern file"});
+  }
+  if (own) {
+    for (Student& student : students) student.end = student.layer + 1;
+  }
+  return students;
+}
+
+}  // namespace
+
+std::int64_t DistillSubject::longest() const {
+  return std::max(training.longest(), validation.longest());
+}
+
+DistillSubject open_distill_subject(const DistillOptions& options, const Model& model,
+                                    const Pattern& pattern, const Backend& backend,
+                                    Progress& progress) {
+  check_settings(options);
+  backend.check(model.config.shape());
+  DistillSubject subject{.pattern = pattern,
+                         .students = make_students(pattern, model, options.own),
+                         .training = {},
+                         .validation = {},
+                         .judge = {}};
+  warn_of_model(model, progress, subject.warnings);
+  CalibrationData data =
+      load_calibration(options.calibration, options.holdout, model, options.device.model,
+                       options.device.threads, progress, subject.warnings);
+  std::tie(subject.training, subject.validation) = split_holdout(data.search, options.validation);
+  subject.held_out = data.holdout.has_value();
+  subject.judge = subject.held_out ? std::move(*data.holdout) : subject.validation;
+  if (!subject.held_out) {
+    warn(progress, subject.warnings,
+         "no held-out data: the sequences that decide when training stops also judge it");
+  }
+  const StageSettings& stage = options.dense;
+  const double epochs = static_cast<double>(stage.steps * stage.batch) /
+                        static_cast<double>(subject.training.sequences.size());
+  if (epochs > 100) {
+    warn(progress, subject.warnings,
+         fmt::format("each of the {} training sequences is seen {:.0f} times; more data, or fewer "
+                     "--steps, would generalize better",
+                     subject.training.sequences.size(), epochs));
+  }
+  return subject;
+}
+
+std::string schedule_name(Schedule schedule) {
+  return schedule == Schedule::cosine ? "cosine" : "constant";
+}
+
+Fingerprint fingerprint_of(const DistillOptions& options, const Model& model,
+                           const DistillSubject& subject, const std::string& device) {
+  Fingerprint fingerprint = {{"numerics version", fmt::format("{}", kNumericsVersion)},
+                             {"device", device},
+                             {"model config sha256", model.config_sha256},
+                             {"model weights layout sha256", model.checkpoint.layout_sha256()},
+                             {"mla-norm-eps", fmt::format("{}", model.config.mla_norm_eps)},
+                             {"training tokens sha256", subject.training.fingerprint()},
+                             {"validation tokens sha256", subject.validation.fingerprint()},
+                             {"judging tokens sha256", subject.judge.fingerprint()},
+                             {"pattern", subject.pattern.text()},
+                             {"teacher", options.own ? "own" : "segment"}};
+  const auto add = [&](const std::string& name, const StageSettings& stage) {
+    fingerprint.emplace_back(name + " steps", fmt::format("{}", stage.steps));
+    fingerprint.emplace_back(name + " rate", fmt::format("{}", stage.rate));
+  };
+  add("dense", options.dense);
+  add("sparse", options.sparse);
+  const StageSettings& stage = options.dense;
+  fingerprint.emplace_back("schedule", schedule_name(stage.schedule));
+  fingerprint.emplace_back("warm-up", fmt::format("{}", stage.warmup));
+  fingerprint.emplace_back("clip", fmt::format("{}", stage.clip));
+  fingerprint.emplace_back("batch", fmt::format("{}", stage.batch));
+  fingerprint.emplace_back("query interval", fmt::format("{}", stage.query_interval));
+  fingerprint.emplace_back("validation every", fmt::format("{}", stage.validate_every));
+  fingerprint.emplace_back("patience", fmt::format("{}", stage.patience));
+  return fingerprint;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a distillation trains, and on which data.
+#pragma once
+
+#include "core/fingerprint.h"
+#include "core/progress.h"
+#include "distill/training.h"
+#include "model/indexer_folder.h"
+#include "run/calibration_data.h"
+#include "run/session.h"
+
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+struct DistillOptions {
+  DeviceOptions device;
+  CalibrationOptions calibration;
+  std::string holdout = "auto";  // a file, a share, or "auto"
+  bool own = false;              // each layer learns from itself alone: a control
+  StageSettings dense{.steps = 300, .rate = 1e-3f};
+  StageSettings sparse{.steps = 100, .rate = 1e-4f};  // 0 steps: none
+  double validation = 0.1;                            // share of the training sequences
+  LinkKind link = LinkKind::symbolic;
+  double save_seconds = 60;  // between two states that a killed training continues from
+  std::string budget;        // "4h"; empty: no limit
+  std::string output;
+  bool restart = false;
+};
+
+struct DistillSubject {
+  Pattern pattern;
+  std::vector<Student> students;
+  TokenSet training;
+  TokenSet validation;  // decides when to stop and what is best
+  TokenSet judge;       // held-out sequences; without them those of the validation
+  bool held_out = true;
+  std::vector<std::string> warnings = {};
+
+  // Of the sequences that are trained and validated on.
+  std::int64_t longest() const;
+};
+
+// Checks everything that can be checked before a weight is read. Throws UsageError for settings out
+// of range, InputError for a pattern without S layers or with layers that cannot be trained, and
+// for too few sequences.
+DistillSubject open_distill_subject(const DistillOptions& options, const Model& model,
+                                    const Pattern& pattern, const Backend& backend,
+                                    Progress& progress);
+
+// Everything that decides the bits of a training on a device.
+Fingerprint fingerprint_of(const DistillOptions& options, const Model& model,
+                           const DistillSubject& subject, const std::string& device);
+
+// "cosine" or "constant".
+std::string schedule_name(Schedule schedule);
+
+}  // namespace indexcache

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/distill_training.h"
+
+#include "core/bytes.h"
+#include "core/created.h"
+#include "core/error.h"
+#include "distill/student_weights.h"
+#include "run/run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <numeric>
+#include <utility>
+
+namespace indexcache {
+namespace {
+
+// Rows that pass through a layer together.
+std::int64_t chunk_rows(std::int64_t wave) {
+  return wave * kRangePositions;
+}
+
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+std::vector<TrainingPoint> curve_of(const std::vector<DivergencePoint>& points) {
+  std::vector<TrainingPoint> curve;
+  for (const DivergencePoint& point : points) curve.push_back({point.step, point.values});
+  return curve;
+}
+
+}  // namespace
+
+std::int64_t training_bytes(const ModelConfig& config, const Backend& backend,
+                            const std::vector<Student>& students, std::int64_t wave,
+                            std::int64_t longest, bool sparse) {
+  const std::int64_t rows = wave * longest, chunk = chunk_rows(wave);
+  const std::int64_t residual = rows * 4 * config.hidden;
+  return rows * FrozenPass::feature_row_bytes(config, backend, students, sparse) + residual +
+         chunk * Decoder::row_bytes(config, backend) +
+         Distiller::bytes(config, backend, students, rows, chunk, longest) +
+         backend.scratch_bytes(config.shape(), chunk, longest);
+}
+
+DistillTraining::DistillTraining(const DistillOptions& options, const Model& model,
+                                 const DistillSubject& subject, Session& session,
+                                 Progress& progress, Fingerprint fingerprint,
+                                 std::filesystem::path state)
+    : options_(options),
+      model_(model),
+      subject_(subject),
+      session_(session),
+      progress_(progress),
+      fingerprint_(std::move(fingerprint)),
+      file_(std::move(state)),
+      students_(model, session.backend(), subject.students),
+      budget_(parse_duration(options.budget)) {
+  if (auto stored = read_training_state(file_, fingerprint_, students_.size(),
+                                        students_.parameters_per_student())) {
+    state_ = std::move(*stored);
+    progress.note(fmt::format("continuing after step {} of the {} stage", state_.stages.back().step,
+                              kTrainingStages[state_.stages.size() - 1]));
+  } else {
+    state_.wave = choose_wave();
+  }
+}
+
+double DistillTraining::seconds() const {
+  return state_.seconds + std::chrono::duration<double>(Clock::now() - begin_).count();
+}
+
+std::int64_t DistillTraining::room() const {
+  return session_.backend().memory_bytes() - session_.weight_bytes() -
+         StudentSet::bytes(model_.config, session_.backend(), students_.size());
+}
+
+// The most sequences at once that fit: a power of two, so that small differences in free memory do
+// not matter, since the number decides the order of sums.
+std::int64_t DistillTraining::choose_wave() const {
+  const auto needed = [&](std::int64_t wave) {
+    return training_bytes(model_.config, session_.backend(), subject_.students, wave,
+                          subject_.longest(), stages() > 1);
+  };
+  auto wave =
+      static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(options_.dense.batch)));
+  while (wave > 1 && needed(wave) > room()) wave /= 2;
+  if (needed(wave) > room() && session_.backend().is_gpu()) {
+    throw ResourceError(
+        {"the device has too little memory for the training", "--memory-limit",
+         fmt::format("one sequence of {} tokens needs {}, and {} are free", subject_.longest(),
+                     bytes_text(needed(wave)), bytes_text(std::max<std::int64_t>(room(), 0))),
+         "shorter sequences (--seq-len), --precision bf16, or --weights stream"});
+  }
+  return wave;
+}
+
+bool DistillTraining::keeps_features(bool sparse) const {
+  if (sparse) return false;  // the students decide what it is
+  const std::int64_t kept =
+      FrozenPass::feature_row_bytes(model_.config, session_.backend(), subject_.students, false) *
+      (subject_.training.tokens() + subject_.validation.tokens());
+  const std::int64_t working = training_bytes(model_.config, session_.backend(), subject_.students,
+                                              state_.wave, subject_.longest(), sparse);
+  return kept <= (room() - working) / 2;
+}
+
+void DistillTraining::train(std::size_t number) {
+  const bool begun = state_.stages.size() > number;
+  if (begun && state_.stages[number].over) {
+    shown_.push_back(state_.stages[number]);
+    return students_.set_parameters(state_.stages[number].best);
+  }
+  Backend& backend = session_.backend();
+  const std::int64_t longest = subject_.longest();
+  FrozenPass pass(model_.config, backend, longest, subject_.students, chunk_rows(state_.wave));
+  std::map<std::size_t, IndexerWeights> indexers;
+  for (std::size_t i = 0; i < students_.size(); ++i) {
+    indexers[subject_.students[i].layer] = students_.weights(i);
+  }
+  StudentWeights weights(session_.weights(), std::move(indexers));
+  Distiller distiller(model_.config, backend, pass, students_);
+  const bool sparse = number == 1;
+  const Pattern* pattern = sparse ? &subject_.pattern : nullptr;
+  const FeatureSource::Shape shape{options_.dense.batch, state_.wave, keeps_features(sparse)};
+  FeatureSource training(pass, weights, subject_.training, shape, pattern);
+  FeatureSource validation(pass, weights, subject_.validation, shape, pattern);
+  Stage stage(settings(number), students_, distiller, training, validation, longest,
+              model_.config.index_topk);
+  if (begun) {
+    stage.state() = state_.stages[number];
+    students_.restore(state_.students);
+  } else {
+    students_.clear_moments();
+    state_.stages.push_back(stage.state());
+  }
+  loop(stage, number);
+}
+
+void DistillTraining::loop(Stage& stage, std::size_t number) {
+  auto saved = Clock::now();
+  std::size_t told = stage.state().validation.size();
+  while (!stage.finished()) {
+    if (budget_ > 0 && seconds() >= budget_) {
+      in_time_ = false;
+      break;
+    }
+    stage.step();
+    progress_.update(fmt::format("{} stage", kTrainingStages[number]),
+                     static_cast<std::size_t>(stage.state().step),
+                     static_cast<std::size_t>(stage.settings().steps));
+    tell(stage.state(), number, told);
+    if (std::chrono::duration<double>(Clock::now() - saved).count() < options_.save_seconds) {
+      continue;
+    }
+    save(number, stage.state());
+    saved = Clock::now();
+  }
+  // A stage that the budget ends is saved as it is, so that more time can continue it.
+  if (!in_time_) save(number, stage.state());
+  stage.finish();
+  tell(stage.state(), number, told);
+  shown_.push_back(stage.state());
+  if (!in_time_) return;
+  stage.state().over = true;
+  save(number, stage.state());
+}
+
+void DistillTraining::tell(const StageState& stage, std::size_t number, std::size_t& told) {
+  for (; told < stage.validation.size(); ++told) {
+    const DivergencePoint& point = stage.validation[told];
+    progress_.note(fmt::format("{} stage, step {}: KL divergence {:.4f} on validation sequences",
+                               kTrainingStages[number], point.step, mean_of(point.values)));
+  }
+}
+
+void DistillTraining::save(std::size_t number, const StageState& stage) {
+  state_.stages[number] = stage;
+  state_.students = students_.state();
+  TrainingState stored = state_;
+  stored.seconds = recorded_seconds(seconds()).value_or(0);
+  write_training_state(file_, stored, fingerprint_);
+}
+
+std::vector<std::optional<double>> DistillTraining::mass_recall() {
+  FrozenPass pass(model_.config, session_.backend(), subject_.longest(), subject_.students,
+                  chunk_rows(state_.wave));
+  Distiller distiller(model_.config, session_.backend(), pass, students_);
+  FeatureSource source(pass, session_.weights(), subject_.validation,
+                       {options_.dense.batch, state_.wave}, nullptr);
+  const auto ranges =
+      position_ranges(subject_.longest(), model_.config.index_topk, kRangePositions);
+  std::vector<double> sums(students_.size(), 0.0);
+  std::int64_t queries = 0;
+  for (std::int64_t b = 0; b < source.batches(); ++b) {
+    for (std::int64_t w = 0; w < source.waves(b); ++w) {
+      const auto recall = distiller.mass_recall(source.wave(b, w), ranges);
+      for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += recall.sums[i];
+      queries += recall.queries;
+    }
+  }
+  std::vector<std::optional<double>> mass(sums.size());
+  for (std::size_t i = 0; i < sums.size() && queries > 0; ++i) {
+    mass[i] = sums[i] / static_cast<double>(queries);
+  }
+  return mass;
+}
+
+TrainingStage DistillTraining::summary(std::size_t number) const {
+  const StageSettings &own = settings(number), &common = options_.dense;
+  return {.name = std::string(kTrainingStages[number]),
+          .steps = own.steps,
+          .steps_done = shown_[number].step,
+          .rate = own.rate,
+          .schedule = schedule_name(common.schedule),
+          .batch = common.batch,
+          .query_interval = common.query_interval,
+          .clip = common.clip,
+          .training = curve_of(shown_[number].training),
+          .validation = curve_of(shown_[number].validation)};
+}
+
+}  // namespace indexcache

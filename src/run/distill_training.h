@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stages of a training on a device, with saved states and a time limit.
+#pragma once
+
+#include "core/progress.h"
+#include "distill/training_state.h"
+#include "result/distillation.h"
+#include "run/distill_subject.h"
+#include "run/session.h"
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace indexcache {
+
+inline constexpr std::array<std::string_view, 2> kTrainingStages = {"dense", "sparse"};
+
+// Bytes of the device that a training of `subject` takes with so many sequences at once, weights
+// excluded.
+std::int64_t training_bytes(const ModelConfig& config, const Backend& backend,
+                            const std::vector<Student>& students, std::int64_t wave,
+                            std::int64_t longest, bool sparse);
+
+class DistillTraining {
+ public:
+  // Continues from `state` if that exists. Throws what read_training_state throws, and
+  // ResourceError if not even one sequence fits the device. The references must outlive the object.
+  DistillTraining(const DistillOptions& options, const Model& model, const DistillSubject& subject,
+                  Session& session, Progress& progress, Fingerprint fingerprint,
+                  std::filesystem::path state);
+
+  // 1 or 2.
+  std::size_t stages() const { return options_.sparse.steps > 0 ? 2 : 1; }
+  // Trains a stage to its end, or until the time is over; a stage that is over is left as it is.
+  // Afterwards the students have their best parameters. The stages before must be over.
+  void train(std::size_t stage);
+  // False if the time ended before the training.
+  bool in_time() const { return in_time_; }
+
+  const StudentSet& students() const { return students_; }
+  // Attention mass of what the students select, on the validation sequences; nullopt if no query
+  // sees more than index_topk.
+  std::vector<std::optional<double>> mass_recall();
+  TrainingStage summary(std::size_t stage) const;
+  double seconds() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  const StageSettings& settings(std::size_t stage) const {
+    return stage == 0 ? options_.dense : options_.sparse;
+  }
+  std::int64_t room() const;
+  std::int64_t choose_wave() const;
+  bool keeps_features(bool sparse) const;
+  void loop(Stage& stage, std::size_t number);
+  void tell(const StageState& stage, std::size_t number, std::size_t& told);
+  void save(std::size_t number, const StageState& stage);
+
+  const DistillOptions& options_;
+  const Model& model_;
+  const DistillSubject& subject_;
+  Session& session_;
+  Progress& progress_;
+  Fingerprint fingerprint_;
+  std::filesystem::path file_;
+  StudentSet students_;
+  TrainingState state_;
+  std::vector<StageState> shown_;  // with what a stage that is not over would give now
+  Clock::time_point begin_ = Clock::now();
+  double budget_;
+  bool in_time_ = true;
+};
+
+}  // namespace indexcache
