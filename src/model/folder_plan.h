@@ -6,7 +6,6 @@
 #include "io/safetensors_writer.h"
 
 #include <filesystem>
-#include <map>
 #include <set>
 #include <string>
 #include <vector>

@@ -13,7 +13,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
+#include <string>
+#include <string_view>
 #include <unistd.h>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -30,7 +34,8 @@ namespace fs = std::filesystem;
 // Absolute, with links resolved as far as it exists, and without a slash at the end.
 fs::path resolved(const fs::path& folder) {
   std::error_code error;
-  fs::path path = fs::weakly_canonical(fs::absolute(folder), error);
+  fs::path path = fs::absolute(folder, error);
+  if (!error) path = fs::weakly_canonical(path, error);
   if (error) fail_output(folder, error.message(), error.value());
   return path.has_filename() ? path : path.parent_path();
 }

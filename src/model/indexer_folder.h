@@ -19,7 +19,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
-#include <string>
 #include <vector>
 
 namespace indexcache {
@@ -53,7 +52,7 @@ IndexerFolderBytes indexer_folder_bytes(const ModelConfig& config, const Checkpo
 // Changes nothing; for before the training.
 void require_new_folder(const std::filesystem::path& folder);
 
-// Writes a folder beside `output` and renames it at the end: `output` has everything, or does not
+// Writes a folder next to `output` and renames it at the end: `output` has everything, or does not
 // exist. Throws InputError if `output` has something in it, if a shard of the base is missing or
 // damaged, or if its config.json names weights that loaders would prefer to the index;
 // ResourceError when the disk refuses; Interrupted after a signal.

@@ -213,6 +213,24 @@ TEST_CASE("links and copies may be of other kinds") {
   CHECK(std::abs(written - bytes.total() - static_cast<std::int64_t>(index)) < 4096);
 }
 
+TEST_CASE("hard links reach no other file system") {
+  const TempFolder folder;
+  struct stat here {
+  }, there{};
+  REQUIRE(stat(folder.path().c_str(), &here) == 0);
+  if (stat("/dev/shm", &there) != 0 || here.st_dev == there.st_dev) return;
+  std::string other = "/dev/shm/indexcache-XXXXXX";
+  if (mkdtemp(other.data()) == nullptr) return;
+  copy_folder(golden("deepseek_v32_tiny"), folder / "base");
+  const Model model = open_model(folder / "base");
+  const std::string refusal = refusal_of(
+      [&] { write(model, changed(model, {3}), fs::path(other) / "new", LinkKind::hard); });
+  const bool empty = fs::is_empty(other);
+  fs::remove_all(other);
+  CHECK_THAT(refusal, Contains("is on another file system") && Contains("use symbolic links"));
+  CHECK(empty);
+}
+
 TEST_CASE("a snapshot of the Hugging Face cache is linked to its blobs") {
   const TempFolder folder;
   const fs::path entry = folder / "models--org--name", snapshot = entry / "snapshots" / "abc";
@@ -331,6 +349,7 @@ TEST_CASE("an output folder that cannot be used is refused, and nothing is left"
              Contains("it is not a folder"));
   CHECK_THAT(refusal_of([&] { require_new_folder(folder / "full/notes.txt/new"); }),
              Contains("notes.txt"));
+  CHECK_THAT(refusal_of([&] { require_new_folder(""); }), Contains("Invalid argument"));
   CHECK(refusal_of([&] { require_new_folder(folder / "a/b/c/"); }) == "accepted");
   CHECK(names_in(folder.path()) == std::set<std::string>{"full"});
   fs::create_directories(folder / "empty");
