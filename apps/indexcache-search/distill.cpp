@@ -26,11 +26,7 @@ struct DistillCommand {
 int run_distill(DistillCommand options, const CommonOptions& common) {
   DistillOptions& distill_options = options.distill;
   distill_options.save_seconds = parse_duration(options.save_every, "--save-every");
-  // Both stages share everything but their steps and rates.
-  StageSettings sparse = distill_options.dense;
-  sparse.steps = distill_options.sparse.steps;
-  sparse.rate = distill_options.sparse.rate;
-  distill_options.sparse = sparse;
+  share_settings(distill_options);
   std::unique_ptr<Backend> backend = make_backend(distill_options.device);
   Progress progress(progress_style(options.progress, common));
   const Model model = open_model(distill_options.device.model, distill_options.device.mla_norm_eps);

@@ -85,6 +85,45 @@ void add_race_options(CLI::App& command, SearchOptions& options) {
                    "none)");
 }
 
+void add_distill_options(CLI::App& command, SearchOptions& options) {
+  const OptionGroup group(command, "Distillation");
+  command
+      .add_option(
+          "--distill", options.distill,
+          "Train an indexer for every segment of layers on these data, search with them, and "
+          "write a checkpoint with those of the chosen pattern; inputs as for --calibration")
+      ->type_name("FILE|DIR")
+      ->expected(1)
+      ->take_all();
+  StageSettings& stage = options.training.dense;
+  stage.steps = 150;
+  command
+      .add_option("--distill-steps", stage.steps, "Steps that train the indexers of all segments")
+      ->type_name("N")
+      ->capture_default_str();
+  command
+      .add_option("--distill-finish-steps", options.finishing.steps,
+                  "More steps for the indexers of the chosen pattern")
+      ->type_name("N")
+      ->capture_default_str();
+  command
+      .add_option("--distill-sparse-steps", options.training.sparse.steps,
+                  "Steps after these in which the pattern runs (0: none)")
+      ->type_name("N")
+      ->capture_default_str();
+  command.add_option("--distill-rate", stage.rate, "Highest learning rate")
+      ->type_name("RATE")
+      ->capture_default_str();
+  command.add_option("--distill-batch", stage.batch, "Number of sequences per step")
+      ->type_name("N")
+      ->capture_default_str();
+  command
+      .add_option("--distill-query-interval", stage.query_interval,
+                  "Train each step on one of N blocks of 256 queries, in turn (1: on all)")
+      ->type_name("N")
+      ->capture_default_str();
+}
+
 }  // namespace
 
 void add_search_options(CLI::App& command, SearchOptions& options, std::string& progress) {
@@ -120,6 +159,7 @@ void add_search_options(CLI::App& command, SearchOptions& options, std::string& 
          {kObjectiveNames.begin(), kObjectiveNames.end()})
       ->capture_default_str();
   add_race_options(command, options);
+  add_distill_options(command, options);
 }
 
 }  // namespace indexcache

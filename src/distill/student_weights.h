@@ -2,6 +2,7 @@
 // The weights of a model with other indexers in some of its layers.
 #pragma once
 
+#include "model/stored_indexer.h"
 #include "model/weights.h"
 
 #include <cstddef>
@@ -22,5 +23,9 @@ class StudentWeights : public WeightSource {
   std::map<std::size_t, IndexerWeights> indexers_;
   LayerWeights current_;
 };
+
+// An indexer on the device, in the types that products take.
+IndexerWeights upload_indexer(Backend& backend, const ModelConfig& config,
+                              const TrainedIndexer& indexer);
 
 }  // namespace indexcache

@@ -56,7 +56,7 @@ struct StageState {
   std::vector<float> best;              // parameters, [students, n]
   std::vector<double> best_divergence;  // [students]
   std::int64_t stale = 0;               // validations since any student improved
-  bool over = false;  // the best parameters are final
+  bool over = false;                    // the best parameters are final
 };
 
 // Who computes what the students see. The sequences of a batch are the same in every epoch; they

@@ -132,6 +132,17 @@ struct RandomPatterns {
   bool operator==(const RandomPatterns&) const = default;
 };
 
+// Trained indexers that a target's pattern needs: it was searched for with them.
+struct DistilledTarget {
+  std::string folder;      // of the checkpoint that has them, relative to that of the run
+  TokenSummary training;   // what they were trained on
+  std::int64_t steps = 0;  // of the pass that trained those of all segments
+  bool held_out = true;    // what the two were measured on; else sequences that training knows
+  PairedDifference without, with;  // loss increase with the checkpoint's indexers, and with these
+
+  bool operator==(const DistilledTarget&) const = default;
+};
+
 // One retention that was asked for.
 struct Target {
   std::string request;   // "1/4", "12", as given
@@ -148,6 +159,7 @@ struct Target {
   std::vector<HalfChoice> halves = {};  // two if the stability was checked, else none
   std::vector<ComparedPattern> compared = {};
   std::optional<RandomPatterns> random_holdout = std::nullopt;
+  std::optional<DistilledTarget> distilled = std::nullopt;  // absent: it runs as released
 
   bool operator==(const Target&) const = default;
 };

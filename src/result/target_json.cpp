@@ -213,6 +213,28 @@ Json interval_json(const PairedDifference& difference) {
   return Json{{"delta", difference.mean}, {"delta_ci95", ends_json(difference.ci95)}};
 }
 
+namespace {
+
+Json distilled_json(const DistilledTarget& distilled) {
+  return Json{{"folder", distilled.folder},
+              {"training", to_json(distilled.training)},
+              {"steps", distilled.steps},
+              {"held_out", distilled.held_out},
+              {"without", interval_json(distilled.without)},
+              {"with", interval_json(distilled.with)}};
+}
+
+DistilledTarget distilled_from_json(const JsonField& field) {
+  return {.folder = name_from_json(field.at("folder")),
+          .training = tokens_from_json(field.at("training")),
+          .steps = field.at("steps").integer(1),
+          .held_out = field.at("held_out").boolean(),
+          .without = interval_from_json(field.at("without")),
+          .with = interval_from_json(field.at("with"))};
+}
+
+}  // namespace
+
 Json to_json(const Target& target) {
   const Pattern& pattern = target.calibration.pattern;
   Json donors = Json::array();
@@ -242,6 +264,7 @@ Json to_json(const Target& target) {
     json["compared"].push_back(entry);
   }
   if (target.random_holdout) json["random_holdout"] = random_json(*target.random_holdout);
+  if (target.distilled) json["distilled"] = distilled_json(*target.distilled);
   return json;
 }
 
@@ -285,6 +308,9 @@ Target target_from_json(const JsonField& field, const ResultShape& shape) {
   }
   if (const auto random = field.find("random_holdout")) {
     target.random_holdout = random_from_json(*random);
+  }
+  if (const auto distilled = field.find("distilled")) {
+    target.distilled = distilled_from_json(*distilled);
   }
   return target;
 }

@@ -7,22 +7,6 @@
 #include <utility>
 
 namespace indexcache {
-namespace {
-
-// On the device, in the type that products take.
-IndexerWeights upload(Backend& backend, const ModelConfig& c, const TrainedIndexer& indexer) {
-  const auto row = [&](const std::vector<float>& values) {
-    return backend.upload(values, 1, c.index_head_dim);
-  };
-  return {
-      .wq_b = backend.upload_matrix(indexer.wq_b, c.index_heads * c.index_head_dim, c.q_lora_rank),
-      .wk = backend.upload_matrix(indexer.wk, c.index_head_dim, c.hidden),
-      .k_norm = row(indexer.k_norm),
-      .k_norm_bias = row(indexer.k_norm_bias),
-      .weights_proj = backend.upload_matrix(indexer.weights_proj, c.index_heads, c.hidden)};
-}
-
-}  // namespace
 
 std::vector<StoredIndexer> stored_indexers(const Model& model, const std::vector<Student>& students,
                                            const std::vector<float>& parameters) {
@@ -82,7 +66,7 @@ double DistillJudge::judge_stage(const std::string& stage, const std::vector<flo
   std::map<std::size_t, IndexerWeights> indexers;
   for (const StoredIndexer& stored : stored_indexers(model_, subject_.students, parameters)) {
     indexers[static_cast<std::size_t>(stored.dequantized.layer)] =
-        upload(session_.backend(), model_.config, stored.dequantized);
+        upload_indexer(session_.backend(), model_.config, stored.dequantized);
   }
   StudentWeights weights(session_.weights(), std::move(indexers));
   judge(stage, {{"pattern", subject_.pattern}, {"all-Full", model_.baseline()}}, weights, result);

@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
 
 namespace indexcache {
@@ -73,9 +74,11 @@ struct Chosen {
   std::vector<std::optional<double>> mass;
 };
 
-Chosen train_and_judge(DistillTraining& training, DistillJudge& judge, Distillation& result) {
+Chosen train_and_judge(DistillTraining& training, DistillJudge& judge,
+                       const std::vector<float>& initial, Distillation& result) {
   judge.judge_checkpoint(result);
   const std::vector<std::optional<double>> before = training.mass_recall();
+  if (!initial.empty()) training.begin_with(initial);
   Chosen chosen;
   for (std::size_t s = 0; s < training.stages() && training.in_time(); ++s) {
     training.train(s);
@@ -105,22 +108,34 @@ SafetensorsMetadata metadata_of(const Distillation& d) {
           {"training_tokens_sha256", d.training.sha256}};
 }
 
+// What a killed process left of a checkpoint that it was writing.
+void remove_unfinished_models(const DistillFolder& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder.folder)) {
+    if (entry.path().filename().string().starts_with("model.tmp-")) {
+      std::filesystem::remove_all(entry.path());
+    }
+  }
+}
+
+Fingerprint with_initial(Fingerprint fingerprint, const std::vector<float>& initial) {
+  if (!initial.empty()) {
+    fingerprint.emplace_back("initial indexers sha256", sha256(std::as_bytes(std::span(initial))));
+  }
+  return fingerprint;
+}
+
 }  // namespace
 
-Distillation distill(const DistillOptions& options, const Model& model, const Pattern& pattern,
-                     std::unique_ptr<Backend> backend, Progress& progress) {
-  const DistillSubject subject = open_distill_subject(options, model, pattern, *backend, progress);
-  const Fingerprint fingerprint = fingerprint_of(options, model, subject, backend->name());
-  std::vector<std::int64_t> layers;
-  for (const Student& student : subject.students) {
-    layers.push_back(static_cast<std::int64_t>(student.layer));
-  }
-  indexer_folder_bytes(model.config, model.checkpoint, layers, options.link);  // it can be written
-
+Distillation distill(const DistillOptions& options, const Model& model,
+                     const DistillSubject& subject, Session& session,
+                     const std::vector<float>& initial, Progress& progress) {
+  const Fingerprint fingerprint =
+      with_initial(fingerprint_of(options, model, subject, session.backend().name()), initial);
   const DistillFolder folder{options.output};
   prepare_folder(folder.folder, {"distill.json", "training.safetensors"});
   const FolderLock lock(folder.folder);
   remove_leftovers(folder.folder);
+  remove_unfinished_models(folder);
   if (options.restart) {
     discard(folder);
     std::filesystem::remove(folder.state());
@@ -129,13 +144,12 @@ Distillation distill(const DistillOptions& options, const Model& model, const Pa
     progress.note("this training is already finished");
     return std::move(*stored);
   }
-  Session session(model, std::move(backend), options.device);
   DistillTraining training(options, model, subject, session, progress, fingerprint, folder.state());
   discard(folder);  // of a training that the budget ended, or that was killed while writing
   DistillJudge judge(model, session, subject,
                      StudentSet::bytes(model.config, session.backend(), subject.students.size()));
   Distillation result = begin_result(model, options, subject, fingerprint);
-  const Chosen chosen = train_and_judge(training, judge, result);
+  const Chosen chosen = train_and_judge(training, judge, initial, result);
   result.complete = training.in_time();
   result.change = change_of(result, result.chosen, subject.judge.predicted());
   result.gain = is_gain(result.change);
@@ -154,6 +168,14 @@ Distillation distill(const DistillOptions& options, const Model& model, const Pa
   write_file(folder.document(), json_text(to_json(result), 1) + "\n");
   if (result.complete) std::filesystem::remove(folder.state());
   return result;
+}
+
+Distillation distill(const DistillOptions& options, const Model& model, const Pattern& pattern,
+                     std::unique_ptr<Backend> backend, Progress& progress) {
+  const DistillSubject subject = open_distill_subject(options, model, pattern, *backend, progress);
+  require_writable_indexers(model, subject.students, options.link);
+  Session session(model, std::move(backend), options.device);
+  return distill(options, model, subject, session, {}, progress);
 }
 
 }  // namespace indexcache

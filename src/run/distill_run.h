@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 namespace indexcache {
 
@@ -20,10 +21,17 @@ struct DistillFolder {
   std::filesystem::path state() const { return folder / "training.safetensors"; }
 };
 
-// Trains the indexers of `pattern`'s F layers that feed S layers, judges them on held-out data, and
-// writes a checkpoint folder if they gain. Continues a training that is in the folder; one that is
-// finished is read. Throws UsageError and InputError for what cannot be trained, before any work;
-// ResourceError, ResumeMismatch, Interrupted.
+// Trains the indexers of the subject's pattern in an open session, judges them on held-out data,
+// and writes a checkpoint folder into options.output if they gain. `initial`: parameters of
+// students to begin with instead of the checkpoint's, if not empty. Continues a training that is in
+// the folder; one that is finished is read. Throws InputError, ResourceError, ResumeMismatch,
+// Interrupted.
+Distillation distill(const DistillOptions& options, const Model& model,
+                     const DistillSubject& subject, Session& session,
+                     const std::vector<float>& initial, Progress& progress);
+
+// The whole command. Throws also UsageError and InputError for what cannot be trained, before any
+// work.
 Distillation distill(const DistillOptions& options, const Model& model, const Pattern& pattern,
                      std::unique_ptr<Backend> backend, Progress& progress);
 

@@ -26,6 +26,22 @@ void check_stage(const StageSettings& stage, const char* steps, const char* rate
                   "a rate above 0 and at most 0.1, such as 1e-3");
 }
 
+std::vector<Student> make_students(const Pattern& pattern, const Model& model, bool own) {
+  check_fits(pattern, model.has_indexer, "--pattern");
+  std::vector<Student> students = students_of(pattern);
+  if (students.empty()) {
+    throw UsageError({"there is nothing to distill", "--pattern",
+                      "the pattern has no S layer, so no indexer would serve another layer",
+                      "a pattern with S layers, such as uniform:4 or a pattern file"});
+  }
+  if (own) {
+    for (Student& student : students) student.end = student.layer + 1;
+  }
+  return students;
+}
+
+}  // namespace
+
 void check_settings(const DistillOptions& options) {
   check_stage(options.dense, "--steps", "--rate", false);
   check_stage(options.sparse, "--sparse-steps", "--sparse-rate", true);
@@ -47,21 +63,23 @@ void check_settings(const DistillOptions& options) {
   parse_duration(options.budget);
 }
 
-std::vector<Student> make_students(const Pattern& pattern, const Model& model, bool own) {
-  check_fits(pattern, model.has_indexer, "--pattern");
-  std::vector<Student> students = students_of(pattern);
-  if (students.empty()) {
-    throw UsageError({"there is nothing to distill", "--pattern",
-                      "the pattern has no S layer, so no indexer would serve another layer",
-                      "a pattern with S layers, such as uniform:4 or a pattern file"});
+void require_writable_indexers(const Model& model, const std::vector<Student>& students,
+                               LinkKind link) {
+  std::vector<std::int64_t> layers;
+  for (const Student& student : students) {
+    layers.push_back(static_cast<std::int64_t>(student.layer));
   }
-  if (own) {
-    for (Student& student : students) student.end = student.layer + 1;
-  }
-  return students;
+  const auto repeated = std::ranges::unique(layers);
+  layers.erase(repeated.begin(), repeated.end());
+  indexer_folder_bytes(model.config, model.checkpoint, layers, link);
 }
 
-}  // namespace
+void share_settings(DistillOptions& options) {
+  const StageSettings sparse = options.sparse;
+  options.sparse = options.dense;
+  options.sparse.steps = sparse.steps;
+  options.sparse.rate = sparse.rate;
+}
 
 std::int64_t DistillSubject::longest() const {
   return std::max(training.longest(), validation.longest());
@@ -104,6 +122,26 @@ std::string schedule_name(Schedule schedule) {
   return schedule == Schedule::cosine ? "cosine" : "constant";
 }
 
+Fingerprint training_fields(const DistillOptions& options, const DistillSubject& subject) {
+  Fingerprint fields = {{"training tokens sha256", subject.training.fingerprint()},
+                        {"validation tokens sha256", subject.validation.fingerprint()}};
+  const auto add = [&](const std::string& name, const StageSettings& stage) {
+    fields.emplace_back(name + " steps", fmt::format("{}", stage.steps));
+    if (stage.steps > 0) fields.emplace_back(name + " rate", fmt::format("{}", stage.rate));
+  };
+  add("dense", options.dense);
+  add("sparse", options.sparse);
+  const StageSettings& stage = options.dense;
+  fields.emplace_back("schedule", schedule_name(stage.schedule));
+  fields.emplace_back("warm-up", fmt::format("{}", stage.warmup));
+  fields.emplace_back("clip", fmt::format("{}", stage.clip));
+  fields.emplace_back("batch", fmt::format("{}", stage.batch));
+  fields.emplace_back("query interval", fmt::format("{}", stage.query_interval));
+  fields.emplace_back("validation every", fmt::format("{}", stage.validate_every));
+  fields.emplace_back("patience", fmt::format("{}", stage.patience));
+  return fields;
+}
+
 Fingerprint fingerprint_of(const DistillOptions& options, const Model& model,
                            const DistillSubject& subject, const std::string& device) {
   Fingerprint fingerprint = {{"numerics version", fmt::format("{}", kNumericsVersion)},
@@ -111,25 +149,12 @@ Fingerprint fingerprint_of(const DistillOptions& options, const Model& model,
                              {"model config sha256", model.config_sha256},
                              {"model weights layout sha256", model.checkpoint.layout_sha256()},
                              {"mla-norm-eps", fmt::format("{}", model.config.mla_norm_eps)},
-                             {"training tokens sha256", subject.training.fingerprint()},
-                             {"validation tokens sha256", subject.validation.fingerprint()},
                              {"judging tokens sha256", subject.judge.fingerprint()},
                              {"pattern", subject.pattern.text()},
+                             {"students", fmt::format("{}", subject.students.size())},
                              {"teacher", options.own ? "own" : "segment"}};
-  const auto add = [&](const std::string& name, const StageSettings& stage) {
-    fingerprint.emplace_back(name + " steps", fmt::format("{}", stage.steps));
-    fingerprint.emplace_back(name + " rate", fmt::format("{}", stage.rate));
-  };
-  add("dense", options.dense);
-  add("sparse", options.sparse);
-  const StageSettings& stage = options.dense;
-  fingerprint.emplace_back("schedule", schedule_name(stage.schedule));
-  fingerprint.emplace_back("warm-up", fmt::format("{}", stage.warmup));
-  fingerprint.emplace_back("clip", fmt::format("{}", stage.clip));
-  fingerprint.emplace_back("batch", fmt::format("{}", stage.batch));
-  fingerprint.emplace_back("query interval", fmt::format("{}", stage.query_interval));
-  fingerprint.emplace_back("validation every", fmt::format("{}", stage.validate_every));
-  fingerprint.emplace_back("patience", fmt::format("{}", stage.patience));
+  const Fingerprint fields = training_fields(options, subject);
+  fingerprint.insert(fingerprint.end(), fields.begin(), fields.end());
   return fingerprint;
 }
 

@@ -29,6 +29,9 @@ struct DistillOptions {
   bool restart = false;
 };
 
+// Gives the sparse stage what it shares with the dense one: everything but steps and rate.
+void share_settings(DistillOptions& options);
+
 struct DistillSubject {
   Pattern pattern;
   std::vector<Student> students;
@@ -48,6 +51,17 @@ struct DistillSubject {
 DistillSubject open_distill_subject(const DistillOptions& options, const Model& model,
                                     const Pattern& pattern, const Backend& backend,
                                     Progress& progress);
+
+// Throws InputError if the checkpoint has something that keeps a folder with other indexers from
+// being written; nothing is read but headers.
+void require_writable_indexers(const Model& model, const std::vector<Student>& students,
+                               LinkKind link);
+
+// Throws UsageError for a setting that is out of range.
+void check_settings(const DistillOptions& options);
+
+// The data and the settings of a training.
+Fingerprint training_fields(const DistillOptions& options, const DistillSubject& subject);
 
 // Everything that decides the bits of a training on a device.
 Fingerprint fingerprint_of(const DistillOptions& options, const Model& model,

@@ -34,6 +34,9 @@ class DistillTraining {
                   Session& session, Progress& progress, Fingerprint fingerprint,
                   std::filesystem::path state);
 
+  // Parameters of students for the first stage, unless a saved state has it already.
+  void begin_with(const std::vector<float>& parameters) { students_.set_parameters(parameters); }
+
   // 1 or 2.
   std::size_t stages() const { return options_.sparse.steps > 0 ? 2 : 1; }
   // Trains a stage to its end, or until the time is over; a stage that is over is left as it is.

@@ -104,7 +104,13 @@ void discard_outputs(const std::filesystem::path& folder, std::size_t layers) {
   std::filesystem::remove(folder / kReport);
   for (std::size_t kept = 1; kept <= layers; ++kept) {
     std::filesystem::remove(folder / pattern_file_name(0, 2, kept));
+    std::filesystem::remove_all(folder / distilled_folder_name(kept));
   }
+  std::filesystem::remove(folder / kStudentsFile);
+}
+
+std::string distilled_folder_name(std::size_t kept) {
+  return fmt::format("distilled-{}F", kept);
 }
 
 void remove_leftovers(const std::filesystem::path& folder) {

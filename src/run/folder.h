@@ -26,6 +26,11 @@ void prepare_folder(const std::filesystem::path& folder,
 std::optional<Result> finished_run(const std::filesystem::path& folder,
                                    const Fingerprint& fingerprint, const SearchSubject& subject);
 
+// In a run folder: indexers of all segments while they are trained, and what became of those of a
+// target.
+inline constexpr const char* kStudentsFile = "students.safetensors";
+std::string distilled_folder_name(std::size_t kept);
+
 // Removes what a run on a model with so many layers wrote, except its journal.
 void discard_outputs(const std::filesystem::path& folder, std::size_t layers);
 

@@ -30,8 +30,9 @@ namespace {
 
 // What the search measures.
 SweepGoal goal_of(const SearchSubject& subject) {
-  if (subject.objective != Objective::kl) return {subject.objective};
-  return {subject.objective, subject.space.start};
+  SweepGoal goal{subject.objective, std::nullopt, subject.indexers.get()};
+  if (subject.objective == Objective::kl) goal.reference = subject.space.start;
+  return goal;
 }
 
 const TokenSet& tokens_of(const SearchSubject& subject, DataSide side) {
@@ -47,7 +48,7 @@ DeviceInstruments::DeviceInstruments(Session& session, const SearchSubject& subj
       journal_(journal),
       progress_(progress),
       sweep_(evaluator(subject.data.search, goal_of(subject))),
-      plain_(evaluator(subject.data.search, {})),
+      plain_(evaluator(subject.data.search, {Objective::loss, {}, subject.indexers.get()})),
       counted_(sweep_, sweep_.planner(), part_, workload_),
       counted_plain_(plain_, plain_.planner(), part_, workload_),
       budget_(counted_, budget_seconds, BudgetEvaluator::Clock::now()),
@@ -100,8 +101,8 @@ Evaluator& DeviceInstruments::next_token_losses() {
 }
 
 FidelityPass DeviceInstruments::measure_fidelity(DataSide side, std::span<const Pattern> patterns) {
-  SweepEvaluator sweep =
-      evaluator(tokens_of(subject_, side), {Objective::loss, subject_.space.start});
+  SweepEvaluator sweep = evaluator(
+      tokens_of(subject_, side), {Objective::loss, subject_.space.start, subject_.indexers.get()});
   workload_.sweeps.push_back(
       count_sweep(sweep.planner(), part_.phase, patterns, sweep.all_sequences()));
   FidelityPass pass;
@@ -116,8 +117,10 @@ PlanningInstruments::PlanningInstruments(const ModelConfig& config, const Backen
       backend_(backend),
       subject_(subject),
       memory_(memory),
-      planner_(config, backend, subject.data.search, memory, goal_of(subject).reference),
-      plain_planner_(config, backend, subject.data.search, memory),
+      planner_(config, backend, subject.data.search, memory, goal_of(subject).reference,
+               subject.indexers.get()),
+      plain_planner_(config, backend, subject.data.search, memory, std::nullopt,
+                     subject.indexers.get()),
       guess_(subject.data.search.predicted()),
       counted_(guess_, planner_, part_, workload_),
       counted_plain_(guess_, plain_planner_, part_, workload_),
@@ -132,7 +135,8 @@ Evaluator& PlanningInstruments::next_token_losses() {
 FidelityPass PlanningInstruments::measure_fidelity(DataSide side,
                                                    std::span<const Pattern> patterns) {
   const TokenSet& tokens = tokens_of(subject_, side);
-  const SweepPlanner planner(config_, backend_, tokens, memory_, subject_.space.start);
+  const SweepPlanner planner(config_, backend_, tokens, memory_, subject_.space.start,
+                             subject_.indexers.get());
   GuessingEvaluator guess(tokens.predicted());
   workload_.sweeps.push_back(count_sweep(planner, part_.phase, patterns, guess.all_sequences()));
   return {guess.losses(patterns), std::vector<std::optional<Fidelity>>(patterns.size()),

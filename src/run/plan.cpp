@@ -67,6 +67,9 @@ void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
                 const Backend& backend, Placement placement) {
   plan.placement = placement;
   plan.weight_bytes = plan.weights.device(placement) + backend.uploader_bytes();
+  if (subject.indexers) {
+    plan.weight_bytes += indexer_bytes(model.config, backend, subject.indexers->all().size());
+  }
   PlanningInstruments instruments(model.config, backend, subject,
                                   sweep_memory(backend, plan.weight_bytes));
   Progress silent(Progress::Style::off);

@@ -46,6 +46,10 @@ Fingerprint fingerprint_of(const Model& model, const SearchSubject& subject,
   if (subject.objective != Objective::loss) {
     fingerprint.emplace_back("objective", name_of(subject.objective));
   }
+  if (subject.training) {
+    const auto fields = training_fields(subject.training->options, subject.training->subject);
+    for (const auto& [field, value] : fields) fingerprint.emplace_back("distill " + field, value);
+  }
   return fingerprint;
 }
 

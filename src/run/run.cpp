@@ -8,6 +8,7 @@
 #include "run/plan.h"
 #include "run/provenance.h"
 #include "run/search_run.h"
+#include "run/segment_students.h"
 #include "version.h"
 
 #include <fmt/format.h>
@@ -69,6 +70,31 @@ Result assemble(const Model& model, const SearchSubject& subject, const Fingerpr
   return result;
 }
 
+// Trains the indexers of every target's pattern to the end and writes its checkpoint.
+void finish_targets(const SegmentTraining& training, const Model& model,
+                    const SegmentStudents& students, Session& session,
+                    const std::filesystem::path& folder, Progress& progress, Result& result) {
+  for (Target& target : result.targets) {
+    const Pattern& pattern = target.calibration.pattern;
+    if (pattern == result.baseline) continue;
+    DistillOptions options = training.finishing;
+    const std::string name = distilled_folder_name(pattern.full_count());
+    options.output = (folder / name).string();
+    const Distillation distilled =
+        finish_students(options, model, training.subject, pattern, students, session, progress);
+    const auto rise = [&](const std::string& indexers) {
+      const PairedDifference& delta = distilled.find("pattern", indexers)->measured.delta;
+      return PairedDifference{delta.mean, delta.ci95, {}};
+    };
+    target.distilled = DistilledTarget{.folder = name + "/model",
+                                       .training = distilled.training,
+                                       .steps = training.options.dense.steps,
+                                       .held_out = distilled.judge_is_held_out,
+                                       .without = rise("checkpoint"),
+                                       .with = rise(distilled.chosen)};
+  }
+}
+
 }  // namespace
 
 double parse_duration(const std::string& text, const std::string& option) {
@@ -98,7 +124,7 @@ Result run(const RunOptions& options, Progress& progress) {
   DeviceOptions device = options.search.device;
   std::unique_ptr<Backend> backend = make_backend(device);
   const Model model = open_model(device.model, device.mla_norm_eps);
-  const SearchSubject subject = open_subject(options.search, model, *backend, progress);
+  SearchSubject subject = open_subject(options.search, model, *backend, progress);
   const Fingerprint fingerprint = fingerprint_of(model, subject, backend->name());
   const RunPlan plan = make_plan(model, subject, *backend, device);
   check_fits(plan, subject);
@@ -120,6 +146,12 @@ Result run(const RunOptions& options, Progress& progress) {
   for (const std::string& line : plan_lines(plan)) progress.note(line);
   device.weights = name_of(plan.placement);
   Session session(model, std::move(backend), device);
+  std::optional<SegmentStudents> students;
+  if (subject.training) {
+    students = train_segments(subject.training->options, model, subject.training->subject, session,
+                              progress, folder / kStudentsFile);
+    subject.indexers = students->indexers;
+  }
   DeviceInstruments instruments(session, subject, journal, progress, budget_seconds);
   ExpectedWork expected{.evaluations = plan.work.evaluations(Phase::search)};
   // A search for the size comes first, and then the paths are others.
@@ -127,8 +159,10 @@ Result run(const RunOptions& options, Progress& progress) {
     for (const StrategyPlan& strategy : plan.strategies) expected.steps.push_back(strategy.steps);
   }
   SearchOutcome outcome = search_run(subject, instruments, progress, expected);
-  const Result result =
+  Result result =
       assemble(model, subject, fingerprint, outcome, provenance_of(session, instruments, journal));
+  if (students)
+    finish_targets(*subject.training, model, *students, session, folder, progress, result);
   const Provenance& memory = result.provenance;
   if (memory.planned_bytes) {
     progress.note(fmt::format("memory: {} planned, {} at the peak",

@@ -5,6 +5,7 @@
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/host_memory.h"
+#include "distill/students.h"
 
 #include <fmt/format.h>
 
@@ -83,6 +84,11 @@ SweepMemory sweep_memory(const Backend& backend, std::int64_t weight_bytes) {
   return memory;
 }
 
+std::int64_t indexer_bytes(const ModelConfig& config, const Backend& backend, std::size_t count) {
+  return static_cast<std::int64_t>(count) * indexer_parameters(config) *
+         static_cast<std::int64_t>(size_of(backend.activation()));
+}
+
 Session::Session(const Model& model, std::unique_ptr<Backend> backend, const DeviceOptions& options)
     : model_(model),
       backend_(checked(model, std::move(backend))),
@@ -93,8 +99,14 @@ Session::Session(const Model& model, std::unique_ptr<Backend> backend, const Dev
                              *backend_)) {}
 
 SweepEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
-  return {model_.config,  weights_, *backend_, tokens, sweep_memory(*backend_, weights_.bytes()),
-          std::move(goal)};
+  const std::size_t trained = goal.indexers == nullptr ? 0 : goal.indexers->all().size();
+  return {
+      model_.config,
+      weights_,
+      *backend_,
+      tokens,
+      sweep_memory(*backend_, weights_.bytes() + indexer_bytes(model_.config, *backend_, trained)),
+      std::move(goal)};
 }
 
 SweepEvaluator Session::evaluator(const TokenSet& tokens, WeightSource& weights,

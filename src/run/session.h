@@ -42,6 +42,9 @@ Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
 // What sweeps may hold in addition to weights of that many bytes.
 SweepMemory sweep_memory(const Backend& backend, std::int64_t weight_bytes);
 
+// Bytes on the device of so many trained indexers, without what training them takes.
+std::int64_t indexer_bytes(const ModelConfig& config, const Backend& backend, std::size_t count);
+
 class Session {
  public:
   // `options` says where weights wait; its other fields have served make_backend. Throws

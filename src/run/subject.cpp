@@ -2,6 +2,7 @@
 #include "run/subject.h"
 
 #include "core/error.h"
+#include "run/segment_students.h"
 #include "run/size_search.h"
 
 #include <fmt/format.h>
@@ -89,6 +90,33 @@ void require_race_sequences(std::optional<RaceRules>& races, bool by_default, st
   progress.note(fmt::format("every pattern is measured on every sequence: {}", few));
 }
 
+// Trains on data of its own; what is held out for the search judges the indexers, too.
+SegmentTraining open_segment_training(const SearchOptions& options, const Model& model,
+                                      SearchSubject& subject, Progress& progress) {
+  SegmentTraining training{
+      options.training, options.training, {subject.space.start, {}, {}, {}, {}}};
+  training.options.sparse.steps = 0;
+  training.finishing.dense = options.training.dense;
+  training.finishing.dense.steps = options.finishing.steps;
+  share_settings(training.finishing);
+  check_settings(training.options);
+  check_settings(training.finishing);
+  DistillSubject& of = training.subject;
+  of.students = students_of(subject.space);
+  if (of.students.empty()) {
+    throw UsageError({"there is nothing to distill", "--distill",
+                      "the constraints leave no segment with an S layer", "fewer pinned layers"});
+  }
+  require_writable_indexers(model, of.students, training.options.link);
+  CalibrationLoader loader(options.calibration, model, options.device.model, options.device.threads,
+                           progress, subject.warnings);
+  std::tie(of.training, of.validation) =
+      split_holdout(loader.whole(options.distill), training.options.validation);
+  of.held_out = subject.data.holdout.has_value();
+  of.judge = of.held_out ? *subject.data.holdout : of.validation;
+  return training;
+}
+
 }  // namespace
 
 bool SearchSubject::races_anything() const {
@@ -142,6 +170,10 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   subject.data = load_calibration(options.calibration, options.holdout, model, options.device.model,
                                   options.device.threads, progress, subject.warnings);
   require_sequences(options, subject, model.config.index_topk);
+  if (!options.distill.empty()) {
+    subject.training = open_segment_training(options, model, subject, progress);
+    subject.indexers = untrained(subject.training->subject.students);
+  }
   require_race_sequences(subject.space.races, options.confidence == "auto",
                          subject.data.search.sequences.size(), progress);
   return subject;

@@ -5,11 +5,15 @@
 #include "core/progress.h"
 #include "result/result.h"
 #include "run/calibration_data.h"
+#include "run/distill_subject.h"
 #include "run/session.h"
 #include "run/targets.h"
 #include "search/objective.h"
+#include "search/segment_indexers.h"
 #include "search/strategy.h"
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +33,18 @@ struct SearchOptions {
   std::string confidence = "auto";
   bool race_greedy = false;  // races apply to every strategy
   bool stability = false;    // search on each half of the sequences as well
+  // Data that an indexer is trained on for every segment; empty: the checkpoint's indexers are
+  // searched with.
+  std::vector<std::string> distill;
+  DistillOptions training = {};                             // of those indexers
+  StageSettings finishing = {.steps = 150, .rate = 1e-3f};  // of those of the chosen pattern
+};
+
+// Indexers for the segments of patterns.
+struct SegmentTraining {
+  DistillOptions options;    // of the pass that trains them all
+  DistillOptions finishing;  // of those of a chosen pattern; its output is set for each
+  DistillSubject subject;
 };
 
 struct SearchSubject {
@@ -42,6 +58,9 @@ struct SearchSubject {
   bool stability = false;  // each half of the sequences is searched by itself, too
   CalibrationData data;
   std::vector<std::string> warnings;
+  std::optional<SegmentTraining> training = std::nullopt;
+  // What patterns run instead of the checkpoint's indexers; null: nothing.
+  std::shared_ptr<const SegmentIndexers> indexers = nullptr;
 
   // Whether any part of the search is a race.
   bool races_anything() const;

@@ -32,11 +32,15 @@ std::optional<Objective> find_objective(std::string_view name);
 std::vector<double> averaged_tokens(const TokenSet& tokens, Objective objective,
                                     std::int64_t index_topk);
 
+class SegmentIndexers;
+
 // What a sweep computes of each pattern.
 struct SweepGoal {
   Objective objective = Objective::loss;
   // Runs along in every sweep, to be compared with; required by Objective::kl and for fidelity.
   std::optional<Pattern> reference = std::nullopt;
+  // Null: only those of the checkpoint run.
+  const SegmentIndexers* indexers = nullptr;
 };
 
 }  // namespace indexcache

@@ -42,7 +42,7 @@ SweepEvaluator::SweepEvaluator(const ModelConfig& config, WeightSource& weights,
       weights_(weights),
       backend_(backend),
       tokens_(tokens),
-      planner_(config, backend, tokens, memory, goal.reference),
+      planner_(config, backend, tokens, memory, goal.reference, goal.indexers),
       decoder_(config, backend, tokens.longest()),
       goal_(std::move(goal)) {}
 
@@ -145,7 +145,8 @@ void SweepEvaluator::start_progress(const SweepPlan& cut, const PatternGroups& g
   visits_done_ = 0;
   visits_total_ = 0;
   for (const auto& group : groups) {
-    const auto stream_layers = count_visits(group, config_.moe_layer).stream_layers();
+    const auto stream_layers =
+        count_visits(group, config_.moe_layer, goal_.indexers).stream_layers();
     visits_total_ += cut.waves.size() * (static_cast<std::size_t>(stream_layers) + group.size());
   }
 }
@@ -183,9 +184,7 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
           [&] { fill_keys(weights, wave.prefix_chunks, prefix.hidden, wave.prefix, prefix.keys); });
     std::vector<Stream> next;
     for (Stream& stream : streams) {
-      timed(visit_of(patterns, stream.patterns, layer), layer, [&] {
-        branch(weights, wave, prefix, patterns, layer, std::exchange(stream, {}), next);
-      });
+      advance(weights, wave, prefix, patterns, layer, std::exchange(stream, {}), next);
     }
     streams = std::move(next);
     timed(Visit::prefix, layer, [&] { advance_prefix(weights, wave, prefix); });
@@ -313,8 +312,34 @@ void SweepEvaluator::advance_prefix(const LayerWeights& weights, const Wave& wav
   }
 }
 
-// Advances a stream by one layer; where its patterns differ, into two streams that share all that
-// does not depend on the choice.
+// Advances a stream by one layer. Its patterns part where they run different indexers.
+void SweepEvaluator::advance(const LayerWeights& weights, const Wave& wave,
+                             const PrefixRows& prefix, std::span<const Pattern> patterns,
+                             std::size_t layer, Stream stream, std::vector<Stream>& next) {
+  const std::vector<StreamPart> parts = parts_of(patterns, stream.patterns, layer, goal_.indexers);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    Stream part{parts[i].patterns, stream.hidden, stream.sets};
+    if (i + 1 < parts.size()) {
+      part.hidden = backend_.allocate(wave.tail.total, config_.hidden, DType::f32, Memory::state);
+      backend_.copy_rows(wave.tail, stream.hidden, wave.tail, part.hidden);
+    } else {
+      stream = {};
+    }
+    timed(visit_of(patterns, parts[i].patterns, layer), layer, [&] {
+      if (parts[i].trained == nullptr) {
+        return branch(weights, wave, prefix, patterns, layer, std::move(part), next);
+      }
+      LayerWeights trained = weights;
+      trained.indexer = *parts[i].trained;
+      const PrefixRows own{prefix.hidden, decoder_.allocate_keys(wave.prefix.total, true)};
+      fill_keys(trained, wave.prefix_chunks, prefix.hidden, wave.prefix, own.keys);
+      branch(trained, wave, own, patterns, layer, std::move(part), next);
+    });
+  }
+}
+
+// Advances patterns with the same indexer by one layer; where they differ, into two streams that
+// share all that does not depend on the choice.
 void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
                             std::span<const Pattern> patterns, std::size_t layer, Stream stream,
                             std::vector<Stream>& next) {

@@ -28,6 +28,7 @@ struct SweepShape {
   const Backend& backend;
   const TokenSet& tokens;
   std::int64_t kept_row_bytes;
+  bool trained;  // some patterns run other indexers than the checkpoint's
 };
 
 // Rows before and from index_topk on of some sequences.
@@ -70,6 +71,8 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   add(Memory::index_sets, rows.tail * (4 * c.index_topk * (live + 1) + shape.kept_row_bytes));
   // One stream's keys at a time, beside those of the prefix rows; and a chunk's own.
   add(Memory::keys, (2 * rows.prefix + rows.tail + chunk) * key_bytes);
+  // Keys of the prefix rows under a trained indexer.
+  if (shape.trained) add(Memory::keys, rows.prefix * key_bytes);
   // Tokens, targets and places of rows; a layer's chunk, or the final norm and losses.
   const std::int64_t layouts = 24 * (rows.prefix + rows.tail) * 3;
   add(Memory::workspace,
@@ -93,12 +96,13 @@ std::int64_t SweepPlan::total() const {
 
 SweepPlanner::SweepPlanner(const ModelConfig& config, const Backend& backend,
                            const TokenSet& tokens, SweepMemory memory,
-                           std::optional<Pattern> reference)
+                           std::optional<Pattern> reference, const SegmentIndexers* indexers)
     : config_(config),
       backend_(backend),
       tokens_(tokens),
       memory_(memory),
-      reference_(std::move(reference)) {}
+      reference_(std::move(reference)),
+      indexers_(indexers) {}
 
 PatternGroups SweepPlanner::groups(std::span<const Pattern> patterns, const SweepPlan& plan) const {
   const std::size_t most = plan.patterns - reference_count();
@@ -120,7 +124,7 @@ SweepPlan SweepPlanner::plan(std::size_t patterns, std::int64_t kept_row_bytes) 
 
 SweepPlan SweepPlanner::plan(std::size_t patterns, std::span<const std::size_t> sequences,
                              std::int64_t kept_row_bytes) const {
-  const SweepShape shape{config_, backend_, tokens_, kept_row_bytes};
+  const SweepShape shape{config_, backend_, tokens_, kept_row_bytes, indexers_ != nullptr};
   const std::int64_t available = memory_.memory_bytes;
   const std::int64_t preferred = std::min(memory_.memory_bytes, memory_.wave_bytes);
   const std::size_t least = 1 + reference_count();

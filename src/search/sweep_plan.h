@@ -7,6 +7,7 @@
 #include "calibration/token_set.h"
 #include "core/pattern.h"
 #include "model/config.h"
+#include "search/segment_indexers.h"
 
 #include <array>
 #include <cstddef>
@@ -51,9 +52,10 @@ using PatternGroups = std::vector<std::vector<Pattern>>;
 // Plans the sweeps of one model on one device over one token set. The references must outlive it.
 class SweepPlanner {
  public:
-  // `reference`: a pattern that runs along in every sweep.
+  // `reference`: a pattern that runs along in every sweep. `indexers`: as in SweepGoal.
   SweepPlanner(const ModelConfig& config, const Backend& backend, const TokenSet& tokens,
-               SweepMemory memory, std::optional<Pattern> reference = std::nullopt);
+               SweepMemory memory, std::optional<Pattern> reference = std::nullopt,
+               const SegmentIndexers* indexers = nullptr);
 
   // For some sequences of the token set: the most patterns at a time, then the fewest waves. How
   // many patterns, and the size of chunks, depend on all sequences of the set, so that a list that
@@ -73,6 +75,7 @@ class SweepPlanner {
   const ModelConfig& config() const { return config_; }
   const TokenSet& tokens() const { return tokens_; }
   const std::optional<Pattern>& reference() const { return reference_; }
+  const SegmentIndexers* indexers() const { return indexers_; }
 
  private:
   // Patterns of a group besides those that were asked for.
@@ -83,6 +86,7 @@ class SweepPlanner {
   const TokenSet& tokens_;
   SweepMemory memory_;
   std::optional<Pattern> reference_;
+  const SegmentIndexers* indexers_;
 };
 
 }  // namespace indexcache

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/visits.h"
 
+#include <algorithm>
 #include <numeric>
 
 namespace indexcache {
@@ -19,7 +20,25 @@ Visits& Visits::operator+=(const Visits& more) {
   return *this;
 }
 
-Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& moe_layer) {
+std::vector<StreamPart> parts_of(std::span<const Pattern> patterns,
+                                 std::span<const std::size_t> stream, std::size_t layer,
+                                 const SegmentIndexers* indexers) {
+  std::vector<StreamPart> parts = {{{}, nullptr}};
+  for (const std::size_t p : stream) {
+    const IndexerWeights* trained = indexers ? indexers->of(patterns[p], layer) : nullptr;
+    const auto found = std::ranges::find(parts, trained, &StreamPart::trained);
+    if (found != parts.end()) {
+      found->patterns.push_back(p);
+    } else {
+      parts.push_back({{p}, trained});
+    }
+  }
+  if (parts.front().patterns.empty()) parts.erase(parts.begin());
+  return parts;
+}
+
+Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& moe_layer,
+                    const SegmentIndexers* indexers) {
   Visits visits;
   std::vector<std::vector<std::size_t>> streams(1, std::vector<std::size_t>(patterns.size()));
   std::iota(streams[0].begin(), streams[0].end(), std::size_t{0});
@@ -28,13 +47,15 @@ Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& 
     ++counts[static_cast<std::size_t>(Visit::prefix)];
     std::vector<std::vector<std::size_t>> next;
     for (const auto& stream : streams) {
-      ++counts[static_cast<std::size_t>(visit_of(patterns, stream, layer))];
-      std::vector<std::size_t> full, shared;
-      for (const std::size_t p : stream) {
-        (patterns[p].is_full(layer) ? full : shared).push_back(p);
+      for (const StreamPart& part : parts_of(patterns, stream, layer, indexers)) {
+        ++counts[static_cast<std::size_t>(visit_of(patterns, part.patterns, layer))];
+        std::vector<std::size_t> full, shared;
+        for (const std::size_t p : part.patterns) {
+          (patterns[p].is_full(layer) ? full : shared).push_back(p);
+        }
+        if (!full.empty()) next.push_back(std::move(full));
+        if (!shared.empty()) next.push_back(std::move(shared));
       }
-      if (!full.empty()) next.push_back(std::move(full));
-      if (!shared.empty()) next.push_back(std::move(shared));
     }
     streams = std::move(next);
   }

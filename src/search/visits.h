@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/pattern.h"
+#include "search/segment_indexers.h"
 
 #include <array>
 #include <cstddef>
@@ -30,6 +31,18 @@ inline constexpr std::array<std::string_view, kVisits> kVisitNames = {
 Visit visit_of(std::span<const Pattern> patterns, std::span<const std::size_t> stream,
                std::size_t layer);
 
+// Patterns of one stream that agree on the indexer of a layer, or differ only in whether they run
+// it.
+struct StreamPart {
+  std::vector<std::size_t> patterns;
+  const IndexerWeights* trained;  // null: the checkpoint's
+};
+
+// Those with the checkpoint's indexer first, then the others in the order of their first pattern.
+std::vector<StreamPart> parts_of(std::span<const Pattern> patterns,
+                                 std::span<const std::size_t> stream, std::size_t layer,
+                                 const SegmentIndexers* indexers);
+
 // Visits of one pass over the layers, at layers with an MLP [0] and with experts [1]; losses are
 // counted under [0].
 struct Visits {
@@ -47,7 +60,9 @@ struct Visits {
   }
 };
 
-// `moe_layer` as in ModelConfig. Equal patterns share a stream and its loss.
-Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& moe_layer);
+// `moe_layer` as in ModelConfig; `indexers` null: there are only those of the checkpoint. Equal
+// patterns share a stream and its loss.
+Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& moe_layer,
+                    const SegmentIndexers* indexers = nullptr);
 
 }  // namespace indexcache
