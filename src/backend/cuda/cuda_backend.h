@@ -76,6 +76,11 @@ class CudaBackend : public Backend {
                 cudaStream_t stream, int side);
   void swiglu(const Tensor& gate_up, const Tensor& out);
   IndexOperand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
+  struct DistillPart;
+  void distill_pairs(const DistillPart& part);
+  void distill_sets(const DistillPart& part, const Tensor& key_sums);
+  void distill_rows(const DistillPart& part, float gradient_scale);
+  Tensor widened(const Tensor& x);
   void run_experts(const Tensor& x, const std::vector<Tensor>& weights,
                    const std::vector<std::int32_t>& counts, const Tensor& out);
   void run_grouped_experts(const Tensor& x, const std::vector<Tensor>& weights,
