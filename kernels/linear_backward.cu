@@ -23,7 +23,7 @@ __device__ void load_rows(FmaRow* tile, const T* source, std::int64_t stride, st
 template <typename T>
 __global__ void __launch_bounds__(kFmaThreads)
     product_kernel(LinearBackwardParams p, std::int64_t split_rows) {
-  __shared__ alignas(16) FmaRow buffer[kFmaTile];
+  __shared__ __align__(16) FmaRow buffer[kFmaTile];
   const std::int64_t in = std::int64_t{blockIdx.x} * kFmaTile;
   const std::int64_t out = std::int64_t{blockIdx.y} * kFmaTile;
   const std::int64_t begin = blockIdx.z * split_rows, end = min(begin + split_rows, p.rows);

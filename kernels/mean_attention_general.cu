@@ -43,7 +43,7 @@ __device__ void score(const MeanAttentionParams& p, const Tile& tile, FmaRow* bu
 // Block (tile of queries, head, segment).
 template <typename T>
 __global__ void __launch_bounds__(kFmaThreads) normalizers_kernel(MeanAttentionParams p) {
-  __shared__ alignas(16) FmaRow buffer[kFmaTile];
+  __shared__ __align__(16) FmaRow buffer[kFmaTile];
   const Tile tile = tile_at(p, blockIdx.x, blockIdx.z);
   const int head = static_cast<int>(blockIdx.y);
   if (tile.queries <= 0) return;
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kFmaThreads) normalizers_kernel(MeanAttentionP
 // Block (tile of keys, tile of queries, segment).
 template <typename T>
 __global__ void __launch_bounds__(kFmaThreads) mean_kernel(MeanAttentionParams p) {
-  __shared__ alignas(16) FmaRow buffer[kFmaTile];
+  __shared__ __align__(16) FmaRow buffer[kFmaTile];
   const Tile tile = tile_at(p, blockIdx.y, blockIdx.z);
   const int key = static_cast<int>(blockIdx.x) * kFmaTile;
   if (tile.queries <= 0 || key >= tile.keys) return;
