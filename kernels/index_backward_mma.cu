@@ -2,7 +2,8 @@
 // bf16 with warp-level tensor cores. A warp owns 16 queries of a head, or 16 keys, as the M side of
 // both products: what the first leaves in its registers, turned into factors, is the left operand
 // of the second. Tiles of the other side come through two stages of shared memory and serve both
-// products, plain and transposed.
+// products, plain and transposed. Widths are filled up with zeros to 64 or 128, so that no branch
+// stands between the instructions of a product.
 //
 // Bounds at 4 heads of 64, 8 x 512 queries, 2,048 keys (7.4 million pairs): 7.5 GFLOP a side are
 // 8 us at the peak of the tensor cores and about 13 us of mma.sync; every m16n8k16 reads 256 bytes
@@ -31,33 +32,41 @@ __device__ std::uint32_t packed(float low, float high) {
   return *reinterpret_cast<const std::uint32_t*>(&pair);
 }
 
-// 16 rows of global memory as left operands, rows from `count` on zero.
+// 16 rows of global memory as left operands; rows from `count` and columns from `width` on are
+// zero.
 template <int Steps>
 __device__ void load_fragments(std::uint32_t (&a)[Steps][4], const bf16* source,
                                std::int64_t stride, int count, int width) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
   for (int s = 0; s < Steps; ++s) {
-    if (16 * s >= width) break;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int row = lane / 4 + i % 2 * 8, column = 16 * s + i / 2 * 8 + lane % 4 * 2;
-      a[s][i] = row < count
+      a[s][i] = row < count && column < width
                     ? *reinterpret_cast<const std::uint32_t*>(source + row * stride + column)
                     : 0u;
     }
   }
 }
 
-// Queues the copy of `rows` rows to shared memory, rows from `count` on zero.
-__device__ void queue_rows(bf16* tile, int pitch, int rows, const bf16* source, std::int64_t stride,
-                           int count, int width) {
-  const int chunks = width / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < rows * chunks; i += kThreads) {
-    const int row = i / chunks, d = i % chunks * 8;
-    const bool present = row < count;
-    copy_async(shared_address(tile + row * pitch + d), source + (present ? row : 0) * stride + d,
-               present);
+// Elements from one row to the next in shared memory.
+template <int Steps>
+constexpr int kPitch = 16 * Steps + kPad;
+
+// Queues the copy of rows to shared memory; rows from `count` and columns from `width` on are zero.
+template <int Steps, int Rows>
+__device__ void queue_rows(bf16* tile, const bf16* source, std::int64_t stride, int count,
+                           int width) {
+  constexpr int kChunks = 2 * Steps;
+  static_assert(Rows * kChunks % kThreads == 0);
+#pragma unroll
+  for (int j = 0; j < Rows * kChunks / kThreads; ++j) {
+    const int i = j * kThreads + static_cast<int>(threadIdx.x);
+    const int row = i / kChunks, d = i % kChunks * 8;
+    const bool present = row < count && d < width;
+    copy_async(shared_address(tile + row * kPitch<Steps> + d),
+               present ? source + row * stride + d : source, present);
   }
 }
 
@@ -75,10 +84,10 @@ __device__ void queue_gradients(float* tile, int pitch, int rows, const float* s
 // products[n] = a x 16 rows of the tile, 8 of them in each n.
 template <int Steps>
 __device__ void multiply(float (&products)[2][4], const std::uint32_t (&a)[Steps][4],
-                         const bf16* tile, int pitch, int width) {
+                         const bf16* tile) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const std::uint32_t rows =
-      shared_address(tile + (lane % 8 + lane / 16 * 8) * pitch + lane / 8 % 2 * 8);
+      shared_address(tile + (lane % 8 + lane / 16 * 8) * kPitch<Steps> + lane / 8 % 2 * 8);
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
 #pragma unroll
@@ -86,7 +95,6 @@ __device__ void multiply(float (&products)[2][4], const std::uint32_t (&a)[Steps
   }
 #pragma unroll
   for (int s = 0; s < Steps; ++s) {
-    if (16 * s >= width) break;
     std::uint32_t b[4];
     load_matrices(b, rows + static_cast<std::uint32_t>(32 * s));
     mma(products[0], a[s], b[0], b[1], bf16{});
@@ -97,15 +105,14 @@ __device__ void multiply(float (&products)[2][4], const std::uint32_t (&a)[Steps
 // sums += factors x the same 16 rows.
 template <int Steps>
 __device__ void add_rows(float (&sums)[2 * Steps][4], const float (&factors)[2][4],
-                         const bf16* tile, int pitch, int width) {
+                         const bf16* tile) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const std::uint32_t rows = shared_address(tile + lane % 16 * pitch + lane / 16 * 8);
+  const std::uint32_t rows = shared_address(tile + lane % 16 * kPitch<Steps> + lane / 16 * 8);
   const std::uint32_t a[4] = {
       packed(factors[0][0], factors[0][1]), packed(factors[0][2], factors[0][3]),
       packed(factors[1][0], factors[1][1]), packed(factors[1][2], factors[1][3])};
 #pragma unroll
   for (int s = 0; s < Steps; ++s) {
-    if (16 * s >= width) break;
     std::uint32_t b[4];
     load_matrices_transposed(b, rows + static_cast<std::uint32_t>(32 * s));
     mma(sums[2 * s], a, b[0], b[1], bf16{});
@@ -146,8 +153,9 @@ QuerySplit split_of(int heads) {
   return {side_by_side, 16 * kWarps / side_by_side};
 }
 
-std::size_t query_stage_bytes(int queries, int width) {
-  return static_cast<std::size_t>(kKeys * (width + kPad)) * sizeof(bf16) +
+template <int Steps>
+std::size_t query_stage_bytes(int queries) {
+  return static_cast<std::size_t>(kKeys * kPitch<Steps>) * sizeof(bf16) +
          static_cast<std::size_t>(queries * kQueryGradientPitch) * sizeof(float);
 }
 
@@ -199,16 +207,16 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t offset = mine > 0 ? (row + first) * query_stride + head * p.width : 0;
   const bf16* keys = static_cast<const bf16*>(p.keys) + std::int64_t{segment.key_base} * p.width;
   const int key_count = segment.first_position + first_query + queries;
-  const int tiles = (key_count + kKeys - 1) / kKeys, pitch = p.width + kPad;
+  const int tiles = (key_count + kKeys - 1) / kKeys;
   const auto stage = [&](int tile) {
     return reinterpret_cast<bf16*>(memory + tile % 2 * stage_bytes);
   };
   const auto queue = [&](int tile) {
     if (tile < tiles) {
       bf16* to = stage(tile);
-      queue_rows(to, pitch, kKeys, keys + std::int64_t{tile} * kKeys * p.width, p.width,
-                 key_count - tile * kKeys, p.width);
-      queue_gradients(reinterpret_cast<float*>(to + kKeys * pitch), kQueryGradientPitch,
+      queue_rows<Steps, kKeys>(to, keys + std::int64_t{tile} * kKeys * p.width, p.width,
+                               key_count - tile * kKeys, p.width);
+      queue_gradients(reinterpret_cast<float*>(to + kKeys * kPitch<Steps>), kQueryGradientPitch,
                       split.queries, p.score_gradients + row * p.stride + tile * kKeys, p.stride,
                       queries);
     }
@@ -222,19 +230,18 @@ __global__ void __launch_bounds__(kThreads)
                             lane / 4 + 8 < mine ? head_weights[(lane / 4 + 8) * p.heads] : 0.0f};
   float d_weights[2] = {}, sums[2 * Steps][4] = {};
   for (int tile = 0; tile < tiles; ++tile) {
+    copy_async_wait<0>();
+    __syncthreads();  // this tile has come, and nobody reads the stage that is filled next
     queue(tile + 1);
-    copy_async_wait<1>();
-    __syncthreads();
     const bf16* k = stage(tile);
-    const float* g = reinterpret_cast<const float*>(k + kKeys * pitch) +
+    const float* g = reinterpret_cast<const float*>(k + kKeys * kPitch<Steps>) +
                      (first + lane / 4) * kQueryGradientPitch + lane % 4 * 2;
     for (int slice = 0; mine > 0 && slice < kKeys; slice += 16) {
       float s[2][4];
-      multiply(s, a, k + slice * pitch, pitch, p.width);
+      multiply(s, a, k + slice * kPitch<Steps>);
       make_factors(s, g + slice, weights, d_weights);
-      add_rows<Steps>(sums, s, k + slice * pitch, pitch, p.width);
+      add_rows<Steps>(sums, s, k + slice * kPitch<Steps>);
     }
-    __syncthreads();
   }
   for_pairs<Steps>(sums, p.d_queries + offset, query_stride, mine, p.width, WritePair{});
   write_weights(d_weights, p.d_head_weights + (row + first) * p.heads + head, p.heads, mine);
@@ -242,33 +249,28 @@ __global__ void __launch_bounds__(kThreads)
 
 // Shared memory on the side of the keys: two stages of queries of a head and of their weights, and
 // of the score gradients of all heads.
+template <int Steps>
 struct KeyBuffers {
-  bf16* queries;     // [2, kQueries, pitch]
+  bf16* queries;     // [2, kQueries, kPitch]
   float* gradients;  // [2, kQueries, kKeyGradientPitch]
   float* weights;    // [2, kQueries]
-  int pitch;
 
-  __device__ bf16* queries_of(int step) const { return queries + step % 2 * kQueries * pitch; }
+  static constexpr std::size_t kBytes =
+      2 * kQueries * (kPitch<Steps> * sizeof(bf16) + (1 + kKeyGradientPitch) * sizeof(float));
+
+  __device__ explicit KeyBuffers(char* memory)
+      : queries(reinterpret_cast<bf16*>(memory)),
+        gradients(reinterpret_cast<float*>(queries + 2 * kQueries * kPitch<Steps>)),
+        weights(gradients + 2 * kQueries * kKeyGradientPitch) {}
+
+  __device__ bf16* queries_of(int step) const {
+    return queries + step % 2 * kQueries * kPitch<Steps>;
+  }
   __device__ float* weights_of(int step) const { return weights + step % 2 * kQueries; }
   __device__ float* gradients_of(int tile) const {
     return gradients + tile % 2 * kQueries * kKeyGradientPitch;
   }
 };
-
-std::size_t key_bytes(int width) {
-  return 2 * kQueries *
-         (static_cast<std::size_t>(width + kPad) * sizeof(bf16) +
-          (1 + kKeyGradientPitch) * sizeof(float));
-}
-
-__device__ KeyBuffers key_buffers_in(char* memory, int width) {
-  KeyBuffers shared{};
-  shared.pitch = width + kPad;
-  shared.queries = reinterpret_cast<bf16*>(memory);
-  shared.gradients = reinterpret_cast<float*>(shared.queries + 2 * kQueries * shared.pitch);
-  shared.weights = shared.gradients + 2 * kQueries * kKeyGradientPitch;
-  return shared;
-}
 
 // What this thread has of 16 keys by kQueries queries of the tile of score gradients.
 __device__ void read_gradients(float (&g)[kQueries / 16][2][4], const float* tile) {
@@ -295,16 +297,18 @@ __device__ QueryWalk walk_at(const IndexBackwardParams& p, unsigned tile, unsign
   return walk;
 }
 
-__device__ void queue_queries(const IndexBackwardParams& p, const KeyBuffers& shared,
+template <int Steps>
+__device__ void queue_queries(const IndexBackwardParams& p, const KeyBuffers<Steps>& shared,
                               const QueryWalk& walk, int step) {
   if (step < walk.steps) {
     const int tile = step / p.heads, head = step - tile * p.heads;
     const int query = walk.first_query + tile * kQueries, count = walk.segment.rows - query;
     const std::int64_t row = walk.segment.first_row + query;
     const std::int64_t query_stride = std::int64_t{p.heads} * p.width;
-    queue_rows(shared.queries_of(step), shared.pitch, kQueries,
-               static_cast<const bf16*>(p.queries) + row * query_stride + head * p.width,
-               query_stride, count, p.width);
+    queue_rows<Steps, kQueries>(
+        shared.queries_of(step),
+        static_cast<const bf16*>(p.queries) + row * query_stride + head * p.width, query_stride,
+        count, p.width);
     if (threadIdx.x < kQueries) {
       const int i = static_cast<int>(threadIdx.x);
       copy_async_word(shared_address(shared.weights_of(step) + i),
@@ -322,7 +326,7 @@ __device__ void queue_queries(const IndexBackwardParams& p, const KeyBuffers& sh
 template <int Steps>
 __global__ void __launch_bounds__(kThreads) key_side_kernel(IndexBackwardParams p) {
   extern __shared__ __align__(16) char memory[];
-  const KeyBuffers shared = key_buffers_in(memory, p.width);
+  const KeyBuffers<Steps> shared(memory);
   const QueryWalk walk = walk_at(p, blockIdx.x, blockIdx.y);
   const KeySegment& segment = walk.segment;
   const int keys = segment.first_position + segment.rows - walk.first_key;  // of the last query
@@ -339,26 +343,25 @@ __global__ void __launch_bounds__(kThreads) key_side_kernel(IndexBackwardParams 
                    [](const float2& out, float& low, float& high) { low = out.x, high = out.y; });
   int tile = 0, head = 0;
   for (int step = 0; step < walk.steps; ++step) {
+    copy_async_wait<0>();
+    __syncthreads();  // this step has come, and nobody reads the stage that is filled next
     queue_queries(p, shared, walk, step + 1);
-    copy_async_wait<1>();
-    __syncthreads();
     if (head == 0) read_gradients(g, shared.gradients_of(tile));
     const float* weights = shared.weights_of(step) + threadIdx.x % 4 * 2;
 #pragma unroll
     for (int slice = 0; slice < kQueries / 16; ++slice) {
-      const bf16* q = shared.queries_of(step) + slice * 16 * shared.pitch;
+      const bf16* q = shared.queries_of(step) + slice * 16 * kPitch<Steps>;
       float s[2][4];
-      multiply(s, a, q, shared.pitch, p.width);
+      multiply(s, a, q);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int n = i / 4, column = i % 2;
         const float factor = weights[slice * 16 + 8 * n + column] * g[slice][n][i % 4];
         s[n][i % 4] = s[n][i % 4] > 0 ? factor : 0.0f;
       }
-      add_rows<Steps>(sums, s, q, shared.pitch, p.width);
+      add_rows<Steps>(sums, s, q);
     }
     if (++head == p.heads) head = 0, ++tile;
-    __syncthreads();
   }
   for_pairs<Steps>(sums, p.d_keys + offset, p.width, mine, p.width, WritePair{});
 }
@@ -366,7 +369,7 @@ __global__ void __launch_bounds__(kThreads) key_side_kernel(IndexBackwardParams 
 template <int Steps>
 cudaError_t launch(const IndexBackwardParams& p, cudaStream_t stream) {
   const QuerySplit split = split_of(p.heads);
-  const std::size_t stage_bytes = query_stage_bytes(split.queries, p.width);
+  const std::size_t stage_bytes = query_stage_bytes<Steps>(split.queries);
   cudaError_t status =
       cudaFuncSetAttribute(query_side_kernel<Steps>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            static_cast<int>(2 * stage_bytes));
@@ -378,7 +381,7 @@ cudaError_t launch(const IndexBackwardParams& p, cudaStream_t stream) {
       <<<queries, kThreads, 2 * stage_bytes, stream>>>(p, split, static_cast<int>(stage_bytes));
   status = cudaGetLastError();
   if (status != cudaSuccess) return status;
-  const std::size_t bytes = key_bytes(p.width);
+  constexpr std::size_t bytes = KeyBuffers<Steps>::kBytes;
   status = cudaFuncSetAttribute(key_side_kernel<Steps>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                 static_cast<int>(bytes));
   if (status != cudaSuccess) return status;

@@ -40,37 +40,60 @@ struct Buffers {
   int pitch;
 };
 
+// Whole kDepths, filled up with zeros: no branch stands between the instructions of a product.
+__host__ __device__ int pitch_of(int width) {
+  return (width + kDepth - 1) / kDepth * kDepth + kPad;
+}
+
 std::size_t shared_bytes(int width) {
-  return static_cast<std::size_t>(kStaying * (width + kPad) + 2 * kMoving * kStagePitch) *
+  return static_cast<std::size_t>(kStaying * pitch_of(width) + 2 * kMoving * kStagePitch) *
              sizeof(bf16) +
          4 * kMoving * sizeof(float);
 }
 
 __device__ Buffers buffers_in(char* memory, int width) {
   Buffers shared{};
-  shared.pitch = width + kPad;
+  shared.pitch = pitch_of(width);
   shared.staying = reinterpret_cast<bf16*>(memory);
   shared.moving = shared.staying + kStaying * shared.pitch;
   shared.floats = reinterpret_cast<float*>(shared.moving + 2 * kMoving * kStagePitch);
   return shared;
 }
 
-// Queues the copy of `rows` rows of `width` elements, rows from `count` on zero.
-__device__ void queue_rows(bf16* tile, int pitch, int rows, const bf16* source, std::int64_t stride,
+// Queues the copy of kDepth columns of rows; rows from `count` and columns from `width` on are
+// zero.
+template <int Rows>
+__device__ void queue_rows(bf16* tile, int pitch, const bf16* source, std::int64_t stride,
                            int count, int width) {
-  const int chunks = width / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < rows * chunks; i += kThreads) {
-    const int row = i / chunks, d = i % chunks * 8;
-    const bool present = row < count;
-    copy_async(shared_address(tile + row * pitch + d), source + (present ? row : 0) * stride + d,
+  constexpr int kChunks = kDepth / 8;
+  static_assert(Rows * kChunks % kThreads == 0);
+#pragma unroll
+  for (int j = 0; j < Rows * kChunks / kThreads; ++j) {
+    const int i = j * kThreads + static_cast<int>(threadIdx.x);
+    const int row = i / kChunks, d = i % kChunks * 8;
+    const bool present = row < count && d < width;
+    copy_async(shared_address(tile + row * pitch + d), present ? source + row * stride + d : source,
                present);
   }
+}
+
+__device__ void queue_staying(const Buffers& shared, const bf16* source, std::int64_t stride,
+                              int count, int width) {
+  for (int d = 0; d < width; d += kDepth) {
+    queue_rows<kStaying>(shared.staying + d, shared.pitch, source + d, stride, count, width - d);
+  }
+}
+
+__device__ void queue_moving(const Buffers& shared, int step, const bf16* source,
+                             std::int64_t stride, int count, int width) {
+  queue_rows<kMoving>(shared.moving + step % 2 * kMoving * kStagePitch, kStagePitch, source, stride,
+                      count, width);
 }
 
 // Left operands of 32 rows, dimensions from `first` on.
 using Fragments = std::uint32_t[2][kSteps][4];
 
-__device__ void load_fragments(Fragments& a, const Buffers& shared, int row, int first, int width) {
+__device__ void load_fragments(Fragments& a, const Buffers& shared, int row, int first) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const bf16* rows = shared.staying + (row + lane % 16) * shared.pitch + lane / 16 * 8 + first;
 #pragma unroll
@@ -78,21 +101,20 @@ __device__ void load_fragments(Fragments& a, const Buffers& shared, int row, int
     const std::uint32_t address = shared_address(rows + 16 * m * shared.pitch);
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) {
-      if (16 * s >= width) break;
       load_matrices(a[m][s], address + static_cast<std::uint32_t>(32 * s));
     }
   }
 }
 
-// products += a x 32 rows of a stage.
-__device__ void multiply(float (&products)[2][4][4], const Fragments& a, const bf16* stage,
-                         int width) {
+// products += a x 32 rows of a stage, from `first` on.
+__device__ void multiply(float (&products)[2][4][4], const Fragments& a, const Buffers& shared,
+                         int step, int first) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const bf16* stage = shared.moving + (step % 2 * kMoving + first) * kStagePitch;
   const std::uint32_t rows =
       shared_address(stage + (lane % 8 + lane / 16 * 8) * kStagePitch + lane / 8 % 2 * 8);
 #pragma unroll
   for (int s = 0; s < kSteps; ++s) {
-    if (16 * s >= width) break;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       std::uint32_t b[4];
@@ -184,14 +206,13 @@ __global__ void __launch_bounds__(kThreads) normalizers_kernel(MeanAttentionPara
   const auto queue = [&](int step) {
     if (step < steps) {
       const int key = step / cuts * kMoving, d = step % cuts * kDepth;
-      queue_rows(shared.moving + step % 2 * kMoving * kStagePitch, kStagePitch, kMoving,
-                 keys + key * p.key_stride + d, p.key_stride, key_count - key,
-                 min(kDepth, p.width - d));
+      queue_moving(shared, step, keys + key * p.key_stride + d, p.key_stride, key_count - key,
+                   p.width - d);
     }
     copy_async_commit();
   };
-  queue_rows(
-      shared.staying, shared.pitch, kStaying,
+  queue_staying(
+      shared,
       static_cast<const bf16*>(p.queries) + row * p.query_stride + head * p.query_head_stride,
       p.query_stride, queries, p.width);
   queue(0);
@@ -204,13 +225,13 @@ __global__ void __launch_bounds__(kThreads) normalizers_kernel(MeanAttentionPara
   float products[2][4][4];
   PowerSum sums[4];
   for (int step = 0; step < steps; ++step) {
+    copy_async_wait<0>();
+    __syncthreads();  // this step has come, and nobody reads the stage that is filled next
     queue(step + 1);
-    copy_async_wait<1>();
-    __syncthreads();
-    const int cut = step % cuts, d = cut * kDepth, width = min(kDepth, p.width - d);
-    if (cuts > 1 || step == 0) load_fragments(a, shared, warp / 2 * 32, d, width);
+    const int cut = step % cuts;
+    if (cuts > 1 || step == 0) load_fragments(a, shared, warp / 2 * 32, cut * kDepth);
     if (cut == 0) clear(products);
-    multiply(products, a, shared.moving + (step % 2 * kMoving + of_keys) * kStagePitch, width);
+    multiply(products, a, shared, step, of_keys);
     if (cut == cuts - 1) {
       const int key = step / cuts * kMoving + of_keys + lane % 4 * 2;
 #pragma unroll
@@ -218,7 +239,6 @@ __global__ void __launch_bounds__(kThreads) normalizers_kernel(MeanAttentionPara
         add_keys(sums[i], products[i / 2], i % 2, scale, key, position + 8 * i);
       }
     }
-    __syncthreads();
   }
   write_normalizers(p, shared, sums, row, head, queries);
 }
@@ -269,9 +289,8 @@ __global__ void __launch_bounds__(kThreads) mean_kernel(MeanAttentionParams p) {
   const auto queue = [&](int step) {
     if (step < steps) {
       const int head = step / cuts, d = step % cuts * kDepth;
-      queue_rows(shared.moving + step % 2 * kMoving * kStagePitch, kStagePitch, kMoving,
-                 q + head * p.query_head_stride + d, p.query_stride, queries,
-                 min(kDepth, p.width - d));
+      queue_moving(shared, step, q + head * p.query_head_stride + d, p.query_stride, queries,
+                   p.width - d);
       if (threadIdx.x < kMoving) {
         const int i = static_cast<int>(threadIdx.x);
         copy_async_word(shared_address(shared.floats + step % 2 * kMoving + i),
@@ -280,10 +299,10 @@ __global__ void __launch_bounds__(kThreads) mean_kernel(MeanAttentionParams p) {
     }
     copy_async_commit();
   };
-  queue_rows(shared.staying, shared.pitch, kStaying,
-             static_cast<const bf16*>(p.keys) +
-                 (std::int64_t{segment.key_base} + first_key) * p.key_stride,
-             p.key_stride, keys, p.width);
+  queue_staying(shared,
+                static_cast<const bf16*>(p.keys) +
+                    (std::int64_t{segment.key_base} + first_key) * p.key_stride,
+                p.key_stride, keys, p.width);
   queue(0);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -293,18 +312,17 @@ __global__ void __launch_bounds__(kThreads) mean_kernel(MeanAttentionParams p) {
   float products[2][4][4], total[2][4][4];
   clear(total);
   for (int step = 0; step < steps; ++step) {
+    copy_async_wait<0>();
+    __syncthreads();  // this step has come, and nobody reads the stage that is filled next
     queue(step + 1);
-    copy_async_wait<1>();
-    __syncthreads();
-    const int cut = step % cuts, d = cut * kDepth, width = min(kDepth, p.width - d);
-    if (cuts > 1 || step == 0) load_fragments(a, shared, of_keys, d, width);
+    const int cut = step % cuts;
+    if (cuts > 1 || step == 0) load_fragments(a, shared, of_keys, cut * kDepth);
     if (cut == 0) clear(products);
-    multiply(products, a, shared.moving + (step % 2 * kMoving + of_queries) * kStagePitch, width);
+    multiply(products, a, shared, step, of_queries);
     if (cut == cuts - 1) {
       add_head(total, products, scale,
                shared.floats + step % 2 * kMoving + of_queries + lane % 4 * 2);
     }
-    __syncthreads();
   }
   write_means(p, segment, total, first_query + of_queries + lane % 4 * 2,
               first_key + of_keys + lane / 4);
