@@ -13,7 +13,8 @@ namespace indexcache {
 namespace {
 
 constexpr float kBeta1 = 0.9f, kBeta2 = 0.95f, kAdamEpsilon = 1e-8f;
-constexpr double kLowestRate = 0.05;  // of the highest, at the end of a cosine
+constexpr double kConstantShare = 0.6;  // of the steps, before a cosine begins
+constexpr double kLowestRate = 0.05;    // of the highest, at the end of a cosine
 
 std::string student_text(const Student& student) {
   return fmt::format("the indexer of layer {} for layers {} to {}", student.layer, student.layer,
@@ -29,8 +30,10 @@ float rate_at(const StageSettings& settings, std::int64_t step) {
     return settings.rate * static_cast<float>(step + 1) / static_cast<float>(warmup);
   }
   if (settings.schedule == Schedule::constant) return settings.rate;
-  const double done = static_cast<double>(step - warmup) /
-                      static_cast<double>(std::max<std::int64_t>(1, settings.steps - warmup));
+  const auto steps = static_cast<double>(settings.steps);
+  const double done = (static_cast<double>(step) - kConstantShare * steps) /
+                      std::max(1.0, (1 - kConstantShare) * steps);
+  if (done <= 0) return settings.rate;
   const double share = 0.5 * (1 + std::cos(std::numbers::pi * done));
   return static_cast<float>(settings.rate * (kLowestRate + (1 - kLowestRate) * share));
 }

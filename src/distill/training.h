@@ -36,7 +36,8 @@ struct StageSettings {
   std::int64_t patience = 4;  // validations without progress of any student; 0: never stops early
 };
 
-// The rate of step 0, 1, …: linear up, then constant, or a cosine down to a twentieth.
+// The rate of step 0, 1, …: linear up, then constant; for `cosine` the last two fifths of the steps
+// follow a cosine down to a twentieth.
 float rate_at(const StageSettings& settings, std::int64_t step);
 
 // Positions of a range that training takes at once.

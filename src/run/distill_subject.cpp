@@ -81,6 +81,11 @@ void share_settings(DistillOptions& options) {
   options.sparse.rate = sparse.rate;
 }
 
+std::pair<TokenSet, TokenSet> split_validation(const TokenSet& tokens, double share) {
+  const auto count = static_cast<double>(tokens.sequences.size());
+  return split_holdout(tokens, std::min(share, kMostValidation / count));
+}
+
 std::int64_t DistillSubject::longest() const {
   return std::max(training.longest(), validation.longest());
 }
@@ -99,7 +104,8 @@ DistillSubject open_distill_subject(const DistillOptions& options, const Model& 
   CalibrationData data =
       load_calibration(options.calibration, options.holdout, model, options.device.model,
                        options.device.threads, progress, subject.warnings);
-  std::tie(subject.training, subject.validation) = split_holdout(data.search, options.validation);
+  std::tie(subject.training, subject.validation) =
+      split_validation(data.search, options.validation);
   subject.held_out = data.holdout.has_value();
   subject.judge = subject.held_out ? std::move(*data.holdout) : subject.validation;
   if (!subject.held_out) {

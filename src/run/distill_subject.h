@@ -10,6 +10,7 @@
 #include "run/session.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -28,6 +29,12 @@ struct DistillOptions {
   std::string output;
   bool restart = false;
 };
+
+// Sequences for training and for validation: the latter are that share of all, but at most
+// kMostValidation, because every validation takes them through the model. Throws what split_holdout
+// throws.
+inline constexpr double kMostValidation = 16;
+std::pair<TokenSet, TokenSet> split_validation(const TokenSet& tokens, double share);
 
 // Gives the sparse stage what it shares with the dense one: everything but steps and rate.
 void share_settings(DistillOptions& options);

@@ -111,7 +111,7 @@ SegmentTraining open_segment_training(const SearchOptions& options, const Model&
   CalibrationLoader loader(options.calibration, model, options.device.model, options.device.threads,
                            progress, subject.warnings);
   std::tie(of.training, of.validation) =
-      split_holdout(loader.whole(options.distill), training.options.validation);
+      split_validation(loader.whole(options.distill), training.options.validation);
   of.held_out = subject.data.holdout.has_value();
   of.judge = of.held_out ? *subject.data.holdout : of.validation;
   return training;

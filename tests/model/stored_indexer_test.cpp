@@ -60,7 +60,7 @@ struct TinyCheckpoint {
   TempFolder folder;
 };
 
-const EncodedTensor& find(const StoredIndexer& indexer, const std::string& ending) {
+const EncodedTensor& find(const StoredIndexer& indexer, std::string_view ending) {
   return *std::ranges::find_if(indexer.tensors,
                                [&](const EncodedTensor& t) { return t.name.ends_with(ending); });
 }
