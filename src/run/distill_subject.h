@@ -20,8 +20,8 @@ struct DistillOptions {
   CalibrationOptions calibration;
   std::string holdout = "auto";  // a file, a share, or "auto"
   bool own = false;              // each layer learns from itself alone: a control
-  StageSettings dense{.steps = 300, .rate = 1e-3f};
-  StageSettings sparse{.steps = 100, .rate = 1e-4f};  // 0 steps: none
+  StageSettings dense{.steps = 300, .rate = 2e-3f};
+  StageSettings sparse{.steps = 100, .rate = 5e-4f};  // 0 steps: none
   double validation = 0.1;                            // share of the training sequences
   LinkKind link = LinkKind::symbolic;
   double save_seconds = 60;  // between two states that a killed training continues from

@@ -37,7 +37,7 @@ struct SearchOptions {
   // searched with.
   std::vector<std::string> distill;
   DistillOptions training = {};                             // of those indexers
-  StageSettings finishing = {.steps = 150, .rate = 1e-3f};  // of those of the chosen pattern
+  StageSettings finishing = {.steps = 150, .rate = 2e-3f};  // of those of the chosen pattern
 };
 
 // Indexers for the segments of patterns.
