@@ -9,6 +9,7 @@
 #include "io/json_text.h"
 #include "io/weight_files.h"
 #include "model/family.h"
+#include "model/indexer_folder.h"
 #include "model/tensor_registry.h"
 #include "option_values.h"
 #include "result/pattern_file.h"
@@ -89,6 +90,25 @@ void fill_from_stored(const StoredPattern& stored, ServedModel& model) {
   if (model.has_indexer.empty()) model.has_indexer = known.has_indexer;
 }
 
+// A pattern that was searched for with trained indexers ruins a model that does not have them.
+void require_trained_indexers(const ExportOptions& options, const StoredPattern& stored,
+                              ServedModel& model) {
+  if (!stored.target || !stored.target->distilled) return;
+  model.needs_trained_indexers = true;
+  if (!options.model.empty() && std::filesystem::is_directory(options.model) &&
+      trained_pattern(options.model) == stored.pattern.text()) {
+    return;
+  }
+  const std::filesystem::path source = options.source;
+  const std::filesystem::path run =
+      std::filesystem::is_directory(source) ? source : source.parent_path();
+  throw InputError({"this pattern needs the indexers that were trained for it",
+                    options.model.empty() ? "--model" : options.model,
+                    options.model.empty() ? "no checkpoint that has them was given"
+                                          : "the checkpoint does not have them",
+                    "--model " + (run / stored.target->distilled->folder).string()});
+}
+
 Subject read_subject(const ExportOptions& options) {
   ServedModel model;
   std::string config_sha256;
@@ -108,6 +128,7 @@ Subject read_subject(const ExportOptions& options) {
   const StoredPattern stored = read_stored_pattern(options.source, options.target);
   Subject subject{stored.pattern, model, caveats};
   fill_from_stored(stored, subject.model);
+  require_trained_indexers(options, stored, subject.model);
   if (!config_sha256.empty() && stored.model && stored.model->config_sha256 != config_sha256) {
     subject.caveats.emplace_back(
         "the config.json of --model differs from the one that was searched");

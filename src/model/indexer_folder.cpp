@@ -190,4 +190,22 @@ void write_indexer_folder(const Checkpoint& base, std::span<const StoredIndexer>
   }
 }
 
+std::string trained_pattern(const std::filesystem::path& folder) {
+  std::set<std::filesystem::path> shards;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    if (entry.path().extension() == ".safetensors") shards.insert(entry.path());
+  }
+  for (const std::filesystem::path& shard : shards) {
+    try {
+      const auto metadata = SafetensorsFile(shard).metadata();
+      const auto pattern = metadata.find(kTrainedPatternKey);
+      if (metadata.contains(kTrainedByKey) && pattern != metadata.end()) return pattern->second;
+    } catch (const Error&) {
+      continue;
+    }
+  }
+  return "";
+}
+
 }  // namespace indexcache

@@ -23,6 +23,10 @@
 
 namespace indexcache {
 
+// Keys of the metadata of a shard with trained indexers that this program reads again.
+inline constexpr const char* kTrainedByKey = "indexcache-search";
+inline constexpr const char* kTrainedPatternKey = "pattern";
+
 enum class LinkKind {
   symbolic,  // to the real files, as an absolute path
   hard,      // only on the same file system
@@ -58,5 +62,9 @@ void require_new_folder(const std::filesystem::path& folder);
 // ResourceError when the disk refuses; Interrupted after a signal.
 void write_indexer_folder(const Checkpoint& base, std::span<const StoredIndexer> indexers,
                           const IndexerFolderOptions& options, const std::filesystem::path& output);
+
+// The pattern that the indexers of a checkpoint were trained for, as the metadata of its shards
+// say; empty if no shard says so. Reads headers only; shards that cannot be read say nothing.
+std::string trained_pattern(const std::filesystem::path& folder);
 
 }  // namespace indexcache

@@ -45,7 +45,7 @@ std::string of_target(const Result& result, std::size_t t, const std::string& cs
 
 // What to paste: the engines most used first, the others folded away.
 std::string engines_html(const Result& result, const Target& target) {
-  const ServedModel model = served_model(result.model);
+  const ServedModel model = served_model(result.model, &target);
   std::string first;
   std::string others;
   for (const EngineProfile* profile : newest_profiles()) {

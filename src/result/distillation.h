@@ -45,7 +45,7 @@ struct TrainingStage {
   std::string schedule;    // of the rate
   std::int64_t batch = 0;  // sequences per step
   std::int64_t query_interval = 1;
-  double clip = 0;                   // of a gradient's norm; 0: none
+  double clip = 0;                      // of a gradient's norm; 0: none
   std::vector<TrainingPoint> training;  // of the batch of each step
   std::vector<TrainingPoint> validation;
   double validation_loss = 0;  // of the pattern with the indexers of this stage, nats per token

@@ -7,9 +7,13 @@
 
 namespace indexcache {
 
-// `config` is empty: a result does not hold the model's config.json.
-inline ServedModel served_model(const ModelSummary& model) {
-  return {.architecture = model.architecture, .has_indexer = model.has_indexer, .config = {}};
+// For a target of a result, if there is one. `config` is empty: a result does not hold the model's
+// config.json.
+inline ServedModel served_model(const ModelSummary& model, const Target* target = nullptr) {
+  return {.architecture = model.architecture,
+          .has_indexer = model.has_indexer,
+          .config = {},
+          .needs_trained_indexers = target != nullptr && target->distilled.has_value()};
 }
 
 }  // namespace indexcache

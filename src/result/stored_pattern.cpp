@@ -132,7 +132,10 @@ Json to_json(const StoredPattern& stored) {
   if (stored.calibration) json["calibration"] = to_json(*stored.calibration);
   json["holdout"] = stored.holdout ? to_json(*stored.holdout) : Json();
   if (stored.constraints) json["constraints"] = constraints_json(stored);
-  if (stored.model) json["engines"] = engines_json(stored.pattern, served_model(*stored.model));
+  if (stored.model) {
+    const Target* target = stored.target ? &*stored.target : nullptr;
+    json["engines"] = engines_json(stored.pattern, served_model(*stored.model, target));
+  }
   if (!stored.fingerprint.empty()) json["fingerprint"] = fingerprint_json(stored.fingerprint);
   if (stored.provenance) json["created"] = created_json(*stored.provenance);
   return json;

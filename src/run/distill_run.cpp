@@ -99,8 +99,8 @@ Chosen train_and_judge(DistillTraining& training, DistillJudge& judge,
 }
 
 SafetensorsMetadata metadata_of(const Distillation& d) {
-  return {{"indexcache-search", d.provenance.tool_version},
-          {"pattern", d.pattern.text()},
+  return {{kTrainedByKey, d.provenance.tool_version},
+          {kTrainedPatternKey, d.pattern.text()},
           {"teacher", d.teacher},
           {"stage", d.chosen},
           {"base_config_sha256", d.model.config_sha256},

@@ -91,6 +91,12 @@ void check_expressible(const EngineProfile& profile, const Pattern& pattern,
                        model.architecture.empty() ? "another model" : model.architecture),
            "another engine");
   }
+  if (model.needs_trained_indexers && profile.loads_trained.empty()) {
+    refuse(profile,
+           "the pattern needs indexers that were trained for it, and this engine was not seen to "
+           "load a checkpoint folder that has them in a shard of their own",
+           "vllm, sglang or transformers");
+  }
   if (model.has_indexer.empty()) return;
   check_fits(pattern, model.has_indexer, "pattern");
   if (profile.surplus_loads_since.empty()) return;
@@ -232,6 +238,13 @@ EngineExport export_pattern(const EngineProfile& profile, const Pattern& pattern
     check_reading(profile, pattern, config, result.keys, own_config);
   }
   for (const std::string_view caveat : profile.caveats) result.caveats.emplace_back(caveat);
+  if (model.needs_trained_indexers) {
+    result.caveats.push_back(
+        fmt::format("the pattern is only good with the indexers that were trained for it: serve "
+                    "the folder that "
+                    "has them, not the released checkpoint (its weights were loaded in {} {})",
+                    profile.name, profile.loads_trained));
+  }
   if (profile.glm_only && model.architecture.empty()) {
     result.caveats.emplace_back("only for GLM-5 models; the model of this pattern is not known");
   }

@@ -17,6 +17,8 @@ struct ServedModel {
   std::string architecture;       // architectures[0]
   std::vector<bool> has_indexer;  // [L]
   Json config;                    // content of its config.json
+  // The pattern needs indexers that were trained for it: a checkpoint folder that has them.
+  bool needs_trained_indexers = false;
 };
 
 // Stages of pipeline parallelism; empty for one stage. At most one of the two is set.
@@ -33,7 +35,8 @@ struct EngineExport {
 
 // The pattern for an engine. What is returned was read back by the engine's own rules and gave the
 // pattern. Throws InputError with the reason if the engine cannot express or run it: it does not
-// share in this model, it stops at indexer weights of S layers, a pipeline stage begins with an S
+// share in this model, it stops at indexer weights of S layers, nobody has seen it load
+// trained indexers that the pattern needs, a pipeline stage begins with an S
 // layer and gets no index set, or another key of the model's config.json decides.
 EngineExport export_pattern(const EngineProfile& profile, const Pattern& pattern,
                             const ServedModel& model, const ServedStages& stages);

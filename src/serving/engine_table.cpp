@@ -65,6 +65,7 @@ Rows vllm() {
   });
   since("0.25", "0.33.0", rows, [&](EngineProfile& row) {
     row.surplus_loads_since = "";
+    row.loads_trained = "0.33.0";
     row.caveats = {kKeys, kSavesCache, kMtp};
   });
   return rows;
@@ -106,6 +107,7 @@ Rows sglang() {
   since("0.5.20", "0.5.23", rows, [&](EngineProfile& row) {
     row.sends = {pattern, indexer_types};
     row.order = {indexer_types, cli_factor, pattern, frequency};
+    row.loads_trained = "0.5.23";
     row.caveats = {
         "both keys are sent: indexer_types takes precedence over the pattern, and transformers "
         "adds "
@@ -123,6 +125,7 @@ Rows transformers() {
       .hand_over = HandOver::config_json,
       .sends = {indexer_types},
       .glm_only = true,
+      .loads_trained = "5.17.0",
       .order = {indexer_types},
       .too_short = Tolerance::fails,
       .without_donor = "the forward pass fails",

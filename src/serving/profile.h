@@ -69,6 +69,9 @@ struct EngineProfile {
   // The version that loads a checkpoint with indexer weights on S layers again, because this one
   // stops at them; empty if this one loads it.
   std::string_view surplus_loads_since = {};
+  // The version whose loader took a checkpoint folder with trained indexers in a shard of their own
+  // (docs/interop.md); empty: nobody tried.
+  std::string_view loads_trained = {};
 
   // Which key decides.
   std::vector<ScheduleKey> order = {};  // the first that is set
