@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// A stage of training: rates, batches, the best parameters, when it stops, and states that are
+// saved and restored.
+#include "core/error.h"
+#include "distill/training.h"
+#include "distill/training_state.h"
+#include "io/files.h"
+#include "support/catch.h"
+#include "support/distill_bench.h"
+#include "support/refusal.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+constexpr std::int64_t kLength = 48, kVocabulary = 319;
+
+TokenSet tokens_of(int first, int count) {
+  TokenSet set{.source = "test", .sequences = {}};
+  for (int s = first; s < first + count; ++s) {
+    std::vector<std::int32_t> ids;
+    for (int t = 0; t < kLength - s; ++t)
+      ids.push_back((t * t * 7 + t * 37 + s * 11) % kVocabulary);
+    set.sequences.push_back(ids);
+  }
+  return set;
+}
+
+const Fingerprint kFingerprint = {{"device", "cpu"}, {"dense steps", "12"}};
+
+// One stage of two students, with all that it refers to.
+struct StageBench {
+  explicit StageBench(StageSettings wanted, const char* sparse = nullptr, std::int64_t wave = 2,
+                      bool keep = false, int threads = 1)
+      : settings(wanted),
+        bench(golden("deepseek_v32_tiny"), {{0, 2}, {2, 6}}, kLength, {}, threads),
+        pattern(Pattern::parse(sparse == nullptr ? "FSFSSS" : sparse)),
+        training(bench.pass, bench.session.weights, train, {settings.batch, wave, keep},
+                 sparse == nullptr ? nullptr : &pattern),
+        validation(bench.pass, bench.session.weights, held, {settings.batch, wave, keep},
+                   sparse == nullptr ? nullptr : &pattern),
+        stage(settings, bench.students, bench.distiller, training, validation, kLength,
+              bench.config().index_topk) {}
+
+  void run() {
+    while (!stage.finished()) stage.step();
+    stage.finish();
+  }
+  // The mean KL of the students as they are, on the validation sequences.
+  std::vector<double> divergences() {
+    std::vector<double> sums(bench.students.size(), 0.0);
+    const auto ranges = position_ranges(kLength, bench.config().index_topk, kRangePositions);
+    double queries = 0;
+    for (std::int64_t b = 0; b < validation.batches(); ++b) {
+      for (std::int64_t w = 0; w < validation.waves(b); ++w) {
+        const auto of_wave = bench.distiller.add_gradients(validation.wave(b, w), ranges, 0.0f);
+        for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += of_wave[i];
+      }
+      queries += static_cast<double>(validation.queries(b, ranges));
+    }
+    for (double& sum : sums) sum /= queries;
+    return sums;
+  }
+
+  StageSettings settings;
+  TokenSet train = tokens_of(0, 5), held = tokens_of(5, 2);
+  DistillBench bench;
+  Pattern pattern;
+  FeatureSource training, validation;
+  Stage stage;
+};
+
+StageSettings short_stage() {
+  return {.steps = 12, .rate = 3e-3f, .warmup = 2, .batch = 2, .validate_every = 3};
+}
+
+bool same(const StageState& a, const StageState& b) {
+  const auto equal = [](const std::vector<DivergencePoint>& x,
+                        const std::vector<DivergencePoint>& y) {
+    return std::ranges::equal(x, y, [](const DivergencePoint& p, const DivergencePoint& q) {
+      return p.step == q.step && p.values == q.values;
+    });
+  };
+  return a.step == b.step && a.stale == b.stale && a.over == b.over && a.best == b.best &&
+         a.best_divergence == b.best_divergence && equal(a.training, b.training) &&
+         equal(a.validation, b.validation);
+}
+
+}  // namespace
+
+TEST_CASE("a rate rises, then follows a cosine to a twentieth, or stays") {
+  StageSettings settings{.steps = 200, .rate = 1.0f, .warmup = 20};
+  CHECK(rate_at(settings, 0) == Approx(1.0 / 20));
+  CHECK(rate_at(settings, 9) == Approx(0.5));
+  CHECK(rate_at(settings, 19) == Approx(1.0));
+  CHECK(rate_at(settings, 20) == Approx(1.0));
+  CHECK(rate_at(settings, 110) == Approx(0.05 + 0.95 * 0.5));
+  CHECK(rate_at(settings, 200) == Approx(0.05));
+  for (std::int64_t step = 20; step < 199; ++step) {
+    CHECK(rate_at(settings, step + 1) < rate_at(settings, step));
+  }
+  settings.schedule = Schedule::constant;
+  CHECK(rate_at(settings, 10) == Approx(11.0 / 20));
+  CHECK(rate_at(settings, 20) == 1.0f);
+  CHECK(rate_at(settings, 199) == 1.0f);
+  settings = {.steps = 10, .rate = 1.0f, .warmup = 20};  // at most a fifth of the steps
+  CHECK(rate_at(settings, 0) == Approx(0.5));
+  CHECK(rate_at(settings, 1) == Approx(1.0));
+  CHECK(rate_at({.steps = 1, .rate = 0.5f}, 0) == 0.5f);
+  CHECK(rate_at({.steps = 100, .rate = 0.5f, .warmup = 0}, 0) == 0.5f);
+}
+
+TEST_CASE("ranges of positions do not cross the first query with a choice") {
+  CHECK(position_ranges(10, 4, 3) == std::vector<PositionRange>{{0, 3}, {3, 4}, {4, 7}, {7, 10}});
+  CHECK(position_ranges(4, 10, 3) == std::vector<PositionRange>{{0, 3}, {3, 4}});
+  CHECK(position_ranges(4, 0, 8) == std::vector<PositionRange>{{0, 4}});
+}
+
+TEST_CASE("batches have nearly equal sizes, and every sequence is in one of them") {
+  StageSettings settings = short_stage();
+  settings.batch = 4;
+  StageBench b(settings, nullptr, 2);
+  CHECK(b.training.batches() == 2);
+  CHECK(b.training.waves(0) == 1);  // 2 of the 5 sequences
+  CHECK(b.training.waves(1) == 2);
+  CHECK(b.training.waves(2) == b.training.waves(0));
+  const std::vector<PositionRange> all = {{0, kLength}};
+  CHECK(b.training.queries(0, all) + b.training.queries(1, all) == b.train.tokens());
+  CHECK(b.training.queries(1, {{40, kLength}}) == 6 + 5 + 4);
+  CHECK(b.training.wave(1, 1).rows.total == kLength - 4);
+}
+
+TEST_CASE("training lowers the divergence, and each student keeps its best parameters") {
+  for (const char* pattern : {static_cast<const char*>(nullptr), "FSFSSS"}) {
+    StageBench b(short_stage(), pattern);
+    const std::vector<double> before = b.divergences();
+    b.run();
+    const StageState& state = b.stage.state();
+    CHECK(state.step == 12);
+    CHECK(state.training.size() == 12);
+    REQUIRE(state.validation.size() == 5);
+    CHECK(state.validation.front().step == 0);
+    CHECK(state.validation.back().step == 12);
+    CHECK(state.validation.front().values == before);
+    CHECK(b.divergences() == state.best_divergence);
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      CAPTURE(i, before[i], state.best_divergence[i]);
+      CHECK(state.best_divergence[i] < 0.9 * before[i]);
+      double least = HUGE_VAL;
+      for (const DivergencePoint& point : state.validation)
+        least = std::min(least, point.values[i]);
+      CHECK(state.best_divergence[i] == least);
+    }
+  }
+}
+
+TEST_CASE("a student that gets worse goes back to its best parameters, the other goes on") {
+  StageBench b(short_stage());
+  for (int i = 0; i < 6; ++i) b.stage.step();
+  std::vector<float> parameters = b.bench.students.parameters();
+  const std::vector<float> best = b.stage.state().best;  // at step 3
+  const auto columns = parameters.size() / 2;
+  for (std::size_t i = 0; i < columns; ++i) parameters[i] *= 1.5f;
+  b.bench.students.set_parameters(parameters);
+  b.run();
+  const std::vector<float> end = b.bench.students.parameters();
+  const auto middle = static_cast<std::ptrdiff_t>(columns);
+  const auto& curve = b.stage.state().validation;
+  CHECK(curve[2].values[0] > curve[1].values[0]);
+  CHECK(b.stage.state().best_divergence[1] == curve.back().values[1]);
+  if (b.stage.state().best_divergence[0] == curve[1].values[0]) {
+    CHECK(std::equal(end.begin(), end.begin() + middle, best.begin()));
+  }
+  CHECK_FALSE(std::equal(end.begin() + middle, end.end(), best.begin() + middle));
+}
+
+TEST_CASE("patience ends a stage in which no student improves") {
+  StageSettings settings = short_stage();
+  settings.rate = 1e-30f;  // moves nothing
+  settings.patience = 2;
+  StageBench b(settings);
+  const std::vector<float> parameters = b.bench.students.parameters();
+  b.run();
+  CHECK(b.stage.state().step == 6);  // the first validation, and two without progress
+  CHECK(b.stage.state().validation.size() == 3);
+  CHECK(b.bench.students.parameters() == parameters);
+  settings.patience = 0;
+  StageBench patient(settings);
+  patient.run();
+  CHECK(patient.stage.state().step == 12);
+}
+
+TEST_CASE("the bits of a stage do not depend on threads, or on whether features are kept") {
+  StageBench one(short_stage()), three(short_stage(), nullptr, 2, true, 3);
+  one.run();
+  three.run();
+  CHECK(same(one.stage.state(), three.stage.state()));
+  CHECK(one.bench.students.parameters() == three.bench.students.parameters());
+}
+
+TEST_CASE("each step trains on some ranges of positions, another one in turn") {
+  StageSettings settings = short_stage();
+  settings.query_interval = 2;
+  settings.validate_every = 100;
+  StageBench b(settings);
+  // Below and above index_topk; the batch of steps 0 and 2 is not the same, its ranges are.
+  b.stage.step();
+  b.stage.step();
+  const auto& curve = b.stage.state().training;
+  // Queries that see few positions diverge less.
+  CHECK(curve[0].values[0] < curve[1].values[0]);
+}
+
+TEST_CASE("a gradient that is not finite stops the training with its layer and step") {
+  StageBench b(short_stage());
+  b.stage.step();
+  std::vector<float> parameters = b.bench.students.parameters();
+  parameters.back() = std::numeric_limits<float>::quiet_NaN();  // of the second student
+  b.bench.students.set_parameters(parameters);
+  const std::string refusal = refusal_of([&] { b.stage.step(); });
+  CHECK_THAT(refusal, Contains("the training failed") && Contains("not finite in step 2") &&
+                          Contains("layer 2") && Contains("--rate"));
+  CHECK(b.stage.state().step == 1);
+  CHECK(b.stage.state().training.size() == 1);
+  // Nothing was changed, in the other student either.
+  const std::vector<float> after = b.bench.students.parameters();
+  CHECK(std::equal(after.begin(), after.end() - 1, parameters.begin()));
+}
+
+TEST_CASE("a divergence that grows stops the training with its layer and step") {
+  for (const float factor : {40.0f, std::numeric_limits<float>::quiet_NaN()}) {
+    StageSettings settings = short_stage();
+    settings.validate_every = 1;
+    StageBench b(settings);
+    b.stage.step();
+    std::vector<float> parameters = b.bench.students.parameters();
+    for (std::size_t i = 0; i < parameters.size() / 2; ++i) parameters[i] *= factor;
+    b.bench.students.set_parameters(parameters);
+    CHECK_THAT(refusal_of([&] { b.stage.step(); }),
+               Contains("the training diverges") && Contains("layer 0") &&
+                   Contains("before step 2") && Contains("--rate"));
+    CHECK(b.stage.state().validation.size() == 1);
+  }
+}
+
+TEST_CASE("a stage that was saved and restored after any step ends in the same bits") {
+  for (const char* pattern : {static_cast<const char*>(nullptr), "FSFSSS"}) {
+    StageBench whole(short_stage(), pattern);
+    whole.run();
+    for (const int steps : {0, 1, 3, 5, 11}) {
+      CAPTURE(steps);
+      const TempFolder folder;
+      const auto file = folder / "training.safetensors";
+      StageBench first(short_stage(), pattern), second(short_stage(), pattern);
+      for (int i = 0; i < steps; ++i) first.stage.step();
+      write_training_state(file, {2, 1.5, {first.stage.state()}, first.bench.students.state()},
+                           kFingerprint);
+      const auto stored = read_training_state(file, kFingerprint, second.bench.students.size(),
+                                              second.bench.students.parameters_per_student());
+      REQUIRE(stored);
+      CHECK(stored->wave == 2);
+      CHECK(stored->seconds == 1.5);
+      CHECK(same(stored->stages.at(0), first.stage.state()));
+      second.stage.state() = stored->stages[0];
+      second.bench.students.restore(stored->students);
+      second.run();
+      CHECK(same(second.stage.state(), whole.stage.state()));
+      const auto ended = second.bench.students.state(), expected = whole.bench.students.state();
+      CHECK((ended.parameters == expected.parameters && ended.mean == expected.mean &&
+             ended.variance == expected.variance));
+    }
+  }
+}
