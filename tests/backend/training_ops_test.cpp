@@ -177,7 +177,7 @@ TEST_CASE("the attention averaged over heads is that of its formula, added to wh
     const std::vector<float> sums = computed_sums(one, problem);
     CHECK_CLOSE(sums, expected_sums(problem), 1e-6);
     CHECK(computed_sums(three, problem) == sums);
-    // Columns beyond a row's candidates are as they were: they are equal above, but bit for bit?
+    // Columns beyond a row's candidates are as they were.
     const std::int64_t first = problem.candidates(kSetSize);
     for (std::int64_t c = first; c < problem.columns; ++c) {
       CHECK(sums[elements(c, 1)] == problem.sums[elements(c, 1)]);
