@@ -46,6 +46,8 @@ void check_settings(const DistillOptions& options) {
   check_stage(options.dense, "--steps", "--rate", false);
   check_stage(options.sparse, "--sparse-steps", "--sparse-rate", true);
   const StageSettings& stage = options.dense;
+  require_setting(stage.warmup >= 0, fmt::format("{}", stage.warmup), "--warmup",
+                  "a number of steps such as 20, or 0 for none");
   require_setting(stage.batch >= 1 && stage.batch <= 4096, fmt::format("{}", stage.batch),
                   "--batch", "a number of sequences such as 8");
   require_setting(stage.query_interval >= 1, fmt::format("{}", stage.query_interval),
