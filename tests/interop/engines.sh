@@ -24,6 +24,7 @@ if [ ! -x "$venv/bin/python" ]; then
     "$venv/bin/pip" install -q --no-deps --no-build-isolation vllm-ascend==0.30.0rc2
 fi
 "$venv/bin/python" -W ignore tests/interop/check_transformers.py "$tool"
+"$venv/bin/python" -W ignore tests/interop/check_distillation.py "$tool"
 "$venv/bin/python" -W ignore tests/interop/check_engines.py "$tool"
 if [ $# -eq 3 ]; then
   "$venv/bin/python" -W ignore tests/interop/check_distilled_folder.py "$2" "$3"

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// What distill refuses before it works, with one error and without a folder.
+#include "io/files.h"
+#include "support/catch.h"
+#include "support/files.h"
+#include "support/process.h"
+#include "support/tokens.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+struct DistillInput {
+  DistillInput() { tiny_tokens(folder, 6, 70); }
+
+  std::filesystem::path output() const { return folder / "out"; }
+
+  ProcessResult distill(const std::string& folder_of_model, const std::string& pattern,
+                        const Arguments& more, const std::string& tokens = "") const {
+    const std::string file = tokens.empty() ? (folder / "tokens.jsonl").string() : tokens;
+    Arguments arguments = {"distill",  folder_of_model, "-p",        pattern, "-c", file,
+                           "--device", "cpu",           "--threads", "1",     "-o", output()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_tool(arguments);
+  }
+
+  void check(const ProcessResult& result, int code, const std::string& what) const {
+    INFO(result.err);
+    CHECK(result.code == code);
+    CHECK_THAT(result.err, Contains(what));
+    CHECK(result.out.empty());
+    const auto first = result.err.find("error: ");
+    REQUIRE(first != std::string::npos);
+    CHECK(result.err.find("error: ", first + 1) == std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(output()));
+  }
+
+  void refuse_option(const std::string& option, const std::string& value) const {
+    CAPTURE(option, value);
+    check(distill(model, "FFSSFS", {option, value}), 2, option);
+  }
+
+  std::filesystem::path write(const std::string& name, int sequences, int length) const {
+    const TempFolder other;
+    write_text(folder / name, read_file(tiny_tokens(other, sequences, length)));
+    return folder / name;
+  }
+
+  TempFolder folder;
+  const std::string model = golden("deepseek_v32_tiny");
+};
+
+}  // namespace
+
+TEST_CASE("distill refuses patterns that cannot be trained for") {
+  const DistillInput in;
+  in.check(in.distill(in.model, "FFSS", {}), 3, "the pattern has the wrong length");
+  in.check(in.distill(in.model, "FFFFFF", {}), 2, "there is nothing to distill");
+  in.check(in.distill(in.model, "uniform:1", {}), 2, "there is nothing to distill");
+  in.check(in.distill(in.model, "SFFFFF", {}), 3, "the pattern starts with S");
+  in.check(in.distill(in.model, "FFXSFS", {}), 3, "a character other than F and S");
+  in.check(in.distill(in.model, in.folder / "none.yaml", {}), 3, "none.yaml");
+  in.check(in.distill(golden("glm_moe_dsa_shared_tiny"), "FFFFFSFS", {}), 3,
+           "F where the checkpoint has no indexer");
+}
+
+TEST_CASE("distill refuses settings that are out of range") {
+  const DistillInput in;
+  for (const char* rate : {"0", "1", "nan", "-1", "inf", "x", ""}) {
+    in.refuse_option("--rate", rate);
+    in.refuse_option("--sparse-rate", rate);
+  }
+  for (const char* number : {"0", "-1", "1.5", "x", "99999999999999999999"}) {
+    in.refuse_option("--steps", number);
+    in.refuse_option("--batch", number);
+  }
+  for (const char* share : {"0", "1", "nan", "-0.5", "x"}) in.refuse_option("--validation", share);
+  for (const char* clip : {"nan", "-1", "inf", "x"}) in.refuse_option("--clip", clip);
+  for (const char* time : {"0", "0s", "nans", "-1s", "1d"}) {
+    in.refuse_option("--save-every", time);
+    in.refuse_option("--budget", time);
+  }
+  in.refuse_option("--sparse-steps", "-1");
+  in.refuse_option("--warmup", "-1");
+  in.refuse_option("--query-interval", "0");
+  in.refuse_option("--validate-every", "0");
+  in.refuse_option("--patience", "-1");
+  in.refuse_option("--schedule", "linear");
+  in.refuse_option("--link", "soft");
+  in.refuse_option("--holdout", "1.5");
+}
+
+TEST_CASE("distill refuses data that it cannot split or learn from, and models that are missing") {
+  const DistillInput in;
+  const auto of = [&](const std::string& tokens, const Arguments& more = {}) {
+    return in.distill(in.model, "FFSSFS", more, tokens);
+  };
+  const std::string one = in.write("one.jsonl", 1, 70), two = in.write("two.jsonl", 2, 70);
+  in.check(of(one), 3, "one sequence");
+  in.check(of(one, {"--holdout", "0"}), 3, "one sequence");
+  in.check(of(two), 3, "one sequence");  // one judges, and one is too few to train and validate
+  in.check(of(in.write("short.jsonl", 6, 16)), 3, "too short to tell patterns apart");
+  in.check(of(in.folder / "none.jsonl"), 3, "none.jsonl");
+  in.check(in.distill("/nonexistent", "FFSSFS", {}), 3, "the model folder does not exist");
+  std::filesystem::create_directory(in.folder / "empty");
+  in.check(in.distill(in.folder / "empty", "FFSSFS", {}), 3, "config.json");
+  in.check(run_tool({"distill", in.model, "-c", in.folder / "tokens.jsonl", "-o", in.output()}), 2,
+           "--pattern is required");
+  in.check(run_tool({"distill", in.model, "-p", "FFSSFS", "-c", in.folder / "tokens.jsonl"}), 2,
+           "--output is required");
+}
