@@ -40,6 +40,18 @@ CASES = [
 ]
 
 
+def stable_topk(scores, k, dim=-1, **_):
+    """Top-k with the lowest position first among equals (docs/numerics.md): torch states no order.
+
+    Scores of keys that no head of an indexer responds to are exactly 0, in every program.
+    """
+    values, indices = torch.sort(scores, dim=dim, descending=True, stable=True)
+    return torch.return_types.topk((values.narrow(dim, 0, k), indices.narrow(dim, 0, k)))
+
+
+torch.Tensor.topk = stable_topk
+
+
 def sequences(model):
     """Token ids [sequences, length], longer than the model's index_topk."""
     if model == MINI:
