@@ -48,6 +48,8 @@ struct Workplace {
             {"export", "FFSFSS", "--engine", "vllm"},
             {"export", finished, "--all", "--json"},
             {"check", finished, "-g", folder / "gate.yaml"},
+            {"distill", model, "-p", "uniform:2", "-c", tokens, "--steps", "2", "--sparse-steps",
+             "1", "-o", folder / "distilled"},
             {"report", finished, "-o", folder / "page.html"},
             {"bench", "ops", model, "--context", "64", "--repeat", "1", "--device", "cpu"}};
   }
