@@ -200,6 +200,62 @@ TEST_CASE("a training leaves the base checkpoint as it is and is shown again wit
   CHECK(json.out == read_file(place.folder / "out/distill.json"));
 }
 
+TEST_CASE("indexers in FP8 are written in FP8, with the loss that was judged") {
+  const TempFolder folder;
+  std::filesystem::rename(tiny_tokens(folder, 1, 60), folder / "held.jsonl");
+  const std::string train = tiny_tokens(folder, 9, 70), held = folder / "held.jsonl";
+  const ModelCopy base("deepseek_v32_fp8_tiny");
+  const Files before = files_of(base.path());
+  for (const char* rate : {"1e-3", "3e-3", "1e-2", "3e-2"}) {  // the first that gains
+    succeed({"distill",
+             base.path(),
+             "-p",
+             "FSS",
+             "-c",
+             train,
+             "--holdout",
+             held,
+             "--device",
+             "cpu",
+             "--steps",
+             "8",
+             "--sparse-steps",
+             "0",
+             "--batch",
+             "3",
+             "--validate-every",
+             "4",
+             "--rate",
+             rate,
+             "--restart",
+             "-o",
+             folder / "out"});
+    if (document_of(folder / "out")["gain"] == true) break;
+  }
+  const Json document = document_of(folder / "out");
+  REQUIRE(document["gain"] == true);
+  CHECK(files_of(base.path()) == before);
+  const ProcessResult result =
+      succeed({"eval", folder / "out/model", "FSS", "-c", held, "--device", "cpu", "--json"});
+  CHECK(parse_json(result.out, "eval")["patterns"][0]["loss"] ==
+        judged_loss(document, "pattern", "dense"));
+  CHECK_THAT(succeed({"inspect", folder / "out/model"}).out, Contains("F8_E4M3"));
+}
+
+TEST_CASE("the bytes of a training do not depend on threads, or on where weights wait") {
+  const DistillPlace place;
+  succeed(place.gaining("whole"));
+  const Files whole = results_of(place.folder / "whole");
+  succeed(place.gaining("stream", {"--weights", "stream"}));
+  CHECK(results_of(place.folder / "stream") == whole);
+  succeed(place.gaining("disk", {"--weights", "disk"}));
+  CHECK(results_of(place.folder / "disk") == whole);
+  Arguments three = place.gaining("three");
+  *(std::ranges::find(three, "--threads") + 1) = "3";
+  succeed(three);
+  CHECK(results_of(place.folder / "three") == whole);
+}
+
 TEST_CASE("a training without a gain says so and writes no checkpoint") {
   const DistillPlace place;
   const ProcessResult result = succeed(place.idle("out"));
@@ -234,6 +290,11 @@ TEST_CASE("another training in the folder exits 5 and is kept, unless it is to b
   refused({"--sparse-rate", "0.002"}, "sparse rate was \"0.0001\" and is now \"0.002\"");
   refused({"--own"}, "teacher was \"segment\" and is now \"own\"");
   refused({"--validation", "0.4"}, "tokens sha256");
+  // A folder with other files is no place for a training.
+  std::filesystem::create_directory(place.folder / "foreign");
+  write_text(place.folder / "foreign/notes.txt", "notes");
+  CHECK(run_tool(place.gaining("foreign")).code == 3);
+  CHECK(files_of(place.folder / "foreign") == Files{{"notes.txt", "notes"}});
   succeed(place.gaining("out", {"--restart"}));
   CHECK(results_of(place.folder / "out") == before);
   succeed(joined(place.idle("out"), {"--restart"}));

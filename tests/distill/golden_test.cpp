@@ -35,7 +35,7 @@ double gradient_error(const std::vector<float>& gradient, const Json& expected,
 
 void check_case(const std::string& name) {
   CAPTURE(name);
-  const std::filesystem::path file = golden(name) / "distillation.json";
+  const std::filesystem::path file = golden(name) / "golden_distillation.json";
   const Json reference = parse_json(read_file(file), file.string());
   const Pattern pattern = Pattern::parse(reference["pattern"].get<std::string>());
   const auto sequences = golden_ids(name);

@@ -216,6 +216,30 @@ TEST_CASE("each step trains on some ranges of positions, another one in turn") {
   CHECK(curve[0].values[0] < curve[1].values[0]);
 }
 
+TEST_CASE("the norm of each student's gradient is cut to the limit, others are left as they are") {
+  // After one step the mean of Adam is a tenth of the gradient that it has seen.
+  const auto norms_with = [](float clip) {
+    StageSettings settings = short_stage();
+    settings.clip = clip;
+    StageBench b(settings);
+    b.stage.step();
+    const std::vector<float> mean = b.bench.students.state().mean;
+    std::vector<double> norms(2, 0.0);
+    for (std::size_t i = 0; i < mean.size(); ++i) {
+      norms[i / (mean.size() / 2)] += 100 * double{mean[i]} * double{mean[i]};
+    }
+    for (double& norm : norms) norm = std::sqrt(norm);
+    return norms;
+  };
+  const std::vector<double> free = norms_with(0);
+  REQUIRE(free[0] > 1.01 * free[1]);
+  const auto between = static_cast<float>((free[0] + free[1]) / 2);
+  const std::vector<double> cut = norms_with(between), wide = norms_with(1e6f);
+  CHECK(cut[0] == Approx(double{between}).epsilon(1e-5));
+  CHECK(cut[1] == free[1]);
+  CHECK(wide == free);
+}
+
 TEST_CASE("a gradient that is not finite stops the training with its layer and step") {
   StageBench b(short_stage());
   b.stage.step();

@@ -3,7 +3,7 @@
 """Gradients of distilled indexers from PyTorch's autograd in float64, and steps of torch.optim.Adam.
 
     pip install torch safetensors
-    tests/golden/make_distillation.py        # writes CASE/distillation.json and adam.json
+    tests/golden/make_distillation.py        # writes CASE/golden_distillation.json and adam.json
 
 The forward pass is written here from docs/numerics.md with expanded attention, and its hidden states must
 agree with those of transformers (golden_full.safetensors, golden_pattern_*.safetensors) to 1e-5 of the largest.
@@ -195,7 +195,7 @@ def make_case(case, pattern):
         error = max(((of[3] - h).abs().max() / h.abs().max()).item() for of, h in zip(layers, hidden))
         print(f"{case}: hidden states differ from transformers' by {error:.1e}")
         assert error < 1e-5
-    write(f"{case}/distillation.json",
+    write(f"{case}/golden_distillation.json",
           {"torch": torch.__version__, "pattern": pattern, "stride": STRIDE,
            "dense": stage(model, ids, pattern, run(model, ids, None)),
            "sparse": stage(model, ids, pattern, sparse)})
