@@ -159,6 +159,55 @@ TEST_CASE("training lowers the divergence, and each student keeps its best param
   }
 }
 
+TEST_CASE("a step is one of Adam with its rate on the mean gradient over a batch's queries") {
+  StageSettings settings = short_stage();
+  settings.clip = 0;
+  StageBench b(settings, nullptr, 1);  // two waves per batch
+  DistillBench other(golden("deepseek_v32_tiny"), {{0, 2}, {2, 6}}, kLength);
+  const std::vector<float> start = other.students.parameters();
+  std::vector<double> p(start.begin(), start.end()), m(p.size()), v(p.size());
+  for (std::int64_t step = 0; step < 5; ++step) {
+    // Batches of 1, 2 and 2 of the 5 sequences.
+    const std::size_t batch = static_cast<std::size_t>(step) % 3, first = batch * 5 / 3;
+    const std::vector<std::vector<std::int32_t>> sequences(
+        b.train.sequences.begin() + static_cast<std::ptrdiff_t>(first),
+        b.train.sequences.begin() + static_cast<std::ptrdiff_t>((batch + 1) * 5 / 3));
+    const Features features = other.features(sequences);
+    other.students.clear_gradients();
+    const std::vector<PositionRange> all = {{0, kLength}};
+    const std::vector<double> sums =
+        other.distiller.add_gradients(features, all, 1 / static_cast<float>(features.rows.total));
+    const double rate = double{rate_at(settings, step)}, n = static_cast<double>(step + 1);
+    std::vector<float> next;
+    for (std::size_t i = 0, student = 0; student < 2; ++student) {
+      for (const std::vector<float>& part : other.gradients(student)) {
+        for (const float g : part) {
+          m[i] = 0.9 * m[i] + 0.1 * double{g};
+          v[i] = 0.95 * v[i] + 0.05 * double{g} * double{g};
+          p[i] -= rate * (m[i] / (1 - std::pow(0.9, n))) /
+                  (std::sqrt(v[i] / (1 - std::pow(0.95, n))) + 1e-8);
+          next.push_back(static_cast<float>(p[i++]));
+        }
+      }
+    }
+    b.stage.step();
+    const DivergencePoint& point = b.stage.state().training.back();
+    CHECK(point.step == step);
+    CHECK(point.values[1] ==
+          Approx(sums[1] / static_cast<double>(features.rows.total)).epsilon(1e-5));
+    // Where a gradient is nearly 0, the direction of a first step is that of rounding.
+    std::vector<double> errors;
+    const std::vector<float> parameters = b.bench.students.parameters();
+    for (std::size_t i = 0; i < next.size(); ++i) {
+      errors.push_back(std::abs(double{parameters[i]} - double{next[i]}));
+    }
+    std::ranges::sort(errors);
+    CHECK(errors[errors.size() * 999 / 1000] < 1e-2 * rate);
+    other.students.set_parameters(parameters);
+    p.assign(parameters.begin(), parameters.end());
+  }
+}
+
 TEST_CASE("a student that gets worse goes back to its best parameters, the other goes on") {
   StageBench b(short_stage());
   for (int i = 0; i < 6; ++i) b.stage.step();
