@@ -141,6 +141,7 @@ Distillation distill(const DistillOptions& options, const Model& model,
     std::filesystem::remove(folder.state());
   }
   if (auto stored = finished(folder, fingerprint)) {
+    std::filesystem::remove(folder.state());  // of one that was killed at its very end
     progress.note("this training is already finished");
     return std::move(*stored);
   }

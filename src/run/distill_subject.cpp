@@ -40,6 +40,16 @@ std::vector<Student> make_students(const Pattern& pattern, const Model& model, b
   return students;
 }
 
+void check_count(const CalibrationData& data) {
+  if (data.search.sequences.size() >= 2) return;
+  const bool held_out = data.holdout.has_value();
+  throw InputError({"one sequence cannot be split into training and validation data",
+                    data.search.source, held_out ? "held-out sequences only judge the result" : "",
+                    held_out
+                        ? "more sequences, or --holdout 0, with which those of the validation judge"
+                        : "more sequences"});
+}
+
 }  // namespace
 
 void check_settings(const DistillOptions& options) {
@@ -106,6 +116,7 @@ DistillSubject open_distill_subject(const DistillOptions& options, const Model& 
   CalibrationData data =
       load_calibration(options.calibration, options.holdout, model, options.device.model,
                        options.device.threads, progress, subject.warnings);
+  check_count(data);
   std::tie(subject.training, subject.validation) =
       split_validation(data.search, options.validation);
   subject.held_out = data.holdout.has_value();
@@ -115,8 +126,9 @@ DistillSubject open_distill_subject(const DistillOptions& options, const Model& 
          "no held-out data: the sequences that decide when training stops also judge it");
   }
   const StageSettings& stage = options.dense;
-  const double epochs = static_cast<double>(stage.steps * stage.batch) /
-                        static_cast<double>(subject.training.sequences.size());
+  const auto sequences = static_cast<std::int64_t>(subject.training.sequences.size());
+  const double epochs = static_cast<double>(stage.steps * std::min(stage.batch, sequences)) /
+                        static_cast<double>(sequences);
   if (epochs > 100) {
     warn(progress, subject.warnings,
          fmt::format("each of the {} training sequences is seen {:.0f} times; more data, or fewer "
