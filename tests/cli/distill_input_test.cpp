@@ -100,8 +100,9 @@ TEST_CASE("distill refuses data that it cannot split or learn from, and models t
   };
   const std::string one = in.write("one.jsonl", 1, 70), two = in.write("two.jsonl", 2, 70);
   in.check(of(one), 3, "one sequence");
-  in.check(of(one, {"--holdout", "0"}), 3, "one sequence");
-  in.check(of(two), 3, "one sequence");  // one judges, and one is too few to train and validate
+  in.check(of(one, {"--holdout", "0"}), 3, "training and validation data");
+  CHECK_THAT(of(one, {"--holdout", "0"}).err, !Contains("--holdout"));
+  in.check(of(two), 3, "--holdout 0");  // one judges, and one is too few to train and validate
   in.check(of(in.write("short.jsonl", 6, 16)), 3, "too short to tell patterns apart");
   in.check(of(in.folder / "none.jsonl"), 3, "none.jsonl");
   in.check(in.distill("/nonexistent", "FFSSFS", {}), 3, "the model folder does not exist");

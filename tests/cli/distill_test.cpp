@@ -192,9 +192,11 @@ TEST_CASE("a training leaves the base checkpoint as it is and is shown again wit
   CHECK(files_of(place.folder / "out/model").contains("model.safetensors.index.json"));
   CHECK_FALSE(std::filesystem::exists(place.folder / "out/training.safetensors"));
   const auto written = std::filesystem::last_write_time(place.folder / "out/distill.json");
+  write_text(place.folder / "out/training.safetensors", "of a training killed at its very end");
   const ProcessResult again = succeed(place.gaining("out"));
   CHECK(again.out == first.out);
   CHECK_THAT(again.err, Contains("already finished"));
+  CHECK_FALSE(std::filesystem::exists(place.folder / "out/training.safetensors"));
   CHECK(std::filesystem::last_write_time(place.folder / "out/distill.json") == written);
   const ProcessResult json = succeed(place.gaining("out", {"--json"}));
   CHECK(json.out == read_file(place.folder / "out/distill.json"));
