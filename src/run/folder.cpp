@@ -39,7 +39,15 @@ constexpr const char* kOutputs[] = {"run.json", "overlap.h5", "heatmap.png", "pa
 
 bool is_output(const std::string& name) {
   return std::ranges::find(kOutputs, name) != std::end(kOutputs) || name == kReport ||
-         name.starts_with("pattern-") || name == "journal.jsonl" || name == "drift.json";
+         name.starts_with("pattern-") || name == "journal.jsonl" || name == "drift.json" ||
+         name == "distill.json" || name == "training.safetensors" || name == kStudentsFile;
+}
+
+// A temporary file that a kill in the middle of a write left.
+bool is_leftover(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  const std::string output = name.substr(0, name.find(".tmp-"));
+  return output != name && is_output(output);
 }
 
 // Nothing that is called like this is replaced, so logs may be in the folder of their run.
@@ -70,7 +78,7 @@ void prepare_folder(const std::filesystem::path& folder,
   bool harmless = true;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     check_log_name(entry.path());
-    harmless = harmless && is_harmless(entry.path());
+    harmless = harmless && (is_harmless(entry.path()) || is_leftover(entry.path()));
   }
   if (harmless) return;
   const bool own = std::ranges::any_of(
@@ -115,9 +123,7 @@ std::string distilled_folder_name(std::size_t kept) {
 
 void remove_leftovers(const std::filesystem::path& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename();
-    const std::string output = name.substr(0, name.find(".tmp-"));
-    if (output != name && is_output(output)) std::filesystem::remove(entry.path());
+    if (is_leftover(entry.path())) std::filesystem::remove(entry.path());
   }
 }
 
