@@ -112,14 +112,15 @@ int report_unexpected(const Program& program) {
   return report_usage(fmt::format("unknown option \"{}\"", name), did_you_mean(name, known), at);
 }
 
-int interrupted(const Interrupted& interruption, bool keeps_steps) {
+int interrupted(const Interrupted& interruption, const CLI::App& app) {
   const int code = 128 + interruption.signal();
-  const LogRecord record{
-      .level = LogLevel::error,
-      .message = fmt::format("interrupted: {}",
-                             keeps_steps ? "finished waves are kept; the same command continues"
-                                         : "nothing was written"),
-      .fields = {{"kind", "interrupted"}, {"exit_code", code}}};
+  const char* kept =
+      app.got_subcommand("run")       ? "finished waves are kept; the same command continues"
+      : app.got_subcommand("distill") ? "finished steps are kept; the same command continues"
+                                      : "nothing was written";
+  const LogRecord record{.level = LogLevel::error,
+                         .message = fmt::format("interrupted: {}", kept),
+                         .fields = {{"kind", "interrupted"}, {"exit_code", code}}};
   write_record(record, record.message + "\n");
   return code;
 }
@@ -160,7 +161,7 @@ int run_program(Program& program, CommandLog& log) {
     const Command* command = parsed_command(program.commands);
     return report_usage(error.what(), "", command ? " " + command->app->get_name() : "");
   } catch (const Interrupted& interruption) {
-    return interrupted(interruption, program.app.got_subcommand("run"));
+    return interrupted(interruption, program.app);
   } catch (const Error& error) {
     return report(error);
   } catch (const std::filesystem::filesystem_error& error) {

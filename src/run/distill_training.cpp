@@ -4,6 +4,7 @@
 #include "core/bytes.h"
 #include "core/created.h"
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "distill/student_weights.h"
 #include "run/run.h"
 
@@ -140,6 +141,16 @@ void DistillTraining::train(std::size_t number) {
   loop(stage, number);
 }
 
+// A step that a signal ends was not begun, as far as the state is concerned.
+void DistillTraining::step(Stage& stage, std::size_t number) {
+  try {
+    stage.step();
+  } catch (const Interrupted&) {
+    save(number, stage.state());
+    throw;
+  }
+}
+
 void DistillTraining::loop(Stage& stage, std::size_t number) {
   auto saved = Clock::now();
   std::size_t told = stage.state().validation.size();
@@ -148,7 +159,7 @@ void DistillTraining::loop(Stage& stage, std::size_t number) {
       in_time_ = false;
       break;
     }
-    stage.step();
+    step(stage, number);
     progress_.update(fmt::format("{} stage", kTrainingStages[number]),
                      static_cast<std::size_t>(stage.state().step),
                      static_cast<std::size_t>(stage.settings().steps));

@@ -61,6 +61,7 @@ class DistillTraining {
   std::int64_t room() const;
   std::int64_t choose_wave() const;
   bool keeps_features(bool sparse) const;
+  void step(Stage& stage, std::size_t number);
   void loop(Stage& stage, std::size_t number);
   void tell(const StageState& stage, std::size_t number, std::size_t& told);
   void save(std::size_t number, const StageState& stage);
