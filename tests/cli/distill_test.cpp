@@ -126,6 +126,7 @@ void check_kills(const DistillPlace& place, int kills) {
       ++killed;
       CHECK(files_of(place.model.path()) == place.base);
     } else {
+      succeed(command("parts"));  // it says what is wrong if that failed
       REQUIRE(results_of(place.folder / "parts") == expected);
       std::filesystem::remove_all(place.folder / "parts");
     }
@@ -302,6 +303,12 @@ TEST_CASE("another training in the folder exits 5 and is kept, unless it is to b
   refused({"--sparse-rate", "0.002"}, "sparse rate was \"0.0001\" and is now \"0.002\"");
   refused({"--own"}, "teacher was \"segment\" and is now \"own\"");
   refused({"--validation", "0.4"}, "tokens sha256");
+  // What a kill in the middle of the first write leaves is not a reason to refuse the folder.
+  std::filesystem::create_directory(place.folder / "torn");
+  write_text(place.folder / "torn/training.safetensors.tmp-17", "torn");
+  succeed(place.gaining("torn"));
+  CHECK(results_of(place.folder / "torn") == before);
+  CHECK_FALSE(std::filesystem::exists(place.folder / "torn/training.safetensors.tmp-17"));
   // A folder with other files is no place for a training.
   std::filesystem::create_directory(place.folder / "foreign");
   write_text(place.folder / "foreign/notes.txt", "notes");
@@ -344,6 +351,34 @@ TEST_CASE("a training killed at random moments ends in the bytes of an uninterru
 TEST_CASE("a training killed at 40 random moments ends in the bytes of an uninterrupted one",
           "[slow]") {
   check_kills(DistillPlace(), 40);
+}
+
+TEST_CASE(
+    "a training that signals end keeps its steps and ends in the bytes of an uninterrupted one") {
+  const DistillPlace place;
+  const auto command = [&](const char* output) {
+    Arguments arguments = place.gaining(output, {"--patience", "0"});
+    *(std::ranges::find(arguments, "--steps") + 1) = "60";
+    return arguments;
+  };
+  succeed(command("whole"));
+  int interruptions = 0, code = 130;
+  for (int i = 1; code == 130 && i < 100; ++i) {
+    const std::string seconds = std::to_string(0.02 * i + 0.02);
+    code =
+        shell(kFixedTime.front() + " timeout --preserve-status -s INT " + seconds + " " +
+              command_line(command("parts")) + " >/dev/null 2>" + (place.folder / "err").string());
+    const std::string err = read_file(place.folder / "err");
+    CAPTURE(i, err);
+    REQUIRE((code == 0 || code == 130));
+    if (code == 0 || !std::filesystem::exists(place.folder / "parts/training.safetensors")) {
+      continue;
+    }
+    ++interruptions;
+    CHECK_THAT(err, Contains("finished steps are kept; the same command continues"));
+  }
+  CHECK(interruptions > 0);
+  CHECK(results_of(place.folder / "parts") == results_of(place.folder / "whole"));
 }
 
 TEST_CASE("a damaged state or document is refused, and --restart begins again") {
