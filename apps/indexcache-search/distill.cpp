@@ -31,6 +31,15 @@ int run_distill(DistillCommand options, const CommonOptions& common) {
   Progress progress(progress_style(options.progress, common));
   const Model model = open_model(distill_options.device.model, distill_options.device.mla_norm_eps);
   const Pattern pattern = parse_pattern_spec(options.pattern, model.has_indexer);
+  if (distill_options.plan) {
+    const TrainingPlan plan =
+        plan_distillation(distill_options, model, pattern, *backend, progress);
+    progress.clear();
+    if (common.json) write_output("{}\n", json_text(to_json(plan), 1));
+    if (common.json) return 0;
+    for (const std::string& line : plan_lines(plan)) write_output("{}\n", line);
+    return 0;
+  }
   const Distillation result =
       distill(distill_options, model, pattern, std::move(backend), progress);
   progress.clear();
@@ -109,7 +118,7 @@ void add_judging_options(CLI::App& command, DistillOptions& options, std::string
   command
       .add_option("--budget", options.budget,
                   "Time after which training ends with what it has learned, such as 4h, 90m or "
-                  "1h30m; more time continues it")
+                  "1h30m; the same command continues it")
       ->type_name("TIME");
   command
       .add_option("--save-every", save_every,
@@ -152,6 +161,8 @@ Command add_distill(CLI::App& app, CommonOptions& common) {
         "How the new checkpoint has the files that do not change");
     command->add_flag("--restart", options->distill.restart,
                       "Discard the training that is already in the folder");
+    command->add_flag("--plan", options->distill.plan,
+                      "Print what the training needs and about how long it takes, then stop");
   }
   add_common_options(*command, common);
   return {command,

@@ -105,7 +105,7 @@ class Stage {
   StageState& state() { return state_; }
   bool finished() const;
 
-  // One step, with the validation that is due before it. Throws NumericalFailure and leaves the
+  // One step, with the validation that is due before it. Throws InputError and leaves the
   // parameters as they were if a gradient is not finite or a divergence has grown beyond
   // kDivergedFactor times its first value.
   void step();

@@ -82,6 +82,9 @@ StageState stage_from_json(const JsonField& field, std::size_t students) {
   for (const JsonField& value : field.at("best_divergence").elements()) {
     stage.best_divergence.push_back(value.json().is_null() ? HUGE_VAL : value.number());
   }
+  if (stage.best_divergence.size() != students) {
+    field.at("best_divergence").fail("expected one number per student");
+  }
   return stage;
 }
 

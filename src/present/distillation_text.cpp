@@ -54,7 +54,7 @@ std::string distillation_text(const Distillation& d, const std::string& folder) 
         fmt::format("  layer {} for layers {} to {}: {:.1f}% before, {:.1f}% after\n", layer.layer,
                     layer.layer, layer.end - 1, 100 * *layer.mass_before, 100 * *layer.mass_after);
   }
-  if (!d.complete) text += "\nThe budget ended the training; more time continues it.\n";
+  if (!d.complete) text += "\nThe budget ended the training; the same command continues it.\n";
   const std::filesystem::path path = folder;
   text += "\n";
   if (d.gain) {

@@ -150,6 +150,12 @@ std::string target_markdown(const Result& result, const Target& target) {
   if (target.uniform_holdout) {
     text += fmt::format("| uniform, held out | {} |\n", rise_text(*target.uniform_holdout));
   }
+  if (target.distilled) {
+    text += fmt::format("| with the indexers in {} | {} |\n", target.distilled->folder,
+                        delta_text(target.distilled->with.mean));
+    text += fmt::format("| with the released indexers | {} |\n",
+                        delta_text(target.distilled->without.mean));
+  }
   for (const ComparedPattern& other : target.compared) {
     if (other.holdout.pattern == pattern) continue;
     text += fmt::format("| by {}, held out | {} |\n", escape_markdown(other.name),

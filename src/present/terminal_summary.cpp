@@ -91,6 +91,11 @@ std::string target_text(const Result& result, const Target& target, const std::s
         fmt::format("  {:<20}{:.2f}% beyond index_topk; KL {:.4f}, p99 {:.4f}\n", "same top token",
                     100 * fidelity->same_top1, fidelity->kl_mean, fidelity->kl_p99);
   }
+  if (target.distilled) {
+    const PairedDifference &with = target.distilled->with, &without = target.distilled->without;
+    text += fmt::format("  trained to the end  {} with {}, {} with the released indexers\n",
+                        delta_text(with.mean), target.distilled->folder, delta_text(without.mean));
+  }
   if (target.random_holdout) {
     text += fmt::format("  random, held out    {}  mean of {} patterns\n",
                         delta_text(target.random_holdout->mean), target.random_holdout->patterns);
@@ -179,10 +184,14 @@ std::string summary_text(const Result& result, const std::string& folder) {
     text += fmt::format("\nwarning: {}", warning);
   }
   text += fmt::format("\n{0}/report.html  {0}/run.json  {0}/overlap.h5  {0}/heatmap.png\n", folder);
+  const auto& distilled = result.targets.back().distilled;
+  const std::string trained =
+      distilled ? shell_quoted(fmt::format("{}/{}", folder, distilled->folder)) : "";
   text += fmt::format(
-      "next: indexcache-search export {0} --engine vllm   (sglang, transformers, …; or --all)\n"
-      "      indexcache-search eval MODEL {1} --calibration OTHER_DATA\n",
-      shell_quoted(folder), shell_quoted(pattern_file));
+      "next: indexcache-search export {0} --engine vllm{2}   (sglang, transformers, …; or --all)\n"
+      "      indexcache-search eval {3} {1} --calibration OTHER_DATA\n",
+      shell_quoted(folder), shell_quoted(pattern_file),
+      trained.empty() ? "" : " --model " + trained, trained.empty() ? "MODEL" : trained);
   return text;
 }
 

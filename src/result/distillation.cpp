@@ -146,8 +146,9 @@ Json to_json(const Distillation& d) {
 }
 
 Distillation distillation_from_json(const Json& document, const std::string& where) {
-  const JsonSource source{"the distillation cannot be read", where,
-                          "a distill.json that this version wrote"};
+  const JsonSource source{
+      "the distillation cannot be read", where,
+      "a distill.json that this version wrote; `distill --restart` makes it anew"};
   const JsonField root(document, source);
   root.at("schema").require(kDistillationSchema);
   const ModelSummary model = model_from_json(root.at("model"));

@@ -27,7 +27,9 @@ std::optional<Distillation> finished(const DistillFolder& folder, const Fingerpr
   if (!std::filesystem::exists(folder.document())) return std::nullopt;
   const std::string where = folder.document().string();
   Distillation stored = distillation_from_json(parse_json(read_file(where), where), where);
+  // Without its checkpoint it is as good as not there.
   if (!stored.complete) return std::nullopt;
+  if (stored.gain && !std::filesystem::exists(folder.model())) return std::nullopt;
   for (std::size_t i = 0; i < fingerprint.size(); ++i) {
     const auto& [field, value] = fingerprint[i];
     const auto found =
@@ -171,10 +173,31 @@ Distillation distill(const DistillOptions& options, const Model& model,
   return result;
 }
 
+namespace {
+
+TrainingPlan plan_of(const DistillOptions& options, const Model& model,
+                     const DistillSubject& subject, const Backend& backend) {
+  require_writable_indexers(model, subject.students, options.link);
+  const WeightSizes sizes =
+      weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.activation());
+  return plan_training(options, model, subject, backend,
+                       placement_for(options.device, sizes, backend));
+}
+
+}  // namespace
+
+TrainingPlan plan_distillation(const DistillOptions& options, const Model& model,
+                               const Pattern& pattern, const Backend& backend, Progress& progress) {
+  return plan_of(options, model, open_distill_subject(options, model, pattern, backend, progress),
+                 backend);
+}
+
 Distillation distill(const DistillOptions& options, const Model& model, const Pattern& pattern,
                      std::unique_ptr<Backend> backend, Progress& progress) {
   const DistillSubject subject = open_distill_subject(options, model, pattern, *backend, progress);
-  require_writable_indexers(model, subject.students, options.link);
+  for (const std::string& line : plan_lines(plan_of(options, model, subject, *backend))) {
+    progress.note(line);
+  }
   Session session(model, std::move(backend), options.device);
   return distill(options, model, subject, session, {}, progress);
 }

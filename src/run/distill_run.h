@@ -4,6 +4,7 @@
 
 #include "core/progress.h"
 #include "result/distillation.h"
+#include "run/distill_plan.h"
 #include "run/distill_subject.h"
 
 #include <filesystem>
@@ -29,6 +30,10 @@ struct DistillFolder {
 Distillation distill(const DistillOptions& options, const Model& model,
                      const DistillSubject& subject, Session& session,
                      const std::vector<float>& initial, Progress& progress);
+
+// What distill() below would need. Throws what it would throw before any work.
+TrainingPlan plan_distillation(const DistillOptions& options, const Model& model,
+                               const Pattern& pattern, const Backend& backend, Progress& progress);
 
 // The whole command. Throws also UsageError and InputError for what cannot be trained, before any
 // work.

@@ -28,6 +28,7 @@ struct DistillOptions {
   std::string budget;        // "4h"; empty: no limit
   std::string output;
   bool restart = false;
+  bool plan = false;  // only say what the training needs
 };
 
 // Sequences for training and for validation: the latter are that share of all, but at most

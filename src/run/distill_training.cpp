@@ -14,6 +14,7 @@
 #include <bit>
 #include <map>
 #include <numeric>
+#include <string>
 #include <utility>
 
 namespace indexcache {
@@ -47,6 +48,21 @@ std::int64_t training_bytes(const ModelConfig& config, const Backend& backend,
          backend.scratch_bytes(config.shape(), chunk, longest);
 }
 
+TrainingFit fit_training(const ModelConfig& config, const Backend& backend,
+                         const DistillSubject& subject, std::int64_t batch, bool sparse,
+                         std::int64_t room) {
+  const auto needed = [&](std::int64_t wave) {
+    return training_bytes(config, backend, subject.students, wave, subject.longest(), sparse);
+  };
+  auto wave = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(batch)));
+  while (wave > 1 && needed(wave) > room) wave /= 2;
+  const std::int64_t kept =
+      FrozenPass::feature_row_bytes(config, backend, subject.students, false) *
+      (subject.training.tokens() + subject.validation.tokens());
+  const bool keeps = kept <= (room - needed(wave)) / 2;
+  return {wave, keeps, needed(wave) + (keeps ? kept : 0)};
+}
+
 DistillTraining::DistillTraining(const DistillOptions& options, const Model& model,
                                  const DistillSubject& subject, Session& session,
                                  Progress& progress, Fingerprint fingerprint,
@@ -66,7 +82,7 @@ DistillTraining::DistillTraining(const DistillOptions& options, const Model& mod
     progress.note(fmt::format("continuing after step {} of the {} stage", state_.stages.back().step,
                               kTrainingStages[state_.stages.size() - 1]));
   } else {
-    state_.wave = choose_wave();
+    state_.wave = fit().wave;
   }
 }
 
@@ -79,34 +95,15 @@ std::int64_t DistillTraining::room() const {
          StudentSet::bytes(model_.config, session_.backend(), students_.size());
 }
 
-// The most sequences at once that fit: a power of two, so that small differences in free memory do
-// not matter, since the number decides the order of sums.
-std::int64_t DistillTraining::choose_wave() const {
-  const auto needed = [&](std::int64_t wave) {
-    return training_bytes(model_.config, session_.backend(), subject_.students, wave,
-                          subject_.longest(), stages() > 1);
-  };
-  auto wave =
-      static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(options_.dense.batch)));
-  while (wave > 1 && needed(wave) > room()) wave /= 2;
-  if (needed(wave) > room() && session_.backend().is_gpu()) {
-    throw ResourceError(
-        {"the device has too little memory for the training", "--memory-limit",
-         fmt::format("one sequence of {} tokens needs {}, and {} are free", subject_.longest(),
-                     bytes_text(needed(wave)), bytes_text(std::max<std::int64_t>(room(), 0))),
-         "shorter sequences (--seq-len), --precision bf16, or --weights stream"});
-  }
-  return wave;
-}
-
-bool DistillTraining::keeps_features(bool sparse) const {
-  if (sparse) return false;  // the students decide what it is
-  const std::int64_t kept =
-      FrozenPass::feature_row_bytes(model_.config, session_.backend(), subject_.students, false) *
-      (subject_.training.tokens() + subject_.validation.tokens());
-  const std::int64_t working = training_bytes(model_.config, session_.backend(), subject_.students,
-                                              state_.wave, subject_.longest(), sparse);
-  return kept <= (room() - working) / 2;
+TrainingFit DistillTraining::fit() const {
+  const TrainingFit fit = fit_training(model_.config, session_.backend(), subject_,
+                                       options_.dense.batch, stages() > 1, room());
+  if (fit.bytes <= room() || !session_.backend().is_gpu()) return fit;
+  throw ResourceError(
+      {"the device has too little memory for the training", "--memory-limit",
+       fmt::format("one sequence of {} tokens needs {}, and {} are free", subject_.longest(),
+                   bytes_text(fit.bytes), bytes_text(std::max<std::int64_t>(room(), 0))),
+       "shorter sequences (--seq-len), --precision bf16, or --weights stream"});
 }
 
 void DistillTraining::train(std::size_t number) {
@@ -126,7 +123,9 @@ void DistillTraining::train(std::size_t number) {
   Distiller distiller(model_.config, backend, pass, students_);
   const bool sparse = number == 1;
   const Pattern* pattern = sparse ? &subject_.pattern : nullptr;
-  const FeatureSource::Shape shape{options_.dense.batch, state_.wave, keeps_features(sparse)};
+  // With a pattern the students decide what is seen.
+  const bool keeps = !sparse && fit().keeps;
+  const FeatureSource::Shape shape{options_.dense.batch, state_.wave, keeps};
   FeatureSource training(pass, weights, subject_.training, shape, pattern);
   FeatureSource validation(pass, weights, subject_.validation, shape, pattern);
   Stage stage(settings(number), students_, distiller, training, validation, longest,
@@ -155,7 +154,7 @@ void DistillTraining::loop(Stage& stage, std::size_t number) {
   auto saved = Clock::now();
   std::size_t told = stage.state().validation.size();
   while (!stage.finished()) {
-    if (budget_ > 0 && seconds() >= budget_) {
+    if (budget_ > 0 && seconds() - state_.seconds >= budget_) {
       in_time_ = false;
       break;
     }
@@ -225,11 +224,11 @@ TrainingStage DistillTraining::summary(std::size_t number) const {
   return {.name = std::string(kTrainingStages[number]),
           .steps = own.steps,
           .steps_done = shown_[number].step,
-          .rate = own.rate,
+          .rate = std::stod(fmt::format("{}", own.rate)),  // 0.002, not 0.00200000009
           .schedule = schedule_name(common.schedule),
           .batch = common.batch,
           .query_interval = common.query_interval,
-          .clip = common.clip,
+          .clip = std::stod(fmt::format("{}", common.clip)),
           .training = curve_of(shown_[number].training),
           .validation = curve_of(shown_[number].validation)};
 }

@@ -26,6 +26,21 @@ std::int64_t training_bytes(const ModelConfig& config, const Backend& backend,
                             const std::vector<Student>& students, std::int64_t wave,
                             std::int64_t longest, bool sparse);
 
+// How a training is cut to fit a device.
+struct TrainingFit {
+  std::int64_t wave;  // sequences at once: a power of two, so that small differences in free memory
+                      // do not matter, since the number decides the order of sums
+  bool keeps;  // features of the dense stage stay in memory: sequences that come again do not
+               // go through the model again
+  std::int64_t bytes;  // weights and students excluded
+};
+
+// `room`: bytes of the device besides weights and students. At least one sequence at once, whether
+// or not it fits.
+TrainingFit fit_training(const ModelConfig& config, const Backend& backend,
+                         const DistillSubject& subject, std::int64_t batch, bool sparse,
+                         std::int64_t room);
+
 class DistillTraining {
  public:
   // Continues from `state` if that exists. Throws what read_training_state throws, and
@@ -59,8 +74,7 @@ class DistillTraining {
     return stage == 0 ? options_.dense : options_.sparse;
   }
   std::int64_t room() const;
-  std::int64_t choose_wave() const;
-  bool keeps_features(bool sparse) const;
+  TrainingFit fit() const;
   void step(Stage& stage, std::size_t number);
   void loop(Stage& stage, std::size_t number);
   void tell(const StageState& stage, std::size_t number, std::size_t& told);

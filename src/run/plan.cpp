@@ -41,6 +41,7 @@ void estimate_time(RunPlan& plan) {
   plan.time = run_time(part_of(plan.work, std::not_fn(refines)), plan.streamed_bytes > 0,
                        plan.costs, plan.weights);
   plan.time.once += plan.startup_seconds;
+  if (plan.training) plan.time.once += plan.training->seconds;
   plan.refinement_seconds = seconds_of(part_of(plan.work, refines), plan);
   for (StrategyPlan& strategy : plan.strategies) {
     strategy.seconds =
@@ -134,6 +135,10 @@ RunPlan make_plan(const Model& model, const SearchSubject& subject, const Backen
   plan.disk_bytes = folder_bytes(plan, model.config.layers);
   plan.costs = estimated_costs(model.config, data.search, backend, plan.placement,
                                thread_count(device.threads));
+  if (subject.training) {
+    plan.training = plan_training(subject.training->options, model, subject.training->subject,
+                                  backend, plan.placement);
+  }
   plan.startup_seconds = seconds_since_process_start();
   estimate_time(plan);
   return plan;
@@ -185,6 +190,9 @@ std::vector<std::string> plan_lines(const RunPlan& plan) {
         "races: patterns that cannot win at confidence {} are not measured on all sequences; the "
         "counts are without this saving",
         *plan.race_confidence));
+  }
+  if (plan.training) {
+    for (std::string& line : plan_lines(*plan.training)) lines.push_back(std::move(line));
   }
   lines.push_back(fmt::format(
       "weights: {}, {} passes over the layers{}{}", name_of(plan.placement),
@@ -267,6 +275,7 @@ Json to_json(const RunPlan& plan) {
            {{"weights", plan.host_weight_bytes}, {"tokens", plan.host_token_bytes}}},
           {"disk_bytes", plan.disk_bytes},
           {"fits", plan.work.tight() == nullptr},
+          {"training", plan.training ? to_json(*plan.training) : Json()},
           {"seconds", plan.time.total()},
           {"seconds_by_visit", visits},
           {"seconds_once", plan.time.once},

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "io/json.h"
+#include "run/distill_plan.h"
 #include "run/session.h"
 #include "run/subject.h"
 #include "search/costs.h"
@@ -46,8 +47,9 @@ struct RunPlan {
   RunTime time;  // without the refinement, whose work depends on the data
   // Seconds of one round of the refinement that measures every move of every target. 0 without one.
   double refinement_seconds = 0;
-  std::size_t sequences = 0;   // of the search
-  double startup_seconds = 0;  // of this process before it planned
+  std::optional<TrainingPlan> training;  // of the indexers of segments, which comes first
+  std::size_t sequences = 0;             // of the search
+  double startup_seconds = 0;            // of this process before it planned
 
   std::int64_t device_bytes() const { return weight_bytes + work.most_bytes_total(); }
   std::int64_t host_bytes() const { return host_weight_bytes + host_token_bytes; }

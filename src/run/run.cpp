@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
@@ -82,6 +83,12 @@ void finish_targets(const SegmentTraining& training, const Model& model,
     options.output = (folder / name).string();
     const Distillation distilled =
         finish_students(options, model, training.subject, pattern, students, session, progress);
+    if (!distilled.gain) {
+      warn(progress, result.warnings,
+           fmt::format("trained indexers gain nothing for {}: it is as good with the released ones",
+                       pattern.text()));
+      continue;
+    }
     const auto rise = [&](const std::string& indexers) {
       const PairedDifference& delta = distilled.find("pattern", indexers)->measured.delta;
       return PairedDifference{delta.mean, delta.ci95, {}};
@@ -163,12 +170,17 @@ Result run(const RunOptions& options, Progress& progress) {
       assemble(model, subject, fingerprint, outcome, provenance_of(session, instruments, journal));
   if (students)
     finish_targets(*subject.training, model, *students, session, folder, progress, result);
+  if (plan.training && result.provenance.planned_bytes) {
+    result.provenance.planned_bytes =
+        std::max(*result.provenance.planned_bytes, plan.training->device_bytes);
+  }
   const Provenance& memory = result.provenance;
   if (memory.planned_bytes) {
     progress.note(fmt::format("memory: {} planned, {} at the peak",
                               bytes_text(*memory.planned_bytes), bytes_text(*memory.peak_bytes)));
   }
   write_outputs(folder, result, outcome.overlap);
+  if (result.complete) std::filesystem::remove(folder / kStudentsFile);
   return result;
 }
 

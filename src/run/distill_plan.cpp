@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/distill_plan.h"
+
+#include "core/bytes.h"
+#include "core/count_text.h"
+#include "core/thread_count.h"
+#include "run/distill_training.h"
+#include "search/costs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace indexcache {
+namespace {
+
+// Products of the indexer that one (query, key) pair takes: scores, and twice the products and
+// their gradients, for queries and for keys.
+constexpr double kIndexerProducts = 5;
+
+// Seconds of a token in the frozen model with dense attention, and for its students.
+struct TokenSeconds {
+  double model = 0, students = 0, uncertainty = 0;
+};
+
+TokenSeconds token_seconds(const DistillOptions& options, const Model& model,
+                           const DistillSubject& subject, const Backend& backend,
+                           Placement placement) {
+  // Dense attention is what rows below index_topk do.
+  ModelConfig dense = model.config;
+  dense.index_topk = subject.longest();
+  const Costs costs = estimated_costs(dense, subject.training, backend, placement,
+                                      thread_count(options.device.threads));
+  TokenSeconds seconds;
+  seconds.uncertainty = costs.uncertainty;
+  const auto prefix = static_cast<std::size_t>(Visit::prefix);
+  for (const bool moe : dense.moe_layer) seconds.model += costs.visit[moe ? 1 : 0][prefix];
+  const auto d = [](std::int64_t value) { return static_cast<double>(value); };
+  // Rates of attention and of the indexer, from what a layer's dense rows take.
+  const double pairs = d(subject.longest()) / 2;
+  const double attention = d(dense.heads) * d(2 * dense.kv_lora_rank + dense.qk_rope_head_dim);
+  const double layer = seconds.model / d(dense.layers);
+  std::vector<bool> taught(dense.moe_layer.size(), false);
+  for (const Student& student : subject.students) {
+    for (std::size_t i = student.layer; i < student.end; ++i) taught[i] = true;
+  }
+  const double teacher = d(dense.heads) * d(dense.latent_width()) / attention * layer;
+  const double indexer = kIndexerProducts * 2 * d(dense.index_heads * dense.index_head_dim) * pairs;
+  const double rate = 2 * attention * pairs / std::max(layer, 1e-30);
+  seconds.students = d(std::ranges::count(taught, true)) * teacher +
+                     static_cast<double>(subject.students.size()) * indexer / rate;
+  return seconds;
+}
+
+// Steps in whose batches sequences come that no step before had.
+double fresh_share(const DistillOptions& options, const DistillSubject& subject, bool keeps) {
+  if (!keeps) return 1;
+  const auto sequences = static_cast<double>(subject.training.sequences.size());
+  const double seen = static_cast<double>(options.dense.steps * options.dense.batch);
+  return std::min(1.0, sequences / std::max(seen, 1.0));
+}
+
+double tokens_of(const StageSettings& stage, const DistillSubject& subject, double validations) {
+  const auto mean = static_cast<double>(subject.training.tokens()) /
+                    static_cast<double>(subject.training.sequences.size());
+  const auto batch = static_cast<double>(std::min<std::int64_t>(
+      stage.batch, static_cast<std::int64_t>(subject.training.sequences.size())));
+  return static_cast<double>(stage.steps) * batch * mean +
+         validations * static_cast<double>(subject.validation.tokens());
+}
+
+double validations_of(const StageSettings& stage) {
+  return static_cast<double>(stage.steps / stage.validate_every + 1);
+}
+
+}  // namespace
+
+TrainingPlan plan_training(const DistillOptions& options, const Model& model,
+                           const DistillSubject& subject, const Backend& backend,
+                           Placement placement) {
+  const ModelConfig& config = model.config;
+  const WeightSizes sizes =
+      weight_sizes(config, model.checkpoint, model.has_indexer, backend.activation());
+  const bool sparse = options.sparse.steps > 0;
+  TrainingPlan plan;
+  plan.students = subject.students.size();
+  plan.parameters = indexer_parameters(config);
+  plan.student_bytes = StudentSet::bytes(config, backend, plan.students);
+  plan.steps = options.dense.steps + options.sparse.steps;
+  plan.device_limit = backend.memory_bytes();
+  const std::int64_t fixed =
+      sizes.device(placement) + backend.uploader_bytes() + plan.student_bytes;
+  const TrainingFit fit = fit_training(config, backend, subject, options.dense.batch, sparse,
+                                       plan.device_limit - fixed);
+  plan.wave = fit.wave;
+  plan.keeps_features = fit.keeps;
+  plan.device_bytes = fixed + fit.bytes;
+  const double dense = tokens_of(options.dense, subject, validations_of(options.dense));
+  const double second =
+      sparse ? tokens_of(options.sparse, subject, validations_of(options.sparse)) : 0;
+  plan.tokens = dense + second;
+  const TokenSeconds seconds = token_seconds(options, model, subject, backend, placement);
+  const double fresh = fresh_share(options, subject, fit.keeps);
+  const double queries = 1 / static_cast<double>(options.dense.query_interval);
+  plan.seconds =
+      seconds.model * (fresh * dense + second) + seconds.students * queries * plan.tokens;
+  plan.uncertainty = seconds.uncertainty;
+  if (placement != Placement::resident) {
+    const double passes =
+        (fresh * dense + second) /
+        static_cast<double>(plan.wave * std::max<std::int64_t>(1, subject.longest()));
+    plan.streamed_bytes = passes * static_cast<double>(sizes.stored);
+  }
+  std::vector<std::int64_t> layers;
+  for (const Student& student : students_of(subject.pattern)) {
+    layers.push_back(static_cast<std::int64_t>(student.layer));
+  }
+  if (!layers.empty()) {
+    plan.folder = indexer_folder_bytes(config, model.checkpoint, layers, options.link);
+  }
+  return plan;
+}
+
+std::vector<std::string> plan_lines(const TrainingPlan& plan) {
+  const double factor = 1 + plan.uncertainty;
+  std::vector<std::string> lines = {
+      fmt::format(
+          "training: {} indexer{} of {} parameters, at most {} steps, {} tokens through the "
+          "model, about {} ({} to {})",
+          plan.students, plan.students == 1 ? "" : "s", count_text(plan.parameters),
+          count_text(plan.steps), count_text(std::llround(plan.tokens)),
+          format_duration(plan.seconds), format_duration(plan.seconds / factor),
+          format_duration(plan.seconds * factor)),
+      fmt::format("training memory: {} of {} on the device, {} of them for indexers; {} sequence{} "
+                  "at a time",
+                  bytes_text(plan.device_bytes), bytes_text(plan.device_limit),
+                  bytes_text(plan.student_bytes), plan.wave, plan.wave == 1 ? "" : "s")};
+  if (plan.streamed_bytes > 0) {
+    lines.push_back(
+        fmt::format("weights to move: {}", bytes_text(std::llround(plan.streamed_bytes))));
+  }
+  if (plan.folder.total() > 0) {
+    lines.push_back(fmt::format("checkpoint to write: {}", bytes_text(plan.folder.total())));
+  }
+  return lines;
+}
+
+Json to_json(const TrainingPlan& plan) {
+  return Json{{"students", plan.students},
+              {"parameters_per_student", plan.parameters},
+              {"student_bytes", plan.student_bytes},
+              {"steps", plan.steps},
+              {"tokens", std::llround(plan.tokens)},
+              {"sequences_at_once", plan.wave},
+              {"keeps_features", plan.keeps_features},
+              {"device_bytes", plan.device_bytes},
+              {"device_limit", plan.device_limit},
+              {"fits", plan.fits()},
+              {"streamed_bytes", std::llround(plan.streamed_bytes)},
+              {"checkpoint_bytes", plan.folder.total()},
+              {"seconds", plan.seconds},
+              {"uncertainty", plan.uncertainty}};
+}
+
+}  // namespace indexcache

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a training needs and how long it takes, before it begins.
+#pragma once
+
+#include "io/json.h"
+#include "model/indexer_folder.h"
+#include "run/distill_subject.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+struct TrainingPlan {
+  std::size_t students = 0;
+  std::int64_t parameters = 0;     // of one student
+  std::int64_t student_bytes = 0;  // on the device: weights, gradients, moments
+  std::int64_t steps = 0;          // of all stages, at most
+  double tokens = 0;               // that go through the model in them, validations included
+  std::int64_t wave = 0;           // sequences at once
+  bool keeps_features = false;     // the frozen model sees the same sequences only once
+  std::int64_t device_bytes = 0;   // weights and students included
+  std::int64_t device_limit = 0;
+  double streamed_bytes = 0;  // of weights that come to the device again for each pass
+  IndexerFolderBytes folder;  // of the checkpoint that is written
+  double seconds = 0;         // estimated
+  double uncertainty = 0;     // as in Costs
+
+  bool fits() const { return device_bytes <= device_limit; }
+};
+
+// From sizes alone. `placement`: where the weights wait.
+TrainingPlan plan_training(const DistillOptions& options, const Model& model,
+                           const DistillSubject& subject, const Backend& backend,
+                           Placement placement);
+
+std::vector<std::string> plan_lines(const TrainingPlan& plan);
+Json to_json(const TrainingPlan& plan);
+
+}  // namespace indexcache
