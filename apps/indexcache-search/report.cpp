@@ -10,6 +10,8 @@
 #include "option_values.h"
 #include "present/heatmap.h"
 #include "present/page.h"
+#include "present/page_distillation.h"
+#include "result/distillation.h"
 #include "run/folder.h"
 
 #include <fmt/format.h>
@@ -28,9 +30,11 @@ struct ReportOptions {
   std::string output;
 };
 
-std::vector<std::filesystem::path> write_report(const Report& report, const ReportOptions& options,
-                                                const std::filesystem::path& folder) {
-  std::vector<std::filesystem::path> written;
+using Written = std::vector<std::filesystem::path>;
+
+Written write_report(const Report& report, const ReportOptions& options,
+                     const std::filesystem::path& folder) {
+  Written written;
   const auto write = [&](const std::string& name, const std::string& content) {
     write_file(folder / name, content);
     written.push_back(folder / name);
@@ -46,6 +50,42 @@ std::vector<std::filesystem::path> write_report(const Report& report, const Repo
     if (format == "png") {
       write_png(folder / "heatmap.png", draw_heatmap(report.overlap, report.result.model.name));
       written.push_back(folder / "heatmap.png");
+    }
+  }
+  return written;
+}
+
+// The distill.json of a folder that `distill` wrote, or the file itself; empty for anything else.
+std::filesystem::path distillation_in(const std::filesystem::path& path) {
+  if (path.filename() == kDistillationFile && std::filesystem::is_regular_file(path)) return path;
+  const std::filesystem::path file = path / kDistillationFile;
+  const bool is_run = std::filesystem::exists(path / "run.json");
+  return !is_run && std::filesystem::is_regular_file(file) ? file : std::filesystem::path();
+}
+
+Written write_distillation(const std::filesystem::path& file, const ReportOptions& options) {
+  for (const std::string& format : options.formats) {
+    if (format == "html" || format == "md" || format == "svg") continue;
+    throw UsageError({"there is no such report of a distillation", "--format " + format,
+                      format == "json" ? "distill.json has the numbers"
+                                       : "it measures no overlap to draw a heatmap of",
+                      "--format html,md,svg"});
+  }
+  const Distillation distillation = read_distillation(file);
+  const std::filesystem::path folder =
+      options.output.empty() ? file.parent_path() : std::filesystem::path(options.output);
+  if (!folder.empty()) make_folder(folder);
+  Written written;
+  const auto write = [&](const std::string& name, const std::string& content) {
+    write_file(folder / name, content);
+    written.push_back(folder / name);
+  };
+  for (const std::string& format : options.formats) {
+    if (format == "html") write("report.html", distillation_page(distillation));
+    if (format == "md") write("report.md", distillation_markdown(distillation));
+    if (format != "svg") continue;
+    for (const auto& [name, chart] : distillation_charts(distillation)) {
+      write(name + ".svg", chart.document());
     }
   }
   return written;
@@ -77,19 +117,22 @@ Report open_run(const std::string& run) {
   return read_report(std::filesystem::canonical(run));  // its own name, whatever the path's end
 }
 
-int run_report(const ReportOptions& options, const CommonOptions& common) {
-  check_options(options);
+Written write_runs(const ReportOptions& options) {
   std::vector<Report> reports;
   for (const std::string& run : options.runs) reports.push_back(open_run(run));
   const std::filesystem::path folder = options.output.empty() ? options.runs[0] : options.output;
   make_folder(folder);
-  std::vector<std::filesystem::path> written;
-  if (options.compare) {
-    write_file(folder / "compare.html", compare_html(reports));
-    written.push_back(folder / "compare.html");
-  } else {
-    written = write_report(reports[0], options, folder);
-  }
+  if (!options.compare) return write_report(reports[0], options, folder);
+  write_file(folder / "compare.html", compare_html(reports));
+  return {folder / "compare.html"};
+}
+
+int run_report(const ReportOptions& options, const CommonOptions& common) {
+  check_options(options);
+  const std::filesystem::path distillation =
+      options.compare ? std::filesystem::path() : distillation_in(options.runs[0]);
+  const Written written =
+      distillation.empty() ? write_runs(options) : write_distillation(distillation, options);
   if (common.json) {
     Json files = Json::array();
     for (const auto& path : written) files.push_back(path.string());

@@ -42,8 +42,9 @@ Svg overlap_scatter(const Report& report);
 // Does overlap fall with position? Neighbors, and the donors of one target.
 Svg position_lines(const Report& report, const Target& target);
 
-// Do a few sequences dominate the mean?
-Svg sequence_bars(const Measured& measured, const std::string& title);
+// Do a few sequences dominate the mean? `value` names the axis of their differences.
+Svg sequence_bars(const PairedDifference& differences, const std::string& title,
+                  const std::string& value = "loss increase, nats per token");
 
 // Curves of several runs on one plot; names next to their ends.
 Svg compared_curves(const std::vector<Report>& runs);

@@ -235,6 +235,17 @@ void draw_bar(Svg& svg, const Scale& y, double x, double width, double value,
            value < 0 ? "bar-good" : "bar", hint);
 }
 
+// Next to the bars that are closest to zero.
+void draw_mean(Svg& svg, const Plot& plot, double at, double mean) {
+  svg.line(plot.left, at, plot.right, at, "mark");
+  const std::string text = fmt::format("mean {}", signed_text(mean));
+  if (mean < 0) {
+    svg.text(plot.right - 4, at + 14, text, "note", Anchor::end);
+  } else {
+    svg.text(plot.left + 4, at - 5, text, "note");
+  }
+}
+
 // Blue below zero, white, red above; |t| <= 1.
 Rgb diverging(double t) {
   const double strength = std::clamp(std::abs(t), 0.0, 1.0);
@@ -362,17 +373,18 @@ Svg step_heatmap(const Result& result) {
   return svg;
 }
 
-Svg sequence_bars(const Measured& measured, const std::string& title) {
+Svg sequence_bars(const PairedDifference& shown, const std::string& title,
+                  const std::string& value) {
   Svg svg(kPlotWidth, 260, title);
   const Plot plot{62, 34, 470, 216};
   std::vector<std::pair<double, std::size_t>> order;
-  const std::vector<double>& differences = measured.delta.per_sequence;
+  const std::vector<double>& differences = shown.per_sequence;
   for (std::size_t s = 0; s < differences.size(); ++s) order.emplace_back(differences[s], s);
   std::ranges::sort(order);
   const double low = std::min(0.0, order.empty() ? 0.0 : order.front().first);
   const double high = std::max(1e-6, order.empty() ? 0.0 : order.back().first);
   const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
-  draw_value_axis(svg, plot, y, kNats);
+  draw_value_axis(svg, plot, y, value);
   const double width =
       (plot.right - plot.left) / static_cast<double>(std::max<std::size_t>(order.size(), 1));
   for (std::size_t i = 0; i < order.size(); ++i) {
@@ -381,9 +393,7 @@ Svg sequence_bars(const Measured& measured, const std::string& title) {
              fmt::format("sequence {}: {}", order[i].second, signed_text(order[i].first)));
   }
   svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
-  svg.line(plot.left, y.at(measured.delta.mean), plot.right, y.at(measured.delta.mean), "mark");
-  svg.text(plot.left + 4, y.at(measured.delta.mean) - 5,
-           fmt::format("mean {}", signed_text(measured.delta.mean)), "note");
+  draw_mean(svg, plot, y.at(shown.mean), shown.mean);
   svg.line(plot.left, plot.bottom, plot.right, plot.bottom, "frame");
   svg.text(plot.right, plot.bottom + 20, "sequences, by loss increase", "axis", Anchor::end);
   return svg;

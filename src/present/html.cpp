@@ -55,6 +55,18 @@ std::string html_copy(const std::string& label, const std::string& text) {
       escape_markup(label), escape_markup(text));
 }
 
+std::string html_fact(const std::string& value, const std::string& label) {
+  return fmt::format("<div><b>{}</b>{}</div>\n", escape_markup(value), escape_markup(label));
+}
+
+std::string html_warnings(const std::vector<std::string>& warnings) {
+  std::string text;
+  for (const std::string& warning : warnings) {
+    text += fmt::format("<p class=\"warning\">{}</p>\n", escape_markup(warning));
+  }
+  return text;
+}
+
 std::string html_facts(const std::vector<std::pair<std::string, std::string>>& facts) {
   std::string text = "<dl>\n";
   for (const auto& [name, value] : facts) {

@@ -5,6 +5,7 @@
 #include "present/svg.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -25,6 +26,12 @@ std::string html_section(const std::string& title, const std::string& caption,
 
 // Text with a button that copies it.
 std::string html_copy(const std::string& label, const std::string& text);
+
+// A number of the first screen, in large type, and what it is.
+std::string html_fact(const std::string& value, const std::string& label);
+
+// One paragraph for each.
+std::string html_warnings(const std::vector<std::string>& warnings);
 
 // Definition list of texts.
 std::string html_facts(const std::vector<std::pair<std::string, std::string>>& facts);

@@ -2,17 +2,16 @@
 #include "present/page.h"
 
 #include "core/count_text.h"
-#include "core/error.h"
 #include "present/charts.h"
 #include "present/escape.h"
 #include "present/html.h"
 #include "present/page_comparison.h"
+#include "present/page_engines.h"
 #include "present/page_segments.h"
 #include "present/search_curve.h"
 #include "present/segments_report.h"
 #include "present/target_text.h"
 #include "result/parts_json.h"
-#include "result/served_model.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -43,45 +42,23 @@ std::string of_target(const Result& result, std::size_t t, const std::string& cs
                      t + 1 == result.targets.size() ? " on" : "", css, t);
 }
 
-// What to paste: the engines most used first, the others folded away.
-std::string engines_html(const Result& result, const Target& target) {
-  const ServedModel model = served_model(result.model, &target);
-  std::string first;
-  std::string others;
-  for (const EngineProfile* profile : newest_profiles()) {
-    std::string& place = profile->shown_first ? first : others;
-    try {
-      const std::string text = export_pattern(*profile, target.calibration.pattern, model, {}).text;
-      place += html_copy(title_of(*profile), text.substr(0, text.size() - 1));
-    } catch (const InputError& error) {
-      place += fmt::format("<p class=\"muted\">{}: {}</p>\n", escape_markup(profile->name),
-                           escape_markup(error.problem().why));
-    }
-  }
-  return first + fmt::format("<details><summary>other engines</summary>{}</details>\n", others);
-}
-
-std::string fact_html(const std::string& value, const std::string& label) {
-  return fmt::format("<div><b>{}</b>{}</div>\n", escape_markup(value), escape_markup(label));
-}
-
 std::string facts_html(const Result& result, const Target& target) {
   const PairedDifference& shown = shown_measure(target).delta;
   const bool held_out = target.holdout.has_value();
   const char* where = held_out ? "held-out" : "calibration";
   const Pattern& pattern = target.calibration.pattern;
-  std::string text = fact_html(fmt::format("{} of {}", pattern.full_count(), pattern.layers()),
+  std::string text = html_fact(fmt::format("{} of {}", pattern.full_count(), pattern.layers()),
                                fmt::format("layers keep their indexer: {:.0f}% of indexer work "
                                            "removed; found by {}",
                                            saved_percent(result, target), target.method));
-  text += fact_html(perplexity_text(shown.mean), fmt::format("{} perplexity", where));
+  text += html_fact(perplexity_text(shown.mean), fmt::format("{} perplexity", where));
   text +=
-      fact_html(four(shown.mean),
+      html_fact(four(shown.mean),
                 shown.ci95 ? fmt::format("{} loss increase, nats per token; 95% {} to {}", where,
                                          four(shown.ci95->first), four(shown.ci95->second))
                            : fmt::format("{} loss increase, nats per token; no interval", where));
   const TokenSummary& tokens = held_out ? result.holdout->tokens : result.calibration;
-  text += fact_html(number(tokens.sequences),
+  text += html_fact(number(tokens.sequences),
                     fmt::format("{} sequences, {} tokens", where, count_text(tokens.tokens)));
   return "<div class=\"facts\">\n" + text + "</div>\n";
 }
@@ -94,7 +71,7 @@ std::string card_html(const Result& result, std::size_t t) {
                   verdict.good ? "good" : "bad", escape_markup(verdict.text));
   text += facts_html(result, target);
   text += html_copy("pattern, one character per decoder layer", target.calibration.pattern.text());
-  text += engines_html(result, target);
+  text += engines_html(result.model, target.calibration.pattern);
   return text + "</div>\n";
 }
 
@@ -276,7 +253,7 @@ std::string sequences_html(const Result& result, std::size_t t) {
   return html_section(
       "Do a few sequences dominate the mean?",
       fmt::format("Loss increase of each {} sequence. The worst ones are labeled.", where),
-      sequence_bars(measured, fmt::format("Loss increase of each {} sequence", where))
+      sequence_bars(measured.delta, fmt::format("Loss increase of each {} sequence", where))
               .inline_text() +
           html_table(rows) + html_details("all sequences", html_table(all)),
       of_target(result, t));
@@ -317,12 +294,6 @@ std::string bench_html(const std::vector<BenchRow>& bench) {
                       html_table(rows));
 }
 
-std::string tokens_text(const TokenSummary& tokens) {
-  return fmt::format("{}: {} sequences, {} tokens, longest {}, SHA-256 {}", tokens.source,
-                     tokens.sequences, count_text(tokens.tokens), count_text(tokens.longest),
-                     tokens.sha256);
-}
-
 std::string documents_text(const DocumentAccount& account) {
   const SourceAccount total = account.total();
   return fmt::format(
@@ -359,14 +330,6 @@ std::string provenance_html(const Result& result) {
                       html_facts(facts));
 }
 
-std::string warnings_html(const Result& result) {
-  std::string text;
-  for (const std::string& warning : result.warnings) {
-    text += fmt::format("<p class=\"warning\">{}</p>\n", escape_markup(warning));
-  }
-  return text;
-}
-
 }  // namespace
 
 std::string report_html(const Report& report) {
@@ -378,7 +341,7 @@ std::string report_html(const Report& report) {
       "<h1>{}</h1>\n<p class=\"muted\">IndexCache pattern, searched by {} · {} · {}</p>\n",
       escape_markup(result.model.name), name_of(result.settings.objective),
       escape_markup(provenance.device), escape_markup(provenance.created_at));
-  body += warnings_html(result) + selector_html(result);
+  body += html_warnings(result.warnings) + selector_html(result);
   const std::size_t targets = result.targets.size();
   for (std::size_t t = 0; t < targets; ++t) body += card_html(result, t);
   body += "<div class=\"grid\">\n";
@@ -413,7 +376,7 @@ std::vector<std::pair<std::string, Svg>> report_charts(const Report& report) {
       {"steps", step_heatmap(result)},
       {"overlap-cost", overlap_scatter(report)},
       {"positions", position_lines(report, target)},
-      {"sequences", sequence_bars(shown_measure(target),
+      {"sequences", sequence_bars(shown_measure(target).delta,
                                   target.holdout ? "Loss increase of each held-out sequence"
                                                  : "Loss increase of each calibration sequence")}};
   if (segments) charts.emplace_back("segments", segment_triangle(result, *segments));

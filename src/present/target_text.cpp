@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "present/target_text.h"
 
+#include "core/count_text.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,6 +25,12 @@ std::string delta_text(double delta) {
 
 std::string perplexity_text(double rise) {
   return fmt::format("{:+.1f}%", std::expm1(rise) * 100);
+}
+
+std::string tokens_text(const TokenSummary& tokens) {
+  return fmt::format("{}: {} sequences, {} tokens, longest {}, SHA-256 {}", tokens.source,
+                     tokens.sequences, count_text(tokens.tokens), count_text(tokens.longest),
+                     tokens.sha256);
 }
 
 std::string rise_text(const Measured& measured) {

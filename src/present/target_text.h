@@ -25,6 +25,9 @@ std::string delta_text(double delta);
 // "+2.5%": what a loss increase makes of the perplexity.
 std::string perplexity_text(double rise);
 
+// "heldout.h5: 48 sequences, 98,304 tokens, longest 2,048, SHA-256 …".
+std::string tokens_text(const TokenSummary& tokens);
+
 // "+0.0247 nats, 95% +0.0162 to +0.0333".
 std::string rise_text(const Measured& measured);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "result/distillation.h"
 
+#include "io/files.h"
 #include "io/json_field.h"
 #include "result/parts_json.h"
 
@@ -46,8 +47,8 @@ TrainedLayer layer_from_json(const JsonField& field, std::size_t layers) {
     const auto value = mass.nullable(key);
     return value ? std::optional(value->number(0, 1.001)) : std::nullopt;
   };
-  return {field.at("layer").count(0, layers - 1), field.at("end").count(1, layers), share("before"),
-          share("after")};
+  const std::size_t layer = field.at("layer").count(0, layers - 1);
+  return {layer, field.at("end").count(layer + 1, layers), share("before"), share("after")};
 }
 
 Json stage_json(const TrainingStage& stage) {
@@ -188,6 +189,12 @@ Distillation distillation_from_json(const Json& document, const std::string& whe
   d.change.per_sequence = differences(after->measured.losses, before->measured.losses);
   d.change.largest = largest_difference(d.change.per_sequence);
   return d;
+}
+
+Distillation read_distillation(const std::filesystem::path& path) {
+  const std::filesystem::path file =
+      std::filesystem::is_directory(path) ? path / kDistillationFile : path;
+  return distillation_from_json(parse_json(read_file(file), file.string()), file.string());
 }
 
 }  // namespace indexcache

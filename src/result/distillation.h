@@ -94,4 +94,10 @@ Json to_json(const Distillation& distillation);
 // Throws InputError naming `where` and the key.
 Distillation distillation_from_json(const Json& document, const std::string& where);
 
+// The name of the file in the folder that `distill` wrote.
+inline constexpr const char* kDistillationFile = "distill.json";
+
+// From the file or its folder. Throws InputError naming the file and the key.
+Distillation read_distillation(const std::filesystem::path& path);
+
 }  // namespace indexcache

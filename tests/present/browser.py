@@ -129,10 +129,11 @@ class Reader:
         self.want(self.js("return document.documentElement.scrollWidth") <= width, "it scrolls sideways")
         charts = self.js("return Array.from(document.querySelectorAll('svg')).filter(function(s){"
                          "return s.getBoundingClientRect().width>=Math.min(250,innerWidth-70)}).length")
-        expected = {"compare": 1, "segments": 10}.get(path.stem, 8)
+        expected = {"compare": 1, "segments": 10, "distilled": 6, "undistilled": 5}.get(path.stem, 8)
         self.want(charts == expected, f"{charts} charts show, {expected} expected")
         tables = self.js("return document.querySelectorAll('table').length")
-        self.want(tables >= (2 if path.stem == "compare" else 9), f"{tables} tables")
+        expected = {"compare": 2, "distilled": 6, "undistilled": 5}.get(path.stem, 9)
+        self.want(tables >= expected, f"{tables} tables")
         overlaps = self.js(OVERLAPS)
         self.want(not overlaps, f"labels: {overlaps[:4]}")
         contrasts = self.js(CONTRASTS)
@@ -148,6 +149,33 @@ class Reader:
                 "{clientX:m.left+m.width*0.999-1,clientY:m.top+1,bubbles:true}))")
         return self.js(f"return document.querySelector('#{matrix}-value').textContent")
 
+    def press(self, place, text):
+        """A copy button puts the text next to it on the clipboard."""
+        self.browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+        button = self.browser.find_element("css selector", place + " button")
+        button.click()
+        copied = self.browser.execute_async_script(
+            "var done=arguments[0];setTimeout(function(){navigator.clipboard.readText().then(done,"
+            "function(e){done(String(e))})},300)")
+        self.want(copied == text, f"copied {copied!r}")
+        self.want(button.text == "copied", "the button does not say so")
+
+    def print_out(self):
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+            "media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+        printed = self.js("return [getComputedStyle(document.body).backgroundColor,"
+                          "getComputedStyle(document.querySelector('.copy button')).display,"
+                          "getComputedStyle(document.querySelector('svg text')).fill]")
+        self.want(printed == ["rgb(255, 255, 255)", "none", "rgb(51, 51, 51)"], f"on paper: {printed}")
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+    def copy(self, path, place):
+        """A page without targets."""
+        self.open(path, 1440, False)
+        self.want(self.js("return document.querySelectorAll('.card .verdict').length") == 1, "one summary")
+        self.press(place, self.js(f"return document.querySelector('{place} pre').textContent"))
+        self.print_out()
+
     def use(self, path):
         self.open(path, 1440, False)
         self.want(self.js("return document.querySelectorAll('.card.on .verdict').length") == 1, "one summary")
@@ -157,27 +185,14 @@ class Reader:
         shown = self.js("return Array.from(document.querySelectorAll('.target.on')).every(function(n){"
                         "return n.getAttribute('data-target')==='0'})")
         self.want(first != other and shown, "the choice of a target changes nothing")
-        self.browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
-        button = self.browser.find_element("css selector", ".card.on .copy button")
-        button.click()
-        copied = self.browser.execute_async_script(
-            "var done=arguments[0];setTimeout(function(){navigator.clipboard.readText().then(done,"
-            "function(e){done(String(e))})},300)")
-        self.want(copied == other, f"copied {copied!r}")
-        self.want(button.text == "copied", "the button does not say so")
+        self.press(".card.on .copy", other)
         last = self.js("return document.querySelectorAll('#heatmap-table tbody tr').length-1")
         told = self.point("heatmap", ".cells")
         self.want(told.startswith(f"layers 0 and {last}: 0."), f"the heatmap tells {told!r}")
         if path.stem == "segments":
             told = self.point("triangle", ".area")
             self.want(told == f"layer 0 feeds layers up to {last}: not measured", f"the triangle tells {told!r}")
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
-            "media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
-        printed = self.js("return [getComputedStyle(document.body).backgroundColor,"
-                          "getComputedStyle(document.querySelector('.copy button')).display,"
-                          "getComputedStyle(document.querySelector('svg text')).fill]")
-        self.want(printed == ["rgb(255, 255, 255)", "none", "rgb(51, 51, 51)"], f"on paper: {printed}")
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        self.print_out()
 
 
 def main():
@@ -191,13 +206,15 @@ def main():
             for width in WIDTHS:
                 for dark in (False, True):
                     reader.look(path, width, dark)
-            if path.stem != "compare":
+            if path.stem in ("distilled", "undistilled"):
+                reader.copy(path, ".card .copy")
+            elif path.stem != "compare":
                 reader.use(path)
     finally:
         browser.quit()
     print("\n".join(reader.problems))
     print(f"{len(paths)} pages, {reader.checks} checks, {len(reader.problems)} failed")
-    sys.exit(1 if reader.problems or len(paths) < 5 else 0)
+    sys.exit(1 if reader.problems or len(paths) < 7 else 0)
 
 
 if __name__ == "__main__":
