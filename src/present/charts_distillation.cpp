@@ -39,15 +39,16 @@ void draw_interval(Svg& svg, const Scale& x, double y, const PairedDifference& d
   svg.line(right, y - 4, right, y + 4, "held");
 }
 
-void draw_row(Svg& svg, const Scale& x, double top, const JudgedPattern& judged) {
+void draw_row(Svg& svg, const Scale& x, double top, const std::string& name,
+              const JudgedPattern& judged) {
   const PairedDifference& delta = judged.measured.delta;
-  svg.text(4, top + 15, judged_text(judged), "note");
+  svg.text(4, top + 15, name, "note");
   svg.text(4, top + 30, row_value(delta), "tick");
   const double zero = x.at(0);
   const double end = x.at(delta.mean);
   const bool trained = judged.name == "pattern" && judged.indexers != "checkpoint";
   svg.rect(std::min(zero, end), top + 8, std::max(std::abs(end - zero), 0.5), kJudgedRow - 16,
-           trained ? "bar" : "bar-before", judged_text(judged) + ": " + row_value(delta));
+           trained ? "bar" : "bar-before", name + ": " + row_value(delta));
   draw_interval(svg, x, top + kJudgedRow / 2, delta);
 }
 
@@ -212,9 +213,10 @@ std::vector<const JudgedPattern*> judged_rows(const Distillation& d) {
   return rows;
 }
 
-std::string judged_text(const JudgedPattern& judged) {
-  return judged.indexers == "checkpoint" ? judged.name + ", before training"
-                                         : judged.name + ", after " + judged.indexers;
+std::string judged_text(const Distillation& d, const JudgedPattern& judged) {
+  if (judged.indexers == "checkpoint") return judged.name + ", before training";
+  const bool chosen = judged.name == "pattern" && judged.indexers == d.chosen;
+  return fmt::format("{}, after {}{}", judged.name, judged.indexers, chosen ? " (chosen)" : "");
 }
 
 Svg judged_bars(const Distillation& d) {
@@ -228,11 +230,11 @@ Svg judged_bars(const Distillation& d) {
     low = std::min({low, delta.mean, delta.ci95 ? delta.ci95->first : 0.0});
     high = std::max({high, delta.mean, delta.ci95 ? delta.ci95->second : 0.0});
   }
-  const Scale x(low, high, plot.left, plot.right, 4);
+  const Scale x(axis_low(low, high), high, plot.left, plot.right, 4);
   draw_grid_below(svg, plot, x, "loss increase, nats per token");
   double top = plot.top + 4;
   for (const JudgedPattern* row : rows) {
-    draw_row(svg, x, top, *row);
+    draw_row(svg, x, top, judged_text(d, *row), *row);
     top += kJudgedRow;
   }
   svg.line(x.at(0), plot.top, x.at(0), plot.bottom, "zero");

@@ -14,8 +14,8 @@ namespace indexcache {
 // Rows of the comparison: the pattern before training and after each stage, then the others.
 std::vector<const JudgedPattern*> judged_rows(const Distillation& distillation);
 
-// "pattern, before training", "all-Full, after dense".
-std::string judged_text(const JudgedPattern& judged);
+// "pattern, before training", "pattern, after dense (chosen)".
+std::string judged_text(const Distillation& distillation, const JudgedPattern& judged);
 
 // What does training gain? Loss increases with their 95% intervals.
 Svg judged_bars(const Distillation& distillation);

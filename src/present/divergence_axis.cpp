@@ -35,7 +35,8 @@ std::vector<double> logarithmic_ticks(double low, double high) {
 }
 
 bool is_wide(const DivergenceBounds& bounds) {
-  return bounds.low > std::pow(10.0, -kMostExponent) && bounds.high < std::pow(10.0, kMostExponent) &&
+  return bounds.low > std::pow(10.0, -kMostExponent) &&
+         bounds.high < std::pow(10.0, kMostExponent) &&
          bounds.high / bounds.low > kLogarithmicRatio;
 }
 

@@ -53,12 +53,13 @@ std::string layers_text(const TrainedLayer& layer) {
                                       : fmt::format("{} to {}", layer.layer, layer.end - 1);
 }
 
+// "150 dense and 60 sparse".
 std::string steps_text(const Distillation& d) {
   std::vector<std::string> stages;
   for (const TrainingStage& stage : d.stages) {
     stages.push_back(fmt::format("{} {}", count_text(stage.steps_done), stage.name));
   }
-  return fmt::format("{}", fmt::join(stages, " + "));
+  return fmt::format("{}", fmt::join(stages, " and "));
 }
 
 // "1 sequence", "48 sequences".
@@ -72,10 +73,8 @@ std::string distillation_facts(const Distillation& d) {
   const PairedDifference& after = increase_after(d);
   std::string text = html_fact(
       fmt::format("{} → {}", nats4(before.mean), nats4(after.mean)),
-      fmt::format("{} loss increase of the pattern over all-Full, nats per token", judge_name(d)));
-  text += html_fact(nats4(d.change.mean), d.change.ci95
-                                              ? fmt::format("change; 95% {}", interval4(d.change))
-                                              : "change; a single sequence gives no interval");
+      fmt::format("{} loss increase of the pattern over all-Full, nats per token{}", judge_name(d),
+                  d.change.ci95 ? "" : "; a single sequence gives no interval"));
   const auto better =
       std::ranges::count_if(d.change.per_sequence, [](double change) { return change < 0; });
   text += html_fact(fmt::format("{} of {}", better, d.change.per_sequence.size()),
@@ -84,9 +83,12 @@ std::string distillation_facts(const Distillation& d) {
   text += html_fact(fmt::format("{} of {}", d.layers.size(), d.model.layers),
                     "layers had their indexer trained; no other weights change");
   if (!d.stages.empty()) {
+    std::int64_t steps = 0;
+    for (const TrainingStage& stage : d.stages) steps += stage.steps_done;
     const auto& seconds = d.provenance.search_seconds;
-    text += html_fact(steps_text(d),
-                      fmt::format("training steps, on {}{}", sequences_text(d.training.sequences),
+    text += html_fact(count_text(steps),
+                      fmt::format("training steps ({}) on {}{}", steps_text(d),
+                                  sequences_text(d.training.sequences),
                                   seconds ? ", in " + format_duration(*seconds) : ""));
   }
   return "<div class=\"facts\">\n" + text + "</div>\n";
@@ -122,15 +124,11 @@ std::string distillation_card(const Distillation& d) {
 }
 
 Rows judged_table(const Distillation& d) {
-  Rows rows = {{"pattern", "indexers", "loss", "loss increase", "95%", "layers"}};
+  Rows rows = {{"pattern and indexers", "loss", "loss increase", "95%"}};
   for (const JudgedPattern* judged : judged_rows(d)) {
     const Measured& measured = judged->measured;
-    rows.push_back({judged->name,
-                    judged->indexers == "checkpoint" ? "before training"
-                    : judged->indexers == d.chosen   ? judged->indexers + " (chosen)"
-                                                     : judged->indexers,
-                    loss_text(measured.loss), nats4(measured.delta.mean), interval4(measured.delta),
-                    measured.pattern.text()});
+    rows.push_back({judged_text(d, *judged), loss_text(measured.loss), nats4(measured.delta.mean),
+                    interval4(measured.delta)});
   }
   return rows;
 }
@@ -189,7 +187,9 @@ std::string mass_html(const Distillation& d) {
       count_text(d.model.index_topk));
   if (!known) caption += " No sequence was long enough to measure the share.";
   return html_section("Do the selected positions get more of the attention?", caption,
-                      (known ? attention_mass(d).inline_text() : "") + html_table(mass_table(d)));
+                      known ? attention_mass(d).inline_text() +
+                                  html_details("each layer, as a table", html_table(mass_table(d)))
+                            : html_table(mass_table(d)));
 }
 
 const char* stage_caption(const TrainingStage& stage) {
@@ -213,20 +213,22 @@ Rows validation_table(const Distillation& d, const TrainingStage& stage) {
   return rows;
 }
 
+// What became of the indexers of a stage.
+const char* outcome_text(const Distillation& d, const TrainingStage& stage) {
+  if (stage.name != d.chosen) return "Another stage was chosen.";
+  if (d.gain) return "The indexers of this stage were written.";
+  return "Its indexers were not written, because they show no gain.";
+}
+
 std::string stage_html(const Distillation& d, const TrainingStage& stage) {
-  const bool chosen = stage.name == d.chosen;
-  std::string caption = fmt::format(
-      "{} KL divergence of the indexers from their teacher. Black dots: the step whose parameters "
-      "a layer keeps. ",
-      stage_caption(stage));
-  caption +=
-      fmt::format("{} Validation loss of the pattern: {} before training, {} after this stage.",
-                  chosen && d.gain ? "This stage is the chosen one: its indexers were written."
-                  : chosen ? "This stage was the better one, but its indexers were not written."
-                           : "Another stage was chosen.",
-                  loss_text(d.validation_loss_before), loss_text(stage.validation_loss));
+  const std::string caption = fmt::format(
+      "{} KL divergence of the indexers from their teacher. A dot marks the step whose parameters "
+      "a layer keeps. Validation loss of the pattern: {} before training, {} after this stage. {}",
+      stage_caption(stage), loss_text(d.validation_loss_before), loss_text(stage.validation_loss),
+      outcome_text(d, stage));
   return html_section(
-      fmt::format("What does the {} stage learn?{}", stage.name, chosen ? " (chosen)" : ""),
+      fmt::format("What does the {} stage learn?{}", stage.name,
+                  stage.name == d.chosen ? " (chosen)" : ""),
       caption,
       training_curve(d, stage).inline_text() +
           html_details("validations, as a table", html_table(validation_table(d, stage))));
@@ -362,7 +364,7 @@ std::string distillation_markdown(const Distillation& d) {
                   escape_markdown(d.model.name), distillation_verdict(d), d.pattern.text());
   text += "| | loss increase, nats per token |\n|---|---|\n";
   for (const JudgedPattern* judged : judged_rows(d)) {
-    text += fmt::format("| {} | {} |\n", escape_markdown(judged_text(*judged)),
+    text += fmt::format("| {} | {} |\n", escape_markdown(judged_text(d, *judged)),
                         rise_text(judged->measured));
   }
   text += "\n";

@@ -75,6 +75,7 @@ TEST_CASE("pages of distillations for the browser: a large model, a small one wi
   lost.judged.erase(lost.judged.begin() + 1);
   lost.stages.pop_back();
   lost.chosen = "dense";
+  lost.judged[1].measured = synthetic_measure(lost.pattern, 0.33, 1);
   set_change(lost);
   write_file(folder / "undistilled.html", checked_page(lost));
 }
@@ -89,14 +90,15 @@ TEST_CASE("the page of a gain says what to serve, and every number of the charts
   CHECK_THAT(page, Contains("distill MODEL -p FFSFSSSFSSFSSSSF -c DATA --steps 150 "
                             "--sparse-steps 60 --rate 0.001 --sparse-rate 0.001"));
   CHECK_THAT(page, Contains("--warmup 20 -o DIR"));
-  CHECK_THAT(page, Contains("<td>sparse (chosen)</td>") && Contains("<td>before training</td>"));
+  CHECK_THAT(page, Contains("<td>pattern, after sparse (chosen)</td>") &&
+                       Contains("<td>all-Full, after sparse</td>"));
   CHECK_THAT(page, Contains("What does the sparse stage learn? (chosen)"));
   CHECK_THAT(page, Contains("<td>3 to 6</td>") || Contains("<td>4 to 6</td>"));
-  CHECK_THAT(page, Contains("24 of 24") && Contains("150 dense + 60 sparse"));
+  CHECK_THAT(page, Contains("24 of 24") && Contains("training steps (150 dense and 60 sparse)"));
   CHECK_THAT(page, Contains("a &quot;warning&quot; with &lt;markup&gt;"));
   CHECK_THAT(page, Contains("calibration.jsonl: 28 sequences") && Contains(std::string(64, 'c')));
   const std::string markdown = distillation_markdown(d);
-  CHECK_THAT(markdown, Contains("| pattern, after sparse | +0.0483") &&
+  CHECK_THAT(markdown, Contains("| pattern, after sparse (chosen) | +0.0483") &&
                            Contains("| uniform, before training | +0.4"));
 }
 
@@ -106,7 +108,7 @@ TEST_CASE("distillations without a gain, an interval, a stage or an end are show
   std::string page = checked_page(d);
   CHECK_THAT(page, Contains("class=\"verdict bad\"") && Contains("No gain"));
   CHECK_THAT(page, Contains("No checkpoint was written") && !Contains("-m model"));
-  CHECK_THAT(page, Contains("its indexers were not written"));
+  CHECK_THAT(page, Contains("Its indexers were not written"));
   d.complete = false;
   d.judge_is_held_out = false;
   page = checked_page(d);
