@@ -382,7 +382,7 @@ Svg sequence_bars(const PairedDifference& shown, const std::string& title,
   for (std::size_t s = 0; s < differences.size(); ++s) order.emplace_back(differences[s], s);
   std::ranges::sort(order);
   const double low = std::min(0.0, order.empty() ? 0.0 : order.front().first);
-  const double high = std::max(1e-6, order.empty() ? 0.0 : order.back().first);
+  const double high = std::max(low < 0 ? 0.0 : 1e-6, order.empty() ? 0.0 : order.back().first);
   const Scale y(axis_low(low, high), high, plot.bottom, plot.top, 5);
   draw_value_axis(svg, plot, y, value);
   const double width =
@@ -395,7 +395,7 @@ Svg sequence_bars(const PairedDifference& shown, const std::string& title,
   svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
   draw_mean(svg, plot, y.at(shown.mean), shown.mean);
   svg.line(plot.left, plot.bottom, plot.right, plot.bottom, "frame");
-  svg.text(plot.right, plot.bottom + 20, "sequences, by loss increase", "axis", Anchor::end);
+  svg.text(plot.right, plot.bottom + 20, "sequences, sorted", "axis", Anchor::end);
   return svg;
 }
 

@@ -96,8 +96,8 @@ std::string distillation_facts(const Distillation& d) {
 
 std::string serving_html(const Distillation& d) {
   if (!d.gain) {
-    return "<p class=\"muted\">No checkpoint was written: serve the base checkpoint, or train "
-           "with more data or more steps.</p>\n";
+    return "<p class=\"muted\">No checkpoint was written: serve the base checkpoint, or "
+           "distill again with more data or more steps.</p>\n";
   }
   std::string text =
       "<p class=\"muted\">The folder <code>model</code> next to this page is the checkpoint with "
@@ -142,7 +142,9 @@ std::string gain_html(const Distillation& d) {
                              : fmt::format("{} sequences", judge_name(d)));
   if (!d.judge_is_held_out) caption += " They also decided when training stopped.";
   if (d.find("uniform", "checkpoint") == nullptr) caption += " The pattern is the uniform one.";
-  caption += " All-Full after training shows what the indexers lose for their own layer.";
+  if (d.find("all-Full", d.chosen) != nullptr && d.chosen != "checkpoint") {
+    caption += " All-Full after training shows what the indexers lose for their own layer.";
+  }
   return html_section("What does training gain?", caption,
                       judged_bars(d).inline_text() + html_table(judged_table(d)));
 }
