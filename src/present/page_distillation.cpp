@@ -135,11 +135,11 @@ Rows judged_table(const Distillation& d) {
 
 std::string gain_html(const Distillation& d) {
   std::string caption = fmt::format(
-      "Loss increase over all-Full before training ({} nats per token) on {} {}. Thin lines: 95% "
-      "intervals.",
+      "Loss increase over all-Full before training ({} nats per token) on {} {}.",
       loss_text(d.baseline_loss), count_text(static_cast<std::int64_t>(d.judge.sequences)),
       d.judge.sequences == 1 ? fmt::format("{} sequence", judge_name(d))
                              : fmt::format("{} sequences", judge_name(d)));
+  if (d.change.ci95) caption += " Thin lines: 95% intervals.";
   if (!d.judge_is_held_out) caption += " They also decided when training stopped.";
   if (d.find("uniform", "checkpoint") == nullptr) caption += " The pattern is the uniform one.";
   if (d.find("all-Full", d.chosen) != nullptr && d.chosen != "checkpoint") {
