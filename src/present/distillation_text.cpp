@@ -62,7 +62,7 @@ std::string distillation_text(const Distillation& d, const std::string& folder) 
     text += fmt::format("checkpoint: {}\nnext: indexcache-search eval {} {} -c DATA\n", model,
                         model, d.pattern.text());
   }
-  text += fmt::format("details: {}\n", shell_quoted((path / "distill.json").string()));
+  text += fmt::format("report: {}\n", shell_quoted((path / "report.html").string()));
   return text;
 }
 

@@ -71,7 +71,7 @@ std::string card_html(const Result& result, std::size_t t) {
                   verdict.good ? "good" : "bad", escape_markup(verdict.text));
   text += facts_html(result, target);
   text += html_copy("pattern, one character per decoder layer", target.calibration.pattern.text());
-  text += engines_html(result.model, target.calibration.pattern);
+  text += engines_html(result.model, target.calibration.pattern, target.distilled.has_value());
   return text + "</div>\n";
 }
 

@@ -107,7 +107,7 @@ std::string serving_html(const Distillation& d) {
                     fmt::format("indexcache-search eval model {} -c DATA", d.pattern.text()));
   text += html_copy("check it for an engine, and print the engine's keys",
                     fmt::format("indexcache-search export {} -m model --all", d.pattern.text()));
-  return text + engines_html(d.model, d.pattern);
+  return text + engines_html(d.model, d.pattern, true);
 }
 
 std::string distillation_card(const Distillation& d) {

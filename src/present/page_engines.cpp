@@ -10,8 +10,10 @@
 
 namespace indexcache {
 
-std::string engines_html(const ModelSummary& summary, const Pattern& pattern) {
-  const ServedModel model = served_model(summary);
+std::string engines_html(const ModelSummary& summary, const Pattern& pattern,
+                         bool needs_trained_indexers) {
+  ServedModel model = served_model(summary);
+  model.needs_trained_indexers = needs_trained_indexers;
   std::string first;
   std::string others;
   for (const EngineProfile* profile : newest_profiles()) {

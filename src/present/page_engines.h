@@ -9,7 +9,8 @@
 
 namespace indexcache {
 
-// The engines most used first, the others folded away.
-std::string engines_html(const ModelSummary& summary, const Pattern& pattern);
+// The engines most used first, the others folded away. `needs_trained_indexers` as in ServedModel.
+std::string engines_html(const ModelSummary& summary, const Pattern& pattern,
+                         bool needs_trained_indexers);
 
 }  // namespace indexcache

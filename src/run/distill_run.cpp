@@ -6,6 +6,7 @@
 #include "io/files.h"
 #include "io/folder_lock.h"
 #include "io/json_text.h"
+#include "present/page_distillation.h"
 #include "run/distill_judge.h"
 #include "run/distill_training.h"
 #include "run/folder.h"
@@ -47,6 +48,7 @@ std::optional<Distillation> finished(const DistillFolder& folder, const Fingerpr
 void discard(const DistillFolder& folder) {
   std::filesystem::remove_all(folder.model());
   std::filesystem::remove(folder.document());
+  std::filesystem::remove(folder.page());
 }
 
 Distillation begin_result(const Model& model, const DistillOptions& options,
@@ -145,6 +147,9 @@ Distillation distill(const DistillOptions& options, const Model& model,
   if (auto stored = finished(folder, fingerprint)) {
     std::filesystem::remove(folder.state());  // of one that was killed at its very end
     progress.note("this training is already finished");
+    if (!std::filesystem::exists(folder.page())) {
+      write_file(folder.page(), distillation_page(*stored));
+    }
     return std::move(*stored);
   }
   DistillTraining training(options, model, subject, session, progress, fingerprint, folder.state());
@@ -168,6 +173,7 @@ Distillation distill(const DistillOptions& options, const Model& model,
                          stored_indexers(model, subject.students, chosen.parameters),
                          {.metadata = metadata_of(result), .link = options.link}, folder.model());
   }
+  write_file(folder.page(), distillation_page(result));
   write_file(folder.document(), json_text(to_json(result), 1) + "\n");
   if (result.complete) std::filesystem::remove(folder.state());
   return result;

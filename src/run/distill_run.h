@@ -18,7 +18,8 @@ struct DistillFolder {
   std::filesystem::path folder;
 
   std::filesystem::path model() const { return folder / "model"; }
-  std::filesystem::path document() const { return folder / "distill.json"; }
+  std::filesystem::path document() const { return folder / kDistillationFile; }
+  std::filesystem::path page() const { return folder / "report.html"; }
   std::filesystem::path state() const { return folder / "training.safetensors"; }
 };
 
