@@ -3,6 +3,7 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "result/parts_json.h"
+#include "result/stored_pattern.h"
 #include "support/catch.h"
 #include "support/example_result.h"
 #include "support/files.h"
@@ -183,4 +184,24 @@ TEST_CASE("eval reads an engine's override and a config.json, each as the engine
       run_tool({"eval", model, folder / "config.json", "-c", folder / "t.jsonl"});
   CHECK(torn.code == 3);
   CHECK_THAT(torn.err, Contains("engines read different patterns"));
+}
+
+TEST_CASE("a pattern that needs trained indexers is exported only with a model that has them") {
+  const TempFolder folder;
+  Result result = example_result();
+  const std::size_t last = result.targets.size() - 1;
+  DistilledTarget distilled{};
+  distilled.folder = "distilled-3F/model";
+  distilled.training = result.calibration;
+  distilled.steps = 4;
+  result.targets[last].distilled = distilled;
+  write_text(folder / "pattern.yaml", to_pattern_yaml(result, last));
+  const auto refused = run_tool({"export", folder / "pattern.yaml", "-e", "vllm"});
+  CHECK(refused.code == 3);
+  CHECK_THAT(refused.err, Contains("needs the indexers that were trained for it") &&
+                              Contains("distilled-3F/model"));
+  const auto released = run_tool(
+      {"export", folder / "pattern.yaml", "-e", "vllm", "--model", golden("deepseek_v32_tiny")});
+  CHECK(released.code == 3);
+  CHECK_THAT(released.err, Contains("the checkpoint does not have them"));
 }

@@ -7,7 +7,9 @@
 #include "io/files.h"
 #include "run/plan.h"
 #include "run/search_run.h"
+#include "run/segment_students.h"
 #include "support/catch.h"
+#include "support/environment.h"
 #include "support/files.h"
 #include "support/tokens.h"
 
@@ -257,4 +259,58 @@ TEST_CASE("durations") {
   for (const char* text : {"4", "h", "-1s", "1h x", "0s", "1d", "nans"}) {
     CHECK_THROWS_AS(parse_duration(text), UsageError);
   }
+}
+
+TEST_CASE("a run with trained indexers searches with them, and can be cut off anywhere") {
+  const ScopedVariable fixed("SOURCE_DATE_EPOCH", "1");
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "3");
+  options.search.strategies = {"segments"};
+  options.search.distill = {tiny_tokens(folder, 4).string()};
+  options.search.training.dense.steps = 3;
+  options.search.training.sparse.steps = 1;
+  options.search.training.dense.batch = 2;
+  options.search.finishing.steps = 2;
+  const Result whole = quiet_run(options);
+  const Pattern& pattern = whole.targets.front().calibration.pattern;
+  CHECK(pattern.full_count() == 3);
+  const std::filesystem::path run = options.output;
+  CHECK(std::filesystem::exists(run / "distilled-3F/distill.json"));
+  CHECK(whole.targets.front().distilled.has_value() ==
+        std::filesystem::exists(run / "distilled-3F/model"));
+  CHECK_FALSE(std::filesystem::exists(run / "students.safetensors"));
+  CHECK(quiet_run(options) == whole);  // finished: read again
+
+  // Another training is another run.
+  RunOptions other = options;
+  other.search.training.dense.steps = 4;
+  CHECK_THROWS_AS(quiet_run(other), ResumeMismatch);
+
+  const std::string journal = read_file(run / "journal.jsonl");
+  const TempFolder second;
+  options.output = (second / "run").string();
+  std::filesystem::create_directories(options.output);
+  write_file(second / "run/journal.jsonl", journal.substr(0, journal.find('\n') + 1));
+  CHECK(quiet_run(options) == whole);
+
+  // The search is over for lack of time, the indexers are not lost.
+  const TempFolder third;
+  options.output = (third / "run").string();
+  options.budget = "0.001s";
+  CHECK_FALSE(quiet_run(options).complete);
+  CHECK(std::filesystem::exists(third / "run/students.safetensors"));
+  options.budget.clear();
+  CHECK(quiet_run(options) == whole);
+}
+
+TEST_CASE("only segments that a pattern may have are trained") {
+  SearchSpace space{Pattern::all_full(5), Constraints::none(5), {}};
+  CHECK(students_of(space).size() == 10);
+  space.constraints.pinned_full[2] = true;
+  CHECK(students_of(space) == std::vector<Student>{{0, 2}, {2, 4}, {2, 5}, {3, 5}});
+  space.constraints.max_run = 1;
+  CHECK(students_of(space) == std::vector<Student>{{0, 2}, {2, 4}, {3, 5}});
+  // What the start shares already is not trained for.
+  const SearchSpace native{Pattern::parse("FSFSS"), Constraints::none(5), {}};
+  CHECK(students_of(native) == std::vector<Student>{{0, 5}});
 }

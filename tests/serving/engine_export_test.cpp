@@ -223,3 +223,22 @@ TEST_CASE("the engines of a pattern file") {
   CHECK_FALSE(some.contains("transformers"));
   CHECK(some["sglang"]["json_model_override_args"]["indexer_types"].size() == 4);
 }
+
+TEST_CASE(
+    "patterns with trained indexers are exported only to engines that were seen to load them") {
+  const Pattern pattern = Pattern::parse("FSSFSS");
+  ServedModel model = glm(6);
+  model.needs_trained_indexers = true;
+  for (const char* engine : {"vllm", "sglang", "transformers"}) {
+    CAPTURE(engine);
+    const auto caveats = export_pattern(profile(engine), pattern, model, {}).caveats;
+    CHECK(std::ranges::any_of(caveats, [](const std::string& caveat) {
+      return caveat.find("indexers that were trained for it") != caveat.npos;
+    }));
+  }
+  for (const char* engine : {"tensorrt-llm", "vllm-ascend", "xllm", "lmdeploy", "atom"}) {
+    CAPTURE(engine);
+    CHECK_THAT(refusal(profile(engine), pattern, model), Contains("trained"));
+  }
+  CHECK_THAT(refusal(profile("vllm", "0.24.0"), pattern, model), Contains("trained"));
+}
