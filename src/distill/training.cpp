@@ -105,7 +105,9 @@ std::vector<PositionRange> Stage::ranges_of_step(std::int64_t step) const {
   std::vector<PositionRange> ranges;
   const auto count = static_cast<std::int64_t>(ranges_.size());
   const std::int64_t interval = std::min(settings_.query_interval, count);
-  for (std::int64_t r = step % interval; r < count; r += interval) {
+  // A batch gets other ranges in the next epoch.
+  const std::int64_t turn = step + step / training_.batches();
+  for (std::int64_t r = turn % interval; r < count; r += interval) {
     ranges.push_back(ranges_[static_cast<std::size_t>(r)]);
   }
   return ranges;
@@ -131,7 +133,7 @@ std::vector<float> Stage::clipped() const {
     if (!std::isfinite(norms[i])) {
       throw InputError({"the training failed", student_text(students_.students()[i]),
                         fmt::format("its gradient is not finite in step {}", state_.step + 1),
-                        "a lower --rate; the last saved state is kept"});
+                        "a lower learning rate and --restart"});
     }
     const double limit = settings_.clip;
     scales.push_back(limit > 0 && norms[i] > limit ? static_cast<float>(limit / norms[i]) : 1.0f);
@@ -147,7 +149,7 @@ void Stage::check(const std::vector<double>& means) const {
         {"the training diverges", student_text(students_.students()[i]),
          fmt::format("its KL divergence is {:.3f} before step {}, at first it was {:.3f}", means[i],
                      state_.step + 1, first[i]),
-         "a lower --rate; the last saved state is kept"});
+         "a lower learning rate and --restart"});
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <string>
@@ -110,9 +111,12 @@ void write_training_state(const std::filesystem::path& file, const TrainingState
             {"fingerprint", Json::object()},
             {"stages", Json::array()}};
   for (const auto& [field, value] : fingerprint) json["fingerprint"][field] = value;
-  std::vector<TensorSource> tensors = {source_of("parameters", state.students.parameters),
-                                       source_of("mean", state.students.mean),
-                                       source_of("variance", state.students.variance)};
+  std::vector<TensorSource> tensors;
+  if (!state.stages.back().over) {  // else the best parameters are all that is needed
+    tensors = {source_of("parameters", state.students.parameters),
+               source_of("mean", state.students.mean),
+               source_of("variance", state.students.variance)};
+  }
   for (std::size_t i = 0; i < state.stages.size(); ++i) {
     json["stages"].push_back(stage_json(state.stages[i]));
     tensors.push_back(source_of(best_name(i), state.stages[i].best));
@@ -133,7 +137,13 @@ std::optional<TrainingState> read_training_state(const std::filesystem::path& fi
   }
   const Json json = parse_json(text->second, file.string(), kRemedy);
   const JsonField root(json, source);
-  for (const auto& [field, value] : fingerprint) {
+  Fingerprint wanted = fingerprint;
+  for (const auto& [field, value] : root.at("fingerprint").members()) {
+    if (std::ranges::count(wanted, field, &Fingerprint::value_type::first) == 0) {
+      wanted.emplace_back(field, "");  // a field that only the stored one has differs, too
+    }
+  }
+  for (const auto& [field, value] : wanted) {
     const auto found = root.at("fingerprint").find(field);
     const std::string before = found ? found->text() : "";
     if (before == value) continue;
@@ -150,6 +160,10 @@ std::optional<TrainingState> read_training_state(const std::filesystem::path& fi
     state.stages.push_back(stage_from_json(stage, students));
     state.stages.back().best = read_tensor(stored, best_name(state.stages.size() - 1), elements);
   }
+  if (state.stages.empty() || state.stages.size() > 2) {
+    root.at("stages").fail("expected one or two stages");
+  }
+  if (state.stages.back().over) return state;
   state.students = {read_tensor(stored, "parameters", elements),
                     read_tensor(stored, "mean", elements),
                     read_tensor(stored, "variance", elements)};

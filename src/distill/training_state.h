@@ -17,7 +17,7 @@ struct TrainingState {
   std::int64_t wave = 0;           // sequences at once: it decides the order of sums
   double seconds = 0;              // of training so far
   std::vector<StageState> stages;  // those that are over, and the one at work
-  StudentSet::State students;      // of the one at work
+  StudentSet::State students;      // of the one at work; empty if the last one is over
 };
 
 // Throws ResourceError when the disk refuses; what was there before is then unchanged.

@@ -111,7 +111,10 @@ void write_files(const FolderPlan& plan, const std::vector<TensorSource>& indexe
   metadata.emplace("format", "pt");  // some readers want to know it
   write_safetensors(folder / plan.new_shard, indexers, metadata);
   for (const RewrittenShard& shard : plan.rewritten) {
-    write_safetensors(folder / shard.name, shard.tensors, shard.source->metadata());
+    SafetensorsMetadata kept = shard.source->metadata();
+    kept.erase(kTrainedByKey);  // of an earlier training, some of whose indexers are replaced
+    kept.erase(kTrainedPatternKey);
+    write_safetensors(folder / shard.name, shard.tensors, kept);
   }
   for (const LinkedFile& file : plan.copies) write_copy(file.source, folder / file.name);
   for (const LinkedFile& file : plan.links) {
@@ -196,16 +199,19 @@ std::string trained_pattern(const std::filesystem::path& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
     if (entry.path().extension() == ".safetensors") shards.insert(entry.path());
   }
+  std::set<std::string> patterns;
   for (const std::filesystem::path& shard : shards) {
     try {
       const auto metadata = SafetensorsFile(shard).metadata();
       const auto pattern = metadata.find(kTrainedPatternKey);
-      if (metadata.contains(kTrainedByKey) && pattern != metadata.end()) return pattern->second;
+      if (metadata.contains(kTrainedByKey) && pattern != metadata.end()) {
+        patterns.insert(pattern->second);
+      }
     } catch (const Error&) {
       continue;
     }
   }
-  return "";
+  return patterns.size() == 1 ? *patterns.begin() : "";
 }
 
 }  // namespace indexcache

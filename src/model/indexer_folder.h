@@ -64,7 +64,8 @@ void write_indexer_folder(const Checkpoint& base, std::span<const StoredIndexer>
                           const IndexerFolderOptions& options, const std::filesystem::path& output);
 
 // The pattern that the indexers of a checkpoint were trained for, as the metadata of its shards
-// say; empty if no shard says so. Reads headers only; shards that cannot be read say nothing.
+// say; empty if no shard says so, or if several disagree. Reads headers only; shards that cannot be
+// read say nothing.
 std::string trained_pattern(const std::filesystem::path& folder);
 
 }  // namespace indexcache

@@ -153,8 +153,10 @@ std::string target_markdown(const Result& result, const Target& target) {
   if (target.distilled) {
     text += fmt::format("| with the indexers in {} | {} |\n", target.distilled->folder,
                         delta_text(target.distilled->with.mean));
-    text += fmt::format("| with the released indexers | {} |\n",
-                        delta_text(target.distilled->without.mean));
+    if (target.distilled->without) {
+      text += fmt::format("| with the released indexers | {} |\n",
+                          delta_text(target.distilled->without->mean));
+    }
   }
   for (const ComparedPattern& other : target.compared) {
     if (other.holdout.pattern == pattern) continue;

@@ -92,9 +92,12 @@ std::string target_text(const Result& result, const Target& target, const std::s
                     100 * fidelity->same_top1, fidelity->kl_mean, fidelity->kl_p99);
   }
   if (target.distilled) {
-    const PairedDifference &with = target.distilled->with, &without = target.distilled->without;
-    text += fmt::format("  trained to the end  {} with {}, {} with the released indexers\n",
-                        delta_text(with.mean), target.distilled->folder, delta_text(without.mean));
+    text += fmt::format("  trained indexers    {} with {}\n",
+                        delta_text(target.distilled->with.mean), target.distilled->folder);
+    if (target.distilled->without) {
+      text +=
+          fmt::format("  released indexers   {}\n", delta_text(target.distilled->without->mean));
+    }
   }
   if (target.random_holdout) {
     text += fmt::format("  random, held out    {}  mean of {} patterns\n",

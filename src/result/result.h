@@ -138,7 +138,10 @@ struct DistilledTarget {
   TokenSummary training;   // what they were trained on
   std::int64_t steps = 0;  // of the pass that trained those of all segments
   bool held_out = true;    // what the two were measured on; else sequences that training knows
-  PairedDifference without, with;  // loss increase with the checkpoint's indexers, and with these
+  // Loss increase with the checkpoint's indexers, absent while the search is not complete, and with
+  // these.
+  std::optional<PairedDifference> without;
+  PairedDifference with;
 
   bool operator==(const DistilledTarget&) const = default;
 };

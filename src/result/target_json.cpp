@@ -220,16 +220,18 @@ Json distilled_json(const DistilledTarget& distilled) {
               {"training", to_json(distilled.training)},
               {"steps", distilled.steps},
               {"held_out", distilled.held_out},
-              {"without", interval_json(distilled.without)},
+              {"without", distilled.without ? interval_json(*distilled.without) : Json()},
               {"with", interval_json(distilled.with)}};
 }
 
 DistilledTarget distilled_from_json(const JsonField& field) {
+  std::optional<PairedDifference> without;
+  if (const auto stored = field.nullable("without")) without = interval_from_json(*stored);
   return {.folder = name_from_json(field.at("folder")),
           .training = tokens_from_json(field.at("training")),
           .steps = field.at("steps").integer(1),
           .held_out = field.at("held_out").boolean(),
-          .without = interval_from_json(field.at("without")),
+          .without = without,
           .with = interval_from_json(field.at("with"))};
 }
 

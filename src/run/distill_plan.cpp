@@ -3,6 +3,7 @@
 
 #include "core/bytes.h"
 #include "core/count_text.h"
+#include "core/error.h"
 #include "core/thread_count.h"
 #include "run/distill_training.h"
 #include "search/costs.h"
@@ -89,6 +90,7 @@ TrainingPlan plan_training(const DistillOptions& options, const Model& model,
   plan.student_bytes = StudentSet::bytes(config, backend, plan.students);
   plan.steps = options.dense.steps + options.sparse.steps;
   plan.device_limit = backend.memory_bytes();
+  plan.paged = !backend.is_gpu();
   const std::int64_t fixed =
       sizes.device(placement) + backend.uploader_bytes() + plan.student_bytes;
   const TrainingFit fit = fit_training(config, backend, subject, options.dense.batch, sparse,
@@ -120,6 +122,17 @@ TrainingPlan plan_training(const DistillOptions& options, const Model& model,
     plan.folder = indexer_folder_bytes(config, model.checkpoint, layers, options.link);
   }
   return plan;
+}
+
+void require_fit(const TrainingPlan& plan) {
+  if (plan.fits()) return;
+  throw ResourceError(
+      {"the training does not fit the device's memory", "",
+       fmt::format("{} indexers and one sequence at a time need {}, but only {} may "
+                   "be used",
+                   plan.students, bytes_text(plan.device_bytes), bytes_text(plan.device_limit)),
+       "shorter sequences, --precision bf16, --weights stream, and for a search "
+       "over segments a smaller --max-run"});
 }
 
 std::vector<std::string> plan_lines(const TrainingPlan& plan) {

@@ -28,13 +28,18 @@ struct TrainingPlan {
   double seconds = 0;         // estimated
   double uncertainty = 0;     // as in Costs
 
-  bool fits() const { return device_bytes <= device_limit; }
+  bool paged = false;  // the device's memory is paged: more than there is only costs time
+
+  bool fits() const { return paged || device_bytes <= device_limit; }
 };
 
 // From sizes alone. `placement`: where the weights wait.
 TrainingPlan plan_training(const DistillOptions& options, const Model& model,
                            const DistillSubject& subject, const Backend& backend,
                            Placement placement);
+
+// Throws ResourceError if the training does not fit a device whose memory is not paged.
+void require_fit(const TrainingPlan& plan);
 
 std::vector<std::string> plan_lines(const TrainingPlan& plan);
 Json to_json(const TrainingPlan& plan);

@@ -24,15 +24,22 @@ namespace indexcache {
 namespace {
 
 // What the folder holds if it is this training, finished.
-std::optional<Distillation> finished(const DistillFolder& folder, const Fingerprint& fingerprint) {
+std::optional<Distillation> finished(const DistillFolder& folder, const Fingerprint& fingerprint,
+                                     bool always) {
   if (!std::filesystem::exists(folder.document())) return std::nullopt;
   const std::string where = folder.document().string();
   Distillation stored = distillation_from_json(parse_json(read_file(where), where), where);
   // Without its checkpoint it is as good as not there.
   if (!stored.complete) return std::nullopt;
-  if (stored.gain && !std::filesystem::exists(folder.model())) return std::nullopt;
-  for (std::size_t i = 0; i < fingerprint.size(); ++i) {
-    const auto& [field, value] = fingerprint[i];
+  const bool written = stored.gain || always;
+  if (written && !std::filesystem::exists(folder.model())) return std::nullopt;
+  Fingerprint wanted = fingerprint;
+  for (const auto& [field, value] : stored.fingerprint) {
+    if (std::ranges::count(wanted, field, &Fingerprint::value_type::first) == 0) {
+      wanted.emplace_back(field, "");  // a field that only the stored one has differs, too
+    }
+  }
+  for (const auto& [field, value] : wanted) {
     const auto found =
         std::ranges::find(stored.fingerprint, field, &std::pair<std::string, std::string>::first);
     const std::string before = found == stored.fingerprint.end() ? "" : found->second;
@@ -102,6 +109,20 @@ Chosen train_and_judge(DistillTraining& training, DistillJudge& judge,
   return chosen;
 }
 
+std::int64_t steps_of(const Distillation& d) {
+  std::int64_t steps = 0;
+  for (const TrainingStage& stage : d.stages) steps += stage.steps_done;
+  return steps;
+}
+
+std::string rates_of(const Distillation& d) {
+  std::string rates;
+  for (const TrainingStage& stage : d.stages) {
+    rates += fmt::format("{}{} {}", rates.empty() ? "" : ", ", stage.name, stage.rate);
+  }
+  return rates;
+}
+
 SafetensorsMetadata metadata_of(const Distillation& d) {
   return {{kTrainedByKey, d.provenance.tool_version},
           {kTrainedPatternKey, d.pattern.text()},
@@ -109,6 +130,8 @@ SafetensorsMetadata metadata_of(const Distillation& d) {
           {"stage", d.chosen},
           {"base_config_sha256", d.model.config_sha256},
           {"base_weights_layout_sha256", d.model.weights_layout_sha256},
+          {"steps", fmt::format("{}", steps_of(d))},
+          {"rates", rates_of(d)},
           {"training_tokens_sha256", d.training.sha256}};
 }
 
@@ -144,7 +167,7 @@ Distillation distill(const DistillOptions& options, const Model& model,
     discard(folder);
     std::filesystem::remove(folder.state());
   }
-  if (auto stored = finished(folder, fingerprint)) {
+  if (auto stored = finished(folder, fingerprint, options.always)) {
     std::filesystem::remove(folder.state());  // of one that was killed at its very end
     progress.note("this training is already finished");
     if (!std::filesystem::exists(folder.page())) {
@@ -153,7 +176,6 @@ Distillation distill(const DistillOptions& options, const Model& model,
     return std::move(*stored);
   }
   DistillTraining training(options, model, subject, session, progress, fingerprint, folder.state());
-  discard(folder);  // of a training that the budget ended, or that was killed while writing
   DistillJudge judge(model, session, subject,
                      StudentSet::bytes(model.config, session.backend(), subject.students.size()));
   Distillation result = begin_result(model, options, subject, fingerprint);
@@ -168,7 +190,9 @@ Distillation distill(const DistillOptions& options, const Model& model,
                        .search_seconds = recorded_seconds(training.seconds()),
                        .planned_bytes = std::nullopt,
                        .peak_bytes = std::nullopt};
-  if (result.gain) {
+  // What was there is of a training that the budget ended, or that was killed while writing.
+  discard(folder);
+  if (result.gain || options.always) {
     write_indexer_folder(model.checkpoint,
                          stored_indexers(model, subject.students, chosen.parameters),
                          {.metadata = metadata_of(result), .link = options.link}, folder.model());
@@ -201,9 +225,10 @@ TrainingPlan plan_distillation(const DistillOptions& options, const Model& model
 Distillation distill(const DistillOptions& options, const Model& model, const Pattern& pattern,
                      std::unique_ptr<Backend> backend, Progress& progress) {
   const DistillSubject subject = open_distill_subject(options, model, pattern, *backend, progress);
-  for (const std::string& line : plan_lines(plan_of(options, model, subject, *backend))) {
-    progress.note(line);
-  }
+  require_other_folder(model, options.output);
+  const TrainingPlan plan = plan_of(options, model, subject, *backend);
+  for (const std::string& line : plan_lines(plan)) progress.note(line);
+  require_fit(plan);
   Session session(model, std::move(backend), options.device);
   return distill(options, model, subject, session, {}, progress);
 }

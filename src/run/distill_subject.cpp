@@ -9,18 +9,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 namespace indexcache {
 namespace {
 
-void require_setting(bool holds, const std::string& value, const char* option, const char* remedy) {
+void require_setting(bool holds, const std::string& value, const std::string& option,
+                     const char* remedy) {
   if (holds) return;
   throw UsageError({fmt::format("invalid value for {}: {}", option, value), option, "", remedy});
 }
 
-void check_stage(const StageSettings& stage, const char* steps, const char* rate, bool optional) {
-  require_setting(stage.steps >= (optional ? 0 : 1) && stage.steps <= 1'000'000,
-                  fmt::format("{}", stage.steps), steps, "a number of steps such as 300");
+void check_stage(const StageSettings& stage, const std::string& steps, const std::string& rate,
+                 std::int64_t fewest) {
+  require_setting(stage.steps >= fewest && stage.steps <= 1'000'000, fmt::format("{}", stage.steps),
+                  steps, "a number of steps such as 300");
   require_setting(std::isfinite(stage.rate) && stage.rate > 0 && stage.rate <= 0.1f,
                   fmt::format("{}", stage.rate), rate,
                   "a rate above 0 and at most 0.1, such as 1e-3");
@@ -52,27 +55,42 @@ void check_count(const CalibrationData& data) {
 
 }  // namespace
 
-void check_settings(const DistillOptions& options) {
-  check_stage(options.dense, "--steps", "--rate", false);
-  check_stage(options.sparse, "--sparse-steps", "--sparse-rate", true);
+void check_settings(const DistillOptions& options, const std::string& prefix) {
+  check_stage(options.dense, prefix + "steps", prefix + "rate", 1);
+  check_stage(options.sparse, prefix + "sparse-steps", prefix + "sparse-rate", 0);
   const StageSettings& stage = options.dense;
-  require_setting(stage.warmup >= 0, fmt::format("{}", stage.warmup), "--warmup",
-                  "a number of steps such as 20, or 0 for none");
-  require_setting(stage.batch >= 1 && stage.batch <= 4096, fmt::format("{}", stage.batch),
-                  "--batch", "a number of sequences such as 8");
-  require_setting(stage.query_interval >= 1, fmt::format("{}", stage.query_interval),
-                  "--query-interval", "1 for all queries, 4 for a quarter of them");
-  require_setting(std::isfinite(stage.clip) && stage.clip >= 0, fmt::format("{}", stage.clip),
-                  "--clip", "the highest norm of a gradient, such as 1, or 0 for none");
-  require_setting(stage.validate_every >= 1, fmt::format("{}", stage.validate_every),
-                  "--validate-every", "a number of steps such as 25");
-  require_setting(stage.patience >= 0, fmt::format("{}", stage.patience), "--patience",
-                  "a number of validations such as 4, or 0 to train to the end");
-  require_setting(options.validation > 0 && options.validation < 1,
-                  fmt::format("{}", options.validation), "--validation", "a share such as 0.1");
-  require_setting(options.save_seconds >= 0, fmt::format("{}", options.save_seconds),
-                  "--save-every", "a time such as 60s");
+  const auto require = [&](bool holds, auto value, const char* option, const char* remedy) {
+    require_setting(holds, fmt::format("{}", value), prefix + option, remedy);
+  };
+  require(stage.warmup >= 0, stage.warmup, "warmup", "a number of steps such as 20, or 0 for none");
+  require(stage.batch >= 1 && stage.batch <= 4096, stage.batch, "batch",
+          "a number of sequences such as 8");
+  require(stage.query_interval >= 1, stage.query_interval, "query-interval",
+          "1 for all queries, 4 for a quarter of them");
+  require(stage.clip >= 0 && stage.clip <= 1e6f, stage.clip, "clip",
+          "the highest norm of a gradient, such as 1, or 0 for none");
+  require(stage.validate_every >= 1, stage.validate_every, "validate-every",
+          "a number of steps such as 25");
+  require(stage.patience >= 0, stage.patience, "patience",
+          "a number of validations such as 4, or 0 to train to the end");
+  require(options.validation > 0 && options.validation < 1, options.validation, "validation",
+          "a share such as 0.1");
+  require(options.save_seconds >= 0, options.save_seconds, "save-every", "a time such as 60s");
   parse_duration(options.budget);
+}
+
+void require_other_folder(const Model& model, const std::filesystem::path& output) {
+  const std::filesystem::path target = std::filesystem::weakly_canonical(output);
+  const auto require_outside = [&](const std::filesystem::path& path) {
+    const std::filesystem::path real = std::filesystem::weakly_canonical(path);
+    const auto [end, ignored] =
+        std::mismatch(target.begin(), target.end(), real.begin(), real.end());
+    if (end != target.end()) return;
+    throw UsageError({"the model is in the output folder", "--output",
+                      fmt::format("{} would be replaced", real.string()), "another --output"});
+  };
+  require_outside(model.checkpoint.folder());
+  for (const auto& shard : model.checkpoint.shards()) require_outside(shard->path());
 }
 
 void require_writable_indexers(const Model& model, const std::vector<Student>& students,
@@ -95,7 +113,21 @@ void share_settings(DistillOptions& options) {
 
 std::pair<TokenSet, TokenSet> split_validation(const TokenSet& tokens, double share) {
   const auto count = static_cast<double>(tokens.sequences.size());
-  return split_holdout(tokens, std::min(share, kMostValidation / count));
+  try {
+    return split_holdout(tokens, std::min(share, kMostValidation / count));
+  } catch (const InputError&) {
+    throw InputError({"the data cannot be split into training and validation data", tokens.source,
+                      "it is one sequence, or all of its sequences share a document",
+                      "more documents"});
+  }
+}
+
+TokenSet without_sequences_of(const TokenSet& tokens, const TokenSet& others) {
+  const std::set<std::vector<std::int32_t>> excluded(others.sequences.begin(),
+                                                     others.sequences.end());
+  std::vector<bool> kept;
+  for (const auto& sequence : tokens.sequences) kept.push_back(!excluded.contains(sequence));
+  return subset(tokens, kept, true);
 }
 
 std::int64_t DistillSubject::longest() const {

@@ -9,6 +9,7 @@
 #include "run/calibration_data.h"
 #include "run/session.h"
 
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,7 +29,8 @@ struct DistillOptions {
   std::string budget;        // "4h"; empty: no limit
   std::string output;
   bool restart = false;
-  bool plan = false;  // only say what the training needs
+  bool always = false;  // writes the checkpoint whether or not the held-out loss falls
+  bool plan = false;    // only say what the training needs
 };
 
 // Sequences for training and for validation: the latter are that share of all, but at most
@@ -36,6 +38,9 @@ struct DistillOptions {
 // throws.
 inline constexpr double kMostValidation = 16;
 std::pair<TokenSet, TokenSet> split_validation(const TokenSet& tokens, double share);
+
+// The sequences that are not among `others`.
+TokenSet without_sequences_of(const TokenSet& tokens, const TokenSet& others);
 
 // Gives the sparse stage what it shares with the dense one: everything but steps and rate.
 void share_settings(DistillOptions& options);
@@ -65,8 +70,12 @@ DistillSubject open_distill_subject(const DistillOptions& options, const Model& 
 void require_writable_indexers(const Model& model, const std::vector<Student>& students,
                                LinkKind link);
 
-// Throws UsageError for a setting that is out of range.
-void check_settings(const DistillOptions& options);
+// Throws UsageError if the model, or a file that it links to, is in `output`: what is written there
+// replaces what was.
+void require_other_folder(const Model& model, const std::filesystem::path& output);
+
+// Throws UsageError for a setting that is out of range; `prefix` begins the options' names.
+void check_settings(const DistillOptions& options, const std::string& prefix = "--");
 
 // The data and the settings of a training.
 Fingerprint training_fields(const DistillOptions& options, const DistillSubject& subject);

@@ -42,11 +42,38 @@ std::int64_t training_bytes(const ModelConfig& config, const Backend& backend,
                             std::int64_t longest, bool sparse) {
   const std::int64_t rows = wave * longest, chunk = chunk_rows(wave);
   const std::int64_t residual = rows * 4 * config.hidden;
+  // Copies of the weights that make queries of attention, where layers do not stay.
+  std::int64_t query_weights = 0;
+  for (const Student& student : students) {
+    query_weights = std::max(query_weights, static_cast<std::int64_t>(student.end));
+  }
+  query_weights *=
+      static_cast<std::int64_t>(size_of(backend.activation())) * config.heads *
+      (config.qk_head_dim() * config.q_lora_rank + config.kv_lora_rank * config.qk_nope_head_dim);
   return rows * FrozenPass::feature_row_bytes(config, backend, students, sparse) + residual +
-         chunk * Decoder::row_bytes(config, backend) +
+         query_weights + chunk * Decoder::row_bytes(config, backend) +
          Distiller::bytes(config, backend, students, rows, chunk, longest) +
          backend.scratch_bytes(config.shape(), chunk, longest);
 }
+
+namespace {
+
+std::int64_t all_feature_bytes(const ModelConfig& config, const Backend& backend,
+                               const DistillSubject& subject) {
+  return FrozenPass::feature_row_bytes(config, backend, subject.students, false) *
+         (subject.training.tokens() + subject.validation.tokens());
+}
+
+// Whether the features of all sequences have room, with as much left for other things.
+bool keeps_features(const ModelConfig& config, const Backend& backend,
+                    const DistillSubject& subject, std::int64_t wave, bool sparse,
+                    std::int64_t room) {
+  const std::int64_t working =
+      training_bytes(config, backend, subject.students, wave, subject.longest(), sparse);
+  return all_feature_bytes(config, backend, subject) <= (room - working) / 2;
+}
+
+}  // namespace
 
 TrainingFit fit_training(const ModelConfig& config, const Backend& backend,
                          const DistillSubject& subject, std::int64_t batch, bool sparse,
@@ -56,11 +83,8 @@ TrainingFit fit_training(const ModelConfig& config, const Backend& backend,
   };
   auto wave = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(batch)));
   while (wave > 1 && needed(wave) > room) wave /= 2;
-  const std::int64_t kept =
-      FrozenPass::feature_row_bytes(config, backend, subject.students, false) *
-      (subject.training.tokens() + subject.validation.tokens());
-  const bool keeps = kept <= (room - needed(wave)) / 2;
-  return {wave, keeps, needed(wave) + (keeps ? kept : 0)};
+  const bool keeps = keeps_features(config, backend, subject, wave, sparse, room);
+  return {wave, keeps, needed(wave) + (keeps ? all_feature_bytes(config, backend, subject) : 0)};
 }
 
 DistillTraining::DistillTraining(const DistillOptions& options, const Model& model,
@@ -124,7 +148,8 @@ void DistillTraining::train(std::size_t number) {
   const bool sparse = number == 1;
   const Pattern* pattern = sparse ? &subject_.pattern : nullptr;
   // With a pattern the students decide what is seen.
-  const bool keeps = !sparse && fit().keeps;
+  const bool keeps = !sparse && keeps_features(model_.config, backend, subject_, state_.wave,
+                                               stages() > 1, room());
   const FeatureSource::Shape shape{options_.dense.batch, state_.wave, keeps};
   FeatureSource training(pass, weights, subject_.training, shape, pattern);
   FeatureSource validation(pass, weights, subject_.validation, shape, pattern);
@@ -151,10 +176,14 @@ void DistillTraining::step(Stage& stage, std::size_t number) {
 }
 
 void DistillTraining::loop(Stage& stage, std::size_t number) {
+  if (!budget_begin_) budget_begin_ = Clock::now();
+  const auto spent = [&] {
+    return std::chrono::duration<double>(Clock::now() - *budget_begin_).count();
+  };
   auto saved = Clock::now();
   std::size_t told = stage.state().validation.size();
   while (!stage.finished()) {
-    if (budget_ > 0 && seconds() - state_.seconds >= budget_) {
+    if (budget_ > 0 && spent() >= budget_) {
       in_time_ = false;
       break;
     }
@@ -169,8 +198,9 @@ void DistillTraining::loop(Stage& stage, std::size_t number) {
     save(number, stage.state());
     saved = Clock::now();
   }
-  // A stage that the budget ends is saved as it is, so that more time can continue it.
-  if (!in_time_) save(number, stage.state());
+  // A stage that the budget ends is saved as it is, so that the same command continues it; and no
+  // step is lost to a signal in what follows.
+  save(number, stage.state());
   stage.finish();
   tell(stage.state(), number, told);
   shown_.push_back(stage.state());

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -91,6 +92,7 @@ class DistillTraining {
   TrainingState state_;
   std::vector<StageState> shown_;  // with what a stage that is not over would give now
   Clock::time_point begin_ = Clock::now();
+  std::optional<Clock::time_point> budget_begin_;  // the first step
   double budget_;
   bool in_time_ = true;
 };

@@ -220,6 +220,7 @@ void check_fits(const RunPlan& plan, const SearchSubject& subject) {
                                      bytes_text(plan.host_bytes()), bytes_text(plan.host_limit)),
                          "--weights disk (keeps only two layers in memory)"});
   }
+  if (plan.training) require_fit(*plan.training);
   const CountedSweep* tight = plan.work.tight();
   if (tight == nullptr) return;
   throw ResourceError(
@@ -274,7 +275,7 @@ Json to_json(const RunPlan& plan) {
           {"host_bytes_by_kind",
            {{"weights", plan.host_weight_bytes}, {"tokens", plan.host_token_bytes}}},
           {"disk_bytes", plan.disk_bytes},
-          {"fits", plan.work.tight() == nullptr},
+          {"fits", plan.work.tight() == nullptr && (!plan.training || plan.training->fits())},
           {"training", plan.training ? to_json(*plan.training) : Json()},
           {"seconds", plan.time.total()},
           {"seconds_by_visit", visits},

@@ -49,6 +49,10 @@ Fingerprint fingerprint_of(const Model& model, const SearchSubject& subject,
   if (subject.training) {
     const auto fields = training_fields(subject.training->options, subject.training->subject);
     for (const auto& [field, value] : fields) fingerprint.emplace_back("distill " + field, value);
+    const DistillOptions& finishing = subject.training->finishing;
+    fingerprint.emplace_back("distill finish steps", fmt::format("{}", finishing.dense.steps));
+    fingerprint.emplace_back("distill finish sparse steps",
+                             fmt::format("{}", finishing.sparse.steps));
   }
   return fingerprint;
 }

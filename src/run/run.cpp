@@ -4,6 +4,7 @@
 #include "core/bytes.h"
 #include "core/created.h"
 #include "core/error.h"
+#include "present/target_text.h"
 #include "run/folder.h"
 #include "run/plan.h"
 #include "run/provenance.h"
@@ -15,6 +16,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -71,6 +73,10 @@ Result assemble(const Model& model, const SearchSubject& subject, const Fingerpr
   return result;
 }
 
+PairedDifference rise_of(const Measured& measured) {
+  return {measured.delta.mean, measured.delta.ci95, {}};
+}
+
 // Trains the indexers of every target's pattern to the end and writes its checkpoint.
 void finish_targets(const SegmentTraining& training, const Model& model,
                     const SegmentStudents& students, Session& session,
@@ -78,28 +84,44 @@ void finish_targets(const SegmentTraining& training, const Model& model,
   for (Target& target : result.targets) {
     const Pattern& pattern = target.calibration.pattern;
     if (pattern == result.baseline) continue;
-    DistillOptions options = training.finishing;
     const std::string name = distilled_folder_name(pattern.full_count());
+    target.distilled = DistilledTarget{.folder = name + "/model",
+                                       .training = summarize(training.subject.training),
+                                       .steps = training.options.dense.steps,
+                                       .held_out = training.subject.held_out,
+                                       .without = std::nullopt,
+                                       .with = rise_of(shown_measure(target))};
+    if (!result.complete) continue;  // the pattern may still change
+    DistillOptions options = training.finishing;
     options.output = (folder / name).string();
     const Distillation distilled =
         finish_students(options, model, training.subject, pattern, students, session, progress);
     if (!distilled.gain) {
       warn(progress, result.warnings,
-           fmt::format("trained indexers gain nothing for {}: it is as good with the released ones",
+           fmt::format("trained indexers are not shown to be better than the released ones for {}",
                        pattern.text()));
-      continue;
     }
-    const auto rise = [&](const std::string& indexers) {
-      const PairedDifference& delta = distilled.find("pattern", indexers)->measured.delta;
-      return PairedDifference{delta.mean, delta.ci95, {}};
-    };
-    target.distilled = DistilledTarget{.folder = name + "/model",
-                                       .training = distilled.training,
-                                       .steps = training.options.dense.steps,
-                                       .held_out = distilled.judge_is_held_out,
-                                       .without = rise("checkpoint"),
-                                       .with = rise(distilled.chosen)};
+    target.distilled->without = rise_of(distilled.find("pattern", "checkpoint")->measured);
+    target.distilled->with = rise_of(distilled.find("pattern", distilled.chosen)->measured);
   }
+  if (result.complete) return;
+  warn(progress, result.warnings,
+       "the patterns need trained indexers, which are written when the search is complete");
+}
+
+// Trains the indexers that the search is to use; what it takes is taken from the budget.
+SegmentStudents train_in_budget(const RunOptions& options, const Model& model, Session& session,
+                                const std::filesystem::path& folder, Progress& progress,
+                                SearchSubject& subject, double& budget_seconds) {
+  subject.training->options.budget = options.budget;
+  const auto begin = std::chrono::steady_clock::now();
+  SegmentStudents students =
+      train_segments(subject.training->options, model, subject.training->subject, session, progress,
+                     folder / kStudentsFile);
+  subject.indexers = students.indexers;
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  if (budget_seconds > 0) budget_seconds = std::max(budget_seconds - taken.count(), 1e-3);
+  return students;
 }
 
 }  // namespace
@@ -127,7 +149,7 @@ double parse_duration(const std::string& text, const std::string& option) {
 }
 
 Result run(const RunOptions& options, Progress& progress) {
-  const double budget_seconds = parse_duration(options.budget);
+  double budget_seconds = parse_duration(options.budget);
   DeviceOptions device = options.search.device;
   std::unique_ptr<Backend> backend = make_backend(device);
   const Model model = open_model(device.model, device.mla_norm_eps);
@@ -135,6 +157,7 @@ Result run(const RunOptions& options, Progress& progress) {
   const Fingerprint fingerprint = fingerprint_of(model, subject, backend->name());
   const RunPlan plan = make_plan(model, subject, *backend, device);
   check_fits(plan, subject);
+  if (subject.training) require_other_folder(model, options.output);
 
   const std::filesystem::path folder = options.output;
   prepare_folder(folder, {"journal.jsonl"});
@@ -155,21 +178,24 @@ Result run(const RunOptions& options, Progress& progress) {
   Session session(model, std::move(backend), device);
   std::optional<SegmentStudents> students;
   if (subject.training) {
-    students = train_segments(subject.training->options, model, subject.training->subject, session,
-                              progress, folder / kStudentsFile);
-    subject.indexers = students->indexers;
+    students = train_in_budget(options, model, session, folder, progress, subject, budget_seconds);
   }
-  DeviceInstruments instruments(session, subject, journal, progress, budget_seconds);
+  std::optional<DeviceInstruments> instruments;
+  instruments.emplace(session, subject, journal, progress, budget_seconds);
   ExpectedWork expected{.evaluations = plan.work.evaluations(Phase::search)};
   // A search for the size comes first, and then the paths are others.
   if (!subject.max_rise) {
     for (const StrategyPlan& strategy : plan.strategies) expected.steps.push_back(strategy.steps);
   }
-  SearchOutcome outcome = search_run(subject, instruments, progress, expected);
+  SearchOutcome outcome = search_run(subject, *instruments, progress, expected);
   Result result =
-      assemble(model, subject, fingerprint, outcome, provenance_of(session, instruments, journal));
-  if (students)
+      assemble(model, subject, fingerprint, outcome, provenance_of(session, *instruments, journal));
+  if (students) {
+    instruments.reset();  // with the indexers of all segments, whose memory the training needs
+    subject.indexers.reset();
+    students->indexers.reset();
     finish_targets(*subject.training, model, *students, session, folder, progress, result);
+  }
   if (plan.training && result.provenance.planned_bytes) {
     result.provenance.planned_bytes =
         std::max(*result.provenance.planned_bytes, plan.training->device_bytes);
@@ -180,7 +206,6 @@ Result run(const RunOptions& options, Progress& progress) {
                               bytes_text(*memory.planned_bytes), bytes_text(*memory.peak_bytes)));
   }
   write_outputs(folder, result, outcome.overlap);
-  if (result.complete) std::filesystem::remove(folder / kStudentsFile);
   return result;
 }
 

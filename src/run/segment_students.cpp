@@ -55,6 +55,13 @@ SegmentStudents train_segments(const DistillOptions& options, const Model& model
     DistillTraining training(options, model, subject, session, progress,
                              fingerprint_of(options, model, subject, backend.name()), state);
     training.train(0);
+    if (!training.in_time()) {
+      throw ResourceError({"the time is over before the indexers of all segments are trained",
+                           "--budget",
+                           fmt::format("{} of {} steps are done, and nothing is searched yet",
+                                       training.summary(0).steps_done, options.dense.steps),
+                           "the same command, which continues the training"});
+    }
     trained.parameters = training.students().parameters();
     trained.seconds = training.seconds();
   }
@@ -75,7 +82,12 @@ Distillation finish_students(const DistillOptions& options, const Model& model,
                              const SegmentStudents& trained, Session& session, Progress& progress) {
   DistillSubject own = subject;
   own.pattern = pattern;
-  own.students = students_of(pattern);
+  // Segments that the search began with keep the checkpoint's indexer.
+  own.students.clear();
+  const std::vector<Student> of_start = students_of(subject.pattern);
+  for (const Student& student : students_of(pattern)) {
+    if (std::ranges::count(of_start, student) == 0) own.students.push_back(student);
+  }
   std::vector<float> initial;
   const auto columns = static_cast<std::ptrdiff_t>(indexer_parameters(model.config));
   for (const Student& student : own.students) {
@@ -86,7 +98,14 @@ Distillation finish_students(const DistillOptions& options, const Model& model,
     const auto row = trained.parameters.begin() + (found - trained.students.begin()) * columns;
     initial.insert(initial.end(), row, row + columns);
   }
-  return distill(options, model, own, session, initial, progress);
+  try {
+    return distill(options, model, own, session, initial, progress);
+  } catch (const ResumeMismatch&) {
+    // The folder belongs to the run: what it has is of an earlier pattern of this size.
+    DistillOptions again = options;
+    again.restart = true;
+    return distill(again, model, own, session, initial, progress);
+  }
 }
 
 }  // namespace indexcache

@@ -99,8 +99,10 @@ SegmentTraining open_segment_training(const SearchOptions& options, const Model&
   training.finishing.dense = options.training.dense;
   training.finishing.dense.steps = options.finishing.steps;
   share_settings(training.finishing);
-  check_settings(training.options);
-  check_settings(training.finishing);
+  training.options.device = training.finishing.device = options.device;
+  training.finishing.always = true;  // the pattern was searched for with these indexers
+  check_settings(training.options, "--distill-");
+  check_settings(training.finishing, "--distill-finish-");
   DistillSubject& of = training.subject;
   of.students = students_of(subject.space);
   if (of.students.empty()) {
@@ -110,9 +112,20 @@ SegmentTraining open_segment_training(const SearchOptions& options, const Model&
   require_writable_indexers(model, of.students, training.options.link);
   CalibrationLoader loader(options.calibration, model, options.device.model, options.device.threads,
                            progress, subject.warnings);
-  std::tie(of.training, of.validation) =
-      split_validation(loader.whole(options.distill), training.options.validation);
+  TokenSet tokens = loader.whole(options.distill);
   of.held_out = subject.data.holdout.has_value();
+  if (of.held_out) {
+    const std::size_t before = tokens.sequences.size();
+    tokens = without_sequences_of(tokens, *subject.data.holdout);
+    if (const std::size_t left_out = before - tokens.sequences.size(); left_out > 0) {
+      warn(progress, subject.warnings,
+           fmt::format("{} sequences of --distill are held out and are not trained on", left_out));
+    }
+  } else {
+    warn(progress, subject.warnings,
+         "no held-out data: the sequences that decide when training stops also judge the indexers");
+  }
+  std::tie(of.training, of.validation) = split_validation(tokens, training.options.validation);
   of.judge = of.held_out ? *subject.data.holdout : of.validation;
   return training;
 }

@@ -242,7 +242,7 @@ EngineExport export_pattern(const EngineProfile& profile, const Pattern& pattern
     result.caveats.push_back(
         fmt::format("the pattern is only good with the indexers that were trained for it: serve "
                     "the folder that "
-                    "has them, not the released checkpoint (its weights were loaded in {} {})",
+                    "has them, not the released checkpoint (such a folder was loaded by {} {})",
                     profile.name, profile.loads_trained));
   }
   if (profile.glm_only && model.architecture.empty()) {

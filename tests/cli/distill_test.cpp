@@ -331,7 +331,7 @@ TEST_CASE("a training that a budget ends continues to the bytes of an uninterrup
     const Json document = document_of(place.folder / "parts");
     if (budget == std::string("0.001s")) {
       CHECK(document["complete"] == false);
-      CHECK(document["stages"][0]["steps_done"] == 0);
+      CHECK(document["stages"][0]["steps_done"] <= 1);
       CHECK_THAT(cut.out, Contains("The budget ended the training"));
     }
     const ProcessResult end = succeed(place.gaining("parts"));

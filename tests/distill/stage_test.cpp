@@ -296,7 +296,7 @@ TEST_CASE("a gradient that is not finite stops the training with its layer and s
   b.bench.students.set_parameters(parameters);
   const std::string refusal = refusal_of([&] { b.stage.step(); });
   CHECK_THAT(refusal, Contains("the training failed") && Contains("not finite in step 2") &&
-                          Contains("layer 2") && Contains("--rate"));
+                          Contains("layer 2") && Contains("a lower learning rate"));
   CHECK(b.stage.state().step == 1);
   CHECK(b.stage.state().training.size() == 1);
   // Nothing was changed, in the other student either.
@@ -315,7 +315,7 @@ TEST_CASE("a divergence that grows stops the training with its layer and step") 
     b.bench.students.set_parameters(parameters);
     CHECK_THAT(refusal_of([&] { b.stage.step(); }),
                Contains("the training diverges") && Contains("layer 0") &&
-                   Contains("before step 2") && Contains("--rate"));
+                   Contains("before step 2") && Contains("a lower learning rate"));
     CHECK(b.stage.state().validation.size() == 1);
   }
 }

@@ -51,7 +51,7 @@ TEST_CASE("a segment runs the indexer that was trained for it, and only that seg
   // Other layers' indexers stand for trained ones.
   const IndexerWeights first = *session.weights.layer(2).indexer;
   const IndexerWeights second = *session.weights.layer(6).indexer;
-  const SegmentIndexers indexers({{{4, 8}, first}, {{4, 7}, second}});
+  const SegmentIndexers indexers({{{3, 8}, first}, {{3, 7}, second}});
   SweepEvaluator evaluator =
       session.evaluator(tokens, {.memory_bytes = std::int64_t{4} << 30}, {.indexers = &indexers});
   const auto losses = evaluator.losses(patterns);
@@ -62,7 +62,7 @@ TEST_CASE("a segment runs the indexer that was trained for it, and only that seg
   for (const auto& [index, indexer] :
        {std::pair(1u, first), std::pair(2u, second), std::pair(4u, first)}) {
     CAPTURE(index);
-    Replaced weights(session.weights, 4, indexer);
+    Replaced weights(session.weights, 3, indexer);
     SweepEvaluator alone(session.model.config, weights, session.backend, tokens);
     CHECK(losses[index] == alone.losses_of(patterns[index]));
     CHECK(losses[index] != released[index]);
@@ -74,15 +74,15 @@ TEST_CASE("a segment runs the indexer that was trained for it, and only that seg
 
 TEST_CASE("patterns with other indexers part at the layer that runs them") {
   const auto patterns = segment_patterns();
-  const SegmentIndexers indexers({{{4, 8}, {}}, {{4, 7}, {}}});
+  const SegmentIndexers indexers({{{3, 8}, {}}, {{3, 7}, {}}});
   const std::vector<std::size_t> stream = {0, 1, 2, 3, 4};
-  const auto parts = parts_of(patterns, stream, 4, &indexers);
+  const auto parts = parts_of(patterns, stream, 3, &indexers);
   REQUIRE(parts.size() == 3);
   CHECK(parts[0].patterns == std::vector<std::size_t>{0, 3});
   CHECK(parts[0].trained == nullptr);
   CHECK(parts[1].patterns == std::vector<std::size_t>{1, 4});
   CHECK(parts[2].patterns == std::vector<std::size_t>{2});
-  CHECK(parts_of(patterns, stream, 4, nullptr).size() == 1);
+  CHECK(parts_of(patterns, stream, 3, nullptr).size() == 1);
   const std::vector<bool> moe(16, true);
   CHECK(count_visits(patterns, moe, &indexers).stream_layers() >
         count_visits(patterns, moe).stream_layers());

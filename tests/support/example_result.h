@@ -162,9 +162,12 @@ inline Result example_result() {
   half.halves = {{Pattern::parse("FSFFSS"), 0}, {Pattern::parse("FFSFSS"), 0.0025}};
   half.compared = {{"overlap", example_measure("FFSFSS", 0.03, 8, 2, 0.1)}};
   half.random_holdout = RandomPatterns{8, 0.25, 0.125, 0.5};
-  half.distilled = DistilledTarget{
-      "distilled-3F/model",     result.calibration, 150, true, {0.5, std::pair(0.25, 0.75), {}},
-      {0.125, std::nullopt, {}}};
+  half.distilled = DistilledTarget{"distilled-3F/model",
+                                   result.calibration,
+                                   150,
+                                   true,
+                                   PairedDifference{0.5, std::pair(0.25, 0.75), {}},
+                                   PairedDifference{0.125, std::nullopt, {}}};
   // A pattern that left a race.
   Considered& raced = result.searches[1].steps[0].considered[2];
   raced.losses.resize(3);
