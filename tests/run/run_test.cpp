@@ -276,9 +276,9 @@ TEST_CASE("a run with trained indexers searches with them, and can be cut off an
   CHECK(pattern.full_count() == 3);
   const std::filesystem::path run = options.output;
   CHECK(std::filesystem::exists(run / "distilled-3F/distill.json"));
-  CHECK(whole.targets.front().distilled.has_value() ==
-        std::filesystem::exists(run / "distilled-3F/model"));
-  CHECK_FALSE(std::filesystem::exists(run / "students.safetensors"));
+  REQUIRE(whole.targets.front().distilled);
+  CHECK(whole.targets.front().distilled->without);
+  CHECK(std::filesystem::exists(run / "distilled-3F/model"));
   CHECK(quiet_run(options) == whole);  // finished: read again
 
   // Another training is another run.
@@ -293,14 +293,29 @@ TEST_CASE("a run with trained indexers searches with them, and can be cut off an
   write_file(second / "run/journal.jsonl", journal.substr(0, journal.find('\n') + 1));
   CHECK(quiet_run(options) == whole);
 
-  // The search is over for lack of time, the indexers are not lost.
+  // The training is over for lack of time, its steps are not lost.
   const TempFolder third;
   options.output = (third / "run").string();
   options.budget = "0.001s";
-  CHECK_FALSE(quiet_run(options).complete);
+  CHECK_THROWS_AS(quiet_run(options), ResourceError);
   CHECK(std::filesystem::exists(third / "run/students.safetensors"));
   options.budget.clear();
   CHECK(quiet_run(options) == whole);
+}
+
+TEST_CASE("segments that a checkpoint shares already keep its indexer") {
+  const TempFolder folder;
+  RunOptions options = options_for(folder, "3");
+  options.search.device.model = golden("glm_moe_dsa_shared_tiny").string();
+  options.search.strategies = {"segments"};
+  options.search.distill = {tiny_tokens(folder, 4).string()};
+  options.search.training.dense.steps = 2;
+  options.search.training.sparse.steps = 0;
+  options.search.finishing.steps = 1;
+  const Result result = quiet_run(options);  // from FFFSSSFS: one of two segments changes
+  const Target& target = result.targets.front();
+  REQUIRE(target.distilled);
+  CHECK(std::filesystem::exists(std::filesystem::path(options.output) / target.distilled->folder));
 }
 
 TEST_CASE("only segments that a pattern may have are trained") {
