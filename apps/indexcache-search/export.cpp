@@ -12,6 +12,7 @@
 #include "model/indexer_folder.h"
 #include "model/tensor_registry.h"
 #include "option_values.h"
+#include "result/distillation.h"
 #include "result/pattern_file.h"
 #include "result/served_model.h"
 #include "run/folder.h"
@@ -109,7 +110,45 @@ void require_trained_indexers(const ExportOptions& options, const StoredPattern&
                     "--model " + (run / stored.target->distilled->folder).string()});
 }
 
+bool is_distillation(const std::filesystem::path& source) {
+  if (source.filename() == kDistillationFile) return true;
+  return std::filesystem::exists(source / kDistillationFile) &&
+         !std::filesystem::exists(source / "run.json");
+}
+
+// The pattern of a distillation, with the checkpoint that it wrote unless --model names another.
+Subject read_distilled_subject(const ExportOptions& options) {
+  const std::filesystem::path source = options.source;
+  const Distillation distillation = read_distillation(source);
+  if (!distillation.gain) {
+    throw InputError({"there is no trained checkpoint to export for", source.string(),
+                      "the training gained nothing",
+                      "export " + distillation.pattern.text() + ", for the released checkpoint"});
+  }
+  const std::filesystem::path folder =
+      std::filesystem::is_directory(source) ? source : source.parent_path();
+  const std::string model = options.model.empty() ? (folder / "model").string() : options.model;
+  if (trained_pattern(model) != distillation.pattern.text()) {
+    throw InputError({"this pattern needs the indexers that were trained for it", model,
+                      "the checkpoint does not have them", "--model DIR/model of the training"});
+  }
+  Subject subject{distillation.pattern, {}, {}};
+  std::string config_sha256;
+  subject.model = read_model(model, config_sha256, subject.caveats);
+  subject.model.needs_trained_indexers = true;
+  return subject;
+}
+
+// Trained indexers of a model fit one pattern.
+void warn_of_other_training(const ExportOptions& options, Subject& subject) {
+  if (options.model.empty() || !std::filesystem::is_directory(options.model)) return;
+  const std::string trained = trained_pattern(options.model);
+  if (trained.empty() || trained == subject.pattern.text()) return;
+  subject.caveats.push_back("the indexers of --model were trained for another pattern, " + trained);
+}
+
 Subject read_subject(const ExportOptions& options) {
+  if (is_distillation(options.source)) return read_distilled_subject(options);
   ServedModel model;
   std::string config_sha256;
   std::vector<std::string> caveats;
@@ -251,7 +290,8 @@ int run_export(const ExportOptions& options, const CommonOptions& common) {
                       "--model MODEL, the checkpoint's folder"});
   }
   if (!options.engine.empty()) choose_profile(options.engine, options.version);
-  const Subject subject = read_subject(options);
+  Subject subject = read_subject(options);
+  warn_of_other_training(options, subject);
   if (options.all) return export_all(options, subject, common);
   return print_one(export_one(options, subject, options.engine, false), common);
 }
@@ -259,8 +299,10 @@ int run_export(const ExportOptions& options, const CommonOptions& common) {
 void add_pattern_options(CLI::App& command, ExportOptions& options) {
   const OptionGroup group(command, "Pattern and model");
   command
-      .add_option("source", options.source,
-                  "Pattern to export: a run folder, a pattern.yaml or run.json, or a pattern")
+      .add_option(
+          "source", options.source,
+          "Pattern to export: a run folder, the folder of a distillation, a pattern.yaml or "
+          "run.json, or a pattern")
       ->type_name("RUN|PATTERN");
   add_target_option(command, options.target);
   command

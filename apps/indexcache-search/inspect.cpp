@@ -8,6 +8,7 @@
 #include "io/hub_cache.h"
 #include "io/json_text.h"
 #include "io/weight_files.h"
+#include "model/indexer_folder.h"
 #include "model/tensor_registry.h"
 #include "model/weight_format.h"
 #include "option_values.h"
@@ -115,6 +116,10 @@ Json describe(const Inspected& seen) {
   if (!model.revision.empty()) json["revision"] = model.revision;
   if (seen.knows_owners) json["baseline"] = model.baseline().text();
   describe_config(c, json);
+  if (const std::string trained = trained_pattern(seen.model.checkpoint.folder());
+      !trained.empty()) {
+    json["indexers_trained_for"] = trained;
+  }
   if (seen.checked) json["parameters"] = parameter_count(c, model.checkpoint, model.has_indexer);
   if (!model.checkpoint.shards().empty()) {
     json["shards"] = model.checkpoint.shards().size();
@@ -147,6 +152,9 @@ void print_owners(const Json& d, const std::string& baseline) {
     print_line("own indexer",
                fmt::format("{} of {} layers", d["indexer_layers"].size(), d["layers"].get<int>()));
     print_line("", baseline);
+  }
+  if (d.contains("indexers_trained_for")) {
+    print_line("trained for", d["indexers_trained_for"].get<std::string>());
   }
   if (!known || d["existing_indexer_types"] != baseline) {
     print_line("config says", d["existing_indexer_types"].get<std::string>());

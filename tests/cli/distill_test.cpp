@@ -192,7 +192,16 @@ TEST_CASE("distilled indexers of a trained model are a checkpoint with the loss 
   CHECK(evaluate(model, "uniform:4")["baseline"]["loss"] ==
         judged_loss(document, "all-Full", "dense"));
   CHECK(evaluate(data("dsa-mini"), "uniform:4")["patterns"][0]["loss"] == before);
-  CHECK_THAT(succeed({"inspect", model}).out, Contains("16"));
+  CHECK_THAT(succeed({"inspect", model}).out, Contains("trained for  FSSSFSSSFSSSFSSS"));
+  // The folder of a training is exported with its checkpoint, and with no other.
+  const std::string output = std::filesystem::path(model).parent_path();
+  const ProcessResult exported = succeed({"export", output, "-e", "sglang"});
+  CHECK_THAT(exported.out, Contains("FSSSFSSSFSSSFSSS"));
+  CHECK_THAT(exported.err, Contains("the indexers that were trained for it"));
+  CHECK(run_tool({"export", output, "-e", "vllm", "-m", data("dsa-mini")}).code == 3);
+  CHECK(run_tool({"export", output, "-e", "lmdeploy"}).code == 3);
+  CHECK_THAT(succeed({"export", "FSFSFSFSFSFSFSFS", "-e", "vllm", "-m", model}).err,
+             Contains("were trained for another pattern"));
 }
 
 TEST_CASE("a training leaves the base checkpoint as it is and is shown again without work") {
