@@ -124,18 +124,10 @@ void write_training_state(const std::filesystem::path& file, const TrainingState
   write_safetensors(file, tensors, {{kState, json.dump()}});
 }
 
-std::optional<TrainingState> read_training_state(const std::filesystem::path& file,
-                                                 const Fingerprint& fingerprint,
-                                                 std::size_t students, std::int64_t parameters) {
-  if (!std::filesystem::exists(file)) return std::nullopt;
-  const SafetensorsFile stored(file);
-  const JsonSource source{"the training state is damaged", file.string(), kRemedy};
-  const auto metadata = stored.metadata();
-  const auto text = metadata.find(kState);
-  if (text == metadata.end()) {
-    throw InputError({source.what, source.where, "it has no metadata", kRemedy});
-  }
-  const Json json = parse_json(text->second, file.string(), kRemedy);
+TrainingState parse_training_state(std::string_view text, const std::string& where,
+                                   const Fingerprint& fingerprint, std::size_t students) {
+  const JsonSource source{"the training state is damaged", where, kRemedy};
+  const Json json = parse_json(text, where, kRemedy);
   const JsonField root(json, source);
   Fingerprint wanted = fingerprint;
   for (const auto& [field, value] : root.at("fingerprint").members()) {
@@ -147,21 +139,38 @@ std::optional<TrainingState> read_training_state(const std::filesystem::path& fi
     const auto found = root.at("fingerprint").find(field);
     const std::string before = found ? found->text() : "";
     if (before == value) continue;
-    throw ResumeMismatch({"the folder contains a training with different settings", file.string(),
+    throw ResumeMismatch({"the folder contains a training with different settings", where,
                           fmt::format("{} was \"{}\" and is now \"{}\"", field, before, value),
                           "the same settings to continue it, another --output, or --restart to "
                           "discard it"});
   }
-  const std::size_t elements = students * static_cast<std::size_t>(parameters);
   TrainingState state;
-  state.wave = root.at("wave").integer(1);
+  state.wave = root.at("wave").integer(1, 1 << 20);
   state.seconds = root.at("seconds").number();
   for (const JsonField& stage : root.at("stages").elements()) {
     state.stages.push_back(stage_from_json(stage, students));
-    state.stages.back().best = read_tensor(stored, best_name(state.stages.size() - 1), elements);
   }
   if (state.stages.empty() || state.stages.size() > 2) {
     root.at("stages").fail("expected one or two stages");
+  }
+  return state;
+}
+
+std::optional<TrainingState> read_training_state(const std::filesystem::path& file,
+                                                 const Fingerprint& fingerprint,
+                                                 std::size_t students, std::int64_t parameters) {
+  if (!std::filesystem::exists(file)) return std::nullopt;
+  const SafetensorsFile stored(file);
+  const auto metadata = stored.metadata();
+  const auto text = metadata.find(kState);
+  if (text == metadata.end()) {
+    throw InputError(
+        {"the training state is damaged", file.string(), "it has no metadata", kRemedy});
+  }
+  TrainingState state = parse_training_state(text->second, file.string(), fingerprint, students);
+  const std::size_t elements = students * static_cast<std::size_t>(parameters);
+  for (std::size_t i = 0; i < state.stages.size(); ++i) {
+    state.stages[i].best = read_tensor(stored, best_name(i), elements);
   }
   if (state.stages.back().over) return state;
   state.students = {read_tensor(stored, "parameters", elements),

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace indexcache {
@@ -23,6 +25,11 @@ struct TrainingState {
 // Throws ResourceError when the disk refuses; what was there before is then unchanged.
 void write_training_state(const std::filesystem::path& file, const TrainingState& state,
                           const Fingerprint& fingerprint);
+
+// The text of a state, which has everything but the tensors. Throws what read_training_state
+// throws.
+TrainingState parse_training_state(std::string_view text, const std::string& where,
+                                   const Fingerprint& fingerprint, std::size_t students);
 
 // nullopt if there is no such file. Throws ResumeMismatch for the state of another training,
 // InputError for a file that is damaged or has other than `students` rows of `parameters` numbers.
