@@ -29,7 +29,11 @@ int run_distill(DistillCommand options, const CommonOptions& common) {
   share_settings(distill_options);
   std::unique_ptr<Backend> backend = make_backend(distill_options.device);
   Progress progress(progress_style(options.progress, common));
-  const Model model = open_model(distill_options.device.model, distill_options.device.mla_norm_eps);
+  const DeviceOptions& device = distill_options.device;
+  // A plan needs no weights.
+  const bool expected = distill_options.plan && is_config_alone(device.model);
+  const Model model = expected ? expect_model(device.model, device.mla_norm_eps)
+                               : open_model(device.model, device.mla_norm_eps);
   const Pattern pattern = parse_pattern_spec(options.pattern, model.has_indexer);
   if (distill_options.plan) {
     const TrainingPlan plan =

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What distill refuses before it works, with one error and without a folder.
 #include "io/files.h"
+#include "io/json.h"
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
@@ -112,4 +113,36 @@ TEST_CASE("distill refuses data that it cannot split or learn from, and models t
            "--pattern is required");
   in.check(run_tool({"distill", in.model, "-p", "FFSSFS", "-c", in.folder / "tokens.jsonl"}), 2,
            "--output is required");
+}
+
+TEST_CASE("distill --plan says what a training needs, without weights and without a folder") {
+  const DistillInput input;
+  const auto planned = [&](const std::string& model) {
+    const ProcessResult result = input.distill(model, "FFSSFS", {"--plan", "--json"});
+    INFO(result.err);
+    REQUIRE(result.code == 0);
+    CHECK_FALSE(std::filesystem::exists(input.output()));
+    return parse_json(result.out, "plan");
+  };
+  const Json plan = planned(golden("deepseek_v32_tiny"));
+  CHECK(plan["students"] == 2);
+  // wq_b, wk, weights_proj, and two vectors of LayerNorm.
+  CHECK(plan["parameters_per_student"] == 8 * 32 * 48 + 32 * 64 + 8 * 64 + 2 * 32);
+  CHECK(plan["steps"] == 400);
+  CHECK(plan["fits"] == true);
+  const TempFolder bare;
+  std::filesystem::copy_file(golden("deepseek_v32_tiny") / "config.json", bare / "config.json");
+  CHECK(planned(bare.path())["tokens"] == plan["tokens"]);
+  CHECK_THAT(input.distill(golden("deepseek_v32_tiny"), "FFSSFS", {"--plan"}).out,
+             Contains("training: 2 indexers of"));
+}
+
+TEST_CASE("distill refuses to write over the model that it reads") {
+  const DistillInput input;
+  std::filesystem::create_directories(input.output());
+  std::filesystem::copy(golden("deepseek_v32_tiny"), input.output() / "model");
+  const ProcessResult result = input.distill(input.output() / "model", "FFSSFS", {"--restart"});
+  CHECK(result.code == 2);
+  CHECK_THAT(result.err, Contains("the model is in the output folder"));
+  CHECK(std::filesystem::exists(input.output() / "model/model.safetensors"));
 }
