@@ -76,7 +76,7 @@ std::vector<double> Distiller::add_gradients(const Features& features,
     first += students * rows[r];
     check_interrupt();
   }
-  for (std::size_t i = 0; i < set_.size(); ++i) {
+  for (std::size_t i = 0; i < set_.size() && row_weight != 0; ++i) {
     pass_.decoder().backward_index_keys(set_.weights(i), features.rows,
                                         features.layers[set_.students()[i].layer].x,
                                         keys[i].projected, keys[i].gradients, set_.gradients(i));
@@ -199,6 +199,7 @@ void Distiller::add_student(std::size_t student, const Features& features, const
       range.rows, {asked.queries, asked.head_weights, keys.keys, 1 / std::sqrt(numbers)},
       features.rows, sets, {sums, 1 / served}, row_weight,
       {gradients.queries, gradients.head_weights, keys.gradients}, divergences);
+  if (row_weight == 0) return;  // only the divergence is wanted
   decoder.backward_index_queries(range.rows, range.q_latent, range.x, gradients,
                                  set_.gradients(student));
 }

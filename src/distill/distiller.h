@@ -26,9 +26,10 @@ class Distiller {
   Distiller(const ModelConfig& config, Backend& backend, FrozenPass& pass, StudentSet& students);
 
   // Adds to the students' gradients those of row_weight * sum KL(mean p || q) over the queries of
-  // `ranges`, and returns the sum of KL for every student (without row_weight), in nats. With
-  // `sparse` features, queries that see more than index_topk positions have only the selected ones
-  // as candidates; no range may cross that position then.
+  // `ranges`, and returns the sum of KL for every student (without row_weight), in nats. A
+  // row_weight of 0 leaves the gradients as they are. With `sparse` features, queries that see more
+  // than index_topk positions have only the selected ones as candidates; no range may cross that
+  // position then.
   std::vector<double> add_gradients(const Features& features, std::span<const PositionRange> ranges,
                                     float row_weight);
 
