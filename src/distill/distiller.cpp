@@ -210,10 +210,7 @@ std::int64_t Distiller::bytes(const ModelConfig& c, const Backend& backend,
   const auto count = static_cast<std::int64_t>(students.size());
   const auto index = static_cast<std::int64_t>(size_of(backend.index_activation()));
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
-  std::vector<bool> taught(static_cast<std::size_t>(c.layers), false);
-  for (const Student& student : students) {
-    for (std::size_t layer = student.layer; layer < student.end; ++layer) taught[layer] = true;
-  }
+  const std::vector<bool> taught = taught_layers(students, c.layers);
   const std::int64_t keys = count * rows * c.index_head_dim * (2 * index + 4);
   // Distributions of layers, their sum, and the gradients of scores.
   const std::int64_t distributions =

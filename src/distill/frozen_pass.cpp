@@ -46,13 +46,10 @@ FrozenPass::FrozenPass(const ModelConfig& config, Backend& backend, std::int64_t
       backend_(backend),
       decoder_(config, backend, positions),
       chunk_rows_(chunk_rows),
-      taught_(static_cast<std::size_t>(config.layers), false),
+      taught_(taught_layers(students, config.layers)),
       students_(static_cast<std::size_t>(config.layers), false),
       query_weights_(static_cast<std::size_t>(config.layers)) {
-  for (const Student& student : students) {
-    students_[student.layer] = true;
-    for (std::size_t layer = student.layer; layer < student.end; ++layer) taught_[layer] = true;
-  }
+  for (const Student& student : students) students_[student.layer] = true;
 }
 
 LayerFeatures FrozenPass::allocate(std::size_t layer, std::int64_t rows, bool sparse) const {
@@ -159,11 +156,9 @@ void FrozenPass::advance(const Layer& layer, const RowLayout& chunk, bool select
 
 std::int64_t FrozenPass::feature_row_bytes(const ModelConfig& config, const Backend& backend,
                                            const std::vector<Student>& students, bool sparse) {
-  std::vector<bool> taught(static_cast<std::size_t>(config.layers), false), own = taught;
-  for (const Student& student : students) {
-    own[student.layer] = true;
-    for (std::size_t layer = student.layer; layer < student.end; ++layer) taught[layer] = true;
-  }
+  const std::vector<bool> taught = taught_layers(students, config.layers);
+  std::vector<bool> own(taught.size(), false);
+  for (const Student& student : students) own[student.layer] = true;
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
   const std::int64_t teacher = bytes * (config.q_lora_rank + config.latent_width());
   const std::int64_t student = bytes * config.hidden + (sparse ? 4 * config.index_topk : 0);

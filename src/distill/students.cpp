@@ -52,6 +52,14 @@ std::vector<Student> all_students(const std::vector<bool>& has_indexer) {
   return students;
 }
 
+std::vector<bool> taught_layers(const std::vector<Student>& students, std::int64_t layers) {
+  std::vector<bool> taught(static_cast<std::size_t>(layers), false);
+  for (const Student& student : students) {
+    for (std::size_t layer = student.layer; layer < student.end; ++layer) taught[layer] = true;
+  }
+  return taught;
+}
+
 std::int64_t indexer_parameters(const ModelConfig& config) {
   std::int64_t count = 0;
   for (const Part& part : parts_of(config)) count += part.elements();

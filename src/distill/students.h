@@ -29,11 +29,14 @@ struct Student {
 };
 
 // The F layers of a pattern that feed an S layer, in ascending order. The others would be trained
-// for themselves alone, which changes nothing (docs/distillation.md).
+// only for themselves, which changes nothing (docs/distillation.md).
 std::vector<Student> students_of(const Pattern& pattern);
 
 // A student for every segment [layer, end) of at least two layers whose first layer has an indexer.
 std::vector<Student> all_students(const std::vector<bool>& has_indexer);
+
+// [layers] Whether some student serves the layer, and so learns from it.
+std::vector<bool> taught_layers(const std::vector<Student>& students, std::int64_t layers);
 
 class StudentSet {
  public:
@@ -63,7 +66,7 @@ class StudentSet {
   void restore(const State& state);
   // As before the first step of Adam.
   void clear_moments();
-  // Parameters alone; the moments are left as they are.
+  // Only the parameters; the moments are left as they are.
   std::vector<float> parameters() const { return backend_.download(parameters_); }
   void set_parameters(const std::vector<float>& parameters);
 

@@ -2,6 +2,7 @@
 #include "distill/training_state.h"
 
 #include "core/error.h"
+#include "core/fingerprint_check.h"
 #include "io/json_field.h"
 #include "io/safetensors.h"
 #include "io/safetensors_writer.h"
@@ -129,21 +130,14 @@ TrainingState parse_training_state(std::string_view text, const std::string& whe
   const JsonSource source{"the training state is damaged", where, kRemedy};
   const Json json = parse_json(text, where, kRemedy);
   const JsonField root(json, source);
-  Fingerprint wanted = fingerprint;
+  Fingerprint before;
   for (const auto& [field, value] : root.at("fingerprint").members()) {
-    if (std::ranges::count(wanted, field, &Fingerprint::value_type::first) == 0) {
-      wanted.emplace_back(field, "");  // a field that only the stored one has differs, too
-    }
+    before.emplace_back(field, value.text());
   }
-  for (const auto& [field, value] : wanted) {
-    const auto found = root.at("fingerprint").find(field);
-    const std::string before = found ? found->text() : "";
-    if (before == value) continue;
-    throw ResumeMismatch({"the folder contains a training with different settings", where,
-                          fmt::format("{} was \"{}\" and is now \"{}\"", field, before, value),
-                          "the same settings to continue it, another --output, or --restart to "
-                          "discard it"});
-  }
+  check_fingerprint(before, fingerprint, "the folder contains a training with different settings",
+                    where,
+                    "the same settings to continue it, another --output, or --restart to discard "
+                    "it");
   TrainingState state;
   state.wave = root.at("wave").integer(1, 1 << 20);
   state.seconds = root.at("seconds").number();

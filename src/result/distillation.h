@@ -67,7 +67,7 @@ struct Distillation {
   ModelSummary model;
   Fingerprint fingerprint;
   Pattern pattern;
-  std::string teacher;  // "segment", or "own": each layer for itself alone
+  std::string teacher;  // "segment", or "own": each layer only for itself
   TokenSummary training;
   TokenSummary validation;
   TokenSummary judge;

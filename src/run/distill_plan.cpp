@@ -42,10 +42,7 @@ TokenSeconds token_seconds(const DistillOptions& options, const Model& model,
   const double pairs = d(subject.longest()) / 2;
   const double attention = d(dense.heads) * d(2 * dense.kv_lora_rank + dense.qk_rope_head_dim);
   const double layer = seconds.model / d(dense.layers);
-  std::vector<bool> taught(dense.moe_layer.size(), false);
-  for (const Student& student : subject.students) {
-    for (std::size_t i = student.layer; i < student.end; ++i) taught[i] = true;
-  }
+  const std::vector<bool> taught = taught_layers(subject.students, dense.layers);
   const double teacher = d(dense.heads) * d(dense.latent_width()) / attention * layer;
   const double indexer = kIndexerProducts * 2 * d(dense.index_heads * dense.index_head_dim) * pairs;
   const double rate = 2 * attention * pairs / std::max(layer, 1e-30);

@@ -33,7 +33,7 @@ struct TrainingPlan {
   bool fits() const { return paged || device_bytes <= device_limit; }
 };
 
-// From sizes alone. `placement`: where the weights wait.
+// Only from sizes. `placement`: where the weights wait.
 TrainingPlan plan_training(const DistillOptions& options, const Model& model,
                            const DistillSubject& subject, const Backend& backend,
                            Placement placement);

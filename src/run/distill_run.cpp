@@ -3,6 +3,7 @@
 
 #include "core/created.h"
 #include "core/error.h"
+#include "core/fingerprint_check.h"
 #include "io/files.h"
 #include "io/folder_lock.h"
 #include "io/json_text.h"
@@ -33,22 +34,9 @@ std::optional<Distillation> finished(const DistillFolder& folder, const Fingerpr
   if (!stored.complete) return std::nullopt;
   const bool written = stored.gain || always;
   if (written && !std::filesystem::exists(folder.model())) return std::nullopt;
-  Fingerprint wanted = fingerprint;
-  for (const auto& [field, value] : stored.fingerprint) {
-    if (std::ranges::count(wanted, field, &Fingerprint::value_type::first) == 0) {
-      wanted.emplace_back(field, "");  // a field that only the stored one has differs, too
-    }
-  }
-  for (const auto& [field, value] : wanted) {
-    const auto found =
-        std::ranges::find(stored.fingerprint, field, &std::pair<std::string, std::string>::first);
-    const std::string before = found == stored.fingerprint.end() ? "" : found->second;
-    if (before == value) continue;
-    throw ResumeMismatch({"the folder contains a training with different settings", where,
-                          fmt::format("{} was \"{}\" and is now \"{}\"", field, before, value),
-                          "the same settings to see it, another --output, or --restart to discard "
-                          "it"});
-  }
+  check_fingerprint(stored.fingerprint, fingerprint,
+                    "the folder contains a training with different settings", where,
+                    "the same settings to see it, another --output, or --restart to discard it");
   return stored;
 }
 

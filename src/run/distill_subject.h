@@ -20,7 +20,7 @@ struct DistillOptions {
   DeviceOptions device;
   CalibrationOptions calibration;
   std::string holdout = "auto";  // a file, a share, or "auto"
-  bool own = false;              // each layer learns from itself alone: a control
+  bool own = false;              // each layer learns only from itself: a control
   StageSettings dense{.steps = 300, .rate = 2e-3f};
   StageSettings sparse{.steps = 100, .rate = 5e-4f};  // 0 steps: none
   double validation = 0.1;                            // share of the training sequences

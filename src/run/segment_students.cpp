@@ -6,6 +6,7 @@
 #include "run/distill_judge.h"
 #include "run/distill_run.h"
 #include "run/distill_training.h"
+#include "search/segment_paths.h"
 
 #include <fmt/format.h>
 
@@ -14,26 +15,14 @@
 #include <utility>
 
 namespace indexcache {
-namespace {
-
-bool is_allowed(const SearchSpace& space, const PatternSegment& segment) {
-  const Constraints& constraints = space.constraints;
-  if (constraints.pinned_shared[segment.first]) return false;
-  for (std::size_t layer = segment.first + 1; layer < segment.end; ++layer) {
-    if (constraints.pinned_full[layer]) return false;
-  }
-  return constraints.max_run == 0 || segment.end - segment.first - 1 <= constraints.max_run;
-}
-
-}  // namespace
-
 std::vector<Student> students_of(const SearchSpace& space) {
   const SegmentTable table(space.start);
   std::vector<Student> students;
   for (std::size_t first = 0; first < space.start.layers(); ++first) {
+    if (space.constraints.pinned_shared[first]) continue;
     const std::vector<std::size_t> ends = table.ends(first);
     for (std::size_t i = 1; i < ends.size(); ++i) {  // the first end is the start's own
-      if (is_allowed(space, {first, ends[i]})) students.push_back({first, ends[i]});
+      if (may_be_shared(space.constraints, {first, ends[i]})) students.push_back({first, ends[i]});
     }
   }
   return students;

@@ -2,6 +2,7 @@
 #include "search/journal.h"
 
 #include "core/error.h"
+#include "core/fingerprint_check.h"
 #include "io/files.h"
 #include "io/system_failure.h"
 
@@ -17,26 +18,12 @@
 namespace indexcache {
 namespace {
 
-// A field that only one of the two has differs as well.
-Fingerprint with_fields_of(const Json& found, Fingerprint wanted) {
+Fingerprint stored_fingerprint(const Json& found) {
+  Fingerprint stored;
   for (const auto& [field, value] : found.items()) {
-    if (std::ranges::count(wanted, field, &Fingerprint::value_type::first) == 0) {
-      wanted.emplace_back(field, "");
-    }
+    stored.emplace_back(field, value.is_string() ? value.get<std::string>() : "");
   }
-  return wanted;
-}
-
-void check_fingerprint(const Json& found, const Fingerprint& wanted, const std::string& where) {
-  for (const auto& [field, value] : with_fields_of(found, wanted)) {
-    const std::string before =
-        found.contains(field) && found[field].is_string() ? found[field].get<std::string>() : "";
-    if (before == value) continue;
-    throw ResumeMismatch({"the run folder contains a run with different settings", where,
-                          fmt::format("{} was \"{}\" and is now \"{}\"", field, before, value),
-                          "the same settings to continue it, another --output, or --restart to "
-                          "discard it"});
-  }
+  return stored;
 }
 
 }  // namespace
@@ -64,7 +51,12 @@ Journal::~Journal() {
 
 void Journal::load(const Fingerprint& fingerprint) {
   state_ = read_journal(read_file(path_), path_.string());
-  if (state_.fingerprint) check_fingerprint(*state_.fingerprint, fingerprint, path_.string());
+  if (state_.fingerprint) {
+    check_fingerprint(stored_fingerprint(*state_.fingerprint), fingerprint,
+                      "the run folder contains a run with different settings", path_.string(),
+                      "the same settings to continue it, another --output, or --restart to discard "
+                      "it");
+  }
   if (state_.torn) cut(state_.bytes);
   if (!state_.fingerprint) append(header_line(fingerprint));
 }

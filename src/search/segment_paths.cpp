@@ -6,6 +6,17 @@
 #include <utility>
 
 namespace indexcache {
+
+bool may_be_shared(const Constraints& constraints, const PatternSegment& segment) {
+  if (constraints.max_run > 0 && segment.end - segment.first - 1 > constraints.max_run) {
+    return false;
+  }
+  for (std::size_t layer = segment.first + 1; layer < segment.end; ++layer) {
+    if (constraints.pinned_full[layer]) return false;
+  }
+  return true;
+}
+
 namespace {
 
 bool may_be_full(const SegmentTable& table, const Constraints& constraints, std::size_t layer) {
@@ -17,13 +28,7 @@ bool is_allowed(const SegmentTable& table, const Constraints& constraints,
   const std::size_t layers = table.start().layers();
   if (!may_be_full(table, constraints, segment.first)) return false;
   if (segment.end < layers && !may_be_full(table, constraints, segment.end)) return false;
-  if (constraints.max_run > 0 && segment.end - segment.first - 1 > constraints.max_run) {
-    return false;
-  }
-  for (std::size_t layer = segment.first + 1; layer < segment.end; ++layer) {
-    if (constraints.pinned_full[layer]) return false;
-  }
-  return true;
+  return may_be_shared(constraints, segment);
 }
 
 struct Arc {

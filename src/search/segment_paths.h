@@ -10,6 +10,9 @@
 
 namespace indexcache {
 
+// Whether all layers of a segment but its first may be S.
+bool may_be_shared(const Constraints& constraints, const PatternSegment& segment);
+
 struct SegmentPath {
   double cost;  // sum over its segments, nats per token
   std::vector<std::size_t> firsts;
