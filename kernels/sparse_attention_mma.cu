@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // bf16 attention over gathered rows with warp-level tensor cores, any shape of whole sixteens. A
-// block of four warps owns one query and 16 of its heads and walks over the selected rows 64 at a
-// time: every warp scores 16 of them, then takes a share of the value columns. Probabilities are
-// rounded to bf16; maxima, sums and results are float32.
+// block of four warps owns 16 rows of a product, which are heads of one query, and walks over the
+// selected keys 64 at a time: every warp scores 16 of them, then takes a share of the value
+// columns. Probabilities are rounded to bf16; maxima, sums and results are float32.
+//
+// Over all causal positions, a query with few heads shares its block with the next ones: their keys
+// are the same but for the last. Keys beyond a query's own have a weight of exactly 0, which
+// changes no bit of its sums.
 #include "kernels/mma.cuh"
 #include "kernels/sparse_attention.h"
 
 namespace indexcache::kernels {
 namespace {
 
-constexpr int kHeads = 16;
+constexpr int kRows = 16;  // of a block
 constexpr int kKeys = 64;
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
@@ -19,70 +23,91 @@ constexpr int kWeightPitch = kKeys + kPad;
 
 struct Buffers {
   bf16* keys;                  // [kKeys, pitch]
-  bf16* queries;               // [kHeads, pitch]
-  bf16* weights;               // [kHeads, kWeightPitch] exponentials
-  float* scores;               // [kHeads, kScorePitch]
-  float *peak, *sum, *shrink;  // [kHeads]
+  bf16* queries;               // [kRows, pitch]
+  bf16* weights;               // [kRows, kWeightPitch] exponentials
+  float* scores;               // [kRows, kScorePitch]
+  float *peak, *sum, *shrink;  // [kRows]
   int pitch;
 };
 
 std::size_t shared_bytes(int width) {
-  return static_cast<std::size_t>((kKeys + kHeads) * (width + kPad) + kHeads * kWeightPitch) *
+  return static_cast<std::size_t>((kKeys + kRows) * (width + kPad) + kRows * kWeightPitch) *
              sizeof(bf16) +
-         static_cast<std::size_t>(kHeads * kScorePitch + 3 * kHeads) * sizeof(float);
+         static_cast<std::size_t>(kRows * kScorePitch + 3 * kRows) * sizeof(float);
 }
+
+// What a block owns: heads [first_head, first_head + heads) of each query.
+struct Tile {
+  std::int64_t row;  // the first query
+  int queries;       // neighbors in a sequence
+  int first_head, heads;
+  int key_base;
+  int count;  // candidates of the first query; over all positions, every next one has one more
+
+  __device__ bool has(int tile_row) const { return tile_row < queries * heads; }
+  __device__ int query(int tile_row) const { return tile_row / heads; }
+  __device__ int head(int tile_row) const { return first_head + tile_row % heads; }
+  // Rows that are not there count like the last one.
+  __device__ int candidates(int tile_row) const {
+    return count + min(query(tile_row), queries - 1);
+  }
+  __device__ int most_candidates() const { return count + queries - 1; }
+};
 
 __device__ Buffers buffers_in(char* memory, int width) {
   Buffers shared{};
   shared.pitch = width + kPad;
   shared.keys = reinterpret_cast<bf16*>(memory);
   shared.queries = shared.keys + kKeys * shared.pitch;
-  shared.weights = shared.queries + kHeads * shared.pitch;
-  shared.scores = reinterpret_cast<float*>(shared.weights + kHeads * kWeightPitch);
-  shared.peak = shared.scores + kHeads * kScorePitch;
-  shared.sum = shared.peak + kHeads;
-  shared.shrink = shared.sum + kHeads;
+  shared.weights = shared.queries + kRows * shared.pitch;
+  shared.scores = reinterpret_cast<float*>(shared.weights + kRows * kWeightPitch);
+  shared.peak = shared.scores + kRows * kScorePitch;
+  shared.sum = shared.peak + kRows;
+  shared.shrink = shared.sum + kRows;
   return shared;
 }
 
 // Gathers up to kKeys rows from the `first`-th of the selection on; the others become zero.
-__device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared, std::int64_t row,
-                          const RowPlace& place, int first, int count) {
+__device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared, const Tile& tile,
+                          int first) {
   const int chunks = p.key_width / 8;
   for (int i = static_cast<int>(threadIdx.x); i < kKeys * chunks; i += kThreads) {
     const int key = i / chunks, d = i % chunks * 8;
-    const bool present = first + key < count;
+    const bool present = first + key < tile.most_candidates();
     const int position = !present            ? 0
                          : p.sets == nullptr ? first + key
-                                             : p.sets[row * p.sets_stride + first + key];
+                                             : p.sets[tile.row * p.sets_stride + first + key];
     copy_async(shared_address(shared.keys + key * shared.pitch + d),
                static_cast<const bf16*>(p.keys) +
-                   (std::int64_t{place.key_base} + position) * p.key_stride + d,
+                   (std::int64_t{tile.key_base} + position) * p.key_stride + d,
                present);
   }
 }
 
 __device__ void load_queries(const SparseAttentionParams& p, const Buffers& shared,
-                             std::int64_t row, int first_head) {
+                             const Tile& tile) {
   const int chunks = p.key_width / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < kHeads * chunks; i += kThreads) {
-    const int head = i / chunks, d = i % chunks * 8;
-    const bool present = first_head + head < p.heads;
-    copy_async(shared_address(shared.queries + head * shared.pitch + d),
-               static_cast<const bf16*>(p.queries) + row * p.query_stride +
-                   (present ? first_head + head : 0) * p.query_head_stride + d,
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * chunks; i += kThreads) {
+    const int row = i / chunks, d = i % chunks * 8;
+    const bool present = tile.has(row) && tile.head(row) < p.heads;
+    copy_async(shared_address(shared.queries + row * shared.pitch + d),
+               static_cast<const bf16*>(p.queries) +
+                   (tile.row + (present ? tile.query(row) : 0)) * p.query_stride +
+                   (present ? tile.head(row) : 0) * p.query_head_stride + d,
                present);
   }
 }
 
-// This warp's 16 keys against all heads, times `scale`; keys from `valid` on get -inf.
-__device__ void score(const SparseAttentionParams& p, const Buffers& shared, int valid) {
+// This warp's 16 of the keys from the `first`-th on against all rows, times `scale`; keys that are
+// no candidates of a row get -inf.
+__device__ void score(const SparseAttentionParams& p, const Buffers& shared, const Tile& tile,
+                      int first) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int first = static_cast<int>(threadIdx.x) / kWarp * 16;
+  const int mine = static_cast<int>(threadIdx.x) / kWarp * 16;
   const std::uint32_t q = shared_address(shared.queries + lane % 16 * shared.pitch + lane / 16 * 8);
   // Matrices of 8 keys: the first 8 along two eighths of k, then the other 8.
   const std::uint32_t k = shared_address(
-      shared.keys + (first + lane % 8 + lane / 16 * 8) * shared.pitch + lane / 8 % 2 * 8);
+      shared.keys + (mine + lane % 8 + lane / 16 * 8) * shared.pitch + lane / 8 % 2 * 8);
   float d[2][4] = {};
   for (int step = 0; step < p.key_width; step += 16) {
     const auto offset = static_cast<std::uint32_t>(step * static_cast<int>(sizeof(bf16)));
@@ -92,36 +117,38 @@ __device__ void score(const SparseAttentionParams& p, const Buffers& shared, int
     mma(d[0], a, b[0], b[1], bf16{});
     mma(d[1], a, b[2], b[3], bf16{});
   }
+  const int valid[2] = {tile.candidates(lane / 4) - first, tile.candidates(lane / 4 + 8) - first};
   for (int i = 0; i < 8; ++i) {
-    const int head = lane / 4 + i % 4 / 2 * 8;
-    const int key = first + i / 4 * 8 + 2 * (lane % 4) + i % 2;
-    shared.scores[head * kScorePitch + key] = key < valid ? d[i / 4][i % 4] * p.scale : -INFINITY;
+    const int r = i % 4 / 2;
+    const int key = mine + i / 4 * 8 + 2 * (lane % 4) + i % 2;
+    shared.scores[(lane / 4 + r * 8) * kScorePitch + key] =
+        key < valid[r] ? d[i / 4][i % 4] * p.scale : -INFINITY;
   }
 }
 
-// Running softmax of the tile; a warp takes four heads, a lane two keys of each.
+// Running softmax of the tile; a warp takes four rows, a lane two keys of each.
 __device__ void exponentiate(const Buffers& shared) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  for (int head = static_cast<int>(threadIdx.x) / kWarp; head < kHeads; head += kWarps) {
-    const float* scores = shared.scores + head * kScorePitch;
-    const float before = shared.peak[head];
+  for (int row = static_cast<int>(threadIdx.x) / kWarp; row < kRows; row += kWarps) {
+    const float* scores = shared.scores + row * kScorePitch;
+    const float before = shared.peak[row];
     const float low = scores[lane], high = scores[lane + kWarp];
     const float top = fmaxf(before, warp_max(fmaxf(low, high)));
     const float low_weight = expf(low - top), high_weight = expf(high - top);
-    shared.weights[head * kWeightPitch + lane] = from_float<bf16>(low_weight);
-    shared.weights[head * kWeightPitch + lane + kWarp] = from_float<bf16>(high_weight);
+    shared.weights[row * kWeightPitch + lane] = from_float<bf16>(low_weight);
+    shared.weights[row * kWeightPitch + lane + kWarp] = from_float<bf16>(high_weight);
     const float sum = warp_sum(low_weight + high_weight);
     __syncwarp();
     if (lane == 0) {
       const float shrink = expf(before - top);
-      shared.shrink[head] = shrink;
-      shared.sum[head] = shared.sum[head] * shrink + sum;
-      shared.peak[head] = top;
+      shared.shrink[row] = shrink;
+      shared.sum[row] = shared.sum[row] * shrink + sum;
+      shared.peak[row] = top;
     }
   }
 }
 
-// out[16 heads, 16 columns] of each of this warp's blocks of columns += weights x values.
+// out[16 rows, 16 columns] of each of this warp's blocks of columns += weights x values.
 template <int Blocks>
 __device__ void add_values(const SparseAttentionParams& p, const Buffers& shared,
                            float (&out)[Blocks][2][4]) {
@@ -152,17 +179,17 @@ __device__ void add_values(const SparseAttentionParams& p, const Buffers& shared
 }
 
 template <int Blocks>
-__device__ void store(const SparseAttentionParams& p, const Buffers& shared, std::int64_t row,
-                      int first_head, const float (&out)[Blocks][2][4]) {
+__device__ void store(const SparseAttentionParams& p, const Buffers& shared, const Tile& tile,
+                      const float (&out)[Blocks][2][4]) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const int head = lane / 4 + 8 * r;
-    if (first_head + head >= p.heads) continue;
-    const float factor = 1.0f / shared.sum[head];
-    bf16* to = static_cast<bf16*>(p.out) + row * p.out_stride +
-               (first_head + head) * p.out_head_stride + 2 * (lane % 4);
+    const int row = lane / 4 + 8 * r;
+    if (!tile.has(row) || tile.head(row) >= p.heads) continue;
+    const float factor = 1.0f / shared.sum[row];
+    bf16* to = static_cast<bf16*>(p.out) + (tile.row + tile.query(row)) * p.out_stride +
+               tile.head(row) * p.out_head_stride + 2 * (lane % 4);
 #pragma unroll
     for (int block = 0; block < Blocks; ++block) {
       const int column = (block * kWarps + warp) * 16;
@@ -176,34 +203,61 @@ __device__ void store(const SparseAttentionParams& p, const Buffers& shared, std
   }
 }
 
-// Blocks: groups of 16 value columns of a warp.
 template <int Blocks>
-__global__ void __launch_bounds__(kThreads) attention_mma_kernel(SparseAttentionParams p) {
-  extern __shared__ __align__(16) char memory[];
-  const Buffers shared = buffers_in(memory, p.key_width);
-  const std::int64_t row = blockIdx.x;
-  const int first_head = static_cast<int>(blockIdx.y) * kHeads;
-  const RowPlace place = p.places[row];
-  const int count = p.sets == nullptr ? place.position + 1 : p.k;
-  load_queries(p, shared, row, first_head);
-  if (threadIdx.x < kHeads) {
+__device__ void attend(const SparseAttentionParams& p, const Buffers& shared, const Tile& tile) {
+  load_queries(p, shared, tile);
+  if (threadIdx.x < kRows) {
     shared.peak[threadIdx.x] = -INFINITY;
     shared.sum[threadIdx.x] = 0;
   }
   float out[Blocks][2][4] = {};
-  for (int first = 0; first < count; first += kKeys) {
-    load_keys(p, shared, row, place, first, count);
+  for (int first = 0; first < tile.most_candidates(); first += kKeys) {
+    load_keys(p, shared, tile, first);
     copy_async_commit();
     copy_async_wait<0>();
     __syncthreads();
-    score(p, shared, count - first);
+    score(p, shared, tile, first);
     __syncthreads();
     exponentiate(shared);
     __syncthreads();
     add_values(p, shared, out);
     __syncthreads();
   }
-  store(p, shared, row, first_head, out);
+  store(p, shared, tile, out);
+}
+
+// Queries that share a block.
+int queries_per_block(const SparseAttentionParams& p) {
+  return p.sets == nullptr && p.heads <= kRows / 2 ? kRows / p.heads : 1;
+}
+
+__device__ bool follows(const RowPlace& place, const RowPlace& first, int distance) {
+  return place.key_base == first.key_base && place.position == first.position + distance;
+}
+
+// Block (queries, group of heads). Blocks: groups of 16 value columns of a warp.
+template <int Blocks>
+__global__ void __launch_bounds__(kThreads)
+    attention_mma_kernel(SparseAttentionParams p, int per_block) {
+  extern __shared__ __align__(16) char memory[];
+  const Buffers shared = buffers_in(memory, p.key_width);
+  std::int64_t row = std::int64_t{blockIdx.x} * per_block;
+  const std::int64_t end = min(row + per_block, p.rows);
+  // Neighbors in a sequence go together, those of different ones one after the other.
+  while (row < end) {
+    const RowPlace place = p.places[row];
+    int queries = 1;
+    while (row + queries < end && follows(p.places[row + queries], place, queries)) ++queries;
+    attend<Blocks>(p, shared,
+                   {.row = row,
+                    .queries = queries,
+                    .first_head = static_cast<int>(blockIdx.y) * kRows,
+                    .heads = per_block > 1 ? p.heads : kRows,
+                    .key_base = place.key_base,
+                    .count = p.sets == nullptr ? place.position + 1 : p.k});
+    row += queries;
+    __syncthreads();  // everybody has stored before the buffers serve the next ones
+  }
 }
 
 template <int Blocks>
@@ -213,8 +267,10 @@ cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
   const cudaError_t status = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (status != cudaSuccess) return status;
-  const dim3 grid(static_cast<unsigned>(p.rows), static_cast<unsigned>(ceil_div(p.heads, kHeads)));
-  kernel<<<grid, kThreads, bytes, stream>>>(p);
+  const int per_block = queries_per_block(p);
+  const dim3 grid(static_cast<unsigned>(ceil_div(p.rows, per_block)),
+                  static_cast<unsigned>(ceil_div(p.heads, kRows)));
+  kernel<<<grid, kThreads, bytes, stream>>>(p, per_block);
   return cudaGetLastError();
 }
 

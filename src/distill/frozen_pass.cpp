@@ -29,6 +29,21 @@ std::vector<PositionRange> position_ranges(std::int64_t longest, std::int64_t sp
   return ranges;
 }
 
+std::vector<PositionRange> joined_ranges(std::span<const PositionRange> ranges, std::int64_t split,
+                                         std::int64_t positions) {
+  std::vector<PositionRange> joined;
+  for (const PositionRange& range : ranges) {
+    const bool fits = !joined.empty() && joined.back().end == range.begin && range.begin != split &&
+                      range.end - joined.back().begin <= positions;
+    if (fits) {
+      joined.back().end = range.end;
+    } else {
+      joined.push_back(range);
+    }
+  }
+  return joined;
+}
+
 // What the chunks of one layer have in common.
 struct FrozenPass::Layer {
   const LayerWeights& weights;

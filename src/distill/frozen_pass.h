@@ -49,6 +49,9 @@ RowLayout rows_of(const RowLayout& whole, const PositionRange& range);
 // Ranges of at most `positions` positions up to `longest`; none crosses `split`.
 std::vector<PositionRange> position_ranges(std::int64_t longest, std::int64_t split,
                                            std::int64_t positions);
+// The same positions, with adjacent ranges joined up to `positions`, but not across `split`.
+std::vector<PositionRange> joined_ranges(std::span<const PositionRange> ranges, std::int64_t split,
+                                         std::int64_t positions);
 
 class FrozenPass {
  public:

@@ -21,7 +21,16 @@ std::string student_text(const Student& student) {
                      student.end - 1);
 }
 
+// Elements of a matrix that a GPU takes at once: 256 MiB in float32.
+constexpr std::int64_t kMatrixElements = std::int64_t{1} << 26;
+
 }  // namespace
+
+std::int64_t positions_at_once(const Backend& backend, std::int64_t wave, std::int64_t longest) {
+  if (!backend.is_gpu()) return kRangePositions;
+  const std::int64_t ranges = kMatrixElements / (wave * longest * kRangePositions);
+  return kRangePositions * std::max<std::int64_t>(ranges, 1);
+}
 
 float rate_at(const StageSettings& settings, std::int64_t step) {
   const std::int64_t warmup =
@@ -84,13 +93,15 @@ std::int64_t FeatureSource::queries(std::int64_t index,
 
 Stage::Stage(const StageSettings& settings, StudentSet& students, Distiller& distiller,
              FeatureSource& training, FeatureSource& validation, std::int64_t longest,
-             std::int64_t split)
+             std::int64_t split, std::int64_t at_once)
     : settings_(settings),
       students_(students),
       distiller_(distiller),
       training_(training),
       validation_(validation),
-      ranges_(position_ranges(longest, split, kRangePositions)) {
+      ranges_(position_ranges(longest, split, kRangePositions)),
+      split_(split),
+      at_once_(at_once) {
   state_.best = students.parameters();
   state_.best_divergence.assign(students.size(), HUGE_VAL);
 }
@@ -116,11 +127,12 @@ std::vector<PositionRange> Stage::ranges_of_step(std::int64_t step) const {
 std::vector<double> Stage::divergences(FeatureSource& source, std::int64_t batch,
                                        const std::vector<PositionRange>& ranges, bool training) {
   const auto queries = static_cast<float>(std::max<std::int64_t>(1, source.queries(batch, ranges)));
+  const std::vector<PositionRange> joined = joined_ranges(ranges, split_, at_once_);
   std::vector<double> sums(students_.size(), 0.0);
   students_.clear_gradients();
   for (std::int64_t w = 0; w < source.waves(batch); ++w) {
     const std::vector<double> of_wave =
-        distiller_.add_gradients(source.wave(batch, w), ranges, training ? 1 / queries : 0.0f);
+        distiller_.add_gradients(source.wave(batch, w), joined, training ? 1 / queries : 0.0f);
     for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += of_wave[i];
   }
   return sums;

@@ -40,8 +40,13 @@ struct StageSettings {
 // follow a cosine down to a twentieth.
 float rate_at(const StageSettings& settings, std::int64_t step);
 
-// Positions of a range that training takes at once.
+// Positions of a range: the unit in which a step chooses queries (query_interval).
 inline constexpr std::int64_t kRangePositions = 256;
+
+// Positions that are computed at once, whole ranges: on a GPU as many as make matrices of [queries
+// of `wave` sequences, `longest`] large enough to keep it busy. Does not depend on free memory,
+// because the number decides the order of sums.
+std::int64_t positions_at_once(const Backend& backend, std::int64_t wave, std::int64_t longest);
 
 // Mean KL divergence per query, in nats, of every student.
 struct DivergencePoint {
@@ -97,10 +102,11 @@ class FeatureSource {
 
 class Stage {
  public:
-  // The references must outlive the object.
+  // Sequences have up to `longest` tokens; no range crosses position `split`; adjacent ranges are
+  // computed together up to `at_once` positions. The references must outlive the object.
   Stage(const StageSettings& settings, StudentSet& students, Distiller& distiller,
         FeatureSource& training, FeatureSource& validation, std::int64_t longest,
-        std::int64_t split);
+        std::int64_t split, std::int64_t at_once);
 
   StageState& state() { return state_; }
   bool finished() const;
@@ -129,6 +135,7 @@ class Stage {
   FeatureSource& training_;
   FeatureSource& validation_;
   std::vector<PositionRange> ranges_;
+  std::int64_t split_, at_once_;
   StageState state_;
 };
 

@@ -21,8 +21,8 @@ namespace indexcache {
 namespace {
 
 // Rows that pass through a layer together.
-std::int64_t chunk_rows(std::int64_t wave) {
-  return wave * kRangePositions;
+std::int64_t chunk_rows(const Backend& backend, std::int64_t wave, std::int64_t longest) {
+  return wave * std::min(longest, positions_at_once(backend, wave, longest));
 }
 
 double mean_of(const std::vector<double>& values) {
@@ -40,7 +40,7 @@ std::vector<TrainingPoint> curve_of(const std::vector<DivergencePoint>& points) 
 std::int64_t training_bytes(const ModelConfig& config, const Backend& backend,
                             const std::vector<Student>& students, std::int64_t wave,
                             std::int64_t longest, bool sparse) {
-  const std::int64_t rows = wave * longest, chunk = chunk_rows(wave);
+  const std::int64_t rows = wave * longest, chunk = chunk_rows(backend, wave, longest);
   const std::int64_t residual = rows * 4 * config.hidden;
   // Copies of the weights that make queries of attention, where layers do not stay.
   std::int64_t query_weights = 0;
@@ -138,7 +138,8 @@ void DistillTraining::train(std::size_t number) {
   }
   Backend& backend = session_.backend();
   const std::int64_t longest = subject_.longest();
-  FrozenPass pass(model_.config, backend, longest, subject_.students, chunk_rows(state_.wave));
+  FrozenPass pass(model_.config, backend, longest, subject_.students,
+                  chunk_rows(backend, state_.wave, longest));
   std::map<std::size_t, IndexerWeights> indexers;
   for (std::size_t i = 0; i < students_.size(); ++i) {
     indexers[subject_.students[i].layer] = students_.weights(i);
@@ -154,7 +155,7 @@ void DistillTraining::train(std::size_t number) {
   FeatureSource training(pass, weights, subject_.training, shape, pattern);
   FeatureSource validation(pass, weights, subject_.validation, shape, pattern);
   Stage stage(settings(number), students_, distiller, training, validation, longest,
-              model_.config.index_topk);
+              model_.config.index_topk, positions_at_once(backend, state_.wave, longest));
   if (begun) {
     stage.state() = state_.stages[number];
     students_.restore(state_.students);
@@ -226,13 +227,15 @@ void DistillTraining::save(std::size_t number, const StageState& stage) {
 }
 
 std::vector<std::optional<double>> DistillTraining::mass_recall() {
-  FrozenPass pass(model_.config, session_.backend(), subject_.longest(), subject_.students,
-                  chunk_rows(state_.wave));
-  Distiller distiller(model_.config, session_.backend(), pass, students_);
+  Backend& backend = session_.backend();
+  const std::int64_t longest = subject_.longest();
+  FrozenPass pass(model_.config, backend, longest, subject_.students,
+                  chunk_rows(backend, state_.wave, longest));
+  Distiller distiller(model_.config, backend, pass, students_);
   FeatureSource source(pass, session_.weights(), subject_.validation,
                        {options_.dense.batch, state_.wave}, nullptr);
-  const auto ranges =
-      position_ranges(subject_.longest(), model_.config.index_topk, kRangePositions);
+  const auto ranges = position_ranges(longest, model_.config.index_topk,
+                                      positions_at_once(backend, state_.wave, longest));
   std::vector<double> sums(students_.size(), 0.0);
   std::int64_t queries = 0;
   for (std::int64_t b = 0; b < source.batches(); ++b) {

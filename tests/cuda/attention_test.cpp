@@ -76,6 +76,50 @@ TEST_CASE("GPU attention over selected and over all causal positions") {
   }
 }
 
+TEST_CASE(
+    "GPU attention over all causal positions gives a query the same bits with other neighbors") {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const std::int64_t heads : {1, 3, 4, 8, 9}) {
+      INFO(name_of(precision) << " heads " << heads);
+      Gpu gpu(precision);
+      Backend& b = gpu.backend;
+      constexpr std::int64_t kRank = 96, kWidth = 128;
+      RowLayout rows, keys;
+      for (const auto& [length, first] :
+           {std::pair{70, 0}, {133, 60}, {1, 0}, {2, 1}, {131, 128}}) {
+        rows.append(length - first, first);
+        keys.append(length, 0);
+      }
+      const Tensor q =
+          b.upload_matrix(gpu.random(rows.total, heads * kWidth, 63), rows.total, heads * kWidth);
+      const Tensor latents =
+          b.upload_matrix(gpu.random(keys.total, kWidth, 64), keys.total, kWidth);
+      const auto attend = [&](const RowLayout& part, const Tensor& queries,
+                              const RowLayout& key_rows, const Tensor& cache) {
+        const Tensor out = gpu.poisoned(part.total, heads * kRank);
+        b.sparse_attention(part, {queries, heads, kWidth, kWidth}, key_rows, cache,
+                           cache.columns(0, kRank), Tensor(), 0.1f, {out, heads, kRank, kRank});
+        return b.download(out);
+      };
+      const std::vector<float> all = attend(rows, q, keys, latents);
+      for (std::size_t s = 0; s < rows.segments.size(); ++s) {
+        const Segment& segment = rows.segments[s];
+        RowLayout own_keys;
+        own_keys.append(keys.segments[s].rows, 0);
+        const Tensor cache = latents.row_range(keys.segments[s].first_row, own_keys.total);
+        for (std::int64_t r = 0; r < segment.rows; ++r) {
+          RowLayout one;
+          one.append(1, segment.first_position + r);
+          const std::int64_t row = segment.first_row + r;
+          const auto expected = all.begin() + row * heads * kRank;
+          CHECK(std::ranges::equal(attend(one, q.row_range(row, 1), own_keys, cache),
+                                   std::span(expected, static_cast<std::size_t>(heads * kRank))));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("GPU attention at 512 + 64, the shape of released models") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const std::int64_t heads : {1, 20, 64, 70, 128}) check(precision, {heads, 512, 64, 200});

@@ -45,7 +45,7 @@ struct StageBench {
         validation(bench.pass, bench.session.weights, held, {settings.batch, wave, keep},
                    sparse == nullptr ? nullptr : &pattern),
         stage(settings, bench.students, bench.distiller, training, validation, kLength,
-              bench.config().index_topk) {}
+              bench.config().index_topk, kRangePositions) {}
 
   void run() {
     while (!stage.finished()) stage.step();
@@ -118,6 +118,13 @@ TEST_CASE("ranges of positions do not cross the first query with a choice") {
   CHECK(position_ranges(10, 4, 3) == std::vector<PositionRange>{{0, 3}, {3, 4}, {4, 7}, {7, 10}});
   CHECK(position_ranges(4, 10, 3) == std::vector<PositionRange>{{0, 3}, {3, 4}});
   CHECK(position_ranges(4, 0, 8) == std::vector<PositionRange>{{0, 4}});
+  const std::vector<PositionRange> ranges = position_ranges(16, 6, 2);
+  CHECK(joined_ranges(ranges, 6, 4) ==
+        std::vector<PositionRange>{{0, 4}, {4, 6}, {6, 10}, {10, 14}, {14, 16}});
+  CHECK(joined_ranges(ranges, 6, 1000) == std::vector<PositionRange>{{0, 6}, {6, 16}});
+  CHECK(joined_ranges(ranges, 6, 1) == ranges);
+  const std::vector<PositionRange> apart = {{0, 2}, {4, 6}, {6, 8}};
+  CHECK(joined_ranges(apart, 0, 1000) == std::vector<PositionRange>{{0, 2}, {4, 8}});
 }
 
 TEST_CASE("batches have nearly equal sizes, and every sequence is in one of them") {
