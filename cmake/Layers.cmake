@@ -23,14 +23,15 @@ else()
   set(INDEXCACHE_UNITY ${CMAKE_UNITY_BUILD})
 endif()
 
-# indexcache_layer(name [FOLDER folder] PUBLIC … PRIVATE …): the .cpp files of src/<folder>, which is
+# indexcache_layer(name [FOLDER folder…] PUBLIC … PRIVATE …): the .cpp files of src/<folder>, which is
 # the name unless given.
 function(indexcache_layer name)
-  cmake_parse_arguments(arg "" "FOLDER" "PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "" "" "FOLDER;PUBLIC;PRIVATE" ${ARGN})
   if(NOT arg_FOLDER)
     set(arg_FOLDER ${name})
   endif()
-  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${arg_FOLDER}/*.cpp)
+  list(TRANSFORM arg_FOLDER REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/\\1/*.cpp")
+  file(GLOB sources CONFIGURE_DEPENDS ${arg_FOLDER})
   add_library(indexcache_${name} STATIC ${sources})
   set_target_properties(indexcache_${name} PROPERTIES UNITY_BUILD ${INDEXCACHE_UNITY})
   target_link_libraries(indexcache_${name}

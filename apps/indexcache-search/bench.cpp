@@ -9,6 +9,7 @@
 #include "io/files.h"
 #include "io/json_text.h"
 #include "io/yaml.h"
+#include "model/sizes.h"
 #include "model/synthetic_weights.h"
 #include "option_values.h"
 #include "pattern_spec.h"
@@ -20,6 +21,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <random>
+#include <set>
 
 namespace indexcache {
 namespace {
@@ -63,18 +65,13 @@ BenchShape read_shape(const BenchOptions& options) {
 
 // Parameters that SyntheticWeights would allocate.
 std::int64_t synthetic_parameters(const ModelConfig& c, bool share_layers) {
-  const std::int64_t attention =
-      c.hidden * (c.q_lora_rank + c.latent_width() + c.index_head_dim + c.index_heads) +
-      c.q_lora_rank * (c.heads * c.qk_head_dim() + c.index_heads * c.index_head_dim) +
-      c.heads * (c.kv_lora_rank * (c.qk_nope_head_dim + c.v_head_dim) + c.v_head_dim * c.hidden);
-  const std::int64_t dense = attention + 3 * c.hidden * c.intermediate;
-  const std::int64_t sparse =
-      attention + c.hidden * (c.routed_experts +
-                              3 * c.moe_intermediate * (c.routed_experts + c.shared_experts));
-  const auto routed = std::ranges::count(c.moe_layer, true);
-  const std::int64_t kinds = (routed > 0 ? sparse : 0) + (routed < c.layers ? dense : 0);
-  return 2 * c.vocabulary * c.hidden +
-         (share_layers ? kinds : routed * sparse + (c.layers - routed) * dense);
+  std::int64_t count = parameters_of(c.family->outer_weights(c));
+  std::set<bool> kinds;
+  for (std::int64_t layer = 0; layer < c.layers; ++layer) {
+    const bool first = kinds.insert(c.moe_layer[static_cast<std::size_t>(layer)]).second;
+    if (first || !share_layers) count += parameters_of(c.family->layer_weights(c, layer));
+  }
+  return count;
 }
 
 void check_room(const BenchShape& shape, const Backend& backend, const std::string& path) {

@@ -2,6 +2,7 @@
 // bench ops: each operation at the model's shapes, against what this device is measured to reach.
 #include "bench.h"
 #include "core/console.h"
+#include "model/sizes.h"
 
 #include <fmt/format.h>
 
@@ -157,8 +158,7 @@ class OpsBench {
     const ComponentSeconds components = median_components(b_, repeat_, body);
     const double logits = components[static_cast<std::size_t>(Component::indexer_logits)];
     const double top_k = components[static_cast<std::size_t>(Component::top_k)];
-    const double flop =
-        2.0 * place_.pairs * static_cast<double>(c_.index_heads * c_.index_head_dim);
+    const double flop = place_.pairs * indexer_pair_operations(c_);
     const std::string shape = fmt::format("{} of {}, {} heads", rows, context_, c_.index_heads);
     const auto per_pair = [&](double seconds) { return seconds / place_.pairs * 1e12; };
     if (logits > 0) {
@@ -183,8 +183,7 @@ class OpsBench {
                           keys.columns(0, c_.kv_lora_rank), sets, c_.softmax_scale(),
                           {out, c_.heads, c_.kv_lora_rank, c_.kv_lora_rank});
     });
-    const double flop = 2.0 * static_cast<double>(rows) *
-                        static_cast<double>(c_.index_topk * c_.heads * (width + c_.kv_lora_rank));
+    const double flop = static_cast<double>(rows * c_.index_topk) * attention_pair_operations(c_);
     report("sparse attention",
            fmt::format("{} rows, {} heads, k {}", rows, c_.heads, c_.index_topk), seconds, flop, 0);
   }
@@ -262,7 +261,7 @@ class OpsBench {
     const Tensor targets = b_.upload(std::span<const std::int32_t>(ids), rows, 1);
     const double loss = time([&] { b_.next_token_loss(layout, x, lm_head_, targets); });
     report("next-token loss", fmt::format("{} rows, {} tokens", rows, c_.vocabulary), loss,
-           2.0 * static_cast<double>(rows) * static_cast<double>(c_.hidden * c_.vocabulary), 0);
+           static_cast<double>(rows) * loss_row_operations(c_), 0);
   }
 
   void overlap() {

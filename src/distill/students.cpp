@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "distill/students.h"
 
+#include "model/sizes.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -8,26 +10,15 @@
 namespace indexcache {
 namespace {
 
-// Shapes of an indexer's parameters, in the order in which a row has them.
-struct Part {
-  std::int64_t rows, cols;
+// An indexer's parameters, in the order in which a row has them.
+constexpr std::array kParts = {WeightRole::index_q, WeightRole::index_k, WeightRole::index_weights,
+                               WeightRole::index_k_norm, WeightRole::index_k_norm_bias};
 
-  std::int64_t elements() const { return rows * cols; }
-};
-
-std::array<Part, 5> parts_of(const ModelConfig& c) {
-  return {{{c.index_heads * c.index_head_dim, c.q_lora_rank},
-           {c.index_head_dim, c.hidden},
-           {c.index_heads, c.hidden},
-           {1, c.index_head_dim},
-           {1, c.index_head_dim}}};
-}
-
-// The members of an indexer in that order.
-template <typename Indexer>
-auto members(Indexer& indexer) {
-  return std::array{&indexer.wq_b, &indexer.wk, &indexer.weights_proj, &indexer.k_norm,
-                    &indexer.k_norm_bias};
+WeightTable parts_of(const ModelConfig& config) {
+  const WeightTable table = config.family->layer_weights(config, 0);
+  WeightTable parts;
+  for (const WeightRole role : kParts) parts.push_back(row_of(table, role));
+  return parts;
 }
 
 }  // namespace
@@ -61,18 +52,16 @@ std::vector<bool> taught_layers(const std::vector<Student>& students, std::int64
 }
 
 std::int64_t indexer_parameters(const ModelConfig& config) {
-  std::int64_t count = 0;
-  for (const Part& part : parts_of(config)) count += part.elements();
-  return count;
+  return parameters_of(parts_of(config));
 }
 
 TrainedIndexer indexer_of(const ModelConfig& config, std::size_t layer, const float* row) {
   TrainedIndexer indexer;
   indexer.layer = static_cast<std::int64_t>(layer);
-  const auto parts = parts_of(config);
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    members(indexer)[i]->assign(row, row + parts[i].elements());
-    row += parts[i].elements();
+  for (const WeightRow& part : parts_of(config)) {
+    const std::int64_t elements = part.rows * part.cols;
+    indexer_member(indexer, part.role).assign(row, row + elements);
+    row += elements;
   }
   return indexer;
 }
@@ -81,6 +70,7 @@ StudentSet::StudentSet(const Model& model, Backend& backend, std::vector<Student
     : config_(model.config),
       backend_(backend),
       students_(std::move(students)),
+      parts_(parts_of(model.config)),
       columns_(indexer_parameters(model.config)) {
   const auto rows = static_cast<std::int64_t>(students_.size());
   const auto make = [&] { return backend.allocate(rows, columns_, DType::f32, Memory::weights); };
@@ -91,8 +81,10 @@ StudentSet::StudentSet(const Model& model, Backend& backend, std::vector<Student
     if (i == 0 || stored.layer != layer) {
       stored = read_indexer(model.config, model.checkpoint, layer);
     }
-    for (const auto* part : members(stored))
-      values.insert(values.end(), part->begin(), part->end());
+    for (const WeightRole role : kParts) {
+      const std::vector<float>& part = indexer_member(stored, role);
+      values.insert(values.end(), part.begin(), part.end());
+    }
   }
   parameters_ = backend.upload(std::move(values), rows, columns_);
   gradients_ = make();
@@ -114,15 +106,14 @@ void StudentSet::round_weights() {
 IndexerWeights StudentSet::views(const Tensor& matrices, const Tensor& norms,
                                  std::size_t student) const {
   IndexerWeights weights;
-  const auto targets = members(weights);
-  const auto parts = parts_of(config_);
   std::int64_t first = 0;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const Tensor& from = parts[i].rows == 1 ? norms : matrices;
-    *targets[i] = from.row_range(static_cast<std::int64_t>(student), 1)
-                      .columns(first, parts[i].elements())
-                      .as(parts[i].rows, parts[i].cols, from.dtype());
-    first += parts[i].elements();
+  for (const WeightRow& part : parts_) {
+    const Tensor& from = part.form == WeightForm::row ? norms : matrices;
+    const std::int64_t elements = part.rows * part.cols;
+    indexer_member(weights, part.role) = from.row_range(static_cast<std::int64_t>(student), 1)
+                                             .columns(first, elements)
+                                             .as(part.rows, part.cols, from.dtype());
+    first += elements;
   }
   return weights;
 }

@@ -80,6 +80,7 @@ class StudentSet {
   const ModelConfig& config_;
   Backend& backend_;
   std::vector<Student> students_;
+  WeightTable parts_;  // of a row of parameters
   std::int64_t columns_;
   Tensor parameters_, gradients_, mean_, variance_;  // f32 [students, columns]
   Tensor rounded_;  // parameters_ in activation(); shares them if that is f32

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// config.json of a DSA model, checked and in one form for both families.
+// config.json of a DSA model, checked and in one form for all families.
 #pragma once
 
 #include "backend/backend.h"
@@ -30,8 +30,7 @@ struct Yarn {
 
 // Symbols in the comments are those of docs/numerics.md.
 struct ModelConfig {
-  Family family;
-  std::string architecture;       // the family's name in architectures
+  const Family* family;
   std::int64_t vocabulary;        // V
   std::int64_t hidden;            // H
   std::int64_t layers;            // L, MTP layers excluded
@@ -53,6 +52,7 @@ struct ModelConfig {
   std::int64_t max_positions;  // max_position_embeddings
   float rms_norm_eps;          // block and final norms
   float mla_norm_eps;          // norms of the q and kv latents
+  float index_norm_eps;        // LayerNorm of the indexer's keys
   double rope_theta;
   std::optional<Yarn> yarn;
   RopeLayout index_rope;
@@ -77,13 +77,15 @@ struct ModelConfig {
 };
 
 // Throws InputError naming the key for anything missing, out of range or unsupported; other model
-// families are refused by name. `mla_norm_eps` overrides config.json.
+// families are refused by name, with what the folder shows of them. `mla_norm_eps` overrides
+// config.json.
 ModelConfig read_config(const std::filesystem::path& folder,
                         std::optional<double> mla_norm_eps = std::nullopt);
 
-// The same from a document; `where` names it in errors.
+// The same from a document; `where` names it in errors, and `tensors` are those of its checkpoint.
 ModelConfig parse_config(const Json& json, const std::string& where,
-                         std::optional<double> mla_norm_eps = std::nullopt);
+                         std::optional<double> mla_norm_eps = std::nullopt,
+                         const TensorNames& tensors = {});
 
 // YaRN's attention factor m(s, c) = 0.1 c ln(s) + 1 for s > 1.
 double yarn_mscale(double factor, double mscale);

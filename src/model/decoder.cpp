@@ -6,11 +6,6 @@
 #include <algorithm>
 
 namespace indexcache {
-namespace {
-
-constexpr float kIndexNormEps = 1e-6f;  // the indexer's LayerNorm, whatever the config says
-
-}  // namespace
 
 Decoder::Decoder(const ModelConfig& config, Backend& backend, std::int64_t positions)
     : config_(config), backend_(backend) {
@@ -57,7 +52,7 @@ void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& h
 void Decoder::index_keys(const IndexerWeights& w, const RowLayout& rows, const Tensor& x,
                          const Tensor& projected, const Tensor& keys) {
   backend_.linear(rows, x, w.wk, projected);
-  backend_.layer_norm(rows, projected, w.k_norm, w.k_norm_bias, kIndexNormEps, keys);
+  backend_.layer_norm(rows, projected, w.k_norm, w.k_norm_bias, config_.index_norm_eps, keys);
   const Heads rotated = index_heads(keys, 1);
   backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
 }
@@ -127,8 +122,8 @@ void Decoder::backward_index_keys(const IndexerWeights& w, const RowLayout& rows
                                   const Tensor& projected, const Tensor& d_keys,
                                   const IndexerWeights& gradients) {
   rotate_index_gradients(rows, d_keys);
-  backend_.layer_norm_backward(rows, projected, w.k_norm, kIndexNormEps, d_keys, gradients.k_norm,
-                               gradients.k_norm_bias);
+  backend_.layer_norm_backward(rows, projected, w.k_norm, config_.index_norm_eps, d_keys,
+                               gradients.k_norm, gradients.k_norm_bias);
   backend_.linear_backward(rows, x, d_keys, gradients.wk);
 }
 

@@ -13,14 +13,6 @@
 namespace indexcache {
 namespace {
 
-// What published FP8 checkpoints store so: projections, but not the router, the indexer's head
-// weights, embedding and head.
-bool is_quantized(const TensorSpec& spec) {
-  if (spec.shape.size() != 2 || spec.name.ends_with("weights_proj.weight")) return false;
-  return spec.name.ends_with("_proj.weight") || spec.name.ends_with("wq_b.weight") ||
-         spec.name.ends_with("wk.weight") || spec.name.ends_with("_proj_with_mqa.weight");
-}
-
 RawTensor tensor_of(DType dtype, const std::vector<std::int64_t>& shape) {
   RawTensor tensor{.dtype = dtype, .shape = shape};
   tensor.bytes = tensor.elements() * static_cast<std::int64_t>(size_of(dtype));
@@ -33,8 +25,7 @@ std::vector<TensorSpec> all_tensors(const ModelConfig& config) {
     all.insert(all.end(), more.begin(), more.end());
   };
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    add(attention_tensors(config, layer));
-    add(feed_forward_tensors(config, layer, false));
+    add(trunk_tensors(config, layer, false));
     if (config.native_full[static_cast<std::size_t>(layer)]) add(indexer_tensors(config, layer));
   }
   return all;
@@ -43,7 +34,8 @@ std::vector<TensorSpec> all_tensors(const ModelConfig& config) {
 std::map<std::string, RawTensor> expected_tensors(const ModelConfig& config, bool fp8) {
   std::map<std::string, RawTensor> tensors;
   for (const TensorSpec& spec : all_tensors(config)) {
-    const bool quantized = fp8 && is_quantized(spec);
+    if (spec.optional) continue;
+    const bool quantized = fp8 && spec.quantized;
     tensors.emplace(spec.name, tensor_of(quantized ? DType::f8_e4m3 : DType::bf16, spec.shape));
     if (!quantized) continue;
     const std::int64_t down = (spec.shape[0] + config.fp8_block_rows - 1) / config.fp8_block_rows;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/family.h"
 
+#include "core/error.h"
+
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -10,23 +12,6 @@
 
 namespace indexcache {
 namespace {
-
-constexpr const char* kSupported =
-    "DeepSeek-V3.2 (DeepseekV32ForCausalLM) and GLM-5 (GlmMoeDsaForCausalLM) are supported";
-
-struct SupportedFamily {
-  Family family;
-  const char* title;
-  const char* model_type;
-  const char* architecture;
-  const char* backbone;  // as AutoModel saves it
-};
-
-constexpr SupportedFamily kFamilies[] = {
-    {Family::deepseek_v32, "DeepSeek-V3.2", "deepseek_v32", "DeepseekV32ForCausalLM",
-     "DeepseekV32Model"},
-    {Family::glm_moe_dsa, "GLM-5", "glm_moe_dsa", "GlmMoeDsaForCausalLM", "GlmMoeDsaModel"},
-};
 
 // Families people will try, and why they are not served.
 const std::map<std::string, std::string>& other_families() {
@@ -43,15 +28,40 @@ const std::map<std::string, std::string>& other_families() {
   return reasons;
 }
 
-// Dense relatives whose names a DSA model gets when people edit its config.json.
-const SupportedFamily* sparse_relative(const std::string& name) {
-  for (const char* dense : {"deepseek_v3", "deepseek_v2", "DeepseekV3", "DeepseekV2"}) {
-    if (name.starts_with(dense) && !name.starts_with("DeepseekV32") && name != "deepseek_v32") {
-      return &kFamilies[0];
+// "DeepSeek-V3.2 (DeepseekV32ForCausalLM) and GLM-5 (GlmMoeDsaForCausalLM)"
+std::string supported() {
+  std::vector<std::string> names;
+  for (const Family* family : families()) {
+    names.push_back(fmt::format("{} ({})", family->title, family->architecture));
+  }
+  const std::string last = names.back();
+  names.pop_back();
+  return fmt::format("{} and {}", fmt::join(names, ", "), last);
+}
+
+std::string stem_of(const Family& family) {
+  constexpr std::string_view kEnd = "ForCausalLM";
+  const std::string name = family.architecture;
+  return name.ends_with(kEnd) ? name.substr(0, name.size() - kEnd.size()) : name;
+}
+
+// Also of what is built on it: "DeepseekV32ForTokenClassification".
+bool is_name_of(const Family& family, const std::string& name) {
+  return name.starts_with(family.model_type) || name.starts_with(stem_of(family));
+}
+
+// The family that has `name` as a dense relative: the name that a DSA model gets when people edit
+// its config.json.
+const Family* sparse_relative(const std::string& name) {
+  for (const Family* family : families()) {
+    if (is_name_of(*family, name)) return nullptr;
+  }
+  for (const Family* family : families()) {
+    for (const char* dense : family->dense_relatives) {
+      if (dense != nullptr && name.starts_with(dense)) return family;
     }
   }
-  const bool glm = name.starts_with("glm4_moe") || name.starts_with("Glm4Moe");
-  return glm ? &kFamilies[1] : nullptr;
+  return nullptr;
 }
 
 struct Evidence {
@@ -96,82 +106,128 @@ Evidence evidence_of(const ConfigReader& config) {
   return seen;
 }
 
-const SupportedFamily* by_architecture(const Evidence& seen) {
+const Family* by_architecture(const Evidence& seen) {
   for (const std::string& name : seen.architectures) {
-    for (const SupportedFamily& family : kFamilies) {
-      if (name == family.architecture || name == family.backbone) return &family;
+    for (const Family* family : families()) {
+      if (name == family->architecture || name == family->backbone) return family;
     }
   }
   return nullptr;
 }
 
-const SupportedFamily* by_type(const Evidence& seen) {
-  const auto found = std::ranges::find(kFamilies, seen.model_type, &SupportedFamily::model_type);
-  return found == std::end(kFamilies) ? nullptr : found;
+const Family* by_type(const Evidence& seen) {
+  for (const Family* family : families()) {
+    if (seen.model_type == family->model_type) return family;
+  }
+  return nullptr;
 }
 
-std::string settings_of(const SupportedFamily& family) {
+std::string settings_of(const Family& family) {
   return fmt::format(R"("architectures": ["{}"] and "model_type": "{}")", family.architecture,
                      family.model_type);
 }
 
-[[noreturn]] void refuse(const ConfigReader& config, const Evidence& seen) {
+// One line for every family: settings, and whose they are.
+std::string all_settings() {
+  std::vector<std::string> settings;
+  for (const Family* family : families()) {
+    settings.push_back(fmt::format("{} ({})", settings_of(*family), family->title));
+  }
+  return fmt::format("{}", fmt::join(settings, ", or "));
+}
+
+// Tensors of indexers in the first layer that has some, by the last part of their names.
+std::string indexer_tensors_text(const std::vector<std::string>& names) {
+  constexpr std::string_view kIndexer = ".indexer.";
+  std::string layer;
+  std::vector<std::string> parts;
+  for (const std::string& name : names) {
+    const std::size_t at = name.find(kIndexer);
+    if (at == name.npos) continue;
+    if (layer.empty()) layer = name.substr(0, at + kIndexer.size());
+    if (name.starts_with(layer) && parts.size() < 12) {
+      parts.push_back(shortened(name.substr(layer.size())));
+    }
+  }
+  if (parts.empty()) return "";
+  return fmt::format("{}{{{}}}", layer, fmt::join(parts, ", "));
+}
+
+// Whether an indexer consists of the tensors that DeepSeek-V3.2's has.
+bool is_known_indexer(const std::string& tensors) {
+  const auto has = [&](const char* part) { return tensors.find(part) != tensors.npos; };
+  return has("wq_b") && has("wk") && has("k_norm") && has("weights_proj");
+}
+
+[[noreturn]] void refuse_contradiction(const ConfigReader& config, const Evidence& seen,
+                                       const std::string& why, const std::string& remedy) {
+  throw InputError({"config.json contradicts itself about the model family", config.where(),
+                    why.empty() ? seen.text() : why + ": " + seen.text(), remedy});
+}
+
+[[noreturn]] void refuse(const ConfigReader& config, const Evidence& seen,
+                         const TensorNames& tensors) {
   const std::string& named =
       seen.names_architecture() ? seen.architectures.front() : seen.model_type;
-  const SupportedFamily* sparse = sparse_relative(named);
+  const Family* sparse = sparse_relative(named);
   if (sparse == nullptr) sparse = sparse_relative(seen.model_type);
   if (sparse != nullptr && !seen.indexer_keys.empty()) {
-    throw InputError(
-        {"config.json contradicts itself about the model family", config.where(),
-         fmt::format("{} uses dense attention, but the config has the keys of a lightning "
-                     "indexer: {}",
-                     named, seen.text()),
-         fmt::format("if this is {}, set {} in config.json", sparse->title, settings_of(*sparse))});
+    refuse_contradiction(
+        config, seen,
+        named + " uses dense attention, but the config has the keys of a lightning indexer",
+        fmt::format("if this is {}, set {} in config.json", sparse->title, settings_of(*sparse)));
   }
   if (named.empty() && !seen.indexer_keys.empty()) {
     throw InputError({"config.json does not say which model family this is", config.where(),
-                      seen.text(),
-                      fmt::format("set {} (DeepSeek-V3.2), or {} (GLM-5)",
-                                  settings_of(kFamilies[0]), settings_of(kFamilies[1]))});
+                      seen.text(), "set " + all_settings()});
   }
+  const std::string indexer = tensors ? indexer_tensors_text(tensors()) : "";
+  const bool has_indexer = !seen.indexer_keys.empty() || !indexer.empty();
   const auto known = other_families().find(seen.model_type);
   const std::string reason =
       known != other_families().end() ? known->second
-      : !seen.indexer_keys.empty()
-          ? "it has an indexer, but its forward pass is not one that this tool implements"
-          : "its config has no index_topk: it has no lightning indexer to share";
+      : has_indexer ? "it has an indexer, but its forward pass is not one that this tool implements"
+                    : "its config has no index_topk: it has no lightning indexer to share";
+  std::string text = seen.text();
+  if (!indexer.empty()) text += ", the checkpoint has " + indexer;
+  std::string hint = supported() + " are supported";
+  if (has_indexer && known == other_families().end()) {
+    hint += is_known_indexer(indexer)
+                ? "; its indexer has the tensors of DeepSeek-V3.2: docs/models.md (Add a family) "
+                  "shows the one file that a family of this kind takes"
+                : "; docs/models.md (Add a family) says what another one takes";
+  }
   throw InputError(
       {fmt::format("the model family {} is not supported", named.empty() ? "(none given)" : named),
-       config.where() + ": architectures", fmt::format("{} ({})", reason, seen.text()),
-       kSupported});
+       config.where() + ": architectures", fmt::format("{} ({})", reason, text), hint});
 }
 
 }  // namespace
 
-FamilyReading read_family(const ConfigReader& config) {
+FamilyReading read_family(const ConfigReader& config, const TensorNames& tensors) {
   const Evidence seen = evidence_of(config);
-  const SupportedFamily* named = by_architecture(seen);
-  const SupportedFamily* typed = by_type(seen);
+  const Family* named = by_architecture(seen);
+  const Family* typed = by_type(seen);
   if (named != nullptr && typed != nullptr && named != typed) {
-    throw InputError({"config.json contradicts itself about the model family", config.where(),
-                      seen.text(),
-                      fmt::format("set {} or {}", settings_of(*named), settings_of(*typed))});
+    refuse_contradiction(config, seen, "",
+                         fmt::format("set {} or {}", settings_of(*named), settings_of(*typed)));
   }
-  if (named == nullptr && (seen.names_architecture() || typed == nullptr)) refuse(config, seen);
-  const SupportedFamily& family = named != nullptr ? *named : *typed;
-  FamilyReading reading{family.family, family.architecture, ""};
+  if (named == nullptr && (seen.names_architecture() || typed == nullptr)) {
+    refuse(config, seen, tensors);
+  }
+  const Family* family = named != nullptr ? named : typed;
+  FamilyReading reading{family, ""};
   if (typed == nullptr && !seen.model_type.empty()) {
-    reading.remark = fmt::format(
-        "config.json is read as {} because of architectures, but "
-        "model_type is {}",
-        family.title, seen.model_type);
+    reading.remark =
+        fmt::format("config.json is read as {} because of architectures, but model_type is {}",
+                    family->title, seen.model_type);
   }
   return reading;
 }
 
 std::string architecture_of(const Json& config) {
   try {
-    return read_family(ConfigReader(config, "config.json")).architecture;
+    return read_family(ConfigReader(config, "config.json")).family->architecture;
   } catch (const InputError&) {
     const Json names = config.value("architectures", Json::array());
     const bool named = names.is_array() && !names.empty() && names[0].is_string();

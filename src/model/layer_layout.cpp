@@ -4,8 +4,6 @@
 #include "model/dequantize.h"
 #include "model/tensor_registry.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 #include <exception>
@@ -30,34 +28,30 @@ class Builder {
 
   BlobLayout take() { return std::move(layout_); }
 
-  Tensor matrix(const std::string& name) { return matrix_as(name, activation_); }
-
-  Tensor matrix_as(const std::string& name, DType type) {
+  // A stored tensor, in `type`.
+  Tensor tensor(const std::string& name, DType type) {
     const StoredMatrix stored = stored_matrix(config_, checkpoint_, name);
     const Tensor out = allocate_(stored.rows, stored.cols, type);
     append(name, stored, 0, out);
     return out;
   }
 
-  // float32: norm weights and biases.
-  Tensor row(const std::string& name) { return matrix_as(name, DType::f32); }
-
-  // Two matrices of one shape, one above the other.
-  Tensor stacked(const std::string& upper, const std::string& lower) {
-    const StoredMatrix above = stored_matrix(config_, checkpoint_, upper);
-    const StoredMatrix below = stored_matrix(config_, checkpoint_, lower);
-    const Tensor both = allocate_(above.rows + below.rows, above.cols, activation_);
-    append(upper, above, 0, both.row_range(0, above.rows));
-    append(lower, below, 0, both.row_range(above.rows, below.rows));
-    return both;
-  }
-
-  // Matrix `index` of a stack of `rows` rows each.
-  Tensor of_stack(const std::string& name, std::int64_t index, std::int64_t rows) {
-    StoredMatrix stored = stored_matrix(config_, checkpoint_, name);
-    stored.rows = rows;
-    const Tensor out = allocate_(rows, stored.cols, activation_);
-    append(name, stored, index * rows, out);
+  // The matrix of a row of the table, for one expert.
+  Tensor weight(const WeightRow& row, std::int64_t expert, bool stacked) {
+    if (row.form == WeightForm::row) return tensor(row.names.front(), DType::f32);
+    const auto parts = static_cast<std::int64_t>(row.names.size());
+    const Tensor out = allocate_(parts * row.rows, row.cols, activation_);
+    if (stacked && !row.stack.empty()) {
+      StoredMatrix stored = stored_matrix(config_, checkpoint_, row.stack);
+      stored.rows = out.rows();
+      append(row.stack, stored, expert * out.rows(), out);
+      return out;
+    }
+    for (std::int64_t part = 0; part < parts; ++part) {
+      const std::string name = expert_name(row.names[static_cast<std::size_t>(part)], expert);
+      append(name, stored_matrix(config_, checkpoint_, name), 0,
+             out.row_range(part * row.rows, row.rows));
+    }
     return out;
   }
 
@@ -121,42 +115,6 @@ class Builder {
   BlobLayout layout_;
 };
 
-MlpWeights mlp(Builder& build, const std::string& prefix) {
-  return {build.stacked(prefix + "gate_proj.weight", prefix + "up_proj.weight"),
-          build.matrix(prefix + "down_proj.weight")};
-}
-
-IndexerWeights indexer(Builder& build, std::int64_t layer) {
-  const std::string prefix = layer_prefix(layer) + "self_attn.indexer.";
-  return {build.matrix(prefix + "wq_b.weight"), build.matrix(prefix + "wk.weight"),
-          build.row(prefix + "k_norm.weight"), build.row(prefix + "k_norm.bias"),
-          build.matrix(prefix + "weights_proj.weight")};
-}
-
-MoeWeights moe(Builder& build, const ModelConfig& config, const Checkpoint& checkpoint,
-               std::int64_t layer) {
-  const std::string prefix = layer_prefix(layer) + "mlp.";
-  MoeWeights weights;
-  weights.gate = build.matrix(prefix + "gate.weight");
-  const std::string bias = correction_bias_name(layer);
-  if (checkpoint.contains(bias)) {
-    weights.correction_bias = build.row(bias);
-  }
-  const bool fused = checkpoint.contains(fused_gate_up_name(layer));
-  for (std::int64_t e = 0; e < config.routed_experts; ++e) {
-    MlpWeights expert;
-    if (fused) {
-      expert.gate_up = build.of_stack(fused_gate_up_name(layer), e, 2 * config.moe_intermediate);
-      expert.down = build.of_stack(prefix + "experts.down_proj", e, config.hidden);
-    } else {
-      expert = mlp(build, fmt::format("{}experts.{}.", prefix, e));
-    }
-    weights.experts.gate_up.push_back(std::move(expert.gate_up));
-    weights.experts.down.push_back(std::move(expert.down));
-  }
-  return weights;
-}
-
 void read_part(const Checkpoint& checkpoint, const BlobPart& part, std::byte* blob) {
   if (!part.scales) {
     checkpoint.read(part.tensor, part.first,
@@ -175,31 +133,27 @@ LayerBlobLayout lay_out_layer(const ModelConfig& config, const Checkpoint& check
                               bool has_indexer, std::int64_t layer, DType activation,
                               const AllocateTensor& allocate) {
   Builder build(config, checkpoint, activation, allocate);
-  const std::string prefix = layer_prefix(layer);
-  const std::string attention = prefix + "self_attn.";
-  LayerWeights w;
-  w.input_norm = build.row(prefix + "input_layernorm.weight");
-  w.post_attention_norm = build.row(prefix + "post_attention_layernorm.weight");
-  w.q_a = build.matrix(attention + "q_a_proj.weight");
-  w.q_a_norm = build.row(attention + "q_a_layernorm.weight");
-  w.q_b = build.matrix(attention + "q_b_proj.weight");
-  w.kv_a = build.matrix(attention + "kv_a_proj_with_mqa.weight");
-  w.kv_a_norm = build.row(attention + "kv_a_layernorm.weight");
-  build.absorb(attention + "kv_b_proj.weight", w);
-  w.o = build.matrix(attention + "o_proj.weight");
-  if (has_indexer) w.indexer = indexer(build, layer);
-  const bool routed = config.moe_layer[static_cast<std::size_t>(layer)];
-  if (routed) w.moe = moe(build, config, checkpoint, layer);
-  if (!routed) w.mlp = mlp(build, prefix + "mlp.");
-  if (routed && config.shared_experts > 0) w.mlp = mlp(build, prefix + "mlp.shared_experts.");
-  return {build.take(), std::move(w)};
+  const WeightTable table = config.family->layer_weights(config, layer);
+  const bool stacked = has_stacked_experts(config, checkpoint, layer);
+  LayerWeights weights;
+  for_each_weight(has_indexer ? table : trunk_rows(table),
+                  [&](const WeightRow& row, std::int64_t expert) {
+                    if (row.optional && !checkpoint.contains(row.names.front())) return;
+                    if (row.form == WeightForm::absorbed) {
+                      build.absorb(row.names.front(), weights);
+                      return;
+                    }
+                    member_of(weights, row.role, static_cast<std::size_t>(expert)) =
+                        build.weight(row, expert, stacked);
+                  });
+  return {build.take(), std::move(weights)};
 }
 
 MatrixBlobLayout lay_out_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
                                 const std::string& name, DType type,
                                 const AllocateTensor& allocate) {
   Builder build(config, checkpoint, type, allocate);
-  Tensor tensor = build.matrix(name);
+  Tensor tensor = build.tensor(name, type);
   return {build.take(), std::move(tensor)};
 }
 

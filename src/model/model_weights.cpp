@@ -101,9 +101,9 @@ ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoi
       blobs_(placement == Placement::stream ? static_cast<std::size_t>(config.layers) : 2) {
   zero_bias_ = backend.upload(std::vector<float>(static_cast<std::size_t>(config.routed_experts)),
                               1, config.routed_experts);
-  embedding_ = load_outer("model.embed_tokens.weight", backend.activation());
-  final_norm_ = load_outer("model.norm.weight", DType::f32);
-  lm_head_ = load_outer("lm_head.weight", backend.activation());
+  embedding_ = load_outer(WeightRole::embedding);
+  final_norm_ = load_outer(WeightRole::final_norm);
+  lm_head_ = load_outer(WeightRole::lm_head);
   if (placement != Placement::resident) {
     for (Slot& slot : slots_) {
       slot.memory = backend.allocate(1, sizes_.largest_layer, DType::u8, Memory::weights);
@@ -125,7 +125,11 @@ std::int64_t ModelWeights::bytes() const {
   return sizes_.device(placement_) + backend_.uploader_bytes();
 }
 
-Tensor ModelWeights::load_outer(const std::string& name, DType type) {
+Tensor ModelWeights::load_outer(WeightRole role) {
+  const WeightTable table = config_.family->outer_weights(config_);
+  const WeightRow& row = row_of(table, role);
+  const std::string& name = row.names.front();
+  const DType type = row.form == WeightForm::row ? DType::f32 : backend_.activation();
   const MatrixBlobLayout layout = lay_out_matrix(
       config_, checkpoint_, name, type, [&](std::int64_t rows, std::int64_t cols, DType dtype) {
         return backend_.allocate(rows, cols, dtype, Memory::weights);
@@ -285,11 +289,9 @@ LayerBlobLayout ModelWeights::lay_out(std::int64_t layer, const AllocateTensor& 
 
 // The uploader reports only that some number is not finite; reading again names the tensor.
 void ModelWeights::check_finite(std::int64_t layer) const {
-  const bool fused = checkpoint_.contains(fused_gate_up_name(layer));
-  for (const auto& specs : {attention_tensors(config_, layer),
-                            indexer_tensors(config_, layer),
-                            feed_forward_tensors(config_, layer, fused),
-                            {{correction_bias_name(layer), {}}}}) {
+  const bool stacked = has_stacked_experts(config_, checkpoint_, layer);
+  for (const auto& specs :
+       {trunk_tensors(config_, layer, stacked), indexer_tensors(config_, layer)}) {
     for (const TensorSpec& spec : specs) {
       if (checkpoint_.contains(spec.name)) read_floats(config_, checkpoint_, spec.name);
     }

@@ -97,7 +97,7 @@ class ModelWeights : public WeightSource {
     std::int64_t layer = -1;
   };
 
-  Tensor load_outer(const std::string& name, DType type);
+  Tensor load_outer(WeightRole role);
   void request(std::int64_t layer);
   LayerWeights await();
   void work();

@@ -5,11 +5,11 @@
 #include "core/narrow.h"
 #include "model/dequantize.h"
 #include "model/tensor_registry.h"
+#include "model/weights.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -19,15 +19,6 @@ namespace indexcache {
 namespace {
 
 constexpr float kLargestE4m3 = 448.0f;
-
-// In the order of indexer_tensors().
-std::array<std::vector<float>*, 5> parts_of(TrainedIndexer& indexer) {
-  return {&indexer.wq_b, &indexer.wk, &indexer.k_norm, &indexer.k_norm_bias, &indexer.weights_proj};
-}
-
-std::array<const std::vector<float>*, 5> parts_of(const TrainedIndexer& indexer) {
-  return {&indexer.wq_b, &indexer.wk, &indexer.k_norm, &indexer.k_norm_bias, &indexer.weights_proj};
-}
 
 void check_values(const std::string& name, const std::vector<float>& values, const std::string& why,
                   const std::string& remedy) {
@@ -144,10 +135,8 @@ TrainedIndexer read_indexer(const ModelConfig& config, const Checkpoint& checkpo
                             std::int64_t layer) {
   TrainedIndexer indexer;
   indexer.layer = layer;
-  const std::vector<TensorSpec> specs = indexer_tensors(config, layer);
-  const auto parts = parts_of(indexer);
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    *parts[i] = read_floats(config, checkpoint, specs[i].name);
+  for (const WeightRow& row : indexer_rows(config.family->layer_weights(config, layer))) {
+    indexer_member(indexer, row.role) = read_floats(config, checkpoint, row.names.front());
   }
   return indexer;
 }
@@ -156,26 +145,25 @@ StoredIndexer quantize_indexer(const ModelConfig& config, const Checkpoint& chec
                                const TrainedIndexer& indexer) {
   StoredIndexer stored;
   stored.dequantized.layer = indexer.layer;
-  const std::vector<TensorSpec> specs = indexer_tensors(config, indexer.layer);
-  const auto from = parts_of(indexer);
-  const auto to = parts_of(stored.dequantized);
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    const std::string& name = specs[i].name;
+  for (const WeightRow& row : indexer_rows(config.family->layer_weights(config, indexer.layer))) {
+    const std::string& name = row.names.front();
+    const std::vector<float>& from = indexer_member(indexer, row.role);
+    std::vector<float>& to = indexer_member(stored.dequantized, row.role);
     check_readable(config, checkpoint, name);
     const RawTensor& source = checkpoint.tensor(name);
-    if (from[i]->size() != static_cast<std::size_t>(source.elements())) {
-      throw InternalError(
-          {"a trained weight has another size than its tensor", name,
-           fmt::format("{} elements for {}", from[i]->size(), shape_text(source.shape)), ""});
+    if (from.size() != static_cast<std::size_t>(source.elements())) {
+      throw InternalError({"a trained weight has another size than its tensor", name,
+                           fmt::format("{} elements for {}", from.size(), shape_text(source.shape)),
+                           ""});
     }
-    check_values(name, *from[i], "is not finite", "train with a smaller learning rate");
+    check_values(name, from, "is not finite", "train with a smaller learning rate");
     if (source.dtype == DType::f8_e4m3) {
-      *to[i] = quantize_blocks(config, checkpoint, name, *from[i], stored.tensors);
+      to = quantize_blocks(config, checkpoint, name, from, stored.tensors);
     } else {
-      stored.tensors.push_back({name, source.dtype, source.shape, narrow(source.dtype, *from[i])});
-      *to[i] = widen(source.dtype, stored.tensors.back().bytes);
+      stored.tensors.push_back({name, source.dtype, source.shape, narrow(source.dtype, from)});
+      to = widen(source.dtype, stored.tensors.back().bytes);
     }
-    check_values(name, *to[i],
+    check_values(name, to,
                  fmt::format("is too large for {}, the type of this tensor", source.type()),
                  "train with a smaller learning rate, or from a checkpoint in BF16 or F32");
   }

@@ -28,40 +28,23 @@ Tensor SyntheticWeights::constant(std::int64_t cols, float value) {
   return tensor;
 }
 
-MlpWeights SyntheticWeights::mlp(std::int64_t width) {
-  return {matrix(2 * width, config_.hidden), matrix(config_.hidden, width)};
-}
-
-MoeWeights SyntheticWeights::moe() {
-  MoeWeights weights{
-      matrix(config_.routed_experts, config_.hidden), constant(config_.routed_experts, 0.0f), {}};
-  for (std::int64_t e = 0; e < config_.routed_experts; ++e) {
-    MlpWeights expert = mlp(config_.moe_intermediate);
-    weights.experts.gate_up.push_back(std::move(expert.gate_up));
-    weights.experts.down.push_back(std::move(expert.down));
-  }
-  return weights;
-}
-
-LayerWeights SyntheticWeights::make(bool with_experts) {
+LayerWeights SyntheticWeights::make(std::int64_t layer) {
   const ModelConfig& c = config_;
   LayerWeights w;
-  w.input_norm = constant(c.hidden, 1.0f);
-  w.post_attention_norm = constant(c.hidden, 1.0f);
-  w.q_a = matrix(c.q_lora_rank, c.hidden);
-  w.q_a_norm = constant(c.q_lora_rank, 1.0f);
-  w.q_b = matrix(c.heads * c.qk_head_dim(), c.q_lora_rank);
-  w.kv_a = matrix(c.latent_width(), c.hidden);
-  w.kv_a_norm = constant(c.kv_lora_rank, 1.0f);
-  w.k_absorb = matrix(c.heads * c.kv_lora_rank, c.qk_nope_head_dim);
-  w.v_absorb = matrix(c.heads * c.v_head_dim, c.kv_lora_rank);
-  w.o = matrix(c.hidden, c.heads * c.v_head_dim);
-  w.indexer = IndexerWeights{matrix(c.index_heads * c.index_head_dim, c.q_lora_rank),
-                             matrix(c.index_head_dim, c.hidden), constant(c.index_head_dim, 1.0f),
-                             constant(c.index_head_dim, 0.0f), matrix(c.index_heads, c.hidden)};
-  if (with_experts) w.moe = moe();
-  if (!with_experts) w.mlp = mlp(c.intermediate);
-  if (with_experts && c.shared_experts > 0) w.mlp = mlp(c.shared_experts * c.moe_intermediate);
+  for_each_weight(
+      c.family->layer_weights(c, layer), [&](const WeightRow& row, std::int64_t expert) {
+        if (row.form == WeightForm::absorbed) {
+          w.k_absorb = matrix(c.heads * c.kv_lora_rank, c.qk_nope_head_dim);
+          w.v_absorb = matrix(c.heads * c.v_head_dim, c.kv_lora_rank);
+          return;
+        }
+        const bool bias =
+            row.role == WeightRole::index_k_norm_bias || row.role == WeightRole::router_bias;
+        const auto parts = static_cast<std::int64_t>(row.names.size());
+        member_of(w, row.role, static_cast<std::size_t>(expert)) =
+            row.form == WeightForm::row ? constant(row.cols, bias ? 0.0f : 1.0f)
+                                        : matrix(parts * row.rows, row.cols);
+      });
   return w;
 }
 
@@ -70,7 +53,7 @@ const LayerWeights& SyntheticWeights::layer(std::int64_t layer) {
   const std::int64_t key = share_layers_ ? (with_experts ? 1 : 0) : layer;
   const auto found = layers_.find(key);
   if (found != layers_.end()) return found->second;
-  return layers_.emplace(key, make(with_experts)).first->second;
+  return layers_.emplace(key, make(layer)).first->second;
 }
 
 }  // namespace indexcache

@@ -23,9 +23,7 @@ class SyntheticWeights : public WeightSource {
  private:
   Tensor matrix(std::int64_t rows, std::int64_t cols);
   Tensor constant(std::int64_t cols, float value);
-  MlpWeights mlp(std::int64_t width);
-  MoeWeights moe();
-  LayerWeights make(bool with_experts);
+  LayerWeights make(std::int64_t layer);
 
   const ModelConfig& config_;
   Backend& backend_;

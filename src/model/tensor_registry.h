@@ -4,6 +4,7 @@
 
 #include "io/checkpoint.h"
 #include "model/config.h"
+#include "model/weight_table.h"
 
 #include <cstdint>
 #include <string>
@@ -11,31 +12,26 @@
 
 namespace indexcache {
 
-struct TensorSpec {
-  std::string name;
-  std::vector<std::int64_t> shape;
-};
-
 // Outside the layers: embedding, final norm, lm_head.
 std::vector<TensorSpec> outer_tensors(const ModelConfig& config);
 
-// Norms and MLA of one layer.
-std::vector<TensorSpec> attention_tensors(const ModelConfig& config, std::int64_t layer);
+// One layer without its indexer; `stacked` as in stored_tensors().
+std::vector<TensorSpec> trunk_tensors(const ModelConfig& config, std::int64_t layer, bool stacked);
 
 // The lightning indexer of one layer.
 std::vector<TensorSpec> indexer_tensors(const ModelConfig& config, std::int64_t layer);
 
-// MLP or experts of one layer; `fused` names the [E, …] tensors of transformers' fused layout.
-// e_score_correction_bias is optional and not among them.
-std::vector<TensorSpec> feed_forward_tensors(const ModelConfig& config, std::int64_t layer,
-                                             bool fused);
+// Whether the checkpoint has one tensor for all experts of a layer.
+bool has_stacked_experts(const ModelConfig& config, const Checkpoint& checkpoint,
+                         std::int64_t layer);
 
-std::string layer_prefix(std::int64_t layer);        // "model.layers.3."
-std::string fused_gate_up_name(std::int64_t layer);  // presence selects the fused layout
-std::string correction_bias_name(std::int64_t layer);
+// What the forward pass reads: outer tensors, then layer by layer. Optional tensors are listed only
+// if they are there.
+std::vector<TensorSpec> read_tensors(const ModelConfig& config, const Checkpoint& checkpoint,
+                                     const std::vector<bool>& has_indexer);
 
-// Which of `layers` layers own an indexer, from the names of tensors in any format: a packed weight
-// has other endings. Layers beyond these are those of MTP.
+// Which of `layers` layers own an indexer, from the names of tensors of any family and in any
+// format: a packed weight has other endings. Layers beyond these are those of MTP.
 std::vector<bool> indexer_owners(const std::vector<std::string>& names, std::size_t layers);
 
 // Checks presence, shape, dtype and FP8 scales of everything that the forward pass will read, from

@@ -15,39 +15,27 @@ namespace {
 
 using Names = std::unordered_set<std::string>;
 
-Names read_tensors(const ModelConfig& config, const Checkpoint& checkpoint,
-                   const std::vector<bool>& has_indexer) {
+Names names_read(const ModelConfig& config, const Checkpoint& checkpoint,
+                 const std::vector<bool>& has_indexer) {
   Names names;
-  const auto add = [&](const std::vector<TensorSpec>& specs) {
-    for (const TensorSpec& spec : specs) {
-      names.insert(spec.name);
-      const RawTensor* tensor = checkpoint.find(spec.name);
-      const bool scaled = tensor != nullptr && tensor->dtype == DType::f8_e4m3;
-      if (scaled) names.insert(scale_name(spec.name));
-    }
-  };
-  add(outer_tensors(config));
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    const bool fused = checkpoint.contains(fused_gate_up_name(layer));
-    add(attention_tensors(config, layer));
-    add(feed_forward_tensors(config, layer, fused));
-    if (has_indexer[static_cast<std::size_t>(layer)]) add(indexer_tensors(config, layer));
-    if (config.moe_layer[static_cast<std::size_t>(layer)]) {
-      names.insert(correction_bias_name(layer));
-    }
+  for (const TensorSpec& spec : read_tensors(config, checkpoint, has_indexer)) {
+    names.insert(spec.name);
+    const RawTensor* tensor = checkpoint.find(spec.name);
+    const bool scaled = tensor != nullptr && tensor->dtype == DType::f8_e4m3;
+    if (scaled) names.insert(scale_name(spec.name));
   }
   return names;
 }
 
 // MTP layers, and tables that older libraries stored.
-bool is_irrelevant(std::string_view name, std::int64_t layers) {
+bool is_irrelevant(std::string_view name, const ModelConfig& config) {
   if (name.ends_with("rotary_emb.inv_freq") || name.starts_with("mtp.")) return true;
-  constexpr std::string_view kPrefix = "model.layers.";
-  if (!name.starts_with(kPrefix)) return false;
-  name.remove_prefix(kPrefix.size());
+  const std::string_view prefix = config.family->layers;
+  if (!name.starts_with(prefix)) return false;
+  name.remove_prefix(prefix.size());
   std::int64_t layer = -1;
   const auto parsed = std::from_chars(name.data(), name.data() + name.size(), layer);
-  return parsed.ec == std::errc() && layer >= layers;
+  return parsed.ec == std::errc() && layer >= config.layers;
 }
 
 // The tensor whose name `name` continues with `ending`, if it is read; else "".
@@ -87,10 +75,10 @@ void refuse_companion(const Checkpoint& checkpoint, const std::string& name, con
 
 std::vector<std::string> unread_tensors(const ModelConfig& config, const Checkpoint& checkpoint,
                                         const std::vector<bool>& has_indexer) {
-  const Names read = read_tensors(config, checkpoint, has_indexer);
+  const Names read = names_read(config, checkpoint, has_indexer);
   std::vector<std::string> unread;
   for (const std::string& name : checkpoint.names()) {
-    if (read.contains(name) || is_irrelevant(name, config.layers)) continue;
+    if (read.contains(name) || is_irrelevant(name, config)) continue;
     refuse_companion(checkpoint, name, read);
     unread.push_back(name);
   }

@@ -3,8 +3,10 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "core/error.h"
 #include "io/checkpoint.h"
 #include "model/config.h"
+#include "model/weight_table.h"
 
 #include <cstdint>
 #include <optional>
@@ -20,6 +22,26 @@ struct IndexerWeights {
   Tensor k_norm_bias;   // [1, Di]
   Tensor weights_proj;  // [Ni, H]
 };
+
+// The member that a role of an indexer fills, of IndexerWeights or of a struct with the same
+// members.
+template <typename Indexer>
+auto& indexer_member(Indexer& indexer, WeightRole role) {
+  switch (role) {
+    case WeightRole::index_q:
+      return indexer.wq_b;
+    case WeightRole::index_k:
+      return indexer.wk;
+    case WeightRole::index_k_norm:
+      return indexer.k_norm;
+    case WeightRole::index_k_norm_bias:
+      return indexer.k_norm_bias;
+    case WeightRole::index_weights:
+      return indexer.weights_proj;
+    default:
+      throw InternalError({"a weight is no part of an indexer", "indexer_member", "", ""});
+  }
+}
 
 struct MlpWeights {
   Tensor gate_up;  // [2 * I, H]: gate rows, then up rows
@@ -47,6 +69,11 @@ struct LayerWeights {
   std::optional<MlpWeights> mlp;  // the dense MLP, or the shared experts
   std::optional<MoeWeights> moe;
 };
+
+// The member that a role fills; an optional part comes into being when its first member is asked
+// for, experts one after the other. Not for kv_b, which becomes k_absorb and v_absorb, nor for
+// roles outside the layers.
+Tensor& member_of(LayerWeights& weights, WeightRole role, std::size_t expert = 0);
 
 // Where a forward pass gets its weights from.
 class WeightSource {

@@ -60,7 +60,7 @@ Fingerprint fingerprint_of(const Model& model, const SearchSubject& subject,
 ModelSummary summarize(const Model& model) {
   const ModelConfig& config = model.config;
   return {.name = model.name,
-          .architecture = config.architecture,
+          .architecture = config.family->architecture,
           .layers = static_cast<std::size_t>(config.layers),
           .mtp_layers = config.mtp_layers,
           .index_topk = config.index_topk,

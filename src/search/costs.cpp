@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/costs.h"
 
+#include "model/sizes.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -53,23 +55,15 @@ Shares shares_of(const ModelConfig& config, const TokenSet& tokens) {
   return shares;
 }
 
-// Seconds of one row at a layer, without what depends on the keys.
-double row_seconds(const ModelConfig& c, bool experts, const Rates& rates) {
-  const auto d = [](std::int64_t value) { return static_cast<double>(value); };
-  const double heads = d(c.heads);
-  const double attention =
-      d(c.hidden) * d(c.q_lora_rank + c.latent_width()) +
-      heads * (d(c.q_lora_rank * c.qk_head_dim()) + d(c.qk_nope_head_dim * c.kv_lora_rank) +
-               d(c.kv_lora_rank * c.v_head_dim) + d(c.v_head_dim * c.hidden));
-  const double width = experts
-                           ? d(c.moe_intermediate * (c.router.experts_used + c.shared_experts)) +
-                                 d(c.routed_experts) / 3
-                           : d(c.intermediate);
-  return 2 * (attention + 3 * d(c.hidden) * width) / rates.products;
+// Seconds of one row at a layer of a kind, without what depends on the keys; 0 if there is none.
+double row_seconds(const ModelConfig& config, bool experts, const Rates& rates) {
+  const auto found = std::ranges::find(config.moe_layer, experts);
+  if (found == config.moe_layer.end()) return 0;
+  return trunk_row_operations(config, found - config.moe_layer.begin()) / rates.products;
 }
 
-double pair_seconds(const ModelConfig& c, const Rates& rates) {
-  return 2.0 * static_cast<double>(c.heads * (c.latent_width() + c.kv_lora_rank)) / rates.attention;
+double pair_seconds(const ModelConfig& config, const Rates& rates) {
+  return attention_pair_operations(config) / rates.attention;
 }
 
 }  // namespace
@@ -118,14 +112,10 @@ Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const B
                       Placement placement, int threads) {
   const Rates rates = rates_of(backend, threads);
   const Shares shares = shares_of(config, tokens);
-  const auto d = [](std::int64_t value) { return static_cast<double>(value); };
-  const double selecting =
-      2 * d(config.index_heads * config.index_head_dim) * shares.indexed_pairs / rates.indexer +
-      2 *
-          (d(config.q_lora_rank * config.index_heads * config.index_head_dim) +
-           d(config.hidden * (config.index_head_dim + config.index_heads))) *
-          shares.tail_rows / rates.products;
-  const double attending = pair_seconds(config, rates) * shares.tail_rows * d(config.index_topk);
+  const double selecting = indexer_pair_operations(config) * shares.indexed_pairs / rates.indexer +
+                           indexer_row_operations(config, 0) * shares.tail_rows / rates.products;
+  const double attending =
+      pair_seconds(config, rates) * shares.tail_rows * static_cast<double>(config.index_topk);
   Costs costs;
   for (std::size_t kind = 0; kind < 2; ++kind) {
     const double row = row_seconds(config, kind == 1, rates);
@@ -136,7 +126,7 @@ Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const B
     at(Visit::shared) = row * shares.tail_rows + attending;
     at(Visit::full) = at(Visit::shared) + selecting;
     at(Visit::fork) = at(Visit::full) + at(Visit::shared);
-    const double loss = 2 * d(config.hidden) * d(config.vocabulary) / rates.products;
+    const double loss = loss_row_operations(config) / rates.products;
     at(Visit::prefix_loss) = loss * shares.prefix_rows;
     at(Visit::loss) = loss * shares.tail_rows;
   }

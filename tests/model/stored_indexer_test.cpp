@@ -4,6 +4,7 @@
 #include "core/dtype.h"
 #include "core/narrow.h"
 #include "model/dequantize.h"
+#include "model/families/families.h"
 #include "model/model.h"
 #include "support/catch.h"
 #include "support/compare.h"
@@ -23,6 +24,8 @@ namespace {
 // A config whose indexer tensors are as small as its numbers.
 ModelConfig tiny_config() {
   ModelConfig config{};
+  config.family = &kDeepseekV32;
+  config.moe_layer.assign(2, false);
   config.index_heads = 2, config.index_head_dim = 4, config.q_lora_rank = 3, config.hidden = 5;
   config.fp8_block_rows = config.fp8_block_cols = 2;
   return config;

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/weight_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+namespace indexcache {
+namespace {
+
+TensorSpec tensor_of(const WeightRow& row, const std::string& name) {
+  if (row.form == WeightForm::row) return {name, {row.cols}, false, row.optional};
+  return {name, {row.rows, row.cols}, row.quantized, row.optional};
+}
+
+}  // namespace
+
+bool is_indexer(WeightRole role) {
+  return role >= WeightRole::index_q && role <= WeightRole::index_weights;
+}
+
+WeightTable indexer_rows(const WeightTable& table) {
+  WeightTable rows;
+  std::ranges::copy_if(table, std::back_inserter(rows), is_indexer, &WeightRow::role);
+  return rows;
+}
+
+WeightTable trunk_rows(const WeightTable& table) {
+  WeightTable rows;
+  std::ranges::remove_copy_if(table, std::back_inserter(rows), is_indexer, &WeightRow::role);
+  return rows;
+}
+
+const WeightRow& row_of(const WeightTable& table, WeightRole role) {
+  return *std::ranges::find(table, role, &WeightRow::role);
+}
+
+std::string expert_name(const std::string& name, std::int64_t expert) {
+  const std::size_t at = name.find("{}");
+  return at == name.npos ? name : name.substr(0, at) + std::to_string(expert) + name.substr(at + 2);
+}
+
+std::vector<TensorSpec> stored_tensors(const WeightTable& table, bool stacked) {
+  std::vector<TensorSpec> tensors;
+  for_each_weight(table, [&](const WeightRow& row, std::int64_t expert) {
+    if (stacked && !row.stack.empty()) {
+      const auto parts = static_cast<std::int64_t>(row.names.size());
+      if (expert == 0)
+        tensors.push_back({row.stack, {row.experts, parts * row.rows, row.cols}, row.quantized});
+      return;
+    }
+    for (const std::string& name : row.names) {
+      tensors.push_back(tensor_of(row, expert_name(name, expert)));
+    }
+  });
+  return tensors;
+}
+
+}  // namespace indexcache

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// The weights that a forward pass reads, as data. A family states its table once
+// (model/families/); the check of a checkpoint, the layout of its layers, the model that a
+// config.json without weights implies, synthetic weights, and the counts of parameters and
+// operations (model/sizes.h) are loops over it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+// Where weights go (model/weights.h). The names are those of DeepSeek-V3.2.
+enum class WeightRole {
+  embedding,
+  final_norm,
+  lm_head,
+  input_norm,
+  post_attention_norm,
+  q_a,
+  q_a_norm,
+  q_b,
+  kv_a,
+  kv_a_norm,
+  kv_b,
+  o,
+  index_q,
+  index_k,
+  index_k_norm,
+  index_k_norm_bias,
+  index_weights,
+  router,
+  router_bias,
+  expert_gate_up,
+  expert_down,
+  mlp_gate_up,  // of the dense MLP, or of the shared experts
+  mlp_down,
+};
+
+// What stored numbers become on the device.
+enum class WeightForm {
+  row,       // f32 [1, cols], whatever the activation type: weights of norms, biases
+  matrix,    // activation type
+  absorbed,  // kv_b [A * (dn + dv), rk]: its key rows, transposed head by head, and its value rows
+};
+
+struct WeightRow {
+  WeightRole role;
+  WeightForm form;
+  // Tensors of the checkpoint that lie one above the other in one matrix: gate, then up. {} is the
+  // number of an expert.
+  std::vector<std::string> names;
+  std::int64_t rows, cols;   // of each of them; a row of WeightForm::row is stored as [cols]
+  bool quantized = false;    // F8_E4M3 with block scales in checkpoints that are published in FP8
+  std::int64_t experts = 0;  // one for each expert; 0: only one
+  // A tensor [experts, names * rows, cols] that a checkpoint may have for all experts instead.
+  std::string stack = {};
+  bool optional = false;
+};
+using WeightTable = std::vector<WeightRow>;
+
+bool is_indexer(WeightRole role);
+
+// The rows of the indexer, or all others.
+WeightTable indexer_rows(const WeightTable& table);
+WeightTable trunk_rows(const WeightTable& table);
+
+// The row of a role, which must be there.
+const WeightRow& row_of(const WeightTable& table, WeightRole role);
+
+// `name` with the number of an expert.
+std::string expert_name(const std::string& name, std::int64_t expert);
+
+// Calls visit(row, expert) for every matrix: all of an expert before the next expert. The expert is
+// 0 for rows that are not those of experts.
+template <typename Visit>
+void for_each_weight(const WeightTable& table, const Visit& visit) {
+  for (std::size_t begin = 0; begin < table.size();) {
+    std::size_t end = begin + 1;
+    if (table[begin].experts > 0) {
+      while (end < table.size() && table[end].experts == table[begin].experts) ++end;
+    }
+    const std::int64_t experts = table[begin].experts > 0 ? table[begin].experts : 1;
+    for (std::int64_t expert = 0; expert < experts; ++expert) {
+      for (std::size_t i = begin; i < end; ++i) visit(table[i], expert);
+    }
+    begin = end;
+  }
+}
+
+// A tensor of a checkpoint.
+struct TensorSpec {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  bool quantized = false;  // as in WeightRow
+  bool optional = false;
+};
+
+// What a checkpoint stores for a table; `stacked`: in the tensors that hold all experts, where the
+// table names them.
+std::vector<TensorSpec> stored_tensors(const WeightTable& table, bool stacked = false);
+
+}  // namespace indexcache
