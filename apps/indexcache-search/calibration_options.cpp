@@ -83,10 +83,11 @@ void add_text_options(CLI::App& command, PrepareOptions& options) {
       ->type_name("auto|none|TOKEN")
       ->capture_default_str();
   command
-      .add_option("--chat-format", options.chat_format,
-                  "Format of conversations (\"messages\"): auto (by the tokenizer's role markers), "
-                  "deepseek-v3.2 or glm-5")
-      ->type_name("auto|deepseek-v3.2|glm-5")
+      .add_option(
+          "--chat-format", options.chat_format,
+          "Format of conversations (\"messages\"): auto (by the tokenizer's role markers and "
+          "the chat template next to it), deepseek-v3.2, glm-5, glm-5.1, glm-5.2 or glm-5.3")
+      ->type_name("auto|deepseek-v3.2|glm-5|glm-5.1|glm-5.2|glm-5.3")
       ->capture_default_str();
   add_named_values<std::optional<FileKind>>(
       command, "--format", options.format,

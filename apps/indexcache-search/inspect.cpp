@@ -205,9 +205,13 @@ void print_text(const Json& d, const Pattern& baseline) {
                  d["obstacle"].get<std::string>());
     return;
   }
+  // A ratio counts all layers, so it is no help if only some of them have an indexer.
+  const std::size_t owners = baseline.full_count();
+  const std::string keep = owners == baseline.layers() ? "1/4" : std::to_string((owners + 1) / 2);
   write_output(
       "\nEvery F under \"own indexer\" can become S. To find out which ones should:\n"
-      "  indexcache-search run MODEL --calibration FILE --keep 1/4 --output DIR\n");
+      "  indexcache-search run MODEL --calibration FILE --keep {} --output DIR\n",
+      keep);
 }
 
 int run_inspect(const InspectOptions& options, const CommonOptions& common) {

@@ -139,7 +139,7 @@ int run_prepare(const PrepareCommand& command, const CommonOptions& common) {
   PrepareOptions options = calibration.prepare;
   options.holdout = command.holdout;
   options.threads = command.threads;
-  if (config) options.no_chat = no_chat_reason(*config);
+  if (tokenizer) resolve_chat_format(options, *tokenizer, calibration.tokenizer);
   const std::int64_t any_id = std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1;
   const std::int64_t vocabulary = config      ? config->vocabulary
                                   : tokenizer ? std::int64_t{tokenizer->largest_id()} + 1

@@ -120,7 +120,7 @@ class Preparation {
                                       ? options().no_chat
                                       : "\"messages\" require a chat format, and the tokenizer has "
                                         "the role markers of no built-in one "
-                                        "(deepseek-v3.2, glm-5)";
+                                        "(deepseek-v3.2, glm-5 to glm-5.3)";
     report().start = tokenizer.decode(parser_options_.start);
     report().end = tokenizer.decode(parser_options_.end);
   }

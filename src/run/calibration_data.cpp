@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/shell_quote.h"
+#include "text/chat_choice.h"
 
 #include <fmt/format.h>
 
@@ -58,10 +59,12 @@ TokenLimits token_limits(const ModelConfig& config) {
   return {config.vocabulary, config.max_positions, config.index_topk};
 }
 
-std::string no_chat_reason(const ModelConfig& config) {
-  if (std::ranges::count(config.native_full, false) == 0) return "";
-  return "\"messages\" of a natively shared model (GLM-5.2 and later) need a template that is not "
-         "built in";
+void resolve_chat_format(PrepareOptions& options, const Tokenizer& tokenizer,
+                         const std::string& path) {
+  if (options.chat_format != "auto") return;
+  const ChatChoice choice = choose_chat_format(tokenizer, path);
+  options.no_chat = choice.why_not;
+  if (!choice.format.empty()) options.chat_format = choice.format;
 }
 
 Tokenizer open_tokenizer(const std::string& path, std::optional<std::int64_t> vocabulary) {
@@ -130,7 +133,7 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
     options.packing.sequences = 0;
     options.weights.clear();
   }
-  options.no_chat = no_chat_reason(model_.config);
+  if (tokenizer_) resolve_chat_format(options, *tokenizer_, own ? folder_ : options_.tokenizer);
   PreparedSet set =
       prepare(options, tokenizer_ ? &*tokenizer_ : nullptr, model_.config.vocabulary,
               [&](std::int64_t documents, std::int64_t) {

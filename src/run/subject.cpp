@@ -179,6 +179,9 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
       subject.strategies.push_back(&strategy);
     }
   }
+  for (const std::string& warning : warnings_of_ratios(options.constraints, start)) {
+    warn(progress, subject.warnings, warning);
+  }
   warn_of_model(model, progress, subject.warnings);
   subject.data = load_calibration(options.calibration, options.holdout, model, options.device.model,
                                   options.device.threads, progress, subject.warnings);

@@ -56,6 +56,16 @@ void pin_shared(Constraints& constraints, const Pattern& baseline, std::size_t l
   constraints.pinned_shared[layer] = true;
 }
 
+bool is_ratio(const std::string& keep) {
+  return keep.find_first_of("/.") != std::string::npos;
+}
+
+// How to ask for a ratio of the indexers that exist, where fewer layers than all have one.
+std::string ratio_of_indexers(const std::string& keep, std::size_t owners) {
+  return fmt::format("--keep {} keeps {} of the {} indexers", parse_keep(keep, owners), keep,
+                     owners);
+}
+
 std::string bound_text(const ConstraintOptions& options) {
   std::string text = "layer 0 and those pinned stay F";
   if (options.max_run > 0) {
@@ -124,6 +134,20 @@ Constraints make_constraints(const ConstraintOptions& options, const Pattern& ba
                     "a larger --max-run, or fewer layers in --pin-shared"});
 }
 
+std::vector<std::string> warnings_of_ratios(const ConstraintOptions& options,
+                                            const Pattern& baseline) {
+  const std::size_t owners = baseline.full_count();
+  std::vector<std::string> warnings;
+  for (const std::string& text : options.keep) {
+    if (!is_ratio(text) || owners == baseline.layers()) continue;
+    warnings.push_back(
+        fmt::format("--keep {} is a ratio of all {} layers: {} of the {} indexers stay; {}", text,
+                    baseline.layers(), parse_keep(text, baseline.layers()), owners,
+                    ratio_of_indexers(text, owners)));
+  }
+  return warnings;
+}
+
 std::vector<Request> make_requests(const ConstraintOptions& options, const Pattern& baseline,
                                    const Constraints& constraints) {
   const std::size_t owners = baseline.full_count();
@@ -142,12 +166,16 @@ std::vector<Request> make_requests(const ConstraintOptions& options, const Patte
   const auto [fewest, most] = reachable_sizes(baseline, constraints);
   for (const Request& request : list) {
     if (request.full >= fewest && request.full <= most) continue;
+    const bool misread = is_ratio(request.text) && owners < baseline.layers();
     throw UsageError(
         {fmt::format("the target \"{}\" cannot be reached", request.text), "--keep / --remove",
-         fmt::format("it asks for {} F layers; {} layers have an indexer, {} must become S, and at "
-                     "least {} must stay F ({})",
-                     request.full, owners, owners - most, fewest, bound_text(options)),
-         fmt::format("between {} and {} F layers", fewest, most)});
+         fmt::format("it asks for {} F layers{}; {} layers have an indexer, {} must become S, and "
+                     "at least {} must stay F ({})",
+                     request.full,
+                     misread ? fmt::format(", a ratio of all {} layers", baseline.layers()) : "",
+                     owners, owners - most, fewest, bound_text(options)),
+         fmt::format("between {} and {} F layers{}", fewest, most,
+                     misread ? "; " + ratio_of_indexers(request.text, owners) : "")});
   }
   std::ranges::stable_sort(list, std::greater<>(), &Request::full);
   const auto repeated = std::ranges::unique(list, {}, &Request::full);

@@ -42,6 +42,11 @@ Pattern search_baseline(const ConstraintOptions& options, const Model& model);
 // Throws UsageError for a layer that cannot be pinned so, or for runs that no pattern can keep.
 Constraints make_constraints(const ConstraintOptions& options, const Pattern& baseline);
 
+// For ratios of a baseline that has fewer indexers than layers: how many of them stay, and which
+// number of layers means that ratio of the indexers.
+std::vector<std::string> warnings_of_ratios(const ConstraintOptions& options,
+                                            const Pattern& baseline);
+
 // By falling number of F layers, without duplicates. Throws UsageError for a target that the
 // constraints leave no pattern for, and if there is none and no --max-rise either.
 std::vector<Request> make_requests(const ConstraintOptions& options, const Pattern& baseline,

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <vector>
 
 namespace indexcache {
@@ -154,53 +155,117 @@ class DeepSeekRenderer {
   bool thinks_;
 };
 
-// --- GLM-5 ---------------------------------------------------------------------------------------
+// --- GLM-5 to GLM-5.3 ----------------------------------------------------------------------------
 
 constexpr std::string_view kGlmStart = "[gMASK]<sop>";
 constexpr std::array<std::string_view, 6> kGlmMarkers{
     "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"};
 
-std::string glm_assistant(const Message& message, bool current) {
-  std::string reasoning = message.reasoning.value_or("");
-  std::string content = message.content;
-  // Reasoning may stand in the content, between its marks.
-  const std::size_t end = content.find("</think>");
-  if (!message.reasoning && end != std::string::npos) {
-    reasoning = content.substr(0, end);
-    const std::size_t begin = reasoning.rfind("<think>");
-    if (begin != std::string::npos) reasoning = reasoning.substr(begin + 7);
-    content = content.substr(content.rfind("</think>") + 8);
-  }
-  std::string text = "<|assistant|>";
-  if (current && !reasoning.empty()) text += "<think>" + stripped(reasoning);
-  text += "</think>" + stripped(content);
-  for (const Json& call : message.tool_calls) {
-    text += "<tool_call>" + call["name"].get<std::string>();
-    for (const auto& [key, value] : call["arguments"].items()) {
-      text += "<arg_key>" + key + "</arg_key><arg_value>" +
-              (value.is_string() ? value.get<std::string>() : value_text(value)) + "</arg_value>";
-    }
-    text += "</tool_call>";
-  }
-  return text;
-}
+// What an answer without (visible) reasoning begins with.
+enum class GlmNoReasoning { closing_mark, both_marks_if_current, both_marks };
 
-std::string render_glm(const std::vector<Message>& messages) {
-  const std::size_t answer = current_answer(messages);
-  std::string text(kGlmStart);
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const Message& message = messages[i];
-    if (message.role == "assistant") {
-      text += glm_assistant(message, i >= answer);
-    } else if (message.role == "tool") {
-      if (i == 0 || messages[i - 1].role != "tool") text += "<|observation|>";
-      text += "<tool_response>" + message.content + "</tool_response>";
-    } else {
-      text += "<|" + message.role + "|>" + message.content;
+// How the releases' templates differ, at their defaults.
+struct GlmRules {
+  std::string_view header;  // after the start
+  GlmNoReasoning none;
+  bool strips;           // white space around reasoning; empty reasoning is none
+  bool keeps_reasoning;  // of earlier answers
+  bool sorts_results;    // into the order of the calls
+};
+
+constexpr std::string_view kGlmEffort = "<|system|>Reasoning Effort: Max";
+constexpr GlmRules kGlm5{"", GlmNoReasoning::closing_mark, true, false, false};
+constexpr GlmRules kGlm51{"", GlmNoReasoning::both_marks_if_current, false, false, false};
+constexpr GlmRules kGlm52{kGlmEffort, GlmNoReasoning::both_marks, false, false, false};
+constexpr GlmRules kGlm53{kGlmEffort, GlmNoReasoning::both_marks, false, true, true};
+
+class GlmRenderer {
+ public:
+  GlmRenderer(const std::vector<Message>& messages, const GlmRules& rules)
+      : messages_(messages), rules_(rules), answer_(current_answer(messages)) {}
+
+  std::string run() const {
+    std::string text = std::string(kGlmStart) + std::string(rules_.header);
+    for (std::size_t i = 0; i < messages_.size(); ++i) {
+      const Message& message = messages_[i];
+      if (message.role == "assistant") {
+        text += assistant(message, i >= answer_);
+      } else if (message.role != "tool") {
+        text += "<|" + message.role + "|>" + message.content;
+      } else if (i == 0 || messages_[i - 1].role != "tool") {
+        text += "<|observation|>";
+        for (const Message* result : results(i)) {
+          text += "<tool_response>" + result->content + "</tool_response>";
+        }
+      }
     }
+    return text;
   }
-  return text;
-}
+
+ private:
+  std::string assistant(const Message& message, bool current) const {
+    std::optional<std::string> reasoning = message.reasoning;
+    std::string content = message.content;
+    // Reasoning may be in the content, between its marks.
+    const std::size_t end = content.find("</think>");
+    if (!reasoning && end != std::string::npos) {
+      reasoning = content.substr(0, end);
+      const std::size_t begin = reasoning->rfind("<think>");
+      if (begin != std::string::npos) reasoning = reasoning->substr(begin + 7);
+      content = content.substr(content.rfind("</think>") + 8);
+    }
+    std::string text = "<|assistant|>" + thoughts(reasoning, current) + stripped(content);
+    for (const Json& call : message.tool_calls) {
+      text += "<tool_call>" + call["name"].get<std::string>();
+      for (const auto& [key, value] : call["arguments"].items()) {
+        text += "<arg_key>" + key + "</arg_key><arg_value>" +
+                (value.is_string() ? value.get<std::string>() : value_text(value)) + "</arg_value>";
+      }
+      text += "</tool_call>";
+    }
+    return text;
+  }
+
+  std::string thoughts(const std::optional<std::string>& reasoning, bool current) const {
+    const std::string inner =
+        rules_.strips ? stripped(reasoning.value_or("")) : reasoning.value_or("");
+    const bool given = rules_.strips ? !reasoning.value_or("").empty() : reasoning.has_value();
+    if (given && (current || rules_.keeps_reasoning)) return "<think>" + inner + "</think>";
+    const bool both = rules_.none == GlmNoReasoning::both_marks ||
+                      (rules_.none == GlmNoReasoning::both_marks_if_current && current);
+    return both ? "<think></think>" : "</think>";
+  }
+
+  // The results in a row from message `first` on. They are sorted if every id is there, is unique
+  // and, for a result, is that of a call.
+  std::vector<const Message*> results(std::size_t first) const {
+    std::vector<const Message*> given;
+    for (std::size_t i = first; i < messages_.size() && messages_[i].role == "tool"; ++i) {
+      given.push_back(&messages_[i]);
+    }
+    if (!rules_.sorts_results || first == 0 || messages_[first - 1].role != "assistant") {
+      return given;
+    }
+    std::vector<const Message*> sorted;
+    std::set<std::string> calls;
+    for (const Json& call : messages_[first - 1].tool_calls) {
+      const auto& id = call["id"].get_ref<const std::string&>();
+      if (id.empty() || !calls.insert(id).second) return given;
+      for (const Message* result : given) {
+        if (result->id == id) sorted.push_back(result);
+      }
+    }
+    std::set<std::string> answered;
+    for (const Message* result : given) {
+      if (!calls.contains(result->id) || !answered.insert(result->id).second) return given;
+    }
+    return sorted;
+  }
+
+  const std::vector<Message>& messages_;
+  const GlmRules& rules_;
+  std::size_t answer_;
+};
 
 template <std::size_t n>
 std::vector<std::string_view> missing(const std::array<std::string_view, n>& markers,
@@ -223,26 +288,41 @@ std::vector<TokenId> family_start(const Tokenizer& tokenizer) {
 }
 
 ChatFormat ChatFormat::named(std::string_view name) {
-  if (name == "deepseek-v3.2") return ChatFormat(Family::deepseek_v32);
-  if (name == "glm-5") return ChatFormat(Family::glm5);
-  throw UsageError(
-      {fmt::format("unknown chat format \"{}\"", name), "--chat-format", "",
-       "deepseek-v3.2 or glm-5; render conversations of other models to \"text\" first"});
+  for (const Release release :
+       {Release::deepseek_v32, Release::glm5, Release::glm51, Release::glm52, Release::glm53}) {
+    const ChatFormat format(release);
+    if (name == format.name()) return format;
+  }
+  throw UsageError({fmt::format("unknown chat format \"{}\"", name), "--chat-format", "",
+                    "deepseek-v3.2, glm-5, glm-5.1, glm-5.2 or glm-5.3; render conversations of "
+                    "other models to \"text\" first"});
 }
 
 std::optional<ChatFormat> ChatFormat::of(const Tokenizer& tokenizer) {
-  if (missing(kDeepSeekMarkers, tokenizer).empty()) return ChatFormat(Family::deepseek_v32);
-  if (missing(kGlmMarkers, tokenizer).empty()) return ChatFormat(Family::glm5);
+  if (missing(kDeepSeekMarkers, tokenizer).empty()) return ChatFormat(Release::deepseek_v32);
+  if (missing(kGlmMarkers, tokenizer).empty()) return ChatFormat(Release::glm5);
   return std::nullopt;
 }
 
 const char* ChatFormat::name() const {
-  return family_ == Family::deepseek_v32 ? "deepseek-v3.2" : "glm-5";
+  switch (release_) {
+    case Release::deepseek_v32:
+      return "deepseek-v3.2";
+    case Release::glm5:
+      return "glm-5";
+    case Release::glm51:
+      return "glm-5.1";
+    case Release::glm52:
+      return "glm-5.2";
+    case Release::glm53:
+      break;
+  }
+  return "glm-5.3";
 }
 
 void ChatFormat::check(const Tokenizer& tokenizer) const {
-  const auto absent = family_ == Family::deepseek_v32 ? missing(kDeepSeekMarkers, tokenizer)
-                                                      : missing(kGlmMarkers, tokenizer);
+  const auto absent =
+      is_glm() ? missing(kGlmMarkers, tokenizer) : missing(kDeepSeekMarkers, tokenizer);
   if (absent.empty()) return;
   throw InputError({fmt::format("the tokenizer does not match the chat format {}", name()),
                     "--chat-format",
@@ -251,8 +331,19 @@ void ChatFormat::check(const Tokenizer& tokenizer) const {
 
 std::string ChatFormat::render(const Json& messages, const std::string& where) const {
   const std::vector<Message> list = read_messages(messages, where);
-  if (family_ == Family::glm5) return render_glm(list);
-  return DeepSeekRenderer(list, where).run();
+  switch (release_) {
+    case Release::deepseek_v32:
+      return DeepSeekRenderer(list, where).run();
+    case Release::glm5:
+      return GlmRenderer(list, kGlm5).run();
+    case Release::glm51:
+      return GlmRenderer(list, kGlm51).run();
+    case Release::glm52:
+      return GlmRenderer(list, kGlm52).run();
+    case Release::glm53:
+      break;
+  }
+  return GlmRenderer(list, kGlm53).run();
 }
 
 }  // namespace indexcache

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conversations as the models of a family read them. A checkpoint's own template is a program
-// (Jinja) and is not run; two families are built in, everything else must be rendered before.
+// (Jinja) and is not run; five formats are built in, everything else must be rendered before.
 //
 //   deepseek-v3.2  the encoding that DeepSeek publishes with DeepSeek-V3.2 in place of a template
-//   glm-5          the chat template of GLM-5 and GLM-5.1
+//   glm-5, glm-5.1, glm-5.2, glm-5.3   the chat templates of these releases, at their defaults
 //
 // Roles system, user, assistant and tool, `reasoning_content` and `tool_calls`. Texts of tools that
 // a conversation may call ("tools") are prose of the vendor and are refused. docs/formats.md shows
@@ -22,13 +22,16 @@ namespace indexcache {
 
 class ChatFormat {
  public:
-  // "deepseek-v3.2" or "glm-5"; throws UsageError for another name.
+  // One of the five; throws UsageError for another name.
   static ChatFormat named(std::string_view name);
 
   // The family whose role markers are all among the added tokens; nullopt for any other tokenizer.
+  // The GLM releases have the same markers, and this is glm-5: text/chat_choice.h distinguishes
+  // them.
   static std::optional<ChatFormat> of(const Tokenizer& tokenizer);
 
   const char* name() const;
+  bool is_glm() const { return release_ != Release::deepseek_v32; }
 
   // Throws InputError unless every marker is an added token: it would fall into pieces.
   void check(const Tokenizer& tokenizer) const;
@@ -38,11 +41,11 @@ class ChatFormat {
   std::string render(const Json& messages, const std::string& where) const;
 
  private:
-  enum class Family { deepseek_v32, glm5 };
+  enum class Release { deepseek_v32, glm5, glm51, glm52, glm53 };
 
-  explicit ChatFormat(Family family) : family_(family) {}
+  explicit ChatFormat(Release release) : release_(release) {}
 
-  Family family_;
+  Release release_;
 };
 
 // What the models of a family expect before every text, chat or not: DeepSeek's BOS, GLM's

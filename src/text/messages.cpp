@@ -30,6 +30,15 @@ bool renders_nothing(const Json& value) {
   return value.empty() || value.is_number() || value == false;  // null is empty, too
 }
 
+// The id by which a result names its call, or a call itself; empty if there is none.
+std::string id_of(const Json& json) {
+  for (const char* name : {"tool_call_id", "id"}) {
+    const Json id = json.value(name, Json());
+    if (!renders_nothing(id)) return id.is_string() ? id.get<std::string>() : id.dump();
+  }
+  return "";
+}
+
 class MessageReader {
  public:
   explicit MessageReader(const std::string& where) : where_(where) {}
@@ -59,7 +68,7 @@ class MessageReader {
         fail(fmt::format("unknown field {}", quote(key)));
       }
     }
-    Message message{role(json), text_of(json, "content"), reasoning(json), {}};
+    Message message{role(json), text_of(json, "content"), reasoning(json), {}, id_of(json)};
     if (message.role == "user" && !json.contains("content")) fail("it has no \"content\"");
     message.tool_calls = calls(json);
     return message;
@@ -139,7 +148,7 @@ class MessageReader {
     if (!function.is_object() || !function.value("name", Json()).is_string()) {
       fail("a tool call has no function name");
     }
-    return {{"name", function["name"]}, {"arguments", arguments(function)}};
+    return {{"name", function["name"]}, {"arguments", arguments(function)}, {"id", id_of(json)}};
   }
 
   // Text of JSON, as models write it, or the object itself. A call without parameters may have

@@ -15,7 +15,8 @@ struct Message {
   std::string role;  // system, user, assistant or tool
   std::string content;
   std::optional<std::string> reasoning;
-  Json tool_calls = Json::array();  // [{"name": …, "arguments": {…}}, …]
+  Json tool_calls = Json::array();  // [{"name": …, "arguments": {…}, "id": …}, …]
+  std::string id;                   // of the call that it answers; empty if it has none
 };
 
 // Roles developer and function are system and tool; function_call is a tool call. Fields that are

@@ -147,8 +147,10 @@ TEST_CASE("a disk that is full exits 4 and leaves nothing") {
   CHECK(limited("unlimited") == 0);
 }
 
-TEST_CASE("conversations of a natively shared GLM have no built-in format") {
-  const TempFolder folder;
+namespace {
+
+// A tokenizer with the role markers of the GLM releases, and one conversation.
+void write_glm_chat(const TempFolder& folder) {
   Json tokenizer = Json::parse(read_file(golden("tokenizers/glm_tokenizer.json")));
   for (const char* content :
        {"[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"}) {
@@ -160,23 +162,51 @@ TEST_CASE("conversations of a natively shared GLM have no built-in format") {
   for (int i = 0; i < 40; ++i) question += "why ";
   write_text(folder / "chat.jsonl", R"({"messages": [{"role": "user", "content": ")" + question +
                                         R"("}, {"role": "assistant", "content": "so"}]})");
+}
+
+// The lines by which the releases' templates are distinguished.
+constexpr const char* kGlm52Template =
+    "[gMASK]<sop>\n{%- set effective_reasoning_effort = 'high' if reasoning_effort is defined and "
+    "reasoning_effort == 'high' else 'max' -%}<|system|>Reasoning Effort: {{ x }}"
+    "{%- if ((clear_thinking is defined and not clear_thinking) or y) -%}";
+constexpr const char* kGlm53Template =
+    "[gMASK]<sop>\n{%- set e = reasoning_effort if reasoning_effort is defined and "
+    "reasoning_effort in ['low', 'high'] else 'max' -%}<|system|>Reasoning Effort: {{ x }}"
+    "{%- set clear_thinking = clear_thinking if clear_thinking is defined else false -%}";
+
+}  // namespace
+
+TEST_CASE("the chat template next to the tokenizer decides which GLM release it is") {
+  const TempFolder folder;
+  write_glm_chat(folder);
   const Arguments prepare = {
       "prepare",   "-i", folder / "chat.jsonl", "-t", folder.path(), "-o", folder / "c.h5",
       "--seq-len", "64", "--holdout",           "0"};
-  const ProcessResult bare = run_tool(prepare);
-  INFO(bare.err);
-  CHECK_THAT(bare.out, Contains("chats as glm-5") && Contains("[gMASK]<sop><|user|>"));
-  for (const char* family : {"glm_moe_dsa_tiny", "glm_moe_dsa_shared_tiny"}) {
-    Json config = Json::parse(read_file(golden(family) / "config.json"));
-    config["vocab_size"] = 600;
-    write_text(folder / "config.json", config.dump());
-    const ProcessResult result = run_tool(prepare);
-    INFO(family << result.err);
-    const bool shared = std::string(family).find("shared") != std::string::npos;
-    CHECK(result.code == (shared ? 3 : 0));
-    if (shared) CHECK_THAT(result.err, Contains("natively shared"));
+  // The model's own schedule is no evidence: a pattern may have been written into its config.json.
+  for (const char* family : {"", "glm_moe_dsa_tiny", "glm_moe_dsa_shared_tiny"}) {
+    if (*family != '\0') {
+      Json config = Json::parse(read_file(golden(family) / "config.json"));
+      config["vocab_size"] = 600;
+      write_text(folder / "config.json", config.dump());
+    }
+    check_refused(prepare, 3, "GLM-5, 5.1, 5.2 and 5.3 have different ones");
+    check_refused(prepare, 3, "--chat-format");
   }
-  CHECK(run_tool(with(prepare, {"--chat-format", "glm-5"})).code == 0);
+  write_text(folder / "chat_template.jinja", kGlm52Template);
+  const ProcessResult second = run_tool(prepare);
+  INFO(second.err);
+  CHECK_THAT(second.out, Contains("chats as glm-5.2") &&
+                             Contains("[gMASK]<sop><|system|>Reasoning Effort: Max<|user|>"));
+  write_text(folder / "chat_template.jinja", kGlm53Template);
+  CHECK_THAT(run_tool(prepare).out, Contains("chats as glm-5.3"));
+  // What a comment quotes is not what is rendered.
+  write_text(folder / "chat_template.jinja", std::string("{# ") + kGlm52Template + " #}");
+  check_refused(prepare, 3, "chat_template.jinja is not the template of GLM-5, 5.1, 5.2 or 5.3");
+  CHECK_THAT(run_tool(with(prepare, {"--chat-format", "glm-5.1"})).out,
+             Contains("chats as glm-5.1"));
+  std::filesystem::remove(folder / "chat_template.jinja");
+  write_text(folder / "tokenizer_config.json", Json{{"chat_template", kGlm53Template}}.dump());
+  CHECK_THAT(run_tool(prepare).out, Contains("chats as glm-5.3"));
 }
 
 TEST_CASE("prepare refuses what it cannot write or does not know") {

@@ -44,7 +44,7 @@ void read_document(std::string_view text) {
   const Json json = parse_json_document(text, {"x", 1, 1}, "").value;
   foreign_form(json, true);
   if (!json.is_object() || !json.contains("messages")) return;
-  for (const char* format : {"deepseek-v3.2", "glm-5"}) {
+  for (const char* format : {"deepseek-v3.2", "glm-5", "glm-5.1", "glm-5.2", "glm-5.3"}) {
     try {
       ChatFormat::named(format).render(json["messages"], "x");
     } catch (const InputError& error) {

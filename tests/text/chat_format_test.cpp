@@ -49,7 +49,7 @@ TEST_CASE("conversations read as the vendors' own code writes them") {
     INFO(one["messages"].dump());
     CHECK(format.render(one["messages"], "here") == one["text"].get<std::string>());
   }
-  CHECK(cases == 60);
+  CHECK(cases == 194);
 }
 
 TEST_CASE("content in parts and arguments as text read as plain content and objects") {
@@ -98,7 +98,7 @@ std::string with_call(const std::string& call) {
 }  // namespace
 
 TEST_CASE("what renders nothing is passed over, whatever its name") {
-  for (const char* name : {"glm-5", "deepseek-v3.2"}) {
+  for (const char* name : {"glm-5", "glm-5.1", "glm-5.2", "glm-5.3", "deepseek-v3.2"}) {
     const ChatFormat format = ChatFormat::named(name);
     const std::string plain = refusal(format, with_answer(""));
     for (const char* fields :
@@ -122,7 +122,7 @@ TEST_CASE("what renders nothing is passed over, whatever its name") {
 }
 
 TEST_CASE("roles, calls and reasoning under their other names") {
-  for (const char* name : {"glm-5", "deepseek-v3.2"}) {
+  for (const char* name : {"glm-5", "glm-5.1", "glm-5.2", "glm-5.3", "deepseek-v3.2"}) {
     const ChatFormat format = ChatFormat::named(name);
     INFO(name);
     CHECK(refusal(format,
