@@ -28,10 +28,9 @@ void add_stage_options(CLI::App& command, ConstraintOptions& options) {
 void add_constraint_options(CLI::App& command, ConstraintOptions& options) {
   const OptionGroup group(command, "Target and constraints");
   command
-      .add_option(
-          "-k,--keep", options.keep,
-          "Indexers to keep: a ratio (1/4) or a number of layers (12); several values share one "
-          "search")
+      .add_option("-k,--keep", options.keep,
+                  "Indexers to keep: a ratio of all layers (1/4) or a number of layers (12); "
+                  "several values share one search")
       ->delimiter(',')
       ->type_name("N|A/B");
   command

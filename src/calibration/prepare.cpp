@@ -5,6 +5,7 @@
 #include "core/interrupt.h"
 #include "core/thread_count.h"
 #include "io/files.h"
+#include "text/chat_choice.h"
 
 #include <fmt/format.h>
 
@@ -317,6 +318,14 @@ void refuse_shortfall(const PreparedSet& set) {
 }
 
 }  // namespace
+
+void resolve_chat_format(PrepareOptions& options, const Tokenizer& tokenizer,
+                         const std::filesystem::path& path) {
+  if (options.chat_format != "auto") return;
+  const ChatChoice choice = choose_chat_format(tokenizer, path);
+  options.no_chat = choice.why_not;
+  if (!choice.format.empty()) options.chat_format = choice.format;
+}
 
 PreparedSet prepare(const PrepareOptions& options, const Tokenizer* tokenizer,
                     std::int64_t vocabulary, const PrepareProgress& progress) {

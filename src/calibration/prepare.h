@@ -46,6 +46,11 @@ struct PrepareOptions {
   int threads = 0;  // 0: all
 };
 
+// Replaces --chat-format auto by the format that the files next to the tokenizer ask for, or by the
+// reason why there is none. `path` is what the tokenizer was opened with.
+void resolve_chat_format(PrepareOptions& options, const Tokenizer& tokenizer,
+                         const std::filesystem::path& path);
+
 // The account of a preparation, with what only its log tells.
 struct PrepareReport : DocumentAccount {
   std::string first_invalid;  // the error of the first document that was dropped for one

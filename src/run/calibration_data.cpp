@@ -3,7 +3,6 @@
 
 #include "core/error.h"
 #include "core/shell_quote.h"
-#include "text/chat_choice.h"
 
 #include <fmt/format.h>
 
@@ -57,14 +56,6 @@ void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
 
 TokenLimits token_limits(const ModelConfig& config) {
   return {config.vocabulary, config.max_positions, config.index_topk};
-}
-
-void resolve_chat_format(PrepareOptions& options, const Tokenizer& tokenizer,
-                         const std::string& path) {
-  if (options.chat_format != "auto") return;
-  const ChatChoice choice = choose_chat_format(tokenizer, path);
-  options.no_chat = choice.why_not;
-  if (!choice.format.empty()) options.chat_format = choice.format;
 }
 
 Tokenizer open_tokenizer(const std::string& path, std::optional<std::int64_t> vocabulary) {

@@ -22,11 +22,6 @@ struct CalibrationOptions {
 // What a model demands of its tokens, where a model is known.
 TokenLimits token_limits(const ModelConfig& config);
 
-// Replaces --chat-format auto by the format that the files next to the tokenizer ask for, or by the
-// reason why there is none. `path` is what the tokenizer was opened with.
-void resolve_chat_format(PrepareOptions& options, const Tokenizer& tokenizer,
-                         const std::string& path);
-
 // The model's tokenizer, or the one that is named. Throws InputError when it has ids that the model
 // does not know.
 Tokenizer open_tokenizer(const std::string& path, std::optional<std::int64_t> vocabulary);

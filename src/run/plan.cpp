@@ -183,7 +183,7 @@ std::vector<std::string> plan_lines(const RunPlan& plan) {
   }
   if (plan.finds_size) {
     lines.push_back(
-        "max-rise: counted for a quarter of the layers; finding the size takes more searches");
+        "max-rise: counted for a quarter of the indexers; finding the size takes more searches");
   }
   if (plan.race_confidence) {
     lines.push_back(fmt::format(

@@ -23,7 +23,7 @@ std::size_t SizeSearch::fewest_within(double rise, const Strategy& strategy,
                                       const SearchSink& sink) const {
   const SizeRange sizes = reachable_sizes(subject_.space.start, subject_.space.constraints);
   if (!instruments_.measures()) {
-    return std::clamp((subject_.space.start.layers() + 3) / 4, sizes.fewest, sizes.most);
+    return std::clamp((subject_.space.start.full_count() + 3) / 4, sizes.fewest, sizes.most);
   }
   std::size_t low = sizes.fewest, high = sizes.most;
   while (low < high) {

@@ -29,7 +29,7 @@ class SizeSearch {
   // calibration data, by bisection: one layer fewer was measured and does not, or the constraints
   // leave none. Assumes that the loss rises as F layers are removed. `space_of` gives the search
   // space of one size, and `sink` receives what the searches find. If no size stays within `rise`,
-  // the largest. A plan, which measures nothing, assumes a quarter of the layers.
+  // the largest. A plan, which measures nothing, assumes a quarter of the indexers.
   std::size_t fewest_within(double rise, const Strategy& strategy,
                             const std::function<SearchSpace(std::size_t full)>& space_of,
                             const SearchSink& sink) const;
