@@ -3,7 +3,8 @@
 """Writes ../text/chat_cases.jsonl: conversations and the text that the vendors' own code makes of them.
 
 DeepSeek-V3.2: encoding_dsv32.py, DeepSeek's published encoder, as SGLang carries it.
-GLM-5: the chat template that it shares with GLM-4.7, as llama.cpp carries it.
+GLM-5: the chat template that it shares with GLM-4.7, as llama.cpp carries it (GLM-4.7-Flash.jinja), or
+batchgen (chat_template.jinja, with which these cases were made; the earlier ones came out the same).
 GLM-5.1, 5.2, 5.3: chat_template.jinja of these checkpoints. Those of 5.2 and 5.3 are checked against
 the SHA-256 of the released files; the released file of 5.1 is not known to us, and the one that the
 cases were made with is batchgen's (github.com/batchgen-project/batchgen, chat_template_5_1.jinja).
