@@ -24,7 +24,8 @@ struct Family {
   const char* model_type;    // as in config.json: "deepseek_v32"
   const char* architecture;  // in architectures: "DeepseekV32ForCausalLM"
   const char* backbone;      // the same as AutoModel saves it
-  const char* chat_format;   // of its conversations (text/chat_format.h)
+  // Formats of its conversations (text/chat_format.h); unused places are null.
+  std::array<const char*, 4> chat_formats;
   // Beginnings of names of dense relatives, which people write into config.json to get past old
   // libraries; unused places are null.
   std::array<const char*, 4> dense_relatives;

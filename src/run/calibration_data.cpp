@@ -5,6 +5,7 @@
 #include "core/shell_quote.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -125,6 +126,7 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
     options.weights.clear();
   }
   if (tokenizer_) resolve_chat_format(options, *tokenizer_, own ? folder_ : options_.tokenizer);
+  check_chat_format(options.chat_format);
   PreparedSet set =
       prepare(options, tokenizer_ ? &*tokenizer_ : nullptr, model_.config.vocabulary,
               [&](std::int64_t documents, std::int64_t) {
@@ -135,6 +137,19 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
     warn(fmt::format("{} documents begin with two BOS tokens", set.report().double_start));
   }
   return set;
+}
+
+// A format of another family renders conversations that the model has not seen so.
+void CalibrationLoader::check_chat_format(const std::string& format) {
+  if (format == "auto") return;
+  const Family& family = *model_.config.family;
+  std::vector<std::string> own;
+  for (const char* name : family.chat_formats) {
+    if (name != nullptr) own.emplace_back(name);
+  }
+  if (own.empty() || std::ranges::find(own, format) != own.end()) return;
+  warn(fmt::format("conversations are rendered as {}, but the format of {} is {}", format,
+                   family.title, fmt::join(own, ", ")));
 }
 
 void CalibrationLoader::warn(const std::string& warning) {

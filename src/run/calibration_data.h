@@ -52,6 +52,7 @@ class CalibrationLoader {
   PreparedSet prepared(const std::vector<std::string>& inputs, double holdout);
   void warn(const std::string& warning);
   void check(const TokenSet& tokens);
+  void check_chat_format(const std::string& format);
 
   const CalibrationOptions& options_;
   const Model& model_;

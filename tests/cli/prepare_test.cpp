@@ -208,6 +208,29 @@ TEST_CASE("the chat template next to the tokenizer decides which GLM release it 
   CHECK_THAT(run_tool(prepare).out, Contains("chats as glm-5.3"));
 }
 
+TEST_CASE("a chat format of another family is pointed out") {
+  const TempFolder folder;
+  write_glm_chat(folder);
+  write_text(folder / "chat_template.jinja", kGlm52Template);
+  std::string chats;
+  for (int i = 0; i < 12; ++i) chats += read_file(folder / "chat.jsonl") + "\n";
+  write_text(folder / "chats.jsonl", chats);
+  for (const char* family : {"deepseek_v32_tiny", "glm_moe_dsa_tiny"}) {
+    Json config = Json::parse(read_file(golden(family) / "config.json"));
+    config["vocab_size"] = 600;
+    write_text(folder / "config.json", config.dump());
+    const ProcessResult plan = run_tool({"plan", folder.path(), "-c", folder / "chats.jsonl",
+                                         "--seq-len", "64", "--keep", "3", "--device", "cpu"});
+    INFO(plan.err);
+    CHECK(plan.code == 0);
+    const bool other = std::string(family) == "deepseek_v32_tiny";
+    const std::string warning =
+        "rendered as glm-5.2, but the format of DeepSeek-V3.2 is deepseek-v3.2";
+    const bool warned = plan.err.find(warning) != std::string::npos;
+    CHECK(warned == other);
+  }
+}
+
 TEST_CASE("prepare refuses what it cannot write or does not know") {
   const TempFolder folder;
   const Arguments prepare = {"prepare", "-i", kText, "-t", kModel};
