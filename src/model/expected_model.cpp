@@ -67,13 +67,14 @@ Model expect_model(const std::filesystem::path& given, std::optional<double> mla
   const bool fp8 = json.contains("quantization_config") && json["quantization_config"].is_object();
   auto tensors = expected_tensors(config, fp8);
   std::vector<bool> has_indexer = config.native_full;
+  const bool has_tokenizer = std::filesystem::exists(folder / "tokenizer.json");
   return {.config = std::move(config),
           .checkpoint = Checkpoint(folder, std::move(tensors)),
           .has_indexer = std::move(has_indexer),
           .name = model_name(folder),
           .revision = model_revision(folder),
           .config_sha256 = {},
-          .tokenizer_sha256 = {},
+          .tokenizer_sha256 = has_tokenizer ? sha256(read_file(folder / "tokenizer.json")) : "",
           .has_fp8 = fp8};
 }
 

@@ -213,7 +213,10 @@ TEST_CASE("a chat format of another family is pointed out") {
   write_glm_chat(folder);
   write_text(folder / "chat_template.jinja", kGlm52Template);
   std::string chats;
-  for (int i = 0; i < 12; ++i) chats += read_file(folder / "chat.jsonl") + "\n";
+  for (int i = 0; i < 12; ++i) {
+    std::string chat = read_file(folder / "chat.jsonl");
+    chats += chat.insert(chat.find("why"), std::to_string(i) + " ") + "\n";  // no two are equal
+  }
   write_text(folder / "chats.jsonl", chats);
   for (const char* family : {"deepseek_v32_tiny", "glm_moe_dsa_tiny"}) {
     Json config = Json::parse(read_file(golden(family) / "config.json"));
