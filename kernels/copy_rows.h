@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies rows to the places that another layout gives them, out row key_base + position, or from
-// there. Exact.
+// Copies rows to the places that another layout of consecutive positions gives them, out row
+// key_base + position, or from there. Exact.
 #pragma once
 
 #include "kernels/types.h"

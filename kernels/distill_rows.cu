@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kThreads) distill_rows_kernel(DistillRowsParam
   __shared__ float scratch[32];
   const std::int64_t row = blockIdx.x;
   const int thread = static_cast<int>(threadIdx.x);
-  const int count = p.k > 0 ? p.k : p.places[row].position + 1;
+  const int count = p.k > 0 ? p.k : p.places[row].candidates;
   float* scores = p.scores + row * p.stride;
   const float* targets = p.targets + row * p.target_stride;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lightning indexer over sets: scores of the selected positions u_i = sets[t, i], and their
-// backward from g = scores, as index_backward.h has them for all causal pairs:
+// The lightning indexer over sets: scores of the selected candidates u_i = sets[t, i], and their
+// backward from g = scores, as index_backward.h has them for all candidates:
 //   scores[t, i]         = sum_h head_weights[t, h] ReLU(s[t, h, i]),  s = queries[t, h] .
 //   keys[u_i] d_queries[t, h]      = factor * sum_i head_weights[t, h] [s > 0] g[t, i] keys[u_i]
 //   d_head_weights[t, h] = factor * sum_i g[t, i] ReLU(s)
@@ -24,7 +24,7 @@ struct GatherIndexParams {
   const void* keys;           // type [key rows, width], 16-byte aligned
   Type type;                  // f32 or bf16
   const float* head_weights;  // [rows, heads]
-  const std::int32_t* sets;   // [rows, k] positions
+  const std::int32_t* sets;   // [rows, k] candidates
   std::int64_t sets_stride;
   int k;
   const RowPlace* places;  // [rows]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Backward of the lightning indexer's scores (indexer_logits.h) over all causal pairs, from
+// Backward of the lightning indexer's scores (indexer_logits.h) over all candidates, from
 // g = score_gradients. With s[t, h, u] = queries[t, h] . keys[u], which is computed again:
 //   d_queries[t, h]      = sum_u  head_weights[t, h] [s > 0] g[t, u] keys[u]
 //   d_head_weights[t, h] = sum_u  g[t, u] ReLU(s)
@@ -29,7 +29,7 @@ struct IndexBackwardParams {
   const KeySegment* segments;    // [segment_count]; first_row counts in queries and gradients
   int segment_count;
   int most_rows;  // of any segment
-  int most_keys;  // of any row: its position + 1
+  int most_keys;  // most candidates of any row
   int heads;
   int width;              // f32: a multiple of kIndexUnit
   float* d_queries;       // [rows, heads, width]

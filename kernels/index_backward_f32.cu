@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kFmaThreads) query_side_f32(IndexBackwardParam
   const int queries = min(kFmaTile, segment.rows - first_query);
   if (queries <= 0) return;
   const int y = static_cast<int>(threadIdx.x) / 16 * 4, x = static_cast<int>(threadIdx.x) % 16 * 4;
-  const int keys = segment.first_position + first_query + queries;
+  const int keys = segment.candidates(first_query + queries - 1);
   const std::int64_t row = segment.first_row + first_query;
   const std::int64_t query_stride = std::int64_t{p.heads} * p.width;
   const float* q = static_cast<const float*>(p.queries) + row * query_stride + head * p.width;
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kFmaThreads) key_side_f32(IndexBackwardParams 
   const KeySegment segment = p.segments[blockIdx.z];
   const int first_key = static_cast<int>(blockIdx.x) * kFmaTile;
   const int column = static_cast<int>(blockIdx.y) * kFmaTile;
-  const int keys = segment.first_position + segment.rows - first_key;  // of the last query
+  const int keys = segment.candidates(segment.rows - 1) - first_key;  // of the last query
   if (keys <= 0) return;
   const int y = static_cast<int>(threadIdx.x) / 16 * 4, x = static_cast<int>(threadIdx.x) % 16 * 4;
   const std::int64_t key_row = std::int64_t{segment.key_base} + first_key;
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kFmaThreads) key_side_f32(IndexBackwardParams 
       if (exists(i, j)) sums[i][j] = *gradient(i, j);
     }
   }
-  const int seeing = max(0, first_key - segment.first_position);  // the first query that does
+  const int seeing = max(0, segment.first_seeing(first_key));  // the first query that does
   for (int tile = seeing / kFmaTile * kFmaTile; tile < segment.rows; tile += kFmaTile) {
     const int queries = segment.rows - tile;
     const std::int64_t row = segment.first_row + tile;

@@ -206,7 +206,7 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t query_stride = std::int64_t{p.heads} * p.width;
   const std::int64_t offset = mine > 0 ? (row + first) * query_stride + head * p.width : 0;
   const bf16* keys = static_cast<const bf16*>(p.keys) + std::int64_t{segment.key_base} * p.width;
-  const int key_count = segment.first_position + first_query + queries;
+  const int key_count = segment.candidates(first_query + queries - 1);
   const int tiles = (key_count + kKeys - 1) / kKeys;
   const auto stage = [&](int tile) {
     return reinterpret_cast<bf16*>(memory + tile % 2 * stage_bytes);
@@ -285,16 +285,16 @@ __device__ void read_gradients(float (&g)[kQueries / 16][2][4], const float* til
 
 // The queries that a block of keys walks over: tiles of kQueries, every head of each.
 struct QueryWalk {
-  KeySegment segment;
+  int first_row, rows;  // of the segment
   int first_key, first_query, steps;
 };
 
-__device__ QueryWalk walk_at(const IndexBackwardParams& p, unsigned tile, unsigned segment) {
-  QueryWalk walk{p.segments[segment], static_cast<int>(tile) * kKeys, 0, 0};
-  const int seeing = max(0, walk.first_key - walk.segment.first_position);  // the first that does
-  walk.first_query = seeing / kQueries * kQueries;
-  walk.steps = (walk.segment.rows - walk.first_query + kQueries - 1) / kQueries * p.heads;
-  return walk;
+__device__ QueryWalk walk_at(const IndexBackwardParams& p, const KeySegment& segment,
+                             int first_key) {
+  const int seeing = max(0, segment.first_seeing(first_key));  // the first that does
+  const int first_query = seeing / kQueries * kQueries;
+  const int tiles = (segment.rows - first_query + kQueries - 1) / kQueries;
+  return {segment.first_row, segment.rows, first_key, first_query, tiles * p.heads};
 }
 
 template <int Steps>
@@ -302,8 +302,8 @@ __device__ void queue_queries(const IndexBackwardParams& p, const KeyBuffers<Ste
                               const QueryWalk& walk, int step) {
   if (step < walk.steps) {
     const int tile = step / p.heads, head = step - tile * p.heads;
-    const int query = walk.first_query + tile * kQueries, count = walk.segment.rows - query;
-    const std::int64_t row = walk.segment.first_row + query;
+    const int query = walk.first_query + tile * kQueries, count = walk.rows - query;
+    const std::int64_t row = walk.first_row + query;
     const std::int64_t query_stride = std::int64_t{p.heads} * p.width;
     queue_rows<Steps, kQueries>(
         shared.queries_of(step),
@@ -322,19 +322,21 @@ __device__ void queue_queries(const IndexBackwardParams& p, const KeyBuffers<Ste
   copy_async_commit();
 }
 
-// Block (tile of keys, segment).
+// Block (tile of keys, segment). Four of them, or two, share a multiprocessor's registers.
 template <int Steps>
-__global__ void __launch_bounds__(kThreads) key_side_kernel(IndexBackwardParams p) {
+__global__ void __launch_bounds__(kThreads, Steps == 4 ? 4 : 2)
+    key_side_kernel(IndexBackwardParams p) {
   extern __shared__ __align__(16) char memory[];
   const KeyBuffers<Steps> shared(memory);
-  const QueryWalk walk = walk_at(p, blockIdx.x, blockIdx.y);
-  const KeySegment& segment = walk.segment;
-  const int keys = segment.first_position + segment.rows - walk.first_key;  // of the last query
+  const KeySegment segment = p.segments[blockIdx.y];
+  const int first_key = static_cast<int>(blockIdx.x) * kKeys;
+  const int keys = segment.candidates(segment.rows - 1) - first_key;  // of the last query
   if (keys <= 0) return;
+  const QueryWalk walk = walk_at(p, segment, first_key);
   const int first = static_cast<int>(threadIdx.x) / kWarp * 16;  // of this warp's keys
   const int mine = min(16, keys - first);
   const std::int64_t offset =
-      (std::int64_t{segment.key_base} + walk.first_key + (mine > 0 ? first : 0)) * p.width;
+      (std::int64_t{segment.key_base} + first_key + (mine > 0 ? first : 0)) * p.width;
   queue_queries(p, shared, walk, 0);
   std::uint32_t a[Steps][4];
   load_fragments(a, static_cast<const bf16*>(p.keys) + offset, p.width, mine, p.width);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lightning-indexer scores (DeepSeek-V3.2, docs/numerics.md):
 //   logits[t, u] = key_scale[u] * sum_h head_weight[t, h] * ReLU(q[t, h] . k[u]),
-//   u <= position(t)
-// with key_scale only for e4m3. Columns beyond a row's position are not written.
+//   u < candidates(t)
+// with key_scale only for e4m3. Columns beyond a row's candidates are not written.
 //
 // Three kernels compute it, chosen by type and shape:
 //   f32   indexer_logits_f32.cu: CUDA cores, FMA in ascending order of dimensions, then of heads
@@ -31,7 +31,7 @@ struct IndexerLogitsParams {
   const KeySegment* segments;  // [segment_count]; first_row counts in queries and logits
   int segment_count;
   int most_rows;  // of any segment
-  int most_keys;  // of any row: its position + 1
+  int most_keys;  // most candidates of any row
   int heads;
   int width;  // f32: a multiple of kIndexUnit; others: within the limits of tensor cores
 };

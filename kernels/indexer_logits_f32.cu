@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kThreads) logits_f32_kernel(IndexerLogitsParam
   const int first_query = static_cast<int>(blockIdx.y) * kTile;
   const int first_key = static_cast<int>(blockIdx.x) * kTile;
   const int queries = min(kTile, segment.rows - first_query);
-  const int keys = segment.first_position + first_query + queries - first_key;  // of the last query
+  const int keys = segment.candidates(first_query + queries - 1) - first_key;  // of the last query
   if (queries <= 0 || keys <= 0) return;
   const std::int64_t row = segment.first_row + first_query;
   const std::int64_t query_stride = std::int64_t{p.heads} * p.width;
@@ -90,12 +90,12 @@ __global__ void __launch_bounds__(kThreads) logits_f32_kernel(IndexerLogitsParam
   }
   for (int i = 0; i < 8; ++i) {
     const int query = place(ty, i);
-    const int position = segment.first_position + first_query + query;
     if (query >= queries) continue;
+    const int candidates = segment.candidates(first_query + query);
     float* out = p.logits + (row + query) * p.logits_stride + first_key;
     for (int j = 0; j < 8; ++j) {
       const int key = place(tx, j);
-      if (first_key + key <= position) out[key] = total[i][j];
+      if (first_key + key < candidates) out[key] = total[i][j];
     }
   }
 }

@@ -91,30 +91,30 @@ __device__ void load_keys(const T* keys, int width, int pitch, int valid, W* til
   }
 }
 
-// The sums of one query and the two keys of a lane, `key` and `key` + 8.
+// The sums of one query and the two keys of a lane, `key` and `key` + 8; `seeing` are the first
+// queries that have them as candidates.
 __device__ void store(const IndexerLogitsParams& p, const KeySegment& segment, int query, int key,
-                      float low, float high) {
+                      const int (&seeing)[2], float low, float high) {
   if (query >= segment.rows) return;
-  const int position = segment.first_position + query;
   float* out = p.logits + (std::int64_t{segment.first_row} + query) * p.logits_stride;
   const float* scales = p.key_scales == nullptr ? nullptr : p.key_scales + segment.key_base;
-  if (key <= position) out[key] = scales == nullptr ? low : low * scales[key];
-  if (key + 8 <= position) out[key + 8] = scales == nullptr ? high : high * scales[key + 8];
+  if (query >= seeing[0]) out[key] = scales == nullptr ? low : low * scales[key];
+  if (query >= seeing[1]) out[key + 8] = scales == nullptr ? high : high * scales[key + 8];
 }
 
 // Sums over the heads of finished columns, for 16 keys. `sums` collects them where a query is wider
 // than a group of 8; where a group holds several queries, each is finished at once.
 __device__ void add_group(const IndexerLogitsParams& p, const KeySegment& segment,
-                          const Tiling& tiling, int first_query, int key, int group,
-                          const float* weights, const float (&d)[4], float (&sums)[2]) {
+                          const Tiling& tiling, int first_query, int key, const int (&seeing)[2],
+                          int group, const float* weights, const float (&d)[4], float (&sums)[2]) {
   const int quad = static_cast<int>(threadIdx.x) % 4;
   const float2 w = *reinterpret_cast<const float2*>(weights + group + 2 * quad);
   const float first[2] = {w.x * fmaxf(d[0], 0.0f), w.x * fmaxf(d[2], 0.0f)};
   const float second[2] = {w.y * fmaxf(d[1], 0.0f), w.y * fmaxf(d[3], 0.0f)};
   if (tiling.stride == 1) {
     const int query = first_query + group + 2 * quad;
-    store(p, segment, query, key, first[0], first[1]);
-    store(p, segment, query + 1, key, second[0], second[1]);
+    store(p, segment, query, key, seeing, first[0], first[1]);
+    store(p, segment, query + 1, key, seeing, second[0], second[1]);
     return;
   }
   for (int i = 0; i < 2; ++i) sums[i] += first[i] + second[i];
@@ -126,7 +126,7 @@ __device__ void add_group(const IndexerLogitsParams& p, const KeySegment& segmen
   }
   if (quad % lanes == 0) {
     const int query = first_query + (end - 8 + 2 * quad) / tiling.stride;
-    store(p, segment, query, key, sums[0], sums[1]);
+    store(p, segment, query, key, seeing, sums[0], sums[1]);
   }
   sums[0] = sums[1] = 0;
 }
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kThreads) logits_mma_kernel(IndexerLogitsParam
   const int first_query = static_cast<int>(blockIdx.y) * tiling.queries;
   const int queries = min(tiling.queries, segment.rows - first_query);
   if (queries <= 0) return;
-  const int keys = segment.first_position + first_query + queries;
+  const int keys = segment.candidates(first_query + queries - 1);
   const int columns = (queries * tiling.stride + 7) / 8 * 8;
   W* k_tile = reinterpret_cast<W*>(memory);
   W* q_tile = k_tile + kKeys * tiling.pitch;
@@ -183,8 +183,9 @@ __global__ void __launch_bounds__(kThreads) logits_mma_kernel(IndexerLogitsParam
         for (int m = 0; m < 2; ++m) mma(d[m], a[m][s + 1], b[2], b[3], W{});
       }
       for (int m = 0; m < 2; ++m) {
-        add_group(p, segment, tiling, first_query, first + warp * 32 + m * 16 + lane / 4, group,
-                  weights, d[m], sums[m]);
+        const int key = first + warp * 32 + m * 16 + lane / 4;
+        const int seeing[2] = {segment.first_seeing(key), segment.first_seeing(key + 8)};
+        add_group(p, segment, tiling, first_query, key, seeing, group, weights, d[m], sums[m]);
       }
     }
   }

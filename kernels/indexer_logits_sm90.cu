@@ -77,6 +77,7 @@ __device__ void store_scores(const IndexerLogitsParams& p, const KeySegment& seg
   const float* scales = p.key_scales == nullptr ? nullptr : p.key_scales + segment.key_base;
   const float low_scale = scales != nullptr && key < key_count ? scales[key] : 1.0f;
   const float high_scale = scales != nullptr && key + 8 < key_count ? scales[key + 8] : 1.0f;
+  const int low_seeing = segment.first_seeing(key), high_seeing = segment.first_seeing(key + 8);
 #pragma unroll
   for (int q = 0; q < kQueries; ++q) {
     float low = 0, high = 0;
@@ -93,10 +94,9 @@ __device__ void store_scores(const IndexerLogitsParams& p, const KeySegment& seg
       high += __shfl_xor_sync(kAllLanes, high, offset);
     }
     if (q % 4 != quad || first_query + q >= segment.rows) continue;
-    const int position = segment.first_position + first_query + q;
     float* out = p.logits + (std::int64_t{segment.first_row} + first_query + q) * p.logits_stride;
-    if (key <= position) out[key] = low * low_scale;
-    if (key + 8 <= position) out[key + 8] = high * high_scale;
+    if (first_query + q >= low_seeing) out[key] = low * low_scale;
+    if (first_query + q >= high_seeing) out[key + 8] = high * high_scale;
   }
 }
 
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kThreads, 2) logits_sm90_kernel(IndexerLogitsP
   const std::uint32_t stages = columns + Tiling<T>::kTileBytes;
   const std::int64_t row = segment.first_row + first_query;
   const T* keys = static_cast<const T*>(p.keys) + std::int64_t{segment.key_base} * kWidth;
-  const int key_count = segment.first_position + first_query + queries;
+  const int key_count = segment.candidates(first_query + queries - 1);
   const int tiles = (key_count + kKeys - 1) / kKeys;
 
   load_tile(columns, static_cast<const T*>(p.queries) + row * Heads * kWidth, queries * Heads);

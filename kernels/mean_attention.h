@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The attention distribution of every query averaged over heads, which share their keys:
 //   sums[t, i] += weight / heads * sum_h softmax over i of scale * (queries[t, h] . keys[u_i])
-// with u_i = i for every i <= position(t), or u_i = sets[t, i] for i < k. Other columns of sums are
-// not written. Heads are added in ascending order in float32; a row depends on nothing else in the
-// launch.
+// with u_i = i for every candidate i of t, or u_i = sets[t, i] for i < k. Other columns of sums are
+// not written: none of a row without candidates. Heads are added in ascending order in float32; a
+// row depends on nothing else in the launch.
 //
-// All causal pairs, in two passes that both compute the products, because logits of all heads would
+// All candidates, in two passes that both compute the products, because logits of all heads would
 // be far more bytes than the keys: the first leaves log sum_u exp(scale * q . k) of every query and
 // head in scratch, the second adds exponentials minus that.
 //   bf16, whole sixteens up to 576   mean_attention_mma.cu: warp-level tensor cores
@@ -27,14 +27,14 @@ struct MeanAttentionParams {
   std::int64_t query_stride, query_head_stride;
   const void* keys;  // type [key rows, width], 16-byte aligned
   std::int64_t key_stride;
-  const std::int32_t* sets;  // [rows, k] positions, or null
+  const std::int32_t* sets;  // [rows, k] candidates, or null
   std::int64_t sets_stride;
   int k;
   const RowPlace* places;      // [rows]
   const KeySegment* segments;  // [segment_count]
   int segment_count;
   int most_rows;  // of any segment
-  int most_keys;  // of any row: its position + 1
+  int most_keys;  // most candidates of any row
   std::int64_t rows;
   int heads;
   int width;

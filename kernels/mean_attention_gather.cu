@@ -16,9 +16,9 @@ __global__ void __launch_bounds__(kThreads) logits_kernel(MeanAttentionParams p)
   extern __shared__ __align__(16) float queries[];  // [kHeads, width]
   const std::int64_t row = blockIdx.x;
   const int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
-  const int position = p.sets[row * p.sets_stride + min(i, p.k - 1)];
+  const int candidate = p.sets[row * p.sets_stride + min(i, p.k - 1)];
   const T* key = static_cast<const T*>(p.keys) +
-                 (std::int64_t{p.places[row].key_base} + position) * p.key_stride;
+                 (std::int64_t{p.places[row].key_base} + candidate) * p.key_stride;
   for (int first = 0; first < p.heads; first += kHeads) {
     const int heads = min(kHeads, p.heads - first);
     __syncthreads();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All causal pairs on CUDA cores, any type and width, float32 throughout: tiles of 64 queries and
+// All candidates on CUDA cores, any type and width, float32 throughout: tiles of 64 queries and
 // 64 keys. Bound by FMAs, 2 per pair, head and dimension.
 #include "kernels/fma_tile.cuh"
 #include "kernels/mean_attention.h"
@@ -10,7 +10,7 @@ namespace {
 // Finite, so that the difference of two of them is a number.
 constexpr float kLowest = -1e30f;
 
-// A tile of queries and what they may see.
+// A tile of queries and what they see.
 struct Tile {
   KeySegment segment;
   int first_query, queries;
@@ -24,7 +24,7 @@ __device__ Tile tile_at(const MeanAttentionParams& p, unsigned tile, unsigned se
   t.first_query = static_cast<int>(tile) * kFmaTile;
   t.queries = min(kFmaTile, t.segment.rows - t.first_query);
   t.row = t.segment.first_row + t.first_query;
-  t.keys = t.segment.first_position + t.first_query + t.queries;
+  t.keys = t.segment.candidates(t.first_query + t.queries - 1);
   return t;
 }
 
@@ -48,7 +48,8 @@ __global__ void __launch_bounds__(kFmaThreads) normalizers_kernel(MeanAttentionP
   const int head = static_cast<int>(blockIdx.y);
   if (tile.queries <= 0) return;
   const int y = static_cast<int>(threadIdx.x) / 16 * 4, x = static_cast<int>(threadIdx.x) % 16 * 4;
-  const int position = tile.segment.first_position + tile.first_query + y;
+  int candidates[4];
+  for (int i = 0; i < 4; ++i) candidates[i] = tile.segment.candidates(tile.first_query + y + i);
   float peak[4], sum[4] = {};
   for (float& value : peak) value = kLowest;
   for (int key = 0; key < tile.keys; key += kFmaTile) {
@@ -57,7 +58,7 @@ __global__ void __launch_bounds__(kFmaThreads) normalizers_kernel(MeanAttentionP
     for (int i = 0; i < 4; ++i) {
       float top = peak[i];
       for (int j = 0; j < 4; ++j) {
-        logits[i][j] = key + x + j <= position + i ? p.scale * logits[i][j] : -INFINITY;
+        logits[i][j] = key + x + j < candidates[i] ? p.scale * logits[i][j] : -INFINITY;
         top = fmaxf(top, logits[i][j]);
       }
       sum[i] *= expf(peak[i] - top);
@@ -97,13 +98,13 @@ __global__ void __launch_bounds__(kFmaThreads) mean_kernel(MeanAttentionParams p
       for (int j = 0; j < 4; ++j) total[i][j] += expf(p.scale * logits[i][j] - normalizer);
     }
   }
-  const int position = tile.segment.first_position + tile.first_query + y;
   const float factor = p.weight / static_cast<float>(p.heads);
   for (int i = 0; i < 4; ++i) {
     if (y + i >= tile.queries) break;
     float* out = p.sums + (tile.row + y + i) * p.sums_stride + key + x;
+    const int candidates = tile.segment.candidates(tile.first_query + y + i);
     for (int j = 0; j < 4; ++j) {
-      if (key + x + j <= position + i) out[j] = fmaf(factor, total[i][j], out[j]);
+      if (key + x + j < candidates) out[j] = fmaf(factor, total[i][j], out[j]);
     }
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All causal pairs in bf16 with warp-level tensor cores; exponentials and sums in float32. Eight
+// All candidates in bf16 with warp-level tensor cores; exponentials and sums in float32. Eight
 // warps multiply tiles of 32 x 32 each; the M side of a warp stays in registers, up to 128
 // dimensions at a time, and the N side comes through two stages of shared memory. The first pass
 // has the queries of a head on the M side and walks over keys; the second has keys there and walks
@@ -144,15 +144,15 @@ __device__ PowerSum joined(const PowerSum& a, const PowerSum& b) {
   return {top, a.sum * exp2_fast(a.peak - top) + b.sum * exp2_fast(b.peak - top)};
 }
 
-// Adds the 8 keys that this thread has of query 16 m + 8 r + lane / 4, those up to `last`.
+// Adds the 8 keys that this thread has of query 16 m + 8 r + lane / 4, those below `end`.
 __device__ void add_keys(PowerSum& total, const float (&products)[4][4], int r, float scale,
-                         int key, int last) {
+                         int key, int end) {
   float exponents[8];
   float top = total.peak;
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
     const float exponent = scale * products[i / 2][2 * r + i % 2];
-    exponents[i] = key + i / 2 * 8 + i % 2 <= last ? exponent : -INFINITY;
+    exponents[i] = key + i / 2 * 8 + i % 2 < end ? exponent : -INFINITY;
     top = fmaxf(top, exponents[i]);
   }
   float sum = total.sum * exp2_fast(total.peak - top);
@@ -200,7 +200,8 @@ __global__ void __launch_bounds__(kThreads) normalizers_kernel(MeanAttentionPara
   const std::int64_t row = segment.first_row + first_query;
   const bf16* keys =
       static_cast<const bf16*>(p.keys) + std::int64_t{segment.key_base} * p.key_stride;
-  const int key_count = segment.first_position + first_query + queries;
+  const int key_count = segment.candidates(first_query + queries - 1);
+  if (key_count <= 0) return;
   const int cuts = (p.width + kDepth - 1) / kDepth;
   const int steps = (key_count + kMoving - 1) / kMoving * cuts;
   const auto queue = [&](int step) {
@@ -219,7 +220,10 @@ __global__ void __launch_bounds__(kThreads) normalizers_kernel(MeanAttentionPara
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int of_keys = warp % 2 * 32;
-  const int position = segment.first_position + first_query + warp / 2 * 32 + lane / 4;
+  int candidates[4];
+  for (int i = 0; i < 4; ++i) {
+    candidates[i] = segment.candidates(first_query + warp / 2 * 32 + lane / 4 + 8 * i);
+  }
   const float scale = p.scale * kLog2E;
   Fragments a;
   float products[2][4][4];
@@ -236,7 +240,7 @@ __global__ void __launch_bounds__(kThreads) normalizers_kernel(MeanAttentionPara
       const int key = step / cuts * kMoving + of_keys + lane % 4 * 2;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        add_keys(sums[i], products[i / 2], i % 2, scale, key, position + 8 * i);
+        add_keys(sums[i], products[i / 2], i % 2, scale, key, candidates[i]);
       }
     }
   }
@@ -267,7 +271,7 @@ __device__ void write_means(const MeanAttentionParams& p, const KeySegment& segm
   for (int i = 0; i < 32; ++i) {
     const int m = i / 4 % 2, n = i / 8, column = i % 2, r = i / 2 % 2;
     const int q = query + 8 * n + column, k = key + 16 * m + 8 * r;
-    if (q >= segment.rows || k > segment.first_position + q) continue;
+    if (q >= segment.rows || q < segment.first_seeing(k)) continue;
     float* out = p.sums + (std::int64_t{segment.first_row} + q) * p.sums_stride + k;
     *out = fmaf(factor, total[m][n][2 * r + column], *out);
   }
@@ -280,7 +284,7 @@ __global__ void __launch_bounds__(kThreads) mean_kernel(MeanAttentionParams p) {
   const int first_query = static_cast<int>(blockIdx.y) * kMoving;
   const int first_key = static_cast<int>(blockIdx.x) * kStaying;
   const int queries = min(kMoving, segment.rows - first_query);
-  const int keys = segment.first_position + first_query + queries - first_key;  // of the last query
+  const int keys = segment.candidates(first_query + queries - 1) - first_key;  // of the last query
   if (queries <= 0 || keys <= 0) return;
   const Buffers shared = buffers_in(memory, p.width);
   const std::int64_t row = segment.first_row + first_query;

@@ -14,10 +14,10 @@ namespace indexcache::kernels {
 inline constexpr int kMostOverlapLayers = 128;
 
 struct OverlapParams {
-  const std::int32_t* const*
-      sets;  // [layers] device pointers to [rows, k], no repetitions in a row
+  const std::int32_t* const* sets;  // [layers] device pointers to [rows, k], no repetitions in a
+                                    // row; at most a row's position
   std::int64_t sets_stride;
-  const RowPlace* places;           // [rows]: key_base is not used
+  const RowPlace* places;           // [rows]: only positions are used
   const std::int64_t* bucket_ends;  // [buckets], ascending, the last above every position
   unsigned long long* counts;       // [buckets, layers, layers], upper triangle
   std::int64_t rows;

@@ -30,7 +30,7 @@ struct Buffers {
   float* queries;              // [kHeads, width], times the scale
   float* scores;               // [Keys, kHeads]
   float *peak, *sum, *shrink;  // [kHeads]
-  int* positions;              // [Keys] of the tile, -1 where there is no key
+  int* candidates;             // [Keys] of the tile, -1 where there is no key
   int pitch;
 };
 
@@ -53,18 +53,18 @@ __device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared,
   const int quads = p.key_width / 4;
   for (int key = static_cast<int>(threadIdx.x); key < Keys; key += kThreads) {
     const bool present = first + key < count;
-    shared.positions[key] = !present            ? -1
-                            : p.sets == nullptr ? first + key
-                                                : p.sets[row * p.sets_stride + first + key];
+    shared.candidates[key] = !present            ? -1
+                             : p.sets == nullptr ? first + key
+                                                 : p.sets[row * p.sets_stride + first + key];
   }
   __syncthreads();
 #pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < Keys * quads; i += kThreads) {
     const int key = i / quads, d = i % quads * 4;
-    const int position = shared.positions[key];
-    const std::int64_t from = std::int64_t{place.key_base} + max(position, 0);
+    const int candidate = shared.candidates[key];
+    const std::int64_t from = std::int64_t{place.key_base} + max(candidate, 0);
     load_four(shared.keys + key * shared.pitch + d,
-              static_cast<const T*>(p.keys) + from * p.key_stride + d, position >= 0);
+              static_cast<const T*>(p.keys) + from * p.key_stride + d, candidate >= 0);
   }
   copy_async_commit();
   copy_async_wait<0>();
@@ -163,12 +163,12 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(SparseAttentionPara
   shared.peak = shared.scores + Keys * kHeads;
   shared.sum = shared.peak + kHeads;
   shared.shrink = shared.sum + kHeads;
-  shared.positions = reinterpret_cast<int*>(shared.shrink + kHeads);
+  shared.candidates = reinterpret_cast<int*>(shared.shrink + kHeads);
 
   const std::int64_t row = blockIdx.x;
   const int first_head = static_cast<int>(blockIdx.y) * kHeads;
   const RowPlace place = p.places[row];
-  const int count = p.sets == nullptr ? place.position + 1 : p.k;
+  const int count = p.sets == nullptr ? place.candidates : p.k;
   for (int i = static_cast<int>(threadIdx.x); i < kHeads * p.key_width; i += kThreads) {
     const int head = first_head + i / p.key_width;
     const T* source = static_cast<const T*>(p.queries) + row * p.query_stride +

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention of every head over the selected rows of a latent cache, as absorbed MLA has it:
 //   out[t, h] = sum_u p[u] values[u],   p = softmax over u of scale * (q[t, h] . keys[u]),
-// u in sets[t], or every u <= position(t) if `sets` is null. Values are the first value_width
-// columns of the keys. Scores, softmax and sums in float32, keys in the order of the set; one row
-// depends on nothing else in the launch.
+// u in sets[t], or every candidate of t, at least one, if `sets` is null. Values are the first
+// value_width columns of the keys. Scores, softmax and sums in float32, keys in the order of the
+// set; one row depends on nothing else in the launch.
 //
 //   bf16, keys of 512 + 64 and values of 512 on Hopper   sparse_attention_sm90.cu: wgmma; the
 //        probabilities are rounded to bf16
@@ -25,7 +25,7 @@ struct SparseAttentionParams {
   std::int64_t query_stride, query_head_stride;
   const void* keys;          // type [key rows, key_width], 16-byte aligned
   std::int64_t key_stride;   // a multiple of kAttentionKeyUnit
-  const std::int32_t* sets;  // [rows, k] positions, or null
+  const std::int32_t* sets;  // [rows, k] candidates, or null
   std::int64_t sets_stride;
   int k;
   const RowPlace* places;  // [rows]

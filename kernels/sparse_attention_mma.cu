@@ -4,8 +4,8 @@
 // selected keys 64 at a time: every warp scores 16 of them, then takes a share of the value
 // columns. Probabilities are rounded to bf16; maxima, sums and results are float32.
 //
-// Over all causal positions, a query with few heads shares its block with the next ones: their keys
-// are the same but for the last. Keys beyond a query's own have a weight of exactly 0, which
+// Over all candidates, a query with few heads shares its block with the next ones: their keys are
+// the same but for the last. Keys beyond a query's own have a weight of exactly 0, which
 // changes no bit of its sums.
 #include "kernels/mma.cuh"
 #include "kernels/sparse_attention.h"
@@ -42,16 +42,15 @@ struct Tile {
   int queries;       // neighbors in a sequence
   int first_head, heads;
   int key_base;
-  int count;  // candidates of the first query; over all positions, every next one has one more
+  int count;  // candidates of the last query, which has the most
 
   __device__ bool has(int tile_row) const { return tile_row < queries * heads; }
   __device__ int query(int tile_row) const { return tile_row / heads; }
   __device__ int head(int tile_row) const { return first_head + tile_row % heads; }
   // Rows that are not there count like the last one.
-  __device__ int candidates(int tile_row) const {
-    return count + min(query(tile_row), queries - 1);
+  __device__ int candidates(const SparseAttentionParams& p, int tile_row) const {
+    return p.sets == nullptr ? p.places[row + min(query(tile_row), queries - 1)].candidates : count;
   }
-  __device__ int most_candidates() const { return count + queries - 1; }
 };
 
 __device__ Buffers buffers_in(char* memory, int width) {
@@ -73,13 +72,13 @@ __device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared,
   const int chunks = p.key_width / 8;
   for (int i = static_cast<int>(threadIdx.x); i < kKeys * chunks; i += kThreads) {
     const int key = i / chunks, d = i % chunks * 8;
-    const bool present = first + key < tile.most_candidates();
-    const int position = !present            ? 0
-                         : p.sets == nullptr ? first + key
-                                             : p.sets[tile.row * p.sets_stride + first + key];
+    const bool present = first + key < tile.count;
+    const int candidate = !present            ? 0
+                          : p.sets == nullptr ? first + key
+                                              : p.sets[tile.row * p.sets_stride + first + key];
     copy_async(shared_address(shared.keys + key * shared.pitch + d),
                static_cast<const bf16*>(p.keys) +
-                   (std::int64_t{tile.key_base} + position) * p.key_stride + d,
+                   (std::int64_t{tile.key_base} + candidate) * p.key_stride + d,
                present);
   }
 }
@@ -99,9 +98,9 @@ __device__ void load_queries(const SparseAttentionParams& p, const Buffers& shar
 }
 
 // This warp's 16 of the keys from the `first`-th on against all rows, times `scale`; keys that are
-// no candidates of a row get -inf.
-__device__ void score(const SparseAttentionParams& p, const Buffers& shared, const Tile& tile,
-                      int first) {
+// no candidates of a row get -inf. `candidates` are those of this thread's rows.
+__device__ void score(const SparseAttentionParams& p, const Buffers& shared,
+                      const int (&candidates)[2], int first) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int mine = static_cast<int>(threadIdx.x) / kWarp * 16;
   const std::uint32_t q = shared_address(shared.queries + lane % 16 * shared.pitch + lane / 16 * 8);
@@ -117,12 +116,11 @@ __device__ void score(const SparseAttentionParams& p, const Buffers& shared, con
     mma(d[0], a, b[0], b[1], bf16{});
     mma(d[1], a, b[2], b[3], bf16{});
   }
-  const int valid[2] = {tile.candidates(lane / 4) - first, tile.candidates(lane / 4 + 8) - first};
   for (int i = 0; i < 8; ++i) {
     const int r = i % 4 / 2;
     const int key = mine + i / 4 * 8 + 2 * (lane % 4) + i % 2;
     shared.scores[(lane / 4 + r * 8) * kScorePitch + key] =
-        key < valid[r] ? d[i / 4][i % 4] * p.scale : -INFINITY;
+        first + key < candidates[r] ? d[i / 4][i % 4] * p.scale : -INFINITY;
   }
 }
 
@@ -210,13 +208,15 @@ __device__ void attend(const SparseAttentionParams& p, const Buffers& shared, co
     shared.peak[threadIdx.x] = -INFINITY;
     shared.sum[threadIdx.x] = 0;
   }
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int candidates[2] = {tile.candidates(p, lane / 4), tile.candidates(p, lane / 4 + 8)};
   float out[Blocks][2][4] = {};
-  for (int first = 0; first < tile.most_candidates(); first += kKeys) {
+  for (int first = 0; first < tile.count; first += kKeys) {
     load_keys(p, shared, tile, first);
     copy_async_commit();
     copy_async_wait<0>();
     __syncthreads();
-    score(p, shared, tile, first);
+    score(p, shared, candidates, first);
     __syncthreads();
     exponentiate(shared);
     __syncthreads();
@@ -254,7 +254,7 @@ __global__ void __launch_bounds__(kThreads)
                     .first_head = static_cast<int>(blockIdx.y) * kRows,
                     .heads = per_block > 1 ? p.heads : kRows,
                     .key_base = place.key_base,
-                    .count = p.sets == nullptr ? place.position + 1 : p.k});
+                    .count = p.sets == nullptr ? p.places[row + queries - 1].candidates : p.k});
     row += queries;
     __syncthreads();  // everybody has stored before the buffers serve the next ones
   }

@@ -37,18 +37,18 @@ __device__ void load_row(std::uint32_t tile, const bf16* source, bool present) {
   }
 }
 
-// The selected positions of one query.
+// The selected candidates of one query.
 struct Selection {
-  const std::int32_t* set;  // null: every position
+  const std::int32_t* set;  // null: every candidate
   int count;
-  const bf16* keys;  // of position 0
+  const bf16* keys;  // of candidate 0
   std::int64_t stride;
 
   __device__ void load_tile(std::uint32_t tile, int first) const {
     const int i = first + static_cast<int>(threadIdx.x) / 4;
     const bool present = i < count;
-    const int position = !present ? 0 : set == nullptr ? i : set[i];
-    load_row(tile, keys + position * stride, present);
+    const int candidate = !present ? 0 : set == nullptr ? i : set[i];
+    load_row(tile, keys + candidate * stride, present);
   }
 };
 
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_sm90_kernel(SparseAtten
   const int first_head = static_cast<int>(blockIdx.y) * kTile;
   const RowPlace place = p.places[row];
   const Selection selection{p.sets == nullptr ? nullptr : p.sets + row * p.sets_stride,
-                            p.sets == nullptr ? place.position + 1 : p.k,
+                            p.sets == nullptr ? place.candidates : p.k,
                             static_cast<const bf16*>(p.keys) + place.key_base * p.key_stride,
                             p.key_stride};
   const std::uint32_t queries = (shared_address(memory) + 1023u) & ~1023u;

@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(Threads) top_k_kernel(TopKParams p) {
   const std::int64_t row = blockIdx.x;
   std::int32_t* out = p.sets + row * p.sets_stride;
   const int k = static_cast<int>(p.k);
-  const RowSource source{p.scores + row * p.stride, p.places[row].position + 1};
+  const RowSource source{p.scores + row * p.stride, p.places[row].candidates};
   if (source.count <= k) {
     for (int i = threadIdx.x; i < k; i += Threads) out[i] = i < source.count ? i : -1;
     return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Total-order top-k: of the candidates [0, position] of a row, the k with the highest score, the
+// Total-order top-k: of the candidates of a row, the k with the highest score, the
 // lower position first among equals (-0 equals +0), written in ascending order. Exact, and the same
 // on every device: docs/numerics.md. A row with fewer than k candidates gets all of them, then -1.
 //

@@ -11,7 +11,8 @@
 // A backend has no state outside its object: several of them, on one device or on different ones,
 // live in one process. One thread at a time calls an object, apart from its WeightUploaders.
 // Shapes below: rows = layout.total; H, A, rq, rk, dn, dr, dv, Ni, Di, K, E, P as in
-// docs/numerics.md.
+// docs/numerics.md. The candidates of a row are rows 0, 1, … of its sequence's segment of keys, as
+// many as Segment::candidates says for its position; sets contain such numbers.
 #pragma once
 
 #include "backend/model_shape.h"
@@ -185,15 +186,15 @@ class Backend {
                            const Tensor& out) = 0;
 
   // Lightning indexer and total-order top-k:
-  //   score(t, u) = sum_h head_weights[t, h] * ReLU(queries[t, h] . keys[u]),  u <= t
+  //   score(t, u) = sum_h head_weights[t, h] * ReLU(queries[t, h] . keys[u]),  u a candidate of t
   // queries [rows, Ni * Di], head_weights [rows, Ni], keys [key_rows, Di]. Every query must have
-  // more than k candidates. Of them the k with the highest score are taken, the lower position
+  // more than k candidates. Of them the k with the highest score are taken, the lower candidate
   // first among equals, and written in ascending order to sets, i32 [rows, k].
   virtual void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
                           const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) = 0;
 
-  // Attention over the selected positions (all u <= t where `sets` is empty), every head with the
-  // same keys and values, as MLA has them in absorbed form:
+  // Attention over the selected candidates (over all of them, at least one per row, if `sets` is
+  // empty), every head with the same keys and values, as MLA has them in absorbed form:
   //   out[t, h] = sum_u softmax_u(scale * queries[t, h] . keys[u]) values[u]
   // queries of keys.cols() and out of values.cols() wide heads; keys and values [key_rows, ...].
   virtual void sparse_attention(const RowLayout& rows, const Heads& queries,
@@ -228,15 +229,17 @@ class Backend {
                                                            const Tensor& targets) = 0;
 
   // |A ∩ B| summed over the queries of each bucket, for every pair of layers (steps allowed): int64
-  // [buckets, L, L], symmetric. sets[l] is layer l's i32 [rows, K], ascending in each row; bucket b
-  // holds positions below bucket_ends[b] (ascending, the last one above every position).
+  // [buckets, L, L], symmetric. sets[l] is layer l's i32 [rows, K], ascending in each row, at most
+  // the row's position; bucket b holds positions below bucket_ends[b] (ascending, the last one
+  // above every position).
   virtual std::vector<std::int64_t> overlap_counts(const RowLayout& rows,
                                                    const std::vector<Tensor>& sets,
                                                    std::span<const std::int64_t> bucket_ends) = 0;
 
-  // Training of indexers (docs/distillation.md). Candidates of a row are the positions u <= t, or
-  // those in `sets` (i32 [rows, K], ascending) unless it is empty; candidate i is position i or
-  // sets[t, i]. Positions of a segment are consecutive here. Gradients are f32.
+  // Training of indexers (docs/distillation.md). If `sets` (i32 [rows, K], ascending) is not empty,
+  // only the candidates in it count, and "candidate i" is sets[t, i]. Positions of a segment are
+  // consecutive here. A row may have no candidates: nothing is written to its `sums`, its
+  // divergence and its gradients are 0. Gradients are f32.
 
   // sums[t, i] += weight * (1 / A) * sum_h softmax_i(scale * queries[t, h] . keys[candidate i]):
   // the attention distribution averaged over heads, for the operands of sparse_attention. Columns

@@ -10,7 +10,8 @@ namespace {
 RowChunk empty_chunk(const RowLayout& layout, std::int64_t first_row) {
   RowChunk chunk{first_row, {}};
   for (const Segment& segment : layout.segments) {
-    chunk.rows.segments.push_back({0, 0, segment.first_position, 1});
+    Segment& empty = chunk.rows.segments.emplace_back(segment);
+    empty.first_row = empty.rows = 0;
   }
   return chunk;
 }
@@ -34,7 +35,10 @@ std::vector<RowChunk> row_chunks(const RowLayout& layout, std::int64_t most_rows
         chunks.push_back(empty_chunk(layout, segment.first_row + done));
         continue;
       }
-      rows.segments[s] = {rows.total, count, segment.first_position + done, 1};
+      rows.segments[s] = segment;
+      rows.segments[s].first_row = rows.total;
+      rows.segments[s].rows = count;
+      rows.segments[s].first_position = segment.position(done);
       rows.total += count;
       done += count;
     }

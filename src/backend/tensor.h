@@ -86,12 +86,37 @@ struct Heads {
   std::int64_t width;
 };
 
-// Positions of one sequence in the row dimension of tensors: consecutive, or every step-th.
+// Keys that a query at `position` sees, if each of them represents `positions_per_key` positions,
+// from position 0 on: a key is seen from the last of its positions on.
+constexpr std::int64_t candidates_at(std::int64_t position, std::int64_t positions_per_key) {
+  return (position + 1) / positions_per_key;
+}
+
+// The first position that sees more than `count` such keys.
+constexpr std::int64_t first_position_with_more(std::int64_t count,
+                                                std::int64_t positions_per_key) {
+  return (count + 1) * positions_per_key - 1;
+}
+
+// Positions of one sequence in the row dimension of tensors: consecutive, or every step-th. Row i
+// is at position first_position + i * step.
 struct Segment {
   std::int64_t first_row;
   std::int64_t rows;
   std::int64_t first_position;
   std::int64_t step = 1;
+  // Of a segment of keys, which begins at position 0: the positions that one row represents. More
+  // than one if keys are compressed; a row is at the first of its positions then.
+  std::int64_t positions_per_key = 1;
+
+  std::int64_t position(std::int64_t row) const { return first_position + row * step; }
+  std::int64_t last_position() const { return position(rows - 1); }
+
+  // Of a segment of keys: how many of its rows, from first_row on, are candidates of a query at
+  // `position` of the same sequence.
+  std::int64_t candidates(std::int64_t position) const {
+    return candidates_at(position, positions_per_key);
+  }
 
   bool operator==(const Segment&) const = default;
 };
@@ -101,8 +126,8 @@ struct RowLayout {
   std::vector<Segment> segments;
   std::int64_t total = 0;
 
-  void append(std::int64_t rows, std::int64_t first_position) {
-    segments.push_back({total, rows, first_position, 1});
+  void append(std::int64_t rows, std::int64_t first_position, std::int64_t positions_per_key = 1) {
+    segments.push_back({total, rows, first_position, positions_per_key, positions_per_key});
     total += rows;
   }
 };

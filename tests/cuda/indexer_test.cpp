@@ -65,13 +65,15 @@ Operand put(CudaBackend& b, std::vector<float> values, std::int64_t rows, std::i
       b.upload(std::span<const std::int32_t>(packed), static_cast<std::int64_t>(packed.size()), 1)};
 }
 
-// Logits of every row, NaN where the kernel leaves a column alone.
-void check_logits(Launch launch, kernels::Type type, const Shape& shape, double tolerance) {
+// Logits of every row, NaN where the kernel leaves a column alone. A key represents `rate`
+// positions.
+void check_logits(Launch launch, kernels::Type type, const Shape& shape, double tolerance,
+                  std::int64_t rate) {
   const std::int64_t heads = shape.heads, width = shape.width;
   RowLayout rows, keys;
   for (const auto& [first, count] : {std::pair{0, 1}, {5, 150}, {130, 131}, {0, 64}, {300, 7}}) {
     rows.append(count, first);
-    keys.append(first + count, 0);
+    keys.append((first + count) / rate, 0, rate);
   }
   CudaBackend b({type == kernels::Type::f32 ? Precision::fp32 : Precision::bf16, Precision::fp32});
   const auto operand = [&](std::int64_t n, std::uint32_t seed) {
@@ -93,7 +95,7 @@ void check_logits(Launch launch, kernels::Type type, const Shape& shape, double 
   for (std::size_t s = 0; s < rows.segments.size(); ++s) {
     const Segment& segment = rows.segments[s];
     for (std::int64_t i = 0; i < segment.rows; ++i) {
-      for (std::int64_t u = 0; u <= segment.first_position + i; ++u) {
+      for (std::int64_t u = 0; (u + 1) * rate <= segment.first_position + i + 1; ++u) {
         const std::int64_t row = segment.first_row + i, key = keys.segments[s].first_row + u;
         double sum = 0;
         for (std::int64_t h = 0; h < heads; ++h) {
@@ -136,16 +138,20 @@ void check_logits(Launch launch, kernels::Type type, const Shape& shape, double 
   for (std::size_t s = 0; s < rows.segments.size(); ++s) {
     const Segment& segment = rows.segments[s];
     for (std::int64_t i = 0; i < segment.rows; ++i) {
-      for (std::int64_t u = segment.first_position + i + 1; u < stride; ++u) {
+      for (std::int64_t u = (segment.first_position + i + 1) / rate; u < stride; ++u) {
         float& x = actual[count_of(segment.first_row + i, stride) + static_cast<std::size_t>(u)];
         written_beyond += std::isnan(x) ? 0 : 1;
         x = 0;
       }
     }
   }
-  INFO(shape.heads << " heads of " << shape.width);
+  INFO(shape.heads << " heads of " << shape.width << ", " << rate << " positions per key");
   CHECK(written_beyond == 0);
   CHECK_CLOSE(actual, expected, tolerance);
+}
+
+void check_logits(Launch launch, kernels::Type type, const Shape& shape, double tolerance) {
+  for (const std::int64_t rate : {1, 3, 4}) check_logits(launch, type, shape, tolerance, rate);
 }
 
 // Scores with plateaus of zeros, planted ties and a narrow range, as ReLU sums have them.

@@ -19,6 +19,9 @@ struct Tile {
   std::int64_t rows;
   std::int64_t first_position;  // in the sequence
   std::int64_t step;            // from one row's position to the next
+
+  std::int64_t position(std::int64_t row) const { return first_position + row * step; }
+  std::int64_t last_position() const { return position(rows - 1); }
 };
 
 inline std::vector<Tile> tiles_of(const RowLayout& layout, std::int64_t tile_rows) {
@@ -27,7 +30,7 @@ inline std::vector<Tile> tiles_of(const RowLayout& layout, std::int64_t tile_row
     const Segment& segment = layout.segments[s];
     for (std::int64_t row = 0; row < segment.rows; row += tile_rows) {
       tiles.push_back({s, segment.first_row + row, std::min(tile_rows, segment.rows - row),
-                       segment.first_position + row * segment.step, segment.step});
+                       segment.position(row), segment.step});
     }
   }
   return tiles;

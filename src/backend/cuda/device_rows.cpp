@@ -45,14 +45,17 @@ LayoutCache::Entry LayoutCache::make(const RowLayout& rows, const RowLayout& key
     const Segment& of_keys = keys.segments[s];
     const auto base = static_cast<int>(of_keys.first_row - of_keys.first_position);
     for (std::int64_t i = 0; i < segment.rows; ++i) {
+      const std::int64_t position = segment.position(i);
       places[static_cast<std::size_t>(segment.first_row + i)] = {
-          static_cast<int>(segment.first_position + i * segment.step), base};
+          static_cast<int>(position), static_cast<int>(of_keys.candidates(position)), base};
     }
     segments.push_back({static_cast<int>(segment.first_row), static_cast<int>(segment.rows),
-                        static_cast<int>(segment.first_position), base});
+                        static_cast<int>(segment.first_position), base,
+                        static_cast<int>(of_keys.positions_per_key)});
+    const std::int64_t last = segment.last_position();
     device.most_rows = std::max(device.most_rows, static_cast<int>(segment.rows));
-    const std::int64_t last = segment.first_position + (segment.rows - 1) * segment.step;
-    device.most_keys = std::max(device.most_keys, static_cast<int>(last + 1));
+    device.most_keys = std::max(device.most_keys, static_cast<int>(of_keys.candidates(last)));
+    device.longest = std::max(device.longest, static_cast<int>(last + 1));
   }
   device.segment_count = static_cast<int>(segments.size());
   Entry entry{rows.segments, keys.segments, upload(places), upload(segments), device};

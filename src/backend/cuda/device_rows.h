@@ -17,7 +17,8 @@ struct DeviceRows {
   const kernels::KeySegment* segments;  // [segment_count], without empty ones
   int segment_count;
   int most_rows;  // of a segment
-  int most_keys;  // highest position + 1
+  int most_keys;  // most candidates of a row
+  int longest;    // highest position + 1
 };
 
 class LayoutCache {

@@ -135,7 +135,7 @@ std::vector<std::int64_t> CudaBackend::overlap_counts(const RowLayout& rows,
                                     .layers = static_cast<int>(layers),
                                     .k = static_cast<int>(sets.front().cols()),
                                     .buckets = static_cast<int>(buckets),
-                                    .longest = places.most_keys},
+                                    .longest = places.longest},
                                    stream_.get()));
   download_raw(total, counts.data());
   mirror(counts, sets.size());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over selected positions. All heads read the same key and value row, so a row fetched
+// Attention over selected candidates. All heads read the same key and value row, so a row fetched
 // from memory serves four of them at once.
 #include "backend/cpu/arithmetic/arithmetic.h"
 #include "backend/cpu/arithmetic/matrix.h"
@@ -17,18 +17,18 @@ constexpr std::int64_t kQueryRows = 32;
 
 struct Probabilities;
 
-// The rows that one query attends to, in ascending position.
+// The rows that one query attends to, in ascending order.
 struct Selection {
-  const float* keys;  // row of position 0
+  const float* keys;  // row of candidate 0
   const float* values;
   std::int64_t key_stride;
   std::int64_t value_stride;
-  const std::int32_t* set;  // null: positions 0 .. count - 1
+  const std::int32_t* set;  // null: candidates 0 .. count - 1
   std::int64_t count;
 
-  std::int64_t position(std::int64_t i) const { return set == nullptr ? i : set[i]; }
-  const float* key(std::int64_t i) const { return keys + position(i) * key_stride; }
-  const float* value(std::int64_t i) const { return values + position(i) * value_stride; }
+  std::int64_t candidate(std::int64_t i) const { return set == nullptr ? i : set[i]; }
+  const float* key(std::int64_t i) const { return keys + candidate(i) * key_stride; }
+  const float* value(std::int64_t i) const { return values + candidate(i) * value_stride; }
 };
 
 // scores[h][i] = scale * queries_h . key_i for kHeads heads at a time.
@@ -59,7 +59,7 @@ void softmax(float* scores, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) scores[i] *= factor;
 }
 
-// out_h[d .. d + 16 * kVectors) = sum_i probability[h][i] * value_i, positions in ascending order.
+// out_h[d .. d + 16 * kVectors) = sum_i probability[h][i] * value_i, candidates in ascending order.
 template <int kHeads, int kVectors>
 void mix_columns(const Selection& keys, const float* probabilities, std::int64_t stride,
                  std::int64_t d, float* out, std::int64_t head_stride) {
@@ -115,15 +115,15 @@ void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
                       const Tensor& sets, float scale, const Heads& out) {
   for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
-    const std::int64_t first_key = key_rows.segments[tile.segment].first_row;
+    const Segment& key_segment = key_rows.segments[tile.segment];
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       const std::int64_t row = tile.first_row + i;
-      Selection selection{row_of(keys, first_key),
-                          row_of(values, first_key),
+      Selection selection{row_of(keys, key_segment.first_row),
+                          row_of(values, key_segment.first_row),
                           keys.stride(),
                           values.stride(),
                           nullptr,
-                          tile.first_position + i + 1};
+                          key_segment.candidates(tile.position(i))};
       if (!sets.empty()) {
         selection.set = sets.data<std::int32_t>() + row * sets.stride();
         selection.count = sets.cols();

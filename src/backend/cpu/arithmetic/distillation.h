@@ -93,11 +93,13 @@ struct Distillation {
   }
   const Real* weights_of(std::int64_t row) const { return at<Real>(scores.head_weights, row); }
 
+  // A row without candidates does not diverge.
   void diverge(std::int64_t row, std::int64_t candidates) const {
     Real* of_row = at<Real>(d_scores, row);
     *at<Real>(divergences, row) =
-        divergence<Real>(of_row, at<Real>(target.sums, row), candidates, Real(scores.scale),
-                         Real(target.scale), row_weight);
+        candidates == 0 ? Real(0)
+                        : divergence<Real>(of_row, at<Real>(target.sums, row), candidates,
+                                           Real(scores.scale), Real(target.scale), row_weight);
   }
 };
 
@@ -107,11 +109,12 @@ void for_each_key_block(std::int64_t end, const Body& body) {
   for (std::int64_t u = 0; u < end; u += kDistillKeys) body(u, std::min(kDistillKeys, end - u));
 }
 
-// Scores, divergences and the gradients of one tile of queries, against every position up to them.
+// Scores, divergences and the gradients of one tile of queries, against all of their candidates.
 template <typename Real>
 void distill_dense_queries(const Distillation<Real>& d, const Tile& tile) {
-  const std::int64_t end = tile.first_position + tile.rows, heads = d.heads();
-  const std::int64_t first_key = d.key_rows.segments[tile.segment].first_row;
+  const Segment& key_segment = d.key_rows.segments[tile.segment];
+  const std::int64_t end = key_segment.candidates(tile.last_position()), heads = d.heads();
+  const std::int64_t first_key = key_segment.first_row;
   const auto queries = d.heads_of(d.scores.queries, tile.first_row, tile.rows);
   auto d_queries = d.heads_of(d.out.queries, tile.first_row, tile.rows);
   const auto multiply = [&](std::int64_t u, std::int64_t count) {
@@ -127,7 +130,8 @@ void distill_dense_queries(const Distillation<Real>& d, const Tile& tile) {
     }
   });
   for (std::int64_t i = 0; i < tile.rows; ++i) {
-    const std::int64_t row = tile.first_row + i, candidates = tile.first_position + i + 1;
+    const std::int64_t row = tile.first_row + i;
+    const std::int64_t candidates = key_segment.candidates(tile.position(i));
     d.diverge(row, candidates);
     Real* d_scores = at<Real>(d.d_scores, row);
     std::fill(d_scores + candidates, d_scores + end, Real(0));
@@ -149,12 +153,14 @@ void distill_dense_queries(const Distillation<Real>& d, const Tile& tile) {
 template <typename Real>
 void distill_dense_keys(const Distillation<Real>& d, const Tile& keys) {
   const std::int64_t heads = d.heads();
+  const Segment& key_segment = d.key_rows.segments[keys.segment];
+  const std::int64_t first_candidate = keys.first_row - key_segment.first_row;
   auto d_keys = view<Real>(d.out.keys, keys.first_row, keys.rows);
   RowLayout queries;
   queries.segments.push_back(d.rows.segments[keys.segment]);
   for (const Tile& tile : tiles_of(queries, kDistillQueries)) {
-    const std::int64_t end = tile.first_position + tile.rows;
-    const std::int64_t count = std::min(keys.rows, end - keys.first_position);
+    const std::int64_t end = key_segment.candidates(tile.last_position());
+    const std::int64_t count = std::min(keys.rows, end - first_candidate);
     if (count <= 0) continue;
     const auto q = d.heads_of(d.scores.queries, tile.first_row, tile.rows);
     auto products = scratch_of<Real, struct Products>(tile.rows * heads, count);
@@ -162,7 +168,7 @@ void distill_dense_keys(const Distillation<Real>& d, const Tile& keys) {
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       const std::int64_t row = tile.first_row + i;
       product_gradients<Real>(products, i * heads, d.weights_of(row), heads,
-                              at<Real>(d.d_scores, row) + keys.first_position, nullptr);
+                              at<Real>(d.d_scores, row) + first_candidate, nullptr);
     }
     d_keys.topRows(count).noalias() += products.transpose() * q;
   }
@@ -206,8 +212,8 @@ void distill_sparse_keys(const Distillation<Real>& d, const Tile& keys) {
   for (std::int64_t row = queries.first_row; row < queries.first_row + queries.rows; ++row) {
     const auto* set = at<std::int32_t>(d.sets, row);
     const auto* end = set + d.sets.cols();
-    const auto* begin = std::lower_bound(set, end, keys.first_position);
-    end = std::lower_bound(begin, end, keys.first_position + keys.rows);
+    const auto* begin = std::lower_bound(set, end, keys.first_row - first_key);
+    end = std::lower_bound(begin, end, keys.first_row - first_key + keys.rows);
     const std::int64_t count = end - begin;
     if (count == 0) continue;
     const auto gathered = gather_keys(d, first_key, begin, count);
@@ -224,12 +230,13 @@ void distill_sparse_keys(const Distillation<Real>& d, const Tile& keys) {
   }
 }
 
-// The keys that any query of the call may see.
+// The keys that any query of the call sees.
 inline RowLayout visible_keys(const RowLayout& rows, const RowLayout& key_rows) {
   RowLayout visible = key_rows;
   for (std::size_t s = 0; s < visible.segments.size(); ++s) {
     const Segment& queries = rows.segments[s];
-    visible.segments[s].rows = queries.rows == 0 ? 0 : queries.first_position + queries.rows;
+    Segment& keys = visible.segments[s];
+    keys.rows = queries.rows == 0 ? 0 : keys.candidates(queries.last_position());
   }
   return visible;
 }

@@ -88,14 +88,15 @@ void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
                 const Tensor& sets) {
   for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
-    const std::int64_t key_count = tile.first_position + tile.rows;
+    const Segment& key_segment = key_rows.segments[tile.segment];
+    const std::int64_t key_count = key_segment.candidates(tile.last_position());
     auto scores = scratch<Scores>(tile.rows, key_count);
-    score_tile(tile, queries, head_weights, keys, key_rows.segments[tile.segment].first_row,
-               key_count, scores);
+    score_tile(tile, queries, head_weights, keys, key_segment.first_row, key_count, scores);
     thread_local std::vector<std::uint32_t> workspace;
     for (std::int64_t i = 0; i < tile.rows; ++i) {
-      const auto candidates = static_cast<std::size_t>(tile.first_position + i + 1);
-      select_top_k({scores.data() + i * scores.outerStride(), candidates}, sets.cols(), workspace,
+      const auto candidates = key_segment.candidates(tile.position(i));
+      select_top_k({scores.data() + i * scores.outerStride(), static_cast<std::size_t>(candidates)},
+                   sets.cols(), workspace,
                    sets.data<std::int32_t>() + (tile.first_row + i) * sets.stride());
     }
   });
@@ -112,7 +113,7 @@ std::vector<std::int64_t> overlap_counts(int threads, const RowLayout& rows,
     std::vector<std::int64_t> counts(size, 0);
     std::vector<std::uint64_t> bits;
     for (std::int64_t i = 0; i < tile.rows; ++i) {
-      const std::int64_t position = tile.first_position + i * tile.step;
+      const std::int64_t position = tile.position(i);
       const auto bucket = std::ranges::upper_bound(bucket_ends, position) - bucket_ends.begin();
       count_query(sets, tile.first_row + i, position, bits,
                   counts.data() + bucket * layers * layers);

@@ -104,8 +104,8 @@ void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosi
           const Tensor& sines, RopeLayout layout, const Heads& out) {
   for_each_tile(threads, rows, kVectorRows, [&](const Tile& tile) {
     for (std::int64_t row = 0; row < tile.rows; ++row) {
-      const float* c = row_of(cosines, tile.first_position + row);
-      const float* s = row_of(sines, tile.first_position + row);
+      const float* c = row_of(cosines, tile.position(row));
+      const float* s = row_of(sines, tile.position(row));
       for (std::int64_t head = 0; head < x.count; ++head) {
         rotate(row_of(x.tensor, tile.first_row + row) + head * x.stride, c, s, x.width / 2, layout,
                row_of(out.tensor, tile.first_row + row) + head * out.stride);

@@ -25,6 +25,7 @@ RowLayout flat(std::int64_t elements) {
 
 // sums[i] += factor * softmax(scale * scores)[i]
 void add_softmax(float* scores, std::int64_t count, float scale, float factor, float* sums) {
+  if (count == 0) return;
   ArrayOf<float> row(scores, count);
   row *= scale;
   row = (row - largest(scores, count)).exp();
@@ -43,14 +44,16 @@ struct Attention {
   }
 };
 
-void add_dense(const Attention& attention, const Tile& tile, const ViewOf<float>& keys,
-               const Tensor& sums) {
+void add_dense(const Attention& attention, const Tile& tile, const Segment& key_segment,
+               const Tensor& all_keys, const Tensor& sums) {
+  const auto keys =
+      view<float>(all_keys, key_segment.first_row, key_segment.candidates(tile.last_position()));
   for (std::int64_t head = 0; head < attention.queries.count; ++head) {
     auto scores = scratch_of<float, HeadScores>(tile.rows, keys.rows());
     scores.noalias() = attention.head(head, tile.first_row, tile.rows) * keys.transpose();
     for (std::int64_t i = 0; i < tile.rows; ++i) {
-      add_softmax(scores.data() + i * keys.rows(), tile.first_position + i + 1, attention.scale,
-                  attention.head_weight, at<float>(sums, tile.first_row + i));
+      add_softmax(scores.data() + i * keys.rows(), key_segment.candidates(tile.position(i)),
+                  attention.scale, attention.head_weight, at<float>(sums, tile.first_row + i));
     }
   }
 }
@@ -78,13 +81,10 @@ void mean_attention(int threads, const RowLayout& rows, const Heads& queries,
                     float weight, const Tensor& sums) {
   const Attention attention{queries, scale, weight / static_cast<float>(queries.count)};
   for_each_tile(threads, rows, kDistillQueries, [&](const Tile& tile) {
-    const std::int64_t first_key = key_rows.segments[tile.segment].first_row;
-    if (sets.empty()) {
-      const std::int64_t end = tile.first_position + tile.rows;
-      return add_dense(attention, tile, view<float>(keys, first_key, end), sums);
-    }
+    const Segment& key_segment = key_rows.segments[tile.segment];
+    if (sets.empty()) return add_dense(attention, tile, key_segment, keys, sums);
     for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
-      add_sparse(attention, row, keys, first_key, sets, sums);
+      add_sparse(attention, row, keys, key_segment.first_row, sets, sums);
     }
   });
 }
