@@ -168,7 +168,7 @@ ComponentSeconds median_components(Backend& backend, int repeat,
 }
 
 void check_context(const ModelConfig& config, std::int64_t length) {
-  if (length > config.index_topk && length <= config.max_positions) return;
+  if (length > config.first_selecting_position() && length <= config.max_positions) return;
   throw UsageError({fmt::format("cannot time a context of {} tokens", length), "--context",
                     fmt::format("the model selects {} of up to {} positions", config.index_topk,
                                 config.max_positions),

@@ -17,12 +17,14 @@ struct Place {
 
 Place place_of(const ModelConfig& config, std::int64_t context, std::int64_t rows) {
   Place place;
-  const std::int64_t selecting = context - config.index_topk;
+  const std::int64_t selecting = context - config.first_selecting_position();
   const std::int64_t count = rows == 0 ? selecting : std::min(rows, selecting);
   place.rows.append(count, context - count);
   place.keys.append(context, 0);
-  for (std::int64_t i = 0; i < count; ++i)
-    place.pairs += static_cast<double>(context - count + i + 1);
+  const Segment &rows_of = place.rows.segments.front(), &keys_of = place.keys.segments.front();
+  for (std::int64_t i = 0; i < count; ++i) {
+    place.pairs += static_cast<double>(keys_of.candidates(rows_of.position(i)));
+  }
   return place;
 }
 

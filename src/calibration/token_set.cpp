@@ -71,6 +71,7 @@ std::vector<std::string> check_tokens(const TokenSet& set, const TokenLimits& li
 
 std::vector<std::string> check_lengths(const std::vector<std::int64_t>& lengths,
                                        const std::string& source, const TokenLimits& limits) {
+  const std::int64_t cut = limits.first_selecting_position;
   std::size_t at_most_topk = 0;
   std::size_t below_four_times = 0;
   for (std::size_t s = 0; s < lengths.size(); ++s) {
@@ -84,8 +85,8 @@ std::vector<std::string> check_lengths(const std::vector<std::int64_t>& lengths,
                     fmt::format("it has {} tokens, but the model's max_position_embeddings is {}",
                                 lengths[s], limits.max_positions));
     }
-    if (lengths[s] <= limits.index_topk) ++at_most_topk;
-    if (lengths[s] < 4 * limits.index_topk) ++below_four_times;
+    if (lengths[s] <= cut) ++at_most_topk;
+    if (lengths[s] < 4 * cut) ++below_four_times;
   }
   if (at_most_topk == lengths.size()) {
     throw InputError(
@@ -93,20 +94,20 @@ std::vector<std::string> check_lengths(const std::vector<std::int64_t>& lengths,
          fmt::format("the longest has {} tokens and the indexer keeps {}: nothing is ever dropped, "
                      "so every pattern has the same loss",
                      lengths.empty() ? 0 : std::ranges::max(lengths), limits.index_topk),
-         fmt::format("use sequences of at least {} tokens", 4 * limits.index_topk)});
+         fmt::format("use sequences of at least {} tokens", 4 * cut)});
   }
   std::vector<std::string> warnings;
   if (at_most_topk > 0) {
     warnings.push_back(fmt::format(
         "{} of {} sequences are not longer than index_topk ({}): their loss is the same under "
         "every pattern",
-        at_most_topk, lengths.size(), limits.index_topk));
+        at_most_topk, lengths.size(), cut));
   }
   if (below_four_times > at_most_topk) {
     warnings.push_back(fmt::format(
         "{} of {} sequences are shorter than 4 x index_topk ({} tokens): they drop little, so "
         "differences between patterns are understated",
-        below_four_times, lengths.size(), 4 * limits.index_topk));
+        below_four_times, lengths.size(), 4 * cut));
   }
   return warnings;
 }

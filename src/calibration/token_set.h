@@ -42,10 +42,11 @@ struct TokenLimits {
   std::int64_t vocabulary;
   std::int64_t max_positions;
   std::int64_t index_topk;
+  std::int64_t first_selecting_position;  // which has more than index_topk candidates
 };
 
 // Throws InputError when an id is outside the vocabulary, a sequence is longer than the model's
-// positions or too short to predict anything, or no sequence is longer than index_topk (every
+// positions or too short to predict anything, or no sequence has a position that selects (every
 // pattern would have the same loss). Returns warnings about sequences that tell little.
 std::vector<std::string> check_tokens(const TokenSet& set, const TokenLimits& limits);
 

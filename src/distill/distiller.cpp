@@ -96,12 +96,13 @@ std::vector<double> Distiller::add_gradients(const Features& features,
 void Distiller::for_each_student(const Features& features, const PositionRange& positions,
                                  const Visit& visit) {
   const bool sparse = !features.layers[set_.students().front().layer].sets.empty() &&
-                      positions.begin >= config_.index_topk;
+                      positions.begin >= config_.first_selecting_position();
   Range range{rows_of(features.rows, positions), 0, sparse};
-  for (const Segment& segment : range.rows.segments) {
-    if (segment.rows > 0) {
-      range.candidates = std::max(range.candidates, segment.first_position + segment.rows);
-    }
+  for (std::size_t s = 0; s < range.rows.segments.size(); ++s) {
+    const Segment& segment = range.rows.segments[s];
+    if (segment.rows == 0) continue;
+    range.candidates =
+        std::max(range.candidates, features.rows.segments[s].candidates(segment.last_position()));
   }
   if (sparse) range.candidates = config_.index_topk;
   const auto gather = [&](const Tensor& whole) {
@@ -133,7 +134,7 @@ Distiller::MassRecall Distiller::mass_recall(const Features& features,
   for (std::size_t i = 0; i < set_.size(); ++i) keys.push_back(make_keys(i, features));
   for (const PositionRange& positions : ranges) {
     const std::int64_t rows = rows_of(features.rows, positions).total;
-    if (positions.begin < config_.index_topk || rows == 0) continue;
+    if (positions.begin < config_.first_selecting_position() || rows == 0) continue;
     recall.queries += rows;
     for_each_student(
         features, positions,

@@ -109,8 +109,8 @@ Features FrozenPass::run(WeightSource& weights,
   const std::int64_t total = features.rows.total;
   const std::int64_t positions =
       std::max<std::int64_t>(1, chunk_rows_ / static_cast<std::int64_t>(sequences.size()));
-  const auto ranges =
-      position_ranges(longest, pattern == nullptr ? 0 : config_.index_topk, positions);
+  const auto ranges = position_ranges(
+      longest, pattern == nullptr ? 0 : config_.first_selecting_position(), positions);
   const Tensor hidden = backend_.allocate(total, config_.hidden, DType::f32, Memory::state);
   backend_.embed(backend_.upload(ids, total, 1), weights.embedding(), hidden);
   Tensor sets;
@@ -137,7 +137,7 @@ Features FrozenPass::run(WeightSource& weights,
     }
     for (const PositionRange& range : ranges) {
       advance(layer, rows_of(features.rows, range),
-              pattern != nullptr && range.begin >= config_.index_topk);
+              pattern != nullptr && range.begin >= config_.first_selecting_position());
     }
     if (taught_[i]) kept.latents = keys.latents;
     features.layers.push_back(std::move(kept));

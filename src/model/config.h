@@ -69,6 +69,9 @@ struct ModelConfig {
   std::vector<std::string> unread_keys;  // of config.json, that might change the forward pass
 
   std::int64_t latent_width() const { return kv_lora_rank + qk_rope_head_dim; }
+  // The first position that has more than index_topk candidates. Before it every candidate is
+  // selected, so that no pattern changes anything: sequences are cut into prefix and tail there.
+  std::int64_t first_selecting_position() const { return first_position_with_more(index_topk, 1); }
   // What a backend must know to say whether it can run the model.
   ModelShape shape() const;
   std::int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }

@@ -56,7 +56,8 @@ void warn_of_shared_sequences(const CalibrationData& data, Progress& progress,
 }  // namespace
 
 TokenLimits token_limits(const ModelConfig& config) {
-  return {config.vocabulary, config.max_positions, config.index_topk};
+  return {config.vocabulary, config.max_positions, config.index_topk,
+          config.first_selecting_position()};
 }
 
 Tokenizer open_tokenizer(const std::string& path, std::optional<std::int64_t> vocabulary) {
@@ -82,9 +83,10 @@ CalibrationLoader::CalibrationLoader(const CalibrationOptions& options, const Mo
 
 StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) const {
   const auto need_length = [&](const std::string& why) {
-    throw UsageError({"the calibration data requires --seq-len", inputs[0], why,
-                      "--seq-len N, at least four times index_topk: " +
-                          fmt::format("--seq-len {}", 4 * model_.config.index_topk)});
+    throw UsageError(
+        {"the calibration data requires --seq-len", inputs[0], why,
+         "--seq-len N, at least four times index_topk: " +
+             fmt::format("--seq-len {}", 4 * model_.config.first_selecting_position())});
   };
   if (const char* setting = idle_setting(options_.prepare)) {
     need_length(fmt::format("{} was given without --seq-len", setting));

@@ -28,7 +28,7 @@ struct TokenSeconds {
 TokenSeconds token_seconds(const DistillOptions& options, const Model& model,
                            const DistillSubject& subject, const Backend& backend,
                            Placement placement) {
-  // Dense attention is what rows below index_topk do.
+  // Dense attention is what rows before the first position that selects do.
   ModelConfig dense = model.config;
   dense.index_topk = subject.longest();
   const Costs costs = estimated_costs(dense, subject.training, backend, placement,

@@ -155,7 +155,8 @@ void DistillTraining::train(std::size_t number) {
   FeatureSource training(pass, weights, subject_.training, shape, pattern);
   FeatureSource validation(pass, weights, subject_.validation, shape, pattern);
   Stage stage(settings(number), students_, distiller, training, validation, longest,
-              model_.config.index_topk, positions_at_once(backend, state_.wave, longest));
+              model_.config.first_selecting_position(),
+              positions_at_once(backend, state_.wave, longest));
   if (begun) {
     stage.state() = state_.stages[number];
     students_.restore(state_.students);
@@ -234,7 +235,7 @@ std::vector<std::optional<double>> DistillTraining::mass_recall() {
   Distiller distiller(model_.config, backend, pass, students_);
   FeatureSource source(pass, session_.weights(), subject_.validation,
                        {options_.dense.batch, state_.wave}, nullptr);
-  const auto ranges = position_ranges(longest, model_.config.index_topk,
+  const auto ranges = position_ranges(longest, model_.config.first_selecting_position(),
                                       positions_at_once(backend, state_.wave, longest));
   std::vector<double> sums(students_.size(), 0.0);
   std::int64_t queries = 0;

@@ -55,9 +55,9 @@ std::size_t counting_sequences(const std::vector<double>& weights, std::size_t f
 
 // What some options need of the data.
 void require_sequences(const SearchOptions& options, const SearchSubject& subject,
-                       std::int64_t index_topk) {
+                       std::int64_t first_selecting) {
   const std::vector<double> weights =
-      averaged_tokens(subject.data.search, subject.objective, index_topk);
+      averaged_tokens(subject.data.search, subject.objective, first_selecting);
   const auto need = [&](bool holds, const char* option, const std::string& why) {
     if (holds) return;
     throw UsageError({fmt::format("{} is not possible on this data", option), option, why,
@@ -185,7 +185,7 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   warn_of_model(model, progress, subject.warnings);
   subject.data = load_calibration(options.calibration, options.holdout, model, options.device.model,
                                   options.device.threads, progress, subject.warnings);
-  require_sequences(options, subject, model.config.index_topk);
+  require_sequences(options, subject, model.config.first_selecting_position());
   if (!options.distill.empty()) {
     subject.training = open_segment_training(options, model, subject, progress);
     subject.indexers = untrained(subject.training->subject.students);

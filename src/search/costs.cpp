@@ -30,22 +30,23 @@ Rates rates_of(const Backend& backend, int threads) {
           kCpuCore.link, kCpuCore.disk};
 }
 
-// Rows and (query, key) pairs, a token of the set: before and from index_topk on.
+// Rows and (query, key) pairs per token of the set: before the first position that selects, and
+// from there on.
 struct Shares {
   double prefix_rows = 0, tail_rows = 0, prefix_pairs = 0, indexed_pairs = 0;
 };
 
 Shares shares_of(const ModelConfig& config, const TokenSet& tokens) {
   Shares shares;
-  const auto k = static_cast<double>(config.index_topk);
+  const auto cut = static_cast<double>(config.first_selecting_position());
   double total = 0;
   for (const auto& sequence : tokens.sequences) {
     const auto length = static_cast<double>(sequence.size());
-    const double prefix = std::min(length, k), tail = length - prefix;
+    const double prefix = std::min(length, cut), tail = length - prefix;
     shares.prefix_rows += prefix;
     shares.tail_rows += tail;
     shares.prefix_pairs += prefix * prefix / 2;
-    shares.indexed_pairs += tail * (length + k) / 2;
+    shares.indexed_pairs += tail * (length + cut) / 2;
     total += length;
   }
   for (double* share :

@@ -21,7 +21,7 @@ struct PositionLosses {
   bool operator==(const PositionLosses&) const = default;
 };
 
-// Of the predicted tokens at positions t >= index_topk: before, every pattern predicts the same.
+// Of the tokens that positions which select predict: before, every pattern predicts the same.
 struct Fidelity {
   std::int64_t tokens = 0;
   double same_top1 = 1;  // share whose most likely token is that of the reference

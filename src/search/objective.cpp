@@ -12,10 +12,10 @@ std::optional<Objective> find_objective(std::string_view name) {
 }
 
 std::vector<double> averaged_tokens(const TokenSet& tokens, Objective objective,
-                                    std::int64_t index_topk) {
+                                    std::int64_t first_selecting) {
   std::vector<double> counts = tokens.predicted();
   if (objective != Objective::tail) return counts;
-  for (double& count : counts) count = std::max(count - static_cast<double>(index_topk), 0.0);
+  for (double& count : counts) count = std::max(count - static_cast<double>(first_selecting), 0.0);
   return counts;
 }
 

@@ -17,7 +17,7 @@ namespace indexcache {
 enum class Objective {
   loss,  // next-token loss, as the paper
   kl,    // KL(all-Full || pattern) of the next token's distribution
-  tail,  // next-token loss of the positions t >= index_topk, where patterns can differ
+  tail,  // next-token loss of the positions that select, where patterns can differ
 };
 inline constexpr std::array<std::string_view, 3> kObjectiveNames = {"loss", "kl", "tail"};
 
@@ -28,9 +28,9 @@ constexpr std::string_view name_of(Objective objective) {
 // nullopt for an unknown name.
 std::optional<Objective> find_objective(std::string_view name);
 
-// Of each sequence: how many tokens the objective averages.
+// Of each sequence: how many tokens the objective averages; `first_selecting` as in ModelConfig.
 std::vector<double> averaged_tokens(const TokenSet& tokens, Objective objective,
-                                    std::int64_t index_topk);
+                                    std::int64_t first_selecting);
 
 class SegmentIndexers;
 

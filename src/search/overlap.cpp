@@ -61,9 +61,9 @@ std::vector<double> Overlap::adjacent() const {
   return values;
 }
 
-std::vector<std::int64_t> position_buckets(std::int64_t index_topk, std::int64_t longest) {
+std::vector<std::int64_t> position_buckets(std::int64_t first_selecting, std::int64_t longest) {
   std::vector<std::int64_t> ends;
-  std::int64_t end = index_topk;
+  std::int64_t end = first_selecting;
   do {
     end *= 2;
     ends.push_back(end);
@@ -81,7 +81,7 @@ void accumulate(Overlap& overlap, Backend& backend, const RowLayout& rows,
   for (std::size_t c = 0; c < counts.size(); ++c) overlap.counts[c] += counts[c];
   for (const Segment& segment : rows.segments) {
     for (std::int64_t row = 0; row < segment.rows; ++row) {
-      const std::int64_t position = segment.first_position + row * segment.step;
+      const std::int64_t position = segment.position(row);
       const auto bucket = std::ranges::upper_bound(overlap.bucket_ends, position);
       ++overlap.queries[static_cast<std::size_t>(bucket - overlap.bucket_ends.begin())];
     }

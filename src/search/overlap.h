@@ -37,8 +37,9 @@ struct Overlap {
   std::vector<double> adjacent() const;                    // [L - 1] overlap(l, l + 1)
 };
 
-// Ends of position buckets: 2k, 4k, 8k, … up to the first that reaches `longest`.
-std::vector<std::int64_t> position_buckets(std::int64_t index_topk, std::int64_t longest);
+// Ends of position buckets: 2p, 4p, 8p, … of the first position p that selects, up to the first end
+// that reaches `longest`.
+std::vector<std::int64_t> position_buckets(std::int64_t first_selecting, std::int64_t longest);
 
 // Adds one batch of queries to `overlap`; sets[l] as in Backend::overlap_counts.
 void accumulate(Overlap& overlap, Backend& backend, const RowLayout& rows,

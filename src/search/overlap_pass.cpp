@@ -75,7 +75,8 @@ OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const P
   OverlapPass pass;
   pass.overlap.layers = pattern.layers();
   pass.overlap.index_topk = config.index_topk;
-  pass.overlap.bucket_ends = position_buckets(config.index_topk, planner.tokens().longest());
+  pass.overlap.bucket_ends =
+      position_buckets(config.first_selecting_position(), planner.tokens().longest());
   pass.overlap.query_step = overlap_query_step(planner);
   Collector collector(pass.overlap, backend, overlap_row_bytes(config, pass.overlap.query_step));
   const LossRequest request{std::span(&pattern, 1), evaluator.all_sequences()};

@@ -12,8 +12,8 @@
 #include <utility>
 
 namespace indexcache {
-// Some sequences of the token set. Each is cut at index_topk: `prefix` rows before it, `tail` rows
-// from there on, `keys` all of them.
+// Some sequences of the token set. Each is cut at the first position that selects: `prefix` rows
+// before it, `tail` rows from there on, `keys` all of them.
 struct SweepEvaluator::Wave {
   std::size_t sequences;  // how many
   RowLayout prefix, tail, keys;
@@ -37,7 +37,7 @@ struct SweepEvaluator::PrefixRows {
 
 SweepEvaluator::SweepEvaluator(const ModelConfig& config, WeightSource& weights, Backend& backend,
                                const TokenSet& tokens, SweepMemory memory, SweepGoal goal)
-    : Evaluator(averaged_tokens(tokens, goal.objective, config.index_topk)),
+    : Evaluator(averaged_tokens(tokens, goal.objective, config.first_selecting_position())),
       config_(config),
       weights_(weights),
       backend_(backend),
@@ -50,17 +50,17 @@ SweepEvaluator::Wave SweepEvaluator::make_wave(std::span<const std::size_t> sequ
                                                std::int64_t chunk_rows) const {
   Wave wave{};
   wave.sequences = sequences.size();
-  const std::int64_t k = config_.index_topk;
+  const std::int64_t cut = config_.first_selecting_position();
   std::vector<std::int32_t> ids[2], targets[2];
   for (const std::size_t s : sequences) {
     const auto& sequence = tokens_.sequences[s];
     const auto length = static_cast<std::int64_t>(sequence.size());
-    wave.prefix.append(std::min(k, length), 0);
-    wave.tail.append(std::max<std::int64_t>(length - k, 0), k);
+    wave.prefix.append(std::min(cut, length), 0);
+    wave.tail.append(std::max<std::int64_t>(length - cut, 0), cut);
     wave.keys.append(length, 0);
     for (std::int64_t t = 0; t < length; ++t) {
       const auto next = static_cast<std::size_t>(t) + 1;
-      const int part = t < k ? 0 : 1;
+      const int part = t < cut ? 0 : 1;
       ids[part].push_back(sequence[static_cast<std::size_t>(t)]);
       targets[part].push_back(next < sequence.size() ? sequence[next] : -1);
     }
@@ -113,8 +113,8 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
 
 std::vector<std::optional<Fidelity>> SweepEvaluator::measure_fidelity(
     const LossRequest& request, std::vector<SequenceLosses>& losses) {
-  FidelityMeter meter(request.patterns.size(), config_.index_topk,
-                      position_buckets(config_.index_topk, tokens_.longest()));
+  const std::int64_t first = config_.first_selecting_position();
+  FidelityMeter meter(request.patterns.size(), first, position_buckets(first, tokens_.longest()));
   struct InUse {
     FidelityMeter*& place;
     ~InUse() { place = nullptr; }
@@ -276,7 +276,7 @@ void SweepEvaluator::add_comparison(const Wave& wave, const RowChunk& chunk, con
   for (std::size_t s = 0; s < wave.sequences; ++s) {
     const Segment& segment = chunk.rows.segments[s];
     for (std::int64_t i = 0; i < segment.rows; ++i) {
-      const std::int64_t position = segment.first_position + i;
+      const std::int64_t position = segment.position(i);
       if (position + 1 == wave.keys.segments[s].rows) continue;  // the last token predicts none
       const auto row = static_cast<std::size_t>(segment.first_row + i);
       for (const std::size_t p : stream.patterns) {

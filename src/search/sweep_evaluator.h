@@ -4,7 +4,8 @@
 // Patterns that agree on layers 0 … i share one stream (residual rows and current index sets) up
 // to there; where they differ the stream forks, after everything that does not depend on the
 // choice was computed once. All streams advance together, so a layer's weights are needed once per
-// pass. Rows t < index_topk attend densely under every pattern: they are computed once.
+// pass. Rows before the first position that selects attend to every candidate under every pattern:
+// they are computed once.
 #pragma once
 
 #include "backend/backend.h"
@@ -28,7 +29,7 @@
 
 namespace indexcache {
 
-// Sees what a sweep computes. Rows are those of one wave: positions t >= index_topk.
+// Sees what a sweep computes. Rows are those of one wave, at positions that select.
 class SweepObserver {
  public:
   virtual ~SweepObserver() = default;
@@ -40,7 +41,7 @@ class SweepObserver {
   // Bytes of index sets that the observer keeps for each row until the end of a wave.
   virtual std::int64_t kept_row_bytes() const { return 0; }
 
-  // The residual after `layer` of the rows t < index_topk.
+  // The residual after `layer` of the rows before the first position that selects.
   virtual void prefix_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& hidden) {
     (void)layer, (void)rows, (void)hidden;
   }
@@ -66,7 +67,7 @@ class SweepEvaluator : public Evaluator {
   std::vector<SequenceLosses> losses(const LossRequest& request) override;
   std::vector<SequenceLosses> losses(const LossRequest& request, SweepObserver* observer);
   // The same, and how far the patterns' predictions are from those of the goal's reference, which
-  // must exist; [patterns], nullopt if no sequence is longer than index_topk + 1.
+  // must exist; [patterns], nullopt if no token after a position that selects is predicted.
   std::vector<std::optional<Fidelity>> measure_fidelity(const LossRequest& request,
                                                         std::vector<SequenceLosses>& losses);
 

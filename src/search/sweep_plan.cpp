@@ -31,7 +31,7 @@ struct SweepShape {
   bool trained;  // some patterns run other indexers than the checkpoint's
 };
 
-// Rows before and from index_topk on of some sequences.
+// Rows of some sequences before the first position that selects, and from there on.
 struct Rows {
   std::int64_t prefix = 0;
   std::int64_t tail = 0;
@@ -41,7 +41,7 @@ Rows rows_of(const SweepShape& shape, std::span<const std::size_t> sequences) {
   Rows rows;
   for (const std::size_t s : sequences) {
     const auto length = static_cast<std::int64_t>(shape.tokens.sequences[s].size());
-    const std::int64_t prefix = std::min(length, shape.config.index_topk);
+    const std::int64_t prefix = std::min(length, shape.config.first_selecting_position());
     rows.prefix += prefix;
     rows.tail += length - prefix;
   }
@@ -189,7 +189,7 @@ void SweepPlanner::require_fit(const SweepPlan& plan) const {
                    reference_ ? " and the reference" : "", bytes_text(plan.total()), parts,
                    bytes_text(memory_.memory_bytes)),
        fmt::format("{}a larger --memory-limit or GPU, --weights stream or disk, --precision bf16",
-                   fitting > config_.index_topk
+                   fitting > config_.first_selecting_position()
                        ? fmt::format("sequences of at most about {} tokens, ", fitting)
                        : "")});
 }

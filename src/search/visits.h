@@ -16,11 +16,11 @@
 namespace indexcache {
 
 enum class Visit {
-  prefix,       // rows t < index_topk of all patterns, at a layer
+  prefix,       // rows before the first position that selects, of all patterns, at a layer
   full,         // a stream whose patterns all run the layer's indexer
   shared,       // one whose patterns all reuse index sets
   fork,         // one that goes on as two
-  prefix_loss,  // losses of rows t < index_topk
+  prefix_loss,  // losses of the prefix rows
   loss,         // of the other rows of a stream
 };
 inline constexpr std::size_t kVisits = 6;

@@ -36,7 +36,8 @@ TokenSet of_lengths(const std::vector<std::size_t>& lengths) {
   return set;
 }
 
-constexpr TokenLimits kLimits{.vocabulary = 10, .max_positions = 100, .index_topk = 8};
+constexpr TokenLimits kLimits{
+    .vocabulary = 10, .max_positions = 100, .index_topk = 8, .first_selecting_position = 8};
 
 }  // namespace
 
