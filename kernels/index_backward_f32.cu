@@ -148,7 +148,7 @@ cudaError_t index_backward_f32(const IndexBackwardParams& p, cudaStream_t stream
                      static_cast<unsigned>(p.heads), segments);
   query_side_f32<<<queries, kFmaThreads, 0, stream>>>(p, cuts);
   const cudaError_t status = cudaGetLastError();
-  if (status != cudaSuccess) return status;
+  if (status != cudaSuccess || p.most_keys == 0) return status;
   const dim3 keys(static_cast<unsigned>(ceil_div(p.most_keys, kFmaTile)),
                   static_cast<unsigned>(cuts), segments);
   key_side_f32<<<keys, kFmaThreads, 0, stream>>>(p);

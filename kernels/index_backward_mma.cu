@@ -382,7 +382,7 @@ cudaError_t launch(const IndexBackwardParams& p, cudaStream_t stream) {
   query_side_kernel<Steps>
       <<<queries, kThreads, 2 * stage_bytes, stream>>>(p, split, static_cast<int>(stage_bytes));
   status = cudaGetLastError();
-  if (status != cudaSuccess) return status;
+  if (status != cudaSuccess || p.most_keys == 0) return status;
   constexpr std::size_t bytes = KeyBuffers<Steps>::kBytes;
   status = cudaFuncSetAttribute(key_side_kernel<Steps>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                 static_cast<int>(bytes));

@@ -4,7 +4,7 @@
 namespace indexcache::kernels {
 
 cudaError_t mean_attention(const MeanAttentionParams& params, cudaStream_t stream) {
-  if (params.rows == 0 || params.segment_count == 0) return cudaSuccess;
+  if (params.rows == 0 || params.segment_count == 0 || params.most_keys == 0) return cudaSuccess;
   if (params.width % kMeanAttentionUnit != 0 || params.key_stride % kMeanAttentionUnit != 0 ||
       params.query_stride % kMeanAttentionUnit != 0 ||
       params.query_head_stride % kMeanAttentionUnit != 0) {

@@ -212,6 +212,13 @@ TEST_CASE("operations read the candidates of rows with compressed keys") {
   }
 }
 
+TEST_CASE("rows without candidates train nothing") {
+  CpuBackend backend;
+  const CompressedKeys c(queries_before_any_key(4), 4, kCompressed);
+  CHECK(c.averaged(backend) == c.sums);
+  CHECK(c.distilled(backend) == expected_gradients(c));
+}
+
 TEST_CASE("the indexer selects among compressed keys") {
   CpuBackend backend(3);
   for (const std::int64_t rate : {1, 3, 4}) {

@@ -69,6 +69,17 @@ TEST_CASE("GPU training over compressed keys, with rows that have no candidates"
   }
 }
 
+TEST_CASE("GPU training of nothing but rows without candidates") {
+  CpuBackend cpu;
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    Gpu gpu(precision);
+    INFO(name_of(precision));
+    const CompressedKeys c(queries_before_any_key(4), 4, {2, 64, 64});
+    CHECK(c.averaged(gpu.backend) == c.sums);
+    CHECK(c.distilled(gpu.backend) == c.distilled(cpu));
+  }
+}
+
 TEST_CASE("GPU selection among compressed keys equals the CPU's") {
   CpuBackend cpu;
   CudaBackend gpu;

@@ -199,4 +199,9 @@ inline CompressedKeys::Queries queries_from_the_beginning(std::int64_t rate) {
   return queries;
 }
 
+// Nothing but rows without candidates.
+inline CompressedKeys::Queries queries_before_any_key(std::int64_t rate) {
+  return {{0, rate - 1}, {1, rate - 2}};
+}
+
 }  // namespace indexcache::test

@@ -192,7 +192,7 @@ void CudaBackend::distill_indexer(const RowLayout& rows, const IndexScores& scor
   Tensor queries = scores.queries, keys = scores.keys, key_sums;
   std::int64_t stride = sets.cols();
   if (sets.empty()) {
-    const std::int64_t longest = layouts_.get(rows, key_rows).most_keys;
+    const std::int64_t longest = std::max(layouts_.get(rows, key_rows).most_keys, 1);
     stride = (longest + kernels::kDistillTile - 1) / kernels::kDistillTile * kernels::kDistillTile;
     const kernels::Type type = kernel_type(keys.dtype());
     if (type != kernels::Type::f32 &&
