@@ -2,7 +2,7 @@
 // bench_precision MODEL TOKENS: what bf16 and FP8 change on the GPU. Losses of the baseline, the
 // share of queries whose index set differs from the float32 run's, and how much the sets overlap,
 // each layer with the residual that its own precision brought it to.
-#include "backend/cuda_device.h"
+#include "backend/make_cuda_backend.h"
 #include "calibration/calibration_file.h"
 #include "model/model.h"
 #include "model/model_weights.h"

@@ -2,7 +2,7 @@
 // Weights that stay, that are streamed from pinned memory and that are read from disk: the time of
 // a sweep, its losses, and the speed of the transfer beside that of a plain pinned copy.
 #include "backend/cuda/handle.h"
-#include "backend/cuda_device.h"
+#include "backend/make_cuda_backend.h"
 #include "model/model.h"
 #include "model/model_weights.h"
 #include "run_bench.h"

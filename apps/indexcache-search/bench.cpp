@@ -74,7 +74,7 @@ std::int64_t synthetic_parameters(const ModelConfig& c, bool share_layers) {
   return count;
 }
 
-void check_room(const BenchShape& shape, const Backend& backend, const std::string& path) {
+void check_room(const BenchShape& shape, const Device& backend, const std::string& path) {
   const std::int64_t needed = synthetic_parameters(shape.config, shape.share_layers) *
                               static_cast<std::int64_t>(size_of(backend.activation()));
   if (needed <= backend.memory_bytes()) return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a device must be able to do: the coarse operations of the DSA forward pass.
+// A device that computes: the coarse operations of the DSA forward pass.
 //
 // The decoder (src/model) is written once over this interface; src/backend/cpu is the readable
 // reference. Laws of every operation:
@@ -8,27 +8,18 @@
 //    or on the number of threads: this makes losses comparable bit for bit.
 //  - Reductions have one fixed order: same device, same bits.
 //  - Shapes are the caller's duty; operations do not allocate results unless they return them.
-// A backend has no state outside its object: several of them, on one device or on different ones,
-// live in one process. One thread at a time calls an object, apart from its WeightUploaders.
 // Shapes below: rows = layout.total; H, A, rq, rk, dn, dr, dv, Ni, Di, K, E, P as in
 // docs/numerics.md. The candidates of a row are rows 0, 1, … of its sequence's segment of keys, as
 // many as Segment::candidates says for its position; sets contain such numbers.
 #pragma once
 
+#include "backend/device.h"
 #include "backend/model_shape.h"
 #include "backend/tensor.h"
 #include "backend/training.h"
-#include "backend/weight_uploader.h"
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <span>
-#include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -69,90 +60,12 @@ struct TokenComparison {
   bool operator==(const TokenComparison&) const = default;
 };
 
-// What device memory is for.
-enum class Memory { weights, state, index_sets, keys, workspace };
-inline constexpr std::size_t kMemoryKinds = 5;
-inline constexpr std::array<std::string_view, kMemoryKinds> kMemoryNames = {
-    "weights", "state", "index sets", "keys", "workspace"};
-
-// Bytes that are allocated now and at the peak, by kind; peak_total is the peak of all kinds
-// together.
-struct MemoryUse {
-  std::array<std::int64_t, kMemoryKinds> current{};
-  std::array<std::int64_t, kMemoryKinds> peak{};
-  std::int64_t peak_total = 0;
-};
-
-// Where the time of a forward pass goes.
-enum class Component { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
-inline constexpr std::size_t kComponents = 7;
-inline constexpr std::array<std::string_view, kComponents> kComponentNames = {
-    "indexer logits", "top-k", "sparse attention", "MoE", "projections", "loss", "other"};
-using ComponentSeconds = std::array<double, kComponents>;
-
-class Backend {
+class Backend : public Device {
  public:
-  virtual ~Backend() = default;
-
-  // For records and fingerprints, such as "cpu x86-64-v3": losses have the same bits under the same
-  // name, build and driver.
-  virtual std::string name() const = 0;
-
-  // Type of activations that feed products and of the matrices they meet; the residual, norms,
-  // router and logits are float32 always.
-  virtual DType activation() const { return DType::f32; }
-  // Type of indexer queries and keys before index_topk.
-  virtual DType index_activation() const { return activation(); }
-
-  // A GPU: its memory is small and not paged, so it is planned, counted and refused.
-  virtual bool is_gpu() const { return false; }
-
   // Returns if this backend can run a model of these sizes, before a weight is read. Throws
   // InputError naming the key of config.json and the limit, UsageError if another precision would
   // do. The default is a backend that runs every model.
   virtual void check(const ModelShape& shape) const { static_cast<void>(shape); }
-
-  // Bytes of device memory that this process may plan with, weights included.
-  virtual std::int64_t memory_bytes() const = 0;
-  // From now on plans, and what the operations take for themselves, stay within `bytes` if that is
-  // less than memory_bytes(). Results do not depend on it.
-  virtual void limit_memory(std::int64_t bytes) = 0;
-  virtual MemoryUse memory_use() const = 0;
-  // The most bytes that the operations take for themselves, whatever memory they are counted under,
-  // with at most `rows` rows per call and `longest` keys per row.
-  virtual std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
-                                     std::int64_t longest) const = 0;
-  // Device memory that a WeightUploader takes for itself.
-  virtual std::int64_t uploader_bytes() const { return 0; }
-
-  // Seconds that the device needs for `body`, from idle to idle.
-  virtual double measure(const std::function<void()>& body) = 0;
-  // Splits the time until take_profile() by component of the forward pass; backends without a clock
-  // return zeros.
-  virtual void start_profile() {}
-  virtual ComponentSeconds take_profile() { return {}; }
-
-  virtual Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
-                          Memory kind = Memory::workspace) = 0;
-  // float32 parameters: norm weights, biases, tables.
-  virtual Tensor upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) = 0;
-  // A matrix that products multiply by, or the embedding: rounded to activation().
-  virtual Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) {
-    return upload(std::move(values), rows, cols);
-  }
-  // Moves stored weights to the device; the uploader must not outlive this backend.
-  virtual std::unique_ptr<WeightUploader> make_weight_uploader() = 0;
-  // Host memory for a blob of `bytes` bytes that a WeightUploader reads.
-  virtual std::shared_ptr<std::byte> allocate_host(std::int64_t bytes);
-  // The current end of the device's queue of work, for WeightUploader::begin.
-  virtual std::shared_ptr<void> mark() { return nullptr; }
-  // Uniform numbers in [offset - scale, offset + scale): synthetic weights.
-  virtual void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) = 0;
-  virtual Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
-                        std::int64_t cols) = 0;
-  // Widened to float32.
-  virtual std::vector<float> download(const Tensor& tensor) = 0;
-  virtual std::vector<std::int32_t> download_indices(const Tensor& tensor) = 0;
 
   // out[r] = table[tokens[r]]; tokens i32 [rows, 1], table [V, H].
   virtual void embed(const Tensor& tokens, const Tensor& table, const Tensor& out) = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backend/backend.h"
+#include "backend/device.h"
 #include "core/bytes.h"
 #include "core/error.h"
 
@@ -9,7 +9,7 @@
 
 namespace indexcache {
 
-std::shared_ptr<std::byte> Backend::allocate_host(std::int64_t bytes) {
+std::shared_ptr<std::byte> Device::allocate_host(std::int64_t bytes) {
   constexpr std::align_val_t kAlignment{kBlobGrain};
   void* memory = ::operator new(static_cast<std::size_t>(bytes), kAlignment, std::nothrow);
   if (memory == nullptr) {

@@ -3,7 +3,7 @@
 // tensors may be released after the backend, on any thread.
 #pragma once
 
-#include "backend/backend.h"
+#include "backend/device.h"
 
 #include <algorithm>
 #include <mutex>

@@ -48,11 +48,11 @@ class WeightUploader {
   virtual ~WeightUploader() = default;
 
   // Whatever is loaded after this call waits for the work that was queued before `mark`
-  // (Backend::mark).
+  // (Device::mark).
   virtual void begin(const std::shared_ptr<void>& mark) = 0;
 
   // Queues copies, which are in ascending order of their offsets. `blob` is memory of
-  // Backend::allocate_host and must stay until finish().
+  // Device::allocate_host and must stay until finish().
   virtual void load(const std::byte* blob, std::span<const WeightCopy> copies) = 0;
 
   // Waits until everything has arrived. Returns false if any of the numbers is not finite.

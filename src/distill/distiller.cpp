@@ -205,7 +205,7 @@ void Distiller::add_student(std::size_t student, const Features& features, const
                                  set_.gradients(student));
 }
 
-std::int64_t Distiller::bytes(const ModelConfig& c, const Backend& backend,
+std::int64_t Distiller::bytes(const ModelConfig& c, const Device& backend,
                               const std::vector<Student>& students, std::int64_t rows,
                               std::int64_t range_rows, std::int64_t longest) {
   const auto count = static_cast<std::int64_t>(students.size());

@@ -44,7 +44,7 @@ class Distiller {
 
   // Bytes for `rows` rows of keys of sequences of `longest` tokens, and ranges with `range_rows`
   // rows.
-  static std::int64_t bytes(const ModelConfig& config, const Backend& backend,
+  static std::int64_t bytes(const ModelConfig& config, const Device& backend,
                             const std::vector<Student>& students, std::int64_t rows,
                             std::int64_t range_rows, std::int64_t longest);
 

@@ -169,7 +169,7 @@ void FrozenPass::advance(const Layer& layer, const RowLayout& chunk, bool select
   backend_.copy_rows(chunk, h, layer.rows, layer.hidden);
 }
 
-std::int64_t FrozenPass::feature_row_bytes(const ModelConfig& config, const Backend& backend,
+std::int64_t FrozenPass::feature_row_bytes(const ModelConfig& config, const Device& backend,
                                            const std::vector<Student>& students, bool sparse) {
   const std::vector<bool> taught = taught_layers(students, config.layers);
   std::vector<bool> own(taught.size(), false);

@@ -70,7 +70,7 @@ class FrozenPass {
   Decoder& decoder() { return decoder_; }
 
   // Bytes of features per row.
-  static std::int64_t feature_row_bytes(const ModelConfig& config, const Backend& backend,
+  static std::int64_t feature_row_bytes(const ModelConfig& config, const Device& backend,
                                         const std::vector<Student>& students, bool sparse);
 
  private:

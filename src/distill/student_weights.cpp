@@ -21,17 +21,16 @@ const LayerWeights& StudentWeights::layer(std::int64_t layer) {
   return current_;
 }
 
-IndexerWeights upload_indexer(Backend& backend, const ModelConfig& c,
-                              const TrainedIndexer& indexer) {
+IndexerWeights upload_indexer(Device& device, const ModelConfig& c, const TrainedIndexer& indexer) {
   const auto row = [&](const std::vector<float>& values) {
-    return backend.upload(values, 1, c.index_head_dim);
+    return device.upload(values, 1, c.index_head_dim);
   };
   return {
-      .wq_b = backend.upload_matrix(indexer.wq_b, c.index_heads * c.index_head_dim, c.q_lora_rank),
-      .wk = backend.upload_matrix(indexer.wk, c.index_head_dim, c.hidden),
+      .wq_b = device.upload_matrix(indexer.wq_b, c.index_heads * c.index_head_dim, c.q_lora_rank),
+      .wk = device.upload_matrix(indexer.wk, c.index_head_dim, c.hidden),
       .k_norm = row(indexer.k_norm),
       .k_norm_bias = row(indexer.k_norm_bias),
-      .weights_proj = backend.upload_matrix(indexer.weights_proj, c.index_heads, c.hidden)};
+      .weights_proj = device.upload_matrix(indexer.weights_proj, c.index_heads, c.hidden)};
 }
 
 }  // namespace indexcache

@@ -25,7 +25,7 @@ class StudentWeights : public WeightSource {
 };
 
 // An indexer on the device, in the types that products take.
-IndexerWeights upload_indexer(Backend& backend, const ModelConfig& config,
+IndexerWeights upload_indexer(Device& device, const ModelConfig& config,
                               const TrainedIndexer& indexer);
 
 }  // namespace indexcache

@@ -157,7 +157,7 @@ void StudentSet::set_parameters(const std::vector<float>& parameters) {
   round_weights();
 }
 
-std::int64_t StudentSet::bytes(const ModelConfig& config, const Backend& backend,
+std::int64_t StudentSet::bytes(const ModelConfig& config, const Device& backend,
                                std::size_t count) {
   const std::int64_t rounded = backend.activation() == DType::f32
                                    ? 0

@@ -71,7 +71,7 @@ class StudentSet {
   void set_parameters(const std::vector<float>& parameters);
 
   // Bytes on the device, of `count` students.
-  static std::int64_t bytes(const ModelConfig& config, const Backend& backend, std::size_t count);
+  static std::int64_t bytes(const ModelConfig& config, const Device& backend, std::size_t count);
 
  private:
   IndexerWeights views(const Tensor& matrices, const Tensor& norms, std::size_t student) const;

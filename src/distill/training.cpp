@@ -26,7 +26,7 @@ constexpr std::int64_t kMatrixElements = std::int64_t{1} << 26;
 
 }  // namespace
 
-std::int64_t positions_at_once(const Backend& backend, std::int64_t wave, std::int64_t longest) {
+std::int64_t positions_at_once(const Device& backend, std::int64_t wave, std::int64_t longest) {
   if (!backend.is_gpu()) return kRangePositions;
   const std::int64_t ranges = kMatrixElements / (wave * longest * kRangePositions);
   return kRangePositions * std::max<std::int64_t>(ranges, 1);

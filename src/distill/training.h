@@ -46,7 +46,7 @@ inline constexpr std::int64_t kRangePositions = 256;
 // Positions that are computed at once, whole ranges: on a GPU as many as make matrices of [queries
 // of `wave` sequences, `longest`] large enough to keep it busy. Does not depend on free memory,
 // because the number decides the order of sums.
-std::int64_t positions_at_once(const Backend& backend, std::int64_t wave, std::int64_t longest);
+std::int64_t positions_at_once(const Device& backend, std::int64_t wave, std::int64_t longest);
 
 // Mean KL divergence per query, in nats, of every student.
 struct DivergencePoint {

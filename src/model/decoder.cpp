@@ -176,7 +176,7 @@ std::vector<TokenComparison> Decoder::compare(const WeightSource& weights, const
   return backend_.compare_next_tokens(rows, reference, xs, weights.lm_head(), targets);
 }
 
-std::int64_t Decoder::row_bytes(const ModelConfig& c, const Backend& backend) {
+std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
   const auto index_bytes = static_cast<std::int64_t>(size_of(backend.index_activation()));
   const std::int64_t asking =
@@ -193,7 +193,7 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Backend& backend) {
   return std::max(asking + std::max(selecting, attending), feeding);
 }
 
-std::int64_t Decoder::compare_row_bytes(const ModelConfig& c, const Backend& backend,
+std::int64_t Decoder::compare_row_bytes(const ModelConfig& c, const Device& backend,
                                         std::int64_t count) {
   constexpr std::int64_t kResults = 8 + 8 + 1;  // loss, KL, same top
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));

@@ -95,11 +95,11 @@ class Decoder {
 
   // Bytes that the steps of one row hold at once, at most, in addition to the keys and
   // scratch_bytes().
-  static std::int64_t row_bytes(const ModelConfig& config, const Backend& backend);
+  static std::int64_t row_bytes(const ModelConfig& config, const Device& backend);
 
   // Bytes of the device that compare() holds per row for `count` tensors in `hidden`, at most, in
   // addition to scratch_bytes().
-  static std::int64_t compare_row_bytes(const ModelConfig& config, const Backend& backend,
+  static std::int64_t compare_row_bytes(const ModelConfig& config, const Device& backend,
                                         std::int64_t count);
 
  private:

@@ -88,7 +88,7 @@ Placement choose_placement(const WeightSizes& sizes, std::int64_t device_bytes,
 }
 
 ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
-                           const std::vector<bool>& has_indexer, Backend& backend,
+                           const std::vector<bool>& has_indexer, Device& backend,
                            Placement placement)
     : config_(config),
       checkpoint_(checkpoint),

@@ -61,7 +61,7 @@ class ModelWeights : public WeightSource {
  public:
   // Loads the weights outside the layers; the references must outlive the object.
   ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
-               const std::vector<bool>& has_indexer, Backend& backend, Placement placement);
+               const std::vector<bool>& has_indexer, Device& backend, Placement placement);
   ~ModelWeights() override;
   ModelWeights(const ModelWeights&) = delete;
   ModelWeights& operator=(const ModelWeights&) = delete;
@@ -110,7 +110,7 @@ class ModelWeights : public WeightSource {
   const ModelConfig& config_;
   const Checkpoint& checkpoint_;
   const std::vector<bool>& has_indexer_;
-  Backend& backend_;
+  Device& backend_;
   Placement placement_;
   WeightSizes sizes_;
   Tensor zero_bias_;  // of routers without a correction bias

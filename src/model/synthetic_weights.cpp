@@ -5,7 +5,7 @@
 
 namespace indexcache {
 
-SyntheticWeights::SyntheticWeights(const ModelConfig& config, Backend& backend, bool share_layers)
+SyntheticWeights::SyntheticWeights(const ModelConfig& config, Device& backend, bool share_layers)
     : config_(config), backend_(backend), share_layers_(share_layers) {
   embedding_ = matrix(config.vocabulary, config.hidden);
   final_norm_ = constant(config.hidden, 1.0f);

@@ -15,7 +15,7 @@ namespace indexcache {
 // of weights, and all layers with experts another: a model of any depth then fits.
 class SyntheticWeights : public WeightSource {
  public:
-  SyntheticWeights(const ModelConfig& config, Backend& backend, bool share_layers);
+  SyntheticWeights(const ModelConfig& config, Device& backend, bool share_layers);
 
   const LayerWeights& layer(std::int64_t layer) override;
   std::int64_t bytes() const { return bytes_; }
@@ -26,7 +26,7 @@ class SyntheticWeights : public WeightSource {
   LayerWeights make(std::int64_t layer);
 
   const ModelConfig& config_;
-  Backend& backend_;
+  Device& backend_;
   bool share_layers_;
   std::uint64_t seed_ = 0;
   std::int64_t bytes_ = 0;

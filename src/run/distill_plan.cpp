@@ -26,7 +26,7 @@ struct TokenSeconds {
 };
 
 TokenSeconds token_seconds(const DistillOptions& options, const Model& model,
-                           const DistillSubject& subject, const Backend& backend,
+                           const DistillSubject& subject, const Device& backend,
                            Placement placement) {
   // Dense attention is what rows before the first position that selects do.
   ModelConfig dense = model.config;
@@ -75,7 +75,7 @@ double validations_of(const StageSettings& stage) {
 }  // namespace
 
 TrainingPlan plan_training(const DistillOptions& options, const Model& model,
-                           const DistillSubject& subject, const Backend& backend,
+                           const DistillSubject& subject, const Device& backend,
                            Placement placement) {
   const ModelConfig& config = model.config;
   const WeightSizes sizes =

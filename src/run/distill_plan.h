@@ -35,7 +35,7 @@ struct TrainingPlan {
 
 // Only from sizes. `placement`: where the weights wait.
 TrainingPlan plan_training(const DistillOptions& options, const Model& model,
-                           const DistillSubject& subject, const Backend& backend,
+                           const DistillSubject& subject, const Device& backend,
                            Placement placement);
 
 // Throws ResourceError if the training does not fit a device whose memory is not paged.

@@ -194,7 +194,7 @@ Distillation distill(const DistillOptions& options, const Model& model,
 namespace {
 
 TrainingPlan plan_of(const DistillOptions& options, const Model& model,
-                     const DistillSubject& subject, const Backend& backend) {
+                     const DistillSubject& subject, const Device& backend) {
   require_writable_indexers(model, subject.students, options.link);
   const WeightSizes sizes =
       weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.activation());

@@ -21,7 +21,7 @@ namespace indexcache {
 namespace {
 
 // Rows that pass through a layer together.
-std::int64_t chunk_rows(const Backend& backend, std::int64_t wave, std::int64_t longest) {
+std::int64_t chunk_rows(const Device& backend, std::int64_t wave, std::int64_t longest) {
   return wave * std::min(longest, positions_at_once(backend, wave, longest));
 }
 
@@ -37,7 +37,7 @@ std::vector<TrainingPoint> curve_of(const std::vector<DivergencePoint>& points) 
 
 }  // namespace
 
-std::int64_t training_bytes(const ModelConfig& config, const Backend& backend,
+std::int64_t training_bytes(const ModelConfig& config, const Device& backend,
                             const std::vector<Student>& students, std::int64_t wave,
                             std::int64_t longest, bool sparse) {
   const std::int64_t rows = wave * longest, chunk = chunk_rows(backend, wave, longest);
@@ -58,16 +58,15 @@ std::int64_t training_bytes(const ModelConfig& config, const Backend& backend,
 
 namespace {
 
-std::int64_t all_feature_bytes(const ModelConfig& config, const Backend& backend,
+std::int64_t all_feature_bytes(const ModelConfig& config, const Device& backend,
                                const DistillSubject& subject) {
   return FrozenPass::feature_row_bytes(config, backend, subject.students, false) *
          (subject.training.tokens() + subject.validation.tokens());
 }
 
 // Whether the features of all sequences have room, with as much left for other things.
-bool keeps_features(const ModelConfig& config, const Backend& backend,
-                    const DistillSubject& subject, std::int64_t wave, bool sparse,
-                    std::int64_t room) {
+bool keeps_features(const ModelConfig& config, const Device& backend, const DistillSubject& subject,
+                    std::int64_t wave, bool sparse, std::int64_t room) {
   const std::int64_t working =
       training_bytes(config, backend, subject.students, wave, subject.longest(), sparse);
   return all_feature_bytes(config, backend, subject) <= (room - working) / 2;
@@ -75,7 +74,7 @@ bool keeps_features(const ModelConfig& config, const Backend& backend,
 
 }  // namespace
 
-TrainingFit fit_training(const ModelConfig& config, const Backend& backend,
+TrainingFit fit_training(const ModelConfig& config, const Device& backend,
                          const DistillSubject& subject, std::int64_t batch, bool sparse,
                          std::int64_t room) {
   const auto needed = [&](std::int64_t wave) {

@@ -23,7 +23,7 @@ inline constexpr std::array<std::string_view, 2> kTrainingStages = {"dense", "sp
 
 // Bytes of the device that a training of `subject` takes with so many sequences at once, weights
 // excluded.
-std::int64_t training_bytes(const ModelConfig& config, const Backend& backend,
+std::int64_t training_bytes(const ModelConfig& config, const Device& backend,
                             const std::vector<Student>& students, std::int64_t wave,
                             std::int64_t longest, bool sparse);
 
@@ -38,7 +38,7 @@ struct TrainingFit {
 
 // `room`: bytes of the device besides weights and students. At least one sequence at once, whether
 // or not it fits.
-TrainingFit fit_training(const ModelConfig& config, const Backend& backend,
+TrainingFit fit_training(const ModelConfig& config, const Device& backend,
                          const DistillSubject& subject, std::int64_t batch, bool sparse,
                          std::int64_t room);
 

@@ -111,7 +111,7 @@ FidelityPass DeviceInstruments::measure_fidelity(DataSide side, std::span<const 
   return pass;
 }
 
-PlanningInstruments::PlanningInstruments(const ModelConfig& config, const Backend& backend,
+PlanningInstruments::PlanningInstruments(const ModelConfig& config, const Device& backend,
                                          const SearchSubject& subject, SweepMemory memory)
     : config_(config),
       backend_(backend),

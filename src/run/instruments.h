@@ -103,7 +103,7 @@ class DeviceInstruments : public Instruments {
 class PlanningInstruments : public Instruments {
  public:
   // `memory`: what a sweep may hold on the device that `backend` describes.
-  PlanningInstruments(const ModelConfig& config, const Backend& backend,
+  PlanningInstruments(const ModelConfig& config, const Device& backend,
                       const SearchSubject& subject, SweepMemory memory);
 
   OverlapPass measure_baseline(const Pattern& baseline) override;
@@ -115,7 +115,7 @@ class PlanningInstruments : public Instruments {
 
  private:
   const ModelConfig& config_;
-  const Backend& backend_;
+  const Device& backend_;
   const SearchSubject& subject_;
   SweepMemory memory_;
   SweepPlanner planner_;

@@ -65,7 +65,7 @@ bool is_exact(const SearchSubject& subject) {
 
 // Counts what the run does with weights placed so: the run itself, on instruments that count.
 void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
-                const Backend& backend, Placement placement) {
+                const Device& backend, Placement placement) {
   plan.placement = placement;
   plan.weight_bytes = plan.weights.device(placement) + backend.uploader_bytes();
   if (subject.indexers) {
@@ -113,7 +113,7 @@ std::string range_text(const RunPlan& plan) {
 
 }  // namespace
 
-RunPlan make_plan(const Model& model, const SearchSubject& subject, const Backend& backend,
+RunPlan make_plan(const Model& model, const SearchSubject& subject, const Device& backend,
                   const DeviceOptions& device) {
   const CalibrationData& data = subject.data;
   RunPlan plan;

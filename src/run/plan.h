@@ -56,7 +56,7 @@ struct RunPlan {
 };
 
 // Counts, sizes and estimated time. Throws ResourceError if the weights do not fit the device.
-RunPlan make_plan(const Model& model, const SearchSubject& subject, const Backend& backend,
+RunPlan make_plan(const Model& model, const SearchSubject& subject, const Device& backend,
                   const DeviceOptions& device);
 
 // The same with costs measured on the model's first layers.

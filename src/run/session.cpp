@@ -54,7 +54,7 @@ void warn_of_model(const Model& model, Progress& progress, std::vector<std::stri
 }
 
 Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
-                        const Backend& backend) {
+                        const Device& backend) {
   const std::int64_t room = backend.memory_bytes() - backend.uploader_bytes();
   Placement placement = choose_placement(sizes, room, available_host_bytes());
   if (options.weights == "resident") placement = Placement::resident;
@@ -76,7 +76,7 @@ Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
                                              : "")});
 }
 
-SweepMemory sweep_memory(const Backend& backend, std::int64_t weight_bytes) {
+SweepMemory sweep_memory(const Device& backend, std::int64_t weight_bytes) {
   SweepMemory memory;
   memory.memory_bytes = std::max<std::int64_t>(backend.memory_bytes() - weight_bytes, 0);
   memory.enforce = true;
@@ -84,7 +84,7 @@ SweepMemory sweep_memory(const Backend& backend, std::int64_t weight_bytes) {
   return memory;
 }
 
-std::int64_t indexer_bytes(const ModelConfig& config, const Backend& backend, std::size_t count) {
+std::int64_t indexer_bytes(const ModelConfig& config, const Device& backend, std::size_t count) {
   return static_cast<std::int64_t>(count) * indexer_parameters(config) *
          static_cast<std::int64_t>(size_of(backend.activation()));
 }

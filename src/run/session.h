@@ -37,13 +37,13 @@ void warn_of_model(const Model& model, Progress& progress, std::vector<std::stri
 // Where weights wait: as --weights says, else what fits first. Throws ResourceError naming the
 // setting to change if the device cannot hold them that way.
 Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
-                        const Backend& backend);
+                        const Device& backend);
 
 // What sweeps may hold in addition to weights of that many bytes.
-SweepMemory sweep_memory(const Backend& backend, std::int64_t weight_bytes);
+SweepMemory sweep_memory(const Device& backend, std::int64_t weight_bytes);
 
 // Bytes on the device of so many trained indexers, without what training them takes.
-std::int64_t indexer_bytes(const ModelConfig& config, const Backend& backend, std::size_t count);
+std::int64_t indexer_bytes(const ModelConfig& config, const Device& backend, std::size_t count);
 
 class Session {
  public:

@@ -23,7 +23,7 @@ constexpr Rates kGpuFp32{40e12, 30e12, 40e12, 54e9, 2e9};
 // A core of a server with AVX-512: what dsa-mini's search reaches.
 constexpr Rates kCpuCore{45e9, 12e9, 20e9, 4e9, 1e9};
 
-Rates rates_of(const Backend& backend, int threads) {
+Rates rates_of(const Device& backend, int threads) {
   if (backend.is_gpu()) return backend.activation() == DType::bf16 ? kGpuBf16 : kGpuFp32;
   const auto cores = static_cast<double>(threads);
   return {kCpuCore.products * cores, kCpuCore.attention * cores, kCpuCore.indexer * cores,
@@ -109,7 +109,7 @@ RunTime run_time(const Workload& work, bool streams, const Costs& costs,
   return time;
 }
 
-Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Backend& backend,
+Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Device& backend,
                       Placement placement, int threads) {
   const Rates rates = rates_of(backend, threads);
   const Shares shares = shares_of(config, tokens);

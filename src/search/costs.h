@@ -40,7 +40,7 @@ RunTime run_time(const Workload& work, bool streams, const Costs& costs,
 // From the operations of each visit and the rates that docs/performance.md measured on one H200, or
 // of a CPU core. The lengths of `tokens` decide how far queries look back, and `placement` from
 // where the weights of a pass come.
-Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Backend& backend,
+Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Device& backend,
                       Placement placement, int threads);
 
 // Runs the first layers of the model, one of them with experts if there are any, on `wave` (the

@@ -25,7 +25,7 @@ std::int64_t sum(const std::array<std::int64_t, kMemoryKinds>& bytes) {
 // What decides the sizes of one sweep.
 struct SweepShape {
   const ModelConfig& config;
-  const Backend& backend;
+  const Device& backend;
   const TokenSet& tokens;
   std::int64_t kept_row_bytes;
   bool trained;  // some patterns run other indexers than the checkpoint's
@@ -94,9 +94,9 @@ std::int64_t SweepPlan::total() const {
   return sum(bytes);
 }
 
-SweepPlanner::SweepPlanner(const ModelConfig& config, const Backend& backend,
-                           const TokenSet& tokens, SweepMemory memory,
-                           std::optional<Pattern> reference, const SegmentIndexers* indexers)
+SweepPlanner::SweepPlanner(const ModelConfig& config, const Device& backend, const TokenSet& tokens,
+                           SweepMemory memory, std::optional<Pattern> reference,
+                           const SegmentIndexers* indexers)
     : config_(config),
       backend_(backend),
       tokens_(tokens),

@@ -53,7 +53,7 @@ using PatternGroups = std::vector<std::vector<Pattern>>;
 class SweepPlanner {
  public:
   // `reference`: a pattern that runs along in every sweep. `indexers`: as in SweepGoal.
-  SweepPlanner(const ModelConfig& config, const Backend& backend, const TokenSet& tokens,
+  SweepPlanner(const ModelConfig& config, const Device& backend, const TokenSet& tokens,
                SweepMemory memory, std::optional<Pattern> reference = std::nullopt,
                const SegmentIndexers* indexers = nullptr);
 
@@ -82,7 +82,7 @@ class SweepPlanner {
   std::size_t reference_count() const { return reference_ ? 1 : 0; }
 
   const ModelConfig& config_;
-  const Backend& backend_;
+  const Device& backend_;
   const TokenSet& tokens_;
   SweepMemory memory_;
   std::optional<Pattern> reference_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the tests where a GPU is usable. Elsewhere it says so, and ctest shows them as skipped.
 #define CATCH_CONFIG_RUNNER
-#include "backend/cuda_device.h"
+#include "backend/make_cuda_backend.h"
 #include "support/catch.h"
 
 #include <algorithm>

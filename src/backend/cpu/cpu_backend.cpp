@@ -3,7 +3,7 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include "backend/cpu/arithmetic/arithmetic.h"
-#include "backend/cpu_device.h"
+#include "backend/make_cpu_backend.h"
 #include "core/thread_count.h"
 
 #include <algorithm>

@@ -33,6 +33,7 @@ class CpuBackend : public Backend {
                              std::int64_t longest) const override;
   int threads() const { return threads_; }
 
+#include "backend/device_overrides.inc"
 #include "backend/operation_overrides.inc"
 
  private:

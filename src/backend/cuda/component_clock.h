@@ -2,8 +2,8 @@
 // Device time by component, from events around what each operation queues.
 #pragma once
 
-#include "backend/backend.h"
 #include "backend/cuda/handle.h"
+#include "backend/device.h"
 
 #include <vector>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/device_memory.h"
 
-#include "backend/cuda/device.h"
+#include "backend/cuda/current_device.h"
 #include "backend/memory_ledger.h"
 #include "core/bytes.h"
 #include "core/error.h"

@@ -3,8 +3,8 @@
 // once, and work that was queued earlier still finds it intact.
 #pragma once
 
-#include "backend/backend.h"
 #include "backend/cuda/handle.h"
+#include "backend/device.h"
 
 #include <cstddef>
 #include <memory>

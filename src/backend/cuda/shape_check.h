@@ -3,7 +3,7 @@
 // launchers enforce.
 #pragma once
 
-#include "backend/cuda_device.h"
+#include "backend/make_cuda_backend.h"
 #include "backend/model_shape.h"
 
 namespace indexcache::cuda {

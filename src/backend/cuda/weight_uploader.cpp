@@ -2,7 +2,7 @@
 #include "backend/cuda/weight_uploader.h"
 
 #include "backend/cuda/cuda_backend.h"
-#include "backend/cuda/device.h"
+#include "backend/cuda/current_device.h"
 #include "kernels/convert.h"
 
 #include <algorithm>

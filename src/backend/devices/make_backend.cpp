@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/devices/make_backend.h"
 
-#include "backend/cpu_device.h"
+#include "backend/make_cpu_backend.h"
 #include "core/error.h"
 
 #include <string>

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "backend/backend.h"
-#include "backend/cuda_device.h"
 #include "backend/device_spec.h"
+#include "backend/make_cuda_backend.h"
 
 #include <cstdint>
 #include <memory>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A build without CUDA.
-#include "backend/cuda_device.h"
 #include "backend/device_spec.h"
+#include "backend/make_cuda_backend.h"
 #include "core/error.h"
 
 namespace indexcache {

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// One NVIDIA GPU: what Device asks for, and what the operations (cuda_backend.h) build on. All work
+// is queued on one stream; the host waits where it needs a value.
+#pragma once
+
+#include "backend/backend.h"
+#include "backend/cuda/component_clock.h"
+#include "backend/cuda/current_device.h"
+#include "backend/cuda/device_memory.h"
+#include "backend/make_cuda_backend.h"
+#include "kernels/types.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace indexcache {
+
+// The device half of CudaBackend.
+class CudaDevice : public Backend {
+ public:
+  ~CudaDevice() override;
+
+  std::string name() const override;
+  DType activation() const override;
+  DType index_activation() const override;
+  bool is_gpu() const override { return true; }
+  std::int64_t memory_bytes() const override { return memory_bytes_; }
+  MemoryUse memory_use() const override { return memory_.use(); }
+  void limit_memory(std::int64_t bytes) override;
+  std::int64_t uploader_bytes() const override;
+  void start_profile() override { clock_.start(); }
+  ComponentSeconds take_profile() override;
+
+  Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
+  std::shared_ptr<std::byte> allocate_host(std::int64_t bytes) override;
+  std::shared_ptr<void> mark() override;
+
+#include "backend/device_overrides.inc"
+
+ protected:
+  // Every operation begins with one: makes the device current on this thread and counts the time
+  // of what is queued while it lives.
+  class Operation {
+   public:
+    Operation(CudaDevice& device, Component component)
+        : device_(cuda::make_current(device.device_)), scope_(device.clock_, component) {}
+
+   private:
+    int device_;  // before scope_, whose events belong to the current device
+    cuda::ComponentClock::Scope scope_;
+  };
+
+  explicit CudaDevice(const CudaOptions& options);
+
+  Tensor upload_raw(const void* values, std::int64_t rows, std::int64_t cols, DType dtype,
+                    Memory kind);
+  void download_raw(const Tensor& tensor, void* values);
+  // float32 without gaps to the type of `out`, of as many elements.
+  void round(const Tensor& x, const Tensor& out);
+  // Makes the device current and waits for it: members whose destruction follows need the device,
+  // and no work that still uses them.
+  void settle() noexcept;
+
+  static constexpr std::int64_t kLeastBuffer = std::int64_t{1} << 20;  // bytes, whatever the limit
+
+  int device_;
+  CudaOptions options_;
+
+ private:
+  std::string device_name_;
+  std::int64_t memory_bytes_;                         // measured before the members below take any
+  std::int64_t slot_bytes_ = std::int64_t{64} << 20;  // of a slot of a WeightUploader
+
+ protected:
+  cuda::SharedStream stream_;
+  cuda::DeviceMemory memory_;
+
+ private:
+  cuda::ComponentClock clock_;
+};
+
+namespace cuda {
+
+// The kernels' name of an activation type.
+inline kernels::Type kernel_type(DType type) {
+  return type == DType::bf16 ? kernels::Type::bf16 : kernels::Type::f32;
+}
+
+// The kernels' name of a type that checkpoints store.
+inline kernels::Type stored_type(DType type) {
+  if (type == DType::f8_e4m3) return kernels::Type::e4m3;
+  return type == DType::f16 ? kernels::Type::f16 : kernel_type(type);
+}
+
+}  // namespace cuda
+}  // namespace indexcache

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// What computes, without what it computes: name and types, memory, time, and transfers.
+//
+// A Backend is a Device with the operations of the forward pass. Code that only plans, allocates or
+// loads needs no more than this. A device has no state outside its object: several of them, on one
+// piece of hardware or on different ones, live in one process. One thread at a time calls an
+// object, apart from its WeightUploaders.
+#pragma once
+
+#include "backend/model_shape.h"
+#include "backend/tensor.h"
+#include "backend/weight_uploader.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace indexcache {
+
+// What device memory is for.
+enum class Memory { weights, state, index_sets, keys, workspace };
+inline constexpr std::size_t kMemoryKinds = 5;
+inline constexpr std::array<std::string_view, kMemoryKinds> kMemoryNames = {
+    "weights", "state", "index sets", "keys", "workspace"};
+
+// Bytes that are allocated now and at the peak, by kind; peak_total is the peak of all kinds
+// together.
+struct MemoryUse {
+  std::array<std::int64_t, kMemoryKinds> current{};
+  std::array<std::int64_t, kMemoryKinds> peak{};
+  std::int64_t peak_total = 0;
+};
+
+// Where the time of a forward pass goes.
+enum class Component { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
+inline constexpr std::size_t kComponents = 7;
+inline constexpr std::array<std::string_view, kComponents> kComponentNames = {
+    "indexer logits", "top-k", "sparse attention", "MoE", "projections", "loss", "other"};
+using ComponentSeconds = std::array<double, kComponents>;
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // For records and fingerprints, such as "cpu x86-64-v3": losses have the same bits under the same
+  // name, build and driver.
+  virtual std::string name() const = 0;
+
+  // Type of activations that feed products and of the matrices they meet; the residual, norms,
+  // router and logits are float32 always.
+  virtual DType activation() const { return DType::f32; }
+  // Type of indexer queries and keys before index_topk.
+  virtual DType index_activation() const { return activation(); }
+
+  // A GPU: its memory is small and not paged, so it is planned, counted and refused.
+  virtual bool is_gpu() const { return false; }
+
+  // Bytes of device memory that this process may plan with, weights included.
+  virtual std::int64_t memory_bytes() const = 0;
+  // From now on plans, and what operations take for themselves, stay within `bytes` if that is less
+  // than memory_bytes(). Results do not depend on it.
+  virtual void limit_memory(std::int64_t bytes) = 0;
+  virtual MemoryUse memory_use() const = 0;
+  // The most bytes that the operations take for themselves, whatever memory they are counted under,
+  // with at most `rows` rows per call and `longest` keys per row.
+  virtual std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
+                                     std::int64_t longest) const = 0;
+  // Device memory that a WeightUploader takes for itself.
+  virtual std::int64_t uploader_bytes() const { return 0; }
+
+  // Seconds that the device needs for `body`, from idle to idle.
+  virtual double measure(const std::function<void()>& body) = 0;
+  // Splits the time until take_profile() by component of the forward pass; backends without a clock
+  // return zeros.
+  virtual void start_profile() {}
+  virtual ComponentSeconds take_profile() { return {}; }
+
+  virtual Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
+                          Memory kind = Memory::workspace) = 0;
+  // Uniform numbers in [offset - scale, offset + scale): synthetic weights.
+  virtual void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) = 0;
+
+  // float32 parameters: norm weights, biases, tables.
+  virtual Tensor upload(std::vector<float> values, std::int64_t rows, std::int64_t cols) = 0;
+  // A matrix that products multiply by, or the embedding: rounded to activation().
+  virtual Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) {
+    return upload(std::move(values), rows, cols);
+  }
+  virtual Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
+                        std::int64_t cols) = 0;
+  // Widened to float32.
+  virtual std::vector<float> download(const Tensor& tensor) = 0;
+  virtual std::vector<std::int32_t> download_indices(const Tensor& tensor) = 0;
+
+  // Moves stored weights to the device; the uploader must not outlive this device.
+  virtual std::unique_ptr<WeightUploader> make_weight_uploader() = 0;
+  // Host memory for a blob of `bytes` bytes that a WeightUploader reads.
+  virtual std::shared_ptr<std::byte> allocate_host(std::int64_t bytes);
+  // The current end of the device's queue of work, for WeightUploader::begin.
+  virtual std::shared_ptr<void> mark() { return nullptr; }
+};
+
+}  // namespace indexcache
