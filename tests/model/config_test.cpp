@@ -244,6 +244,8 @@ TEST_CASE(
   CHECK_THAT(refusal_with("num_key_value_heads", 2), Contains("num_key_value_heads"));
   CHECK_THAT(refusal_with("scoring_func", "softmax"), Contains("only sigmoid"));
   CHECK_THAT(refusal_with("topk_method", "greedy"), Contains("only noaux_tc"));
+  CHECK(refusal_with("moe_router_dtype", "float32") == "accepted");  // GLM-5.3 states it
+  CHECK_THAT(refusal_with("moe_router_dtype", "bfloat16"), Contains("only float32"));
   CHECK_THAT(refusal_with("tie_word_embeddings", true), Contains("only false"));
   CHECK_THAT(refusal_with("num_experts_per_tok", 9), Contains("more experts than the kept groups"));
   CHECK_THAT(refusal_with("n_group", 3), Contains("evenly"));

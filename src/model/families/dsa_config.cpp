@@ -29,6 +29,8 @@ void refuse_variants(const ConfigReader& r) {
     require(r, !r.flag_or(key, false), key, "only false is supported");
   }
   require(r, r.flag_or("rope_interleave", true), "rope_interleave", "only true is supported");
+  require(r, r.text_or("moe_router_dtype", "float32") == "float32", "moe_router_dtype",
+          "only float32 is supported");
 }
 
 void read_moe_layers(const ConfigReader& r, ModelConfig& config) {
