@@ -6,7 +6,8 @@
 //
 // Three kernels compute it, chosen by type and shape:
 //   f32   indexer_logits_f32.cu: CUDA cores, FMA in ascending order of dimensions, then of heads
-//   bf16, e4m3  indexer_logits_sm90.cu if it applies (see there): wgmma, keys on the M side
+//   bf16, e4m3  indexer_logits_sm90.cu on Hopper, for a width of 128 and 16, 32 or 64 heads: wgmma,
+//         with loads in warps of their own
 //   else  indexer_logits_mma.cu: warp-level tensor cores (sm_80 and later); e4m3 is widened to
 //         float16, which is exact
 // Products accumulate in float32 (the FP8 tensor cores of Hopper keep fewer bits of a sum).
@@ -24,7 +25,7 @@ struct IndexerLogitsParams {
   const void* queries;  // type [rows, heads, width], 16-byte aligned
   const void* keys;     // type [key rows, width], 16-byte aligned
   Type type;
-  const float* head_weights;  // [rows, heads]
+  const float* head_weights;  // [rows, heads], 16-byte aligned for wgmma
   const float* key_scales;    // [key rows] for e4m3, else null
   float* logits;              // [rows, logits_stride]
   std::int64_t logits_stride;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Warpgroup tensor-core instructions of Hopper (PTX ISA, wgmma; only sm_90a). A warpgroup is four
 // consecutive warps; accumulator register 4 i + j of a thread holds row 16 * warp + lane / 4 (+ 8
-// for j >= 2) and column 8 i + 2 * (lane % 4) + j % 2. All of them add to d: clear it first.
+// for j >= 2) and column 8 i + 2 * (lane % 4) + j % 2. All of them add to d: clear it first, or
+// pass add = false where there is a choice.
 #pragma once
 
 #include "kernels/common.cuh"
@@ -32,15 +33,28 @@ __device__ inline void wgmma_begin() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 
+// Ends a batch of products.
+__device__ inline void wgmma_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+// Waits for all batches; d is the result of one and is not read earlier.
+__device__ inline void wgmma_wait(float (&d)[64]) {
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+#pragma unroll
+  for (int i = 0; i < 64; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
 // Ends a batch of products and waits for it.
 __device__ inline void wgmma_finish() {
   asm volatile("wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
 
 // d[64, 128] += a[64, 32] b[128, 32]^T, e4m3; both in shared memory, rows along k.
-__device__ inline void wgmma_e4m3(float (&d)[64], std::uint64_t a, std::uint64_t b) {
+__device__ inline void wgmma_e4m3(float (&d)[64], std::uint64_t a, std::uint64_t b,
+                                  bool add = true) {
   asm volatile(
-      "{.reg .pred add; setp.ne.b32 add, 1, 0; "
+      "{.reg .pred add; setp.ne.b32 add, %66, 0; "
       "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, "
       "%10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
@@ -60,13 +74,14 @@ __device__ inline void wgmma_e4m3(float (&d)[64], std::uint64_t a, std::uint64_t
         "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
         "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
         "+f"(d[63])
-      : "l"(a), "l"(b));
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 }
 
 // d[64, 128] += a[64, 16] b[128, 16]^T, bf16; both in shared memory, rows along k.
-__device__ inline void wgmma_bf16(float (&d)[64], std::uint64_t a, std::uint64_t b) {
+__device__ inline void wgmma_bf16(float (&d)[64], std::uint64_t a, std::uint64_t b,
+                                  bool add = true) {
   asm volatile(
-      "{.reg .pred add; setp.ne.b32 add, 1, 0; "
+      "{.reg .pred add; setp.ne.b32 add, %66, 0; "
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, "
       "%10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
@@ -86,7 +101,7 @@ __device__ inline void wgmma_bf16(float (&d)[64], std::uint64_t a, std::uint64_t
         "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
         "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
         "+f"(d[63])
-      : "l"(a), "l"(b));
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 }
 
 // d[64, 64] += a[64, 16] b[64, 16]^T, bf16; both in shared memory, rows along k.

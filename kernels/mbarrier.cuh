@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Barriers in shared memory (PTX ISA, mbarrier) and the division of registers among warpgroups, for
+// kernels whose warps have different tasks (only sm_90a). A barrier completes a phase when as many
+// threads have arrived as it was made for; phases have parity 0, 1, 0, ... Waiting for parity 1 on
+// a new barrier returns at once.
+#pragma once
+
+#include "kernels/common.cuh"
+
+namespace indexcache::kernels {
+
+__device__ inline void barrier_make(std::uint32_t barrier, unsigned arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+// What this thread wrote and read before is done for those that wait.
+__device__ inline void barrier_arrive(std::uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+// Waits for the end of a phase of this parity.
+__device__ inline void barrier_wait(std::uint32_t barrier, unsigned parity) {
+  asm volatile(
+      "{.reg .pred done;\n"
+      "AGAIN:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra AGAIN;\n"
+      "}" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+// A place in a ring of stages: a stage and the parity of its present phase.
+template <int Stages>
+struct Turn {
+  int stage = 0;
+  unsigned parity = 0;
+
+  __device__ void advance(int by) {
+    stage += by;
+    if (stage >= Stages) {
+      stage -= Stages;
+      parity ^= 1;
+    }
+  }
+};
+
+// Every thread of the warpgroup asks; the sum over warpgroups stays within what the launch took.
+template <int Registers>
+__device__ inline void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+template <int Registers>
+__device__ inline void leave_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+
+}  // namespace indexcache::kernels
