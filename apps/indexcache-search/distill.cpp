@@ -29,6 +29,7 @@ int run_distill(DistillCommand options, const CommonOptions& common) {
   share_settings(distill_options);
   std::unique_ptr<Backend> backend = make_backend(distill_options.device);
   Progress progress(progress_style(options.progress, common));
+  note_of_device(*backend, progress);
   const DeviceOptions& device = distill_options.device;
   // A plan needs no weights.
   const bool expected = distill_options.plan && is_config_alone(device.model);

@@ -76,6 +76,7 @@ void choose_by_overlap(const std::vector<std::optional<std::size_t>>& sizes,
 int run_eval(const EvalOptions& options, const CommonOptions& common) {
   std::unique_ptr<Backend> backend = make_backend(options.device);
   Progress progress(progress_style(options.progress, common));
+  note_of_device(*backend, progress);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<Pattern> patterns = {model.baseline()};
   std::vector<std::optional<std::size_t>> overlap_sizes;

@@ -131,6 +131,7 @@ void print_text(const Json& document, const Overlap& overlap, const std::optiona
 int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   std::unique_ptr<Backend> backend = make_backend(options.device);
   Progress progress(progress_style(options.progress, common));
+  note_of_device(*backend, progress);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<std::string> warnings;
   warn_of_model(model, progress, warnings);

@@ -53,6 +53,10 @@ class Device {
   // name, build and driver.
   virtual std::string name() const = 0;
 
+  // Why operations are slower here than on other devices of the kind, for users; empty if they are
+  // not.
+  virtual std::string remark() const { return ""; }
+
   // Type of activations that feed products and of the matrices they meet; the residual, norms,
   // router and logits are float32 always.
   virtual DType activation() const { return DType::f32; }

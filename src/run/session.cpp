@@ -49,6 +49,10 @@ std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> ba
 
 }  // namespace
 
+void note_of_device(const Device& device, Progress& progress) {
+  if (const std::string remark = device.remark(); !remark.empty()) progress.note(remark);
+}
+
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings) {
   for (const std::string& warning : model.warnings()) warn(progress, warnings, warning);
 }

@@ -31,6 +31,9 @@ struct DeviceOptions {
 // for what no device can do, ResourceError if there is no GPU to use.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
 
+// Says what makes the device slower than others, if anything does.
+void note_of_device(const Device& device, Progress& progress);
+
 // Shows what of the model is ignored although it might matter, and keeps it in `warnings`.
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings);
 

@@ -4,6 +4,7 @@
 #include "backend/cuda/weight_uploader.h"
 #include "core/bytes.h"
 #include "core/error.h"
+#include "kernels/architecture.h"
 #include "kernels/convert.h"
 #include "kernels/random.h"
 
@@ -54,6 +55,16 @@ void CudaDevice::settle() noexcept {
 std::string CudaDevice::name() const {
   return fmt::format("cuda {} {} indexer {}", device_name_, name_of(options_.compute),
                      name_of(options_.indexer));
+}
+
+std::string CudaDevice::remark() const {
+  if (options_.compute == Precision::fp32) return "";  // no kernel of fp32 is tuned for a GPU
+  cuda::make_current(device_);
+  if (kernels::has_warpgroups()) return "";
+  return fmt::format(
+      "{}: indexer and attention run on general kernels; those tuned for Hopper (H100, H200) need "
+      "such a GPU and a build for sm_90a",
+      device_name_);
 }
 
 DType CudaDevice::activation() const {

@@ -22,6 +22,7 @@ class CudaDevice : public Backend {
   ~CudaDevice() override;
 
   std::string name() const override;
+  std::string remark() const override;
   DType activation() const override;
   DType index_activation() const override;
   bool is_gpu() const override { return true; }
