@@ -152,7 +152,6 @@ Result run(const RunOptions& options, Progress& progress) {
   double budget_seconds = parse_duration(options.budget);
   DeviceOptions device = options.search.device;
   std::unique_ptr<Backend> backend = make_backend(device);
-  note_of_device(*backend, progress);
   const Model model = open_model(device.model, device.mla_norm_eps);
   SearchSubject subject = open_subject(options.search, model, *backend, progress);
   const Fingerprint fingerprint = fingerprint_of(model, subject, backend->name());
