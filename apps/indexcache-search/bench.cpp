@@ -212,6 +212,14 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
   in_range(command.add_option("--rows", options.rows, "ops: time only the last N queries (0: all)"),
            "N", 0, 1 << 24)
       ->capture_default_str();
+  one_of(command.add_option("--only", options.only, "ops: time only these groups of operations")
+             ->delimiter(','),
+         {"ceilings", "products", "selection", "attention", "rows", "experts", "loss", "overlap"});
+  in_range(command.add_option("--shared", options.shared,
+                              "ops: sets of attention share P percent with the query before (0: "
+                              "sets of random scores)"),
+           "P", 0, 100)
+      ->capture_default_str();
   command
       .add_option("--pattern", options.patterns,
                   "prefill: pattern to measure, as for eval; may be repeated")

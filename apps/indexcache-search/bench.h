@@ -24,7 +24,9 @@ struct BenchOptions {
   std::string synthetic;
   std::string calibration;  // search: ready-made token ids instead of random ones
   std::vector<std::int64_t> contexts = {32768};
-  std::int64_t rows = 0;  // 0: every row that selects
+  std::int64_t rows = 0;          // 0: every row that selects
+  std::vector<std::string> only;  // ops: groups of operations; all if empty
+  int shared = 0;                 // ops: percentage of a set that the next query's set shares
   std::vector<std::string> patterns = {"full", "uniform:4"};
   std::string keep = "1/8";
   std::int64_t sequences = 1;

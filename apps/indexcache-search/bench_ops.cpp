@@ -6,6 +6,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <random>
+#include <utility>
+
 namespace indexcache {
 namespace {
 
@@ -36,6 +40,8 @@ class OpsBench {
         w_(model.weights().layer(model.config().layers - 1)),
         embedding_(model.weights().embedding()),
         lm_head_(model.weights().lm_head()),
+        only_(options.only),
+        shared_(options.shared),
         repeat_(options.repeat),
         json_(json) {}
 
@@ -43,19 +49,24 @@ class OpsBench {
     check_context(c_, context);
     context_ = context;
     place_ = place_of(c_, context, rows);
-    ceilings();
-    products();
-    select();
-    attend();
-    row_operations();
-    feed_forward();
-    loss();
-    overlap();
+    if (wanted("ceilings")) ceilings();
+    if (wanted("products")) products();
+    // Attention and overlap need its sets.
+    if (wanted("selection") || wanted("attention") || wanted("overlap")) select();
+    if (wanted("attention")) attend();
+    if (wanted("rows")) row_operations();
+    if (wanted("experts")) feed_forward();
+    if (wanted("loss")) loss();
+    if (wanted("overlap")) overlap();
   }
 
   Json take() { return std::move(results_); }
 
  private:
+  bool wanted(const std::string& group) const {
+    return only_.empty() || std::ranges::find(only_, group) != only_.end();
+  }
+
   Tensor random(std::int64_t rows, std::int64_t cols, DType dtype) {
     Tensor tensor = b_.allocate(rows, cols, dtype);
     b_.fill_random(tensor, 1.0f, 0.0f, ++seed_);
@@ -172,6 +183,35 @@ class OpsBench {
     report("logits + top-k", shape, both, flop, 0, "ps/pair", per_pair(both));
   }
 
+  // Sets of the last `rows` queries, each of which shares shared_ percent with the one before, as
+  // those of text do; sets of random scores share only what chance gives.
+  Tensor shared_sets(std::int64_t rows) {
+    std::mt19937_64 engine(7);
+    const auto random_below = [&](std::size_t end) { return engine() % end; };
+    const auto k = static_cast<std::size_t>(c_.index_topk);
+    const std::size_t kept = k * static_cast<std::size_t>(shared_) / 100;
+    std::vector<char> chosen(static_cast<std::size_t>(context_), 0);
+    std::vector<std::int32_t> members, sets;
+    for (std::int64_t position = context_ - rows; position < context_; ++position) {
+      while (members.size() > kept) {
+        std::swap(members[random_below(members.size())], members.back());
+        chosen[static_cast<std::size_t>(members.back())] = 0;
+        members.pop_back();
+      }
+      const auto candidates =
+          static_cast<std::size_t>(place_.keys.segments.front().candidates(position));
+      while (members.size() < k) {
+        const std::size_t candidate = random_below(candidates);
+        if (std::exchange(chosen[candidate], 1) == 0) {
+          members.push_back(static_cast<std::int32_t>(candidate));
+        }
+      }
+      const auto row = sets.insert(sets.end(), members.begin(), members.end());
+      std::sort(row, sets.end());
+    }
+    return b_.upload(std::span<const std::int32_t>(sets), rows, c_.index_topk);
+  }
+
   void attend() {
     const std::int64_t rows = std::min<std::int64_t>(place_.rows.total, 8192);
     const std::int64_t width = c_.latent_width();
@@ -179,7 +219,8 @@ class OpsBench {
     last.append(rows, context_ - rows);
     const Tensor q = activations(rows, c_.heads * width), keys = activations(context_, width);
     const Tensor out = activations(rows, c_.heads * c_.kv_lora_rank);
-    const Tensor sets = sets_.row_range(place_.rows.total - rows, rows);
+    const Tensor sets =
+        shared_ > 0 ? shared_sets(rows) : sets_.row_range(place_.rows.total - rows, rows);
     const double seconds = time([&] {
       b_.sparse_attention(last, {q, c_.heads, width, width}, place_.keys, keys,
                           keys.columns(0, c_.kv_lora_rank), sets, c_.softmax_scale(),
@@ -283,6 +324,8 @@ class OpsBench {
   Backend& b_;
   const LayerWeights& w_;
   const Tensor &embedding_, &lm_head_;
+  std::vector<std::string> only_;
+  int shared_;
   int repeat_;
   bool json_;
   std::int64_t context_ = 0;

@@ -5,6 +5,8 @@
 #include "support/files.h"
 #include "support/process.h"
 
+#include <algorithm>
+
 using namespace indexcache;
 using namespace indexcache::test;
 
@@ -71,6 +73,16 @@ TEST_CASE("bench times operations, prefills and searches of a synthetic model") 
   CHECK(ops["ops"].size() >= 12);
   for (const Json& op : ops["ops"]) CHECK(op["milliseconds"].get<double>() > 0);
 
+  const Json chosen = bench({"ops", "--synthetic", shape, "--context", "64", "--only",
+                             "products,attention", "--shared", "85"});
+  const auto has = [&](const char* name) {
+    return std::ranges::any_of(chosen["ops"], [&](const Json& op) { return op["name"] == name; });
+  };
+  CHECK(has("q_b"));
+  CHECK(has("sparse attention"));
+  CHECK_FALSE(has("copy"));
+  CHECK_FALSE(has("overlap"));
+
   const Json prefill = bench({"prefill", "--synthetic", shape, "--context", "40,64", "--pattern",
                               "full", "--pattern", "uniform:2"});
   REQUIRE(prefill["prefill"].size() == 4);
@@ -111,6 +123,9 @@ TEST_CASE("bench refuses what it cannot time") {
   }
   CHECK(run_tool({"bench"}).code == 2);
   CHECK(run_tool({"bench", "speed"}).code == 2);
+  CHECK(run_tool({"bench", "ops", "--synthetic", folder / "tiny.yaml", "--device", "cpu", "--only",
+                  "top-k"})
+            .code == 2);
   const ProcessResult nothing = run_tool({"bench", "ops", "--device", "cpu"});
   CHECK(nothing.code == 2);
   CHECK_THAT(nothing.err, Contains("either MODEL or --synthetic"));
