@@ -18,6 +18,7 @@
 #include "backend/tensor.h"
 #include "backend/training.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -37,6 +38,9 @@ struct RouterRule {
   bool normalize;             // norm_topk_prob
   float scale;                // routed_scaling_factor
 };
+
+// Distances and groups of one call of neighbor_counts.
+inline constexpr std::size_t kMostNeighborColumns = 16;
 
 struct ExpertWeights {
   std::vector<Tensor> gate_up;  // per expert [2 * I, H]: gate rows, then up rows
@@ -148,6 +152,18 @@ class Backend : public Device {
   virtual std::vector<std::int64_t> overlap_counts(const RowLayout& rows,
                                                    const std::vector<Tensor>& sets,
                                                    std::span<const std::int64_t> bucket_ends) = 0;
+
+  // What the sets of queries of the same sequence have in common, in one layer: int64 [buckets,
+  // distances + groups]. Row i of a segment adds |A ∩ B| of its set and that of row i - distance
+  // (>= 1) to the column of each distance that it has. The last row of a group adds the size of the
+  // group's union; groups are that many (>= 1) consecutive rows, from the first row of the segment
+  // on, and only whole ones count. The row that adds decides the bucket. sets i32 [rows, K], no
+  // repetitions in a row, at most the row's position; bucket_ends as above; at most
+  // kMostNeighborColumns columns.
+  virtual std::vector<std::int64_t> neighbor_counts(const RowLayout& rows, const Tensor& sets,
+                                                    std::span<const std::int64_t> distances,
+                                                    std::span<const std::int64_t> groups,
+                                                    std::span<const std::int64_t> bucket_ends) = 0;
 
   // Training of indexers (docs/distillation.md). If `sets` (i32 [rows, K], ascending) is not empty,
   // only the candidates in it count, and "candidate i" is sets[t, i]. Positions of a segment are

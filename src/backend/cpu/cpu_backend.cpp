@@ -125,6 +125,13 @@ std::vector<std::int64_t> CpuBackend::overlap_counts(const RowLayout& rows,
   return compute().overlap_counts(threads_, rows, sets, bucket_ends);
 }
 
+std::vector<std::int64_t> CpuBackend::neighbor_counts(const RowLayout& rows, const Tensor& sets,
+                                                      std::span<const std::int64_t> distances,
+                                                      std::span<const std::int64_t> groups,
+                                                      std::span<const std::int64_t> bucket_ends) {
+  return compute().neighbor_counts(threads_, rows, sets, distances, groups, bucket_ends);
+}
+
 void CpuBackend::mean_attention(const RowLayout& rows, const Heads& queries,
                                 const RowLayout& key_rows, const Tensor& keys, const Tensor& sets,
                                 float scale, float weight, const Tensor& sums) {

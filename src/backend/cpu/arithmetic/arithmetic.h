@@ -51,6 +51,10 @@ std::vector<TokenComparison> compare_next_tokens(int threads, const RowLayout& r
 std::vector<std::int64_t> overlap_counts(int threads, const RowLayout& rows,
                                          const std::vector<Tensor>& sets,
                                          std::span<const std::int64_t> bucket_ends);
+std::vector<std::int64_t> neighbor_counts(int threads, const RowLayout& rows, const Tensor& sets,
+                                          std::span<const std::int64_t> distances,
+                                          std::span<const std::int64_t> groups,
+                                          std::span<const std::int64_t> bucket_ends);
 // As Backend's, with scratch for the gradients of scores: f32 [rows, candidates].
 void distill_indexer(int threads, const RowLayout& rows, const IndexScores& scores,
                      const RowLayout& key_rows, const Tensor& sets, const IndexTarget& target,
@@ -93,6 +97,7 @@ struct Arithmetic {
   decltype(&cpu::next_token_loss) next_token_loss;
   decltype(&cpu::compare_next_tokens) compare_next_tokens;
   decltype(&cpu::overlap_counts) overlap_counts;
+  decltype(&cpu::neighbor_counts) neighbor_counts;
   decltype(&cpu::mean_attention) mean_attention;
   decltype(&cpu::distill_indexer) distill_indexer;
   decltype(&cpu::linear_backward) linear_backward;
