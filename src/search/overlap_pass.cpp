@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/overlap_pass.h"
 
+#include <algorithm>
+
 namespace indexcache {
 namespace {
 
@@ -15,16 +17,21 @@ RowLayout sampled(const RowLayout& rows, std::int64_t step) {
   return sample;
 }
 
-// Keeps the sets of one wave until its last layer, then counts them.
+// Keeps the sets of one wave until its last layer, then counts them. Those of neighboring queries
+// are compared at once.
 class Collector : public SweepObserver {
  public:
-  Collector(Overlap& overlap, Backend& backend, std::int64_t row_bytes)
-      : overlap_(overlap), backend_(backend), row_bytes_(row_bytes) {}
+  Collector(Overlap& overlap, QueryOverlap* along_queries, Backend& backend, std::int64_t row_bytes)
+      : overlap_(overlap),
+        along_queries_(along_queries),
+        backend_(backend),
+        row_bytes_(row_bytes) {}
 
   std::int64_t kept_row_bytes() const override { return row_bytes_; }
 
-  void layer_done(std::size_t, std::span<const std::size_t>, const RowLayout& rows,
+  void layer_done(std::size_t layer, std::span<const std::size_t>, const RowLayout& rows,
                   const Tensor& sets, const Tensor&) override {
+    if (along_queries_ != nullptr) compare_queries(layer, rows, sets);
     sets_.push_back(overlap_.query_step == 1 ? sets : sample_of(rows, sets));
     if (sets_.size() < overlap_.layers) return;
     accumulate(overlap_, backend_, sampled(rows, overlap_.query_step), sets_);
@@ -32,6 +39,14 @@ class Collector : public SweepObserver {
   }
 
  private:
+  void compare_queries(std::size_t layer, const RowLayout& rows, const Tensor& sets) {
+    const auto& layers = along_queries_->layers;
+    const auto found = std::ranges::find(layers, layer);
+    if (found == layers.end()) return;
+    accumulate(*along_queries_, backend_, static_cast<std::size_t>(found - layers.begin()), rows,
+               sets);
+  }
+
   Tensor sample_of(const RowLayout& rows, const Tensor& sets) {
     const RowLayout sample = sampled(rows, overlap_.query_step);
     Tensor kept = backend_.allocate(sample.total, sets.cols(), DType::i32, Memory::index_sets);
@@ -49,6 +64,7 @@ class Collector : public SweepObserver {
   }
 
   Overlap& overlap_;
+  QueryOverlap* along_queries_;  // null if not wanted
   Backend& backend_;
   std::int64_t row_bytes_;
   std::vector<Tensor> sets_;
@@ -69,7 +85,8 @@ std::int64_t overlap_query_step(const SweepPlanner& planner) {
   return step;
 }
 
-OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern) {
+OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern,
+                            QueryOverlap* along_queries) {
   const SweepPlanner& planner = evaluator.planner();
   const ModelConfig& config = planner.config();
   OverlapPass pass;
@@ -78,7 +95,8 @@ OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const P
   pass.overlap.bucket_ends =
       position_buckets(config.first_selecting_position(), planner.tokens().longest());
   pass.overlap.query_step = overlap_query_step(planner);
-  Collector collector(pass.overlap, backend, overlap_row_bytes(config, pass.overlap.query_step));
+  Collector collector(pass.overlap, along_queries, backend,
+                      overlap_row_bytes(config, pass.overlap.query_step));
   const LossRequest request{std::span(&pattern, 1), evaluator.all_sequences()};
   pass.losses = evaluator.losses(request, &collector).front();
   return pass;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "search/overlap.h"
+#include "search/query_overlap.h"
 #include "search/sweep_evaluator.h"
 
 namespace indexcache {
@@ -20,6 +21,9 @@ std::int64_t overlap_query_step(const SweepPlanner& planner);
 // Bytes that an overlap pass keeps for each row.
 std::int64_t overlap_row_bytes(const ModelConfig& config, std::int64_t query_step);
 
-OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern);
+// `along_queries`, made for the same pattern and tokens, gets the counts of every query, whatever
+// the query_step: it needs the sets of one layer at a time.
+OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern,
+                            QueryOverlap* along_queries = nullptr);
 
 }  // namespace indexcache
