@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // overlap: how much the layers' top-k sets agree.
+#include "along_queries.h"
 #include "calibration_options.h"
 #include "commands.h"
 #include "core/console.h"
@@ -33,6 +34,7 @@ struct OverlapOptions {
   CalibrationOptions calibration;
   std::string output;
   std::string against;
+  bool along_queries = false;
 };
 
 // The run that the new overlap is compared with.
@@ -107,7 +109,8 @@ double average(const Json& values) {
   return values.empty() ? 0 : sum / static_cast<double>(values.size());
 }
 
-void print_text(const Json& document, const Overlap& overlap, const std::optional<Drift>& drift) {
+// `more`: tables after that of the layers.
+void print_text(const Json& document, const Overlap& overlap, const std::string& more) {
   write_output("overlap of top-{} sets between neighboring layers\n", overlap.index_topk);
   const auto adjacent = overlap.adjacent();
   for (std::size_t l = 0; l < adjacent.size(); ++l) {
@@ -124,7 +127,7 @@ void print_text(const Json& document, const Overlap& overlap, const std::optiona
     write_output("below {:>6}  neighbors {:.3f} on average, {} queries\n", bucket["end"].get<int>(),
                  average(bucket["adjacent"]), bucket["queries"].get<std::int64_t>());
   }
-  if (drift) write_output("\n{}\n", drift_table(*drift));
+  write_output("{}", more);
   for (const Json& file : document["files"]) write_output("{}\n", file.get<std::string>());
 }
 
@@ -145,19 +148,28 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   }
   std::optional<StoredRun> stored;
   if (!options.against.empty()) stored = read_run(options.against, model);
+  const Pattern pattern = stored ? stored->result.baseline : model.baseline();
+  std::optional<QueryOverlap> along;
+  if (options.along_queries) along = prepare_query_overlap(model.config, tokens, pattern);
   prepare_folder(options.output, {"overlap.h5"});
   Session session(model, std::move(backend), options.device);
   SweepEvaluator evaluator = session.evaluator(tokens, progress, "measuring overlap");
-  const OverlapPass pass = measure_overlap(evaluator, session.backend(),
-                                           stored ? stored->result.baseline : model.baseline());
+  const OverlapPass pass =
+      measure_overlap(evaluator, session.backend(), pattern, along ? &*along : nullptr);
   const std::filesystem::path folder = options.output;
-  write_overlap(folder / "overlap.h5", pass.overlap, summarize(model), summarize(tokens));
+  write_overlap(folder / "overlap.h5", pass.overlap, summarize(model), summarize(tokens),
+                along ? &*along : nullptr);
   write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
   Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
-  std::optional<Drift> drift;
+  std::string tables;
+  if (along) {
+    document["along_queries"] = along_queries_document(*along);
+    tables += "\n" + along_queries_table(*along) + "\n";
+  }
   if (stored) {
-    drift = measured_drift(*stored, pass.overlap, tokens);
-    document["drift"] = to_json(*drift);
+    const Drift drift = measured_drift(*stored, pass.overlap, tokens);
+    tables += "\n" + drift_table(drift) + "\n";
+    document["drift"] = to_json(drift);
     document["files"].push_back(options.output + "/drift.json");
     write_file(folder / "drift.json", json_text(document["drift"], 1) + "\n");
   }
@@ -166,7 +178,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   if (common.json) {
     write_output("{}\n", json_text(document, 1));
   } else {
-    print_text(document, pass.overlap, drift);
+    print_text(document, pass.overlap, tables);
   }
   return 0;
 }
@@ -186,6 +198,9 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
                      "Finished run to compare with: measures how much its shared layers still "
                      "agree with their donors, and writes drift.json")
         ->type_name("RUN");
+    command->add_flag("--along-queries", options->along_queries,
+                      "Also measure, in each layer with an indexer, how much the sets of "
+                      "neighboring queries overlap, and the size of their unions");
     command->add_option("-o,--output", options->output, "Folder for overlap.h5 and heatmap.png")
         ->type_name("DIR");
   }
@@ -193,7 +208,9 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
   return {command,
           {"model", "calibration", "output"},
           {{"check a deployed pattern on this week's traffic",
-            "overlap MODEL -c week.jsonl --seq-len 32768 --against run -o drift"}},
+            "overlap MODEL -c week.jsonl --seq-len 32768 --against run -o drift"},
+           {"see whether a kernel can share the keys of neighboring queries",
+            "overlap MODEL -c week.jsonl --seq-len 32768 --along-queries -o along"}},
           [options, &common] { return run_overlap(*options, common); }};
 }
 

@@ -43,6 +43,20 @@ void check_counts(const Overlap& overlap, const std::filesystem::path& path) {
   }
 }
 
+void write_along_queries(Hdf5Writer& file, const QueryOverlap& along) {
+  const auto layers = static_cast<std::int64_t>(along.layers.size());
+  const auto buckets = static_cast<std::int64_t>(along.bucket_ends.size());
+  const auto columns = static_cast<std::int64_t>(along.columns());
+  const auto write_list = [&](const std::string& name, const std::vector<std::int64_t>& values) {
+    file.write("along_queries/" + name, {static_cast<std::int64_t>(values.size())}, values);
+  };
+  write_list("layers", {along.layers.begin(), along.layers.end()});
+  write_list("distances", along.distances);
+  write_list("groups", along.groups);
+  file.write("along_queries/totals", {buckets, columns}, along.totals);
+  file.write("along_queries/counts", {layers, buckets, columns}, along.counts);
+}
+
 }  // namespace
 
 StoredOverlap read_overlap(const std::filesystem::path& path) {
@@ -73,7 +87,8 @@ StoredOverlap read_overlap(const std::filesystem::path& path) {
 }
 
 void write_overlap(const std::filesystem::path& path, const Overlap& overlap,
-                   const ModelSummary& model, const TokenSummary& tokens) {
+                   const ModelSummary& model, const TokenSummary& tokens,
+                   const QueryOverlap* along_queries) {
   const auto layers = static_cast<std::int64_t>(overlap.layers);
   const auto buckets = static_cast<std::int64_t>(overlap.bucket_ends.size());
   std::vector<double> by_bucket;
@@ -101,6 +116,7 @@ void write_overlap(const std::filesystem::path& path, const Overlap& overlap,
     file.write("by_position/end", {buckets}, overlap.bucket_ends);
     file.write("by_position/queries", {buckets}, overlap.queries);
     file.write("by_position/overlap", {buckets, layers, layers}, by_bucket);
+    if (along_queries != nullptr) write_along_queries(file, *along_queries);
     file.close();
   });
 }

@@ -3,6 +3,7 @@
 #include "io/files.h"
 #include "io/hdf5.h"
 #include "io/json.h"
+#include "result/overlap_file.h"
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
@@ -92,6 +93,40 @@ TEST_CASE("overlap writes its matrix and picture") {
   const IntegerDataset counts = Hdf5Reader(folder / "out/overlap.h5").integers("/counts");
   CHECK(counts.shape == std::vector<std::int64_t>{2, 16, 16});
   CHECK(counts.values[0] == 2 * 128 * 128);
+}
+
+TEST_CASE("overlap --along-queries adds what neighboring queries share") {
+  const TempFolder folder;
+  const std::string tokens = short_tokens(folder, 200);  // no query has one 128 before it
+  const auto overlap = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {
+        "overlap", data("dsa-mini"), "-c", tokens, "--along-queries", "-o", folder / "out", "-q"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_tool(arguments);
+  };
+  const Json result = json_of(overlap({"--json"}));
+  CHECK(result["overlap"].size() == 16);
+  const Json& along = result["along_queries"];
+  CHECK(along["distances"] == Json({1, 16, 128}));
+  CHECK(along["groups"] == Json({2, 4, 8}));
+  REQUIRE(along["layers"].size() == 16);
+  CHECK(along["layers"][15]["layer"] == 15);
+  CHECK(along["shared"][0] > along["shared"][1]);
+  CHECK(along["shared"][2].is_null());
+  CHECK(along["union"][2] > along["union"][1]);
+  REQUIRE(along["by_position"].size() == 1);
+  CHECK(along["by_position"][0]["shared"] == along["shared"]);
+
+  const Hdf5Reader file(folder / "out/overlap.h5");
+  CHECK(file.integers("/along_queries/totals").values ==
+        std::vector<std::int64_t>{2 * 71, 2 * 56, 0, 2 * 36, 2 * 18, 2 * 9});
+  CHECK(file.integers("/along_queries/counts").shape == std::vector<std::int64_t>{16, 1, 6});
+  CHECK(file.integers("/along_queries/layers").values.back() == 15);
+  CHECK(read_overlap(folder / "out/overlap.h5").overlap.layers == 16);
+
+  const std::string text = overlap({}).out;
+  CHECK_THAT(text, Contains("t-1     t-16    t-128  union 2  union 4  union 8") &&
+                       Contains("\n 15 ") && Contains("\nmean ") && Contains("       -  "));
 }
 
 TEST_CASE("run writes one pattern a target, nested, and verifies on held-out sequences") {

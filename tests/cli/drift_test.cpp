@@ -26,11 +26,12 @@ TEST_CASE("overlap --against compares a stored run with new data, by layer and p
   REQUIRE(run_tool({"run", model, "-c", tokens, "--keep", "14", "--holdout", "0", "-o", run, "-q"})
               .code == 0);
 
-  const ProcessResult same =
-      run_tool({"overlap", model, "-c", tokens, "--against", run, "-o", folder / "same"});
+  const ProcessResult same = run_tool(
+      {"overlap", model, "-c", tokens, "--against", run, "--along-queries", "-o", folder / "same"});
   INFO(same.err);
   REQUIRE(same.code == 0);
   CHECK_THAT(same.out, Contains("change -0.0000 on average") || Contains("change +0.0000 on aver"));
+  CHECK_THAT(same.out, Contains("union 8"));
   const Json unchanged = drift_of(folder / "same");
   REQUIRE(unchanged["layers"].size() == 2);
   CHECK(unchanged["drop"]["largest"] == 0.0);

@@ -245,6 +245,12 @@ TEST_CASE("calibration data that cannot work exits 3") {
   check_refused(b.run(), 3, "outside the vocabulary");
   Bench::write_tokens(b.tokens(), 16, 100);
   check_refused(b.run(), 3, "too short to tell patterns apart");
+  const Arguments along = {"overlap",         b.model(),  "-c",      b.tokens(),
+                           "--along-queries", "--output", b.output()};
+  check_refused(run_tool(along), 3, "too short to tell patterns apart");
+  Bench::write_tokens(b.tokens(), 17, 100);  // one query selects
+  check_refused(run_tool(along), 3, "too short to compare neighboring queries");
+  CHECK_FALSE(std::filesystem::exists(b.output()));
   write_text(b.tokens(), "");
   check_refused(b.run(), 3, "no sequence");
   std::filesystem::remove(b.tokens());
