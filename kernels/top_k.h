@@ -3,14 +3,18 @@
 // lower position first among equals (-0 equals +0), written in ascending order. Exact, and the same
 // on every device: docs/numerics.md. A row with fewer than k candidates gets all of them, then -1.
 //
-// Radix selection, one block per row: a histogram of the 12 highest bits of an order-preserving
-// key, then of 10 and 10 more if needed. As soon as what can still win fits in shared memory it is
-// copied there in order, so that a row is usually read twice.
+//   up to kMostHeld candidates       top_k_short.cu: the row in the registers of a block
+//   up to kMostStreamed of k         top_k_stream.cu: the row is read once, through a gate
+//     and few long rows, on Hopper   top_k_sm90.cu: the same by a cluster of blocks per row
+//   else                             top_k_radix.cu: radix selection, the row is read twice
 #pragma once
 
 #include "kernels/types.h"
 
 namespace indexcache::kernels {
+
+inline constexpr std::int64_t kMostHeld = 4096;
+inline constexpr std::int64_t kMostStreamed = 8192;
 
 struct TopKParams {
   const float* scores;     // [rows, candidates], no NaN; 16-byte aligned
@@ -20,9 +24,16 @@ struct TopKParams {
   std::int64_t sets_stride;
   std::int64_t rows;
   std::int64_t k;
-  std::int64_t longest;  // most candidates of any row: chooses the size of a block
+  std::int64_t longest;  // most candidates of any row: chooses the kernel
 };
 
 cudaError_t top_k(const TopKParams& params, cudaStream_t stream);
+
+// The kernels by themselves, for tests and benchmarks.
+cudaError_t top_k_short(const TopKParams& params, cudaStream_t stream);
+cudaError_t top_k_stream(const TopKParams& params, cudaStream_t stream);
+cudaError_t top_k_radix(const TopKParams& params, cudaStream_t stream);
+bool top_k_sm90_applies(const TopKParams& params);
+cudaError_t top_k_sm90(const TopKParams& params, cudaStream_t stream);
 
 }  // namespace indexcache::kernels

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Top-k of few long rows on Hopper: a cluster of two to eight blocks per row.
+#include "kernels/architecture.h"
+#include "kernels/top_k_stream.cuh"
+
+#include <cooperative_groups.h>
+
+namespace indexcache::kernels {
+namespace {
+
+constexpr int kMostPeers = 8;
+constexpr int kResident = 2;               // blocks of a multiprocessor that a launch should give
+constexpr std::int64_t kLeastPart = 8192;  // candidates of a block
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+struct Cluster {
+  cooperative_groups::cluster_group group = cooperative_groups::this_cluster();
+  __device__ int rank() const { return static_cast<int>(group.block_rank()); }
+  __device__ int size() const { return static_cast<int>(group.num_blocks()); }
+  __device__ void sync() const { group.sync(); }
+  template <typename T>
+  __device__ const T* of(const T* shared, int peer) const {
+    return group.map_shared_rank(const_cast<T*>(shared), static_cast<unsigned>(peer));
+  }
+};
+#endif
+
+__global__ void __launch_bounds__(ManyRows::kThreads) cluster_kernel(TopKParams p) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  extern __shared__ __align__(16) char memory[];
+  const Cluster cluster;
+  select_row(p, blockIdx.x / cluster.size(), *reinterpret_cast<ManyRows*>(memory), cluster);
+#endif
+}
+
+// Blocks per row that fill the device: 1 if rows alone do, or are short.
+int peers_of(const TopKParams& params) {
+  const std::int64_t wanted = std::int64_t{kResident} * multiprocessors();
+  int peers = 1;
+  while (peers < kMostPeers && 2 * peers * params.rows <= wanted &&
+         2 * peers * kLeastPart <= params.longest) {
+    peers *= 2;
+  }
+  return peers;
+}
+
+}  // namespace
+
+bool top_k_sm90_applies(const TopKParams& params) {
+  return params.k <= ManyRows::kMost && peers_of(params) > 1 && has_warpgroups();
+}
+
+cudaError_t top_k_sm90(const TopKParams& params, cudaStream_t stream) {
+  if (!top_k_sm90_applies(params)) return cudaErrorInvalidValue;
+  const cudaError_t status =
+      cudaFuncSetAttribute(cluster_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           static_cast<int>(sizeof(ManyRows)));
+  if (status != cudaSuccess) return status;
+  const auto peers = static_cast<unsigned>(peers_of(params));
+  cudaLaunchAttribute shape{};
+  shape.id = cudaLaunchAttributeClusterDimension;
+  shape.val.clusterDim.x = peers;
+  shape.val.clusterDim.y = 1;
+  shape.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(params.rows) * peers);
+  config.blockDim = dim3(ManyRows::kThreads);
+  config.dynamicSmemBytes = sizeof(ManyRows);
+  config.stream = stream;
+  config.attrs = &shape;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, cluster_kernel, params);
+}
+
+}  // namespace indexcache::kernels
