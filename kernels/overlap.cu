@@ -3,19 +3,18 @@
 #include "kernels/mma.cuh"
 #include "kernels/overlap.h"
 
-#include <climits>
-
 namespace indexcache::kernels {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kResident = 2;       // blocks of a multiprocessor
-constexpr int kDepth = 8;          // words of a product: 256 positions
-constexpr int kUnit = 32;          // of the words of a window
-constexpr int kPad = 4;            // words after a bitmap: the 8 layers of a load in other banks
-constexpr int kReserved = 4096;    // bytes per block for the runtime and for `Shared`
-constexpr int kMostSum = 1 << 30;  // that a counter may reach before it is flushed
+constexpr int kResident = 2;          // blocks of a multiprocessor
+constexpr int kDepth = 8;             // words of a product: 256 positions
+constexpr int kUnit = 32;             // of the words of a window
+constexpr int kPad = 4;               // words after a bitmap: the 8 layers of a load in other banks
+constexpr int kReserved = 4096;       // bytes per block for the runtime and for `Shared`
+constexpr int kNowhere = 0x7fffffff;  // beyond every position
+constexpr int kMostSum = 1 << 30;     // that a counter may reach before it is flushed
 
 // For up to 16 * Blocks layers. Products are tiles of 16 x 8 layers, those that reach above the
 // diagonal. They are dealt to roles by rows of tiles, a long row with a short one, so that the sums
@@ -42,14 +41,14 @@ template <int Blocks>
 struct Shared {
   const std::int32_t* sets[Shape<Blocks>::kLayers];  // of the row, null where there is no layer
   int begins[Shape<Blocks>::kLayers];                // of what is ahead, in the set
-  int next[2];  // the lowest position behind the window, of even and odd windows
+  int next[2];  // the lowest position after the window, of even and odd windows
 };
 
-// The part of a layer's set that is not behind the window yet: 32 * kGroup positions of a warp.
+// The part of a layer's set that no window has covered yet: 32 * kGroup positions of a warp.
 template <int Blocks>
 struct Ahead {
   using S = Shape<Blocks>;
-  int positions[S::kEach][S::kGroup];  // INT_MAX behind the end
+  int positions[S::kEach][S::kGroup];  // kNowhere after the end
 
   __device__ static int layer(int own) {
     return own * kWarps + static_cast<int>(threadIdx.x) / kWarp;
@@ -73,7 +72,7 @@ struct Ahead {
       for (int j = 0; j < S::kGroup; ++j) to[j] = set != nullptr && i + j < k ? set[i + j] : -1;
     }
 #pragma unroll
-    for (int j = 0; j < S::kGroup; ++j) to[j] = to[j] < 0 ? INT_MAX : to[j];
+    for (int j = 0; j < S::kGroup; ++j) to[j] = to[j] < 0 ? kNowhere : to[j];
   }
 
   __device__ void begin(const Shared<Blocks>& shared, int k) {
@@ -83,7 +82,7 @@ struct Ahead {
 
   // The lowest position from `end` on, of this lane.
   __device__ int lowest(int end) const {
-    int low = INT_MAX;
+    int low = kNowhere;
 #pragma unroll
     for (int own = 0; own < S::kEach; ++own) {
 #pragma unroll
@@ -139,7 +138,7 @@ __device__ void fill(Shared<Blocks>& shared, Ahead<Blocks>& ahead, unsigned* bit
 }
 
 // Adds the products of 256 positions; `words` are this lane's of layer lane / 4. A role that is
-// alone clears the words that it has read.
+// by itself clears the words that it has read.
 template <int Blocks, int Role>
 __device__ void multiply_chunk(int (&sums)[Shape<Blocks>::kTiles][4], unsigned* words, int stride) {
   using S = Shape<Blocks>;
@@ -253,25 +252,25 @@ __device__ void multiply_row(const OverlapParams& p, std::int64_t row, Shared<Bl
     shared.sets[l] = l < p.layers ? p.sets[l] + row * p.sets_stride : nullptr;
     shared.begins[l] = 0;
   }
-  if (threadIdx.x == 0) shared.next[0] = INT_MAX;
+  if (threadIdx.x == 0) shared.next[0] = kNowhere;
   __syncthreads();
   Ahead<Blocks> ahead;
   ahead.begin(shared, p.k);
   int first = 0;
-  for (int window = 0; first != INT_MAX; ++window) {
+  for (int window = 0; first != kNowhere; ++window) {
     fill(shared, ahead, bitmaps, words, first, p.k);
     const int lowest = __reduce_min_sync(kAllLanes, ahead.lowest(first + 32 * words));
     if (threadIdx.x % kWarp == 0) atomicMin(&shared.next[window % 2], lowest);
     __syncthreads();
     const int next = shared.next[window % 2];
-    if (threadIdx.x == 0) shared.next[(window + 1) % 2] = INT_MAX;
+    if (threadIdx.x == 0) shared.next[(window + 1) % 2] = kNowhere;
     multiply<Blocks>(role, sums, bitmaps, words);
     __syncthreads();
     if (S::kRoles > 1) {
       clear(bitmaps, S::kLayers * (words + kPad));
       __syncthreads();
     }
-    first = next == INT_MAX ? next : next / 32 * 32;
+    first = next == kNowhere ? next : next / 32 * 32;
   }
 }
 

@@ -13,7 +13,7 @@ cudaError_t top_k(const TopKParams& params, cudaStream_t stream) {
   }
   if (params.longest <= kMostHeld) return top_k_short(params, stream);
   if (top_k_sm90_applies(params)) return top_k_sm90(params, stream);
-  if (params.k <= kMostStreamed) return top_k_stream(params, stream);
+  if (top_k_stream_applies(params)) return top_k_stream(params, stream);
   return top_k_radix(params, stream);
 }
 

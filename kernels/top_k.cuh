@@ -9,12 +9,11 @@
 #include "kernels/common.cuh"
 #include "kernels/top_k.h"
 
-#include <climits>
-
 namespace indexcache::kernels {
 
 constexpr int kDigitBits = 11;
 constexpr int kBins = 1 << kDigitBits;
+constexpr int kLastPosition = 0x7fffffff;  // of any row
 
 __device__ inline int lane_of() {
   return static_cast<int>(threadIdx.x) % kWarp;
@@ -197,7 +196,7 @@ struct Threshold {
 template <typename Chooser, typename Entries>
 __device__ Threshold choose(Chooser& c, const Entries& entries, int k) {
   const Bound score = narrow(c, entries, ByScore{}, static_cast<unsigned>(k), 0);
-  if (score.whole) return {score.low, INT_MAX};
+  if (score.whole) return {score.low, kLastPosition};
   const Bound tie = narrow(c, entries, ByPosition{score.low}, score.wanted, 0);
   return {score.low, static_cast<int>(~tie.low)};
 }

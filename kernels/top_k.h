@@ -6,7 +6,7 @@
 //   up to kMostHeld candidates       top_k_short.cu: the row in the registers of a block
 //   up to kMostStreamed of k         top_k_stream.cu: the row is read once, through a gate
 //     and few long rows, on Hopper   top_k_sm90.cu: the same by a cluster of blocks per row
-//   else                             top_k_radix.cu: radix selection, the row is read twice
+//   larger k, or too little room     top_k_radix.cu: radix selection, the row is read twice
 #pragma once
 
 #include "kernels/types.h"
@@ -31,6 +31,7 @@ cudaError_t top_k(const TopKParams& params, cudaStream_t stream);
 
 // The kernels by themselves, for tests and benchmarks.
 cudaError_t top_k_short(const TopKParams& params, cudaStream_t stream);
+bool top_k_stream_applies(const TopKParams& params);
 cudaError_t top_k_stream(const TopKParams& params, cudaStream_t stream);
 cudaError_t top_k_radix(const TopKParams& params, cudaStream_t stream);
 bool top_k_sm90_applies(const TopKParams& params);

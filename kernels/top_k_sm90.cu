@@ -3,8 +3,6 @@
 #include "kernels/architecture.h"
 #include "kernels/top_k_stream.cuh"
 
-#include <cooperative_groups.h>
-
 namespace indexcache::kernels {
 namespace {
 
@@ -14,13 +12,26 @@ constexpr std::int64_t kLeastPart = 8192;  // candidates of a block
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 struct Cluster {
-  cooperative_groups::cluster_group group = cooperative_groups::this_cluster();
-  __device__ int rank() const { return static_cast<int>(group.block_rank()); }
-  __device__ int size() const { return static_cast<int>(group.num_blocks()); }
-  __device__ void sync() const { group.sync(); }
+  __device__ int rank() const {
+    int rank = 0;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+  }
+  __device__ int size() const {
+    int size = 0;
+    asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
+    return size;
+  }
+  // Orders accesses like __syncthreads(), for all threads of the cluster.
+  __device__ void sync() const {
+    asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+    asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+  }
   template <typename T>
   __device__ const T* of(const T* shared, int peer) const {
-    return group.map_shared_rank(const_cast<T*>(shared), static_cast<unsigned>(peer));
+    const T* there = nullptr;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(shared), "r"(peer));
+    return there;
   }
 };
 #endif
@@ -33,7 +44,7 @@ __global__ void __launch_bounds__(ManyRows::kThreads) cluster_kernel(TopKParams 
 #endif
 }
 
-// Blocks per row that fill the device: 1 if rows alone do, or are short.
+// Blocks per row that fill the device: 1 if one per row does, or if rows are short.
 int peers_of(const TopKParams& params) {
   const std::int64_t wanted = std::int64_t{kResident} * multiprocessors();
   int peers = 1;

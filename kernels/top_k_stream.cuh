@@ -7,7 +7,7 @@
 // to its k best; the last of them is the new gate, and it is exact: what fails it cannot be among
 // the k best of the row. So a guess that is too low costs only cuts. If fewer than k elements pass,
 // the guess was too high, and the row is read again with an open gate. A class of equal scores at
-// the gate does not fill the list: behind the last position that a cut kept, only higher scores
+// the gate does not fill the list: after the last position that a cut kept, only higher scores
 // pass.
 //
 // A team of blocks shares a row, each with a list of its own; the first one collects the lists.
@@ -41,7 +41,7 @@ using ManyRows = StreamShared<512, 7168>;
 using LargeSets = StreamShared<1024, 2 * kMostStreamed>;
 
 // A team of one. Others: top_k_sm90.cu.
-struct Alone {
+struct SingleBlock {
   __device__ int rank() const { return 0; }
   __device__ int size() const { return 1; }
   __device__ void sync() const {}
@@ -56,15 +56,15 @@ struct Row {
   int candidates;
 };
 
-// Scores at or above `at` pass, behind `position` those at or above `above`.
+// Scores at or above `at` pass, after `position` those at or above `above`.
 struct Gate {
   float at, above;
   int position;
-  __device__ float behind(int place) const { return place > position ? above : at; }
+  __device__ float least_at(int place) const { return place > position ? above : at; }
 };
 
 __device__ inline Gate open_gate() {
-  return {-INFINITY, -INFINITY, INT_MAX};
+  return {-INFINITY, -INFINITY, kLastPosition};
 }
 __device__ inline Gate gate_of(const Threshold& t) {
   return {score_of(t.key), score_of(t.key + 1), t.position};
@@ -134,7 +134,7 @@ __device__ Gate guess_gate(Chooser& chooser, const Row& row, int k) {
   const auto wanted = static_cast<unsigned>(root * root) + 1;
   if (wanted >= static_cast<unsigned>(size)) return open_gate();
   const Bound bound = narrow(chooser, entries, ByScore{}, wanted, wanted / 8);
-  return {score_of(bound.low), 0.0f, INT_MAX};
+  return {score_of(bound.low), 0.0f, kLastPosition};
 }
 
 // The four scores from element i on; NaN, which passes no gate, where the row has ended.
@@ -185,7 +185,7 @@ __device__ bool take_batch(Shared& shared, const Row& row, int batch, const Gate
   const int own = first + 4 * lane_of();
   float scores[4 * kVectors];
   load_batch(scores, row, first, own);
-  const float least = gate.behind(first);
+  const float least = gate.least_at(first);
   unsigned mine = 0;
 #pragma unroll
   for (float score : scores) mine += score >= least ? 1 : 0;
@@ -212,7 +212,7 @@ __device__ bool take_entries(Shared& shared, const uint2* list, int count, int b
   const int i = batch * kWarp + lane_of();
   const uint2 entry = i < count ? list[i] : uint2{};
   const bool passes =
-      i < count && __uint_as_float(entry.x) >= gate.behind(static_cast<int>(entry.y));
+      i < count && __uint_as_float(entry.x) >= gate.least_at(static_cast<int>(entry.y));
   const unsigned takers = __ballot_sync(kAllLanes, passes);
   if (takers == 0) return true;
   const auto total = static_cast<unsigned>(__popc(takers));
@@ -230,7 +230,7 @@ __device__ Gate cut(Shared& shared, int k) {
   constexpr int kThreads = Shared::kThreads;
   const auto count = static_cast<int>(min(shared.filled, shared.refused));
   const Threshold threshold = choose(shared.chooser, ListEntries<kThreads>{shared.list, count}, k);
-  if (threadIdx.x == 0) shared.filled = 0, shared.refused = UINT_MAX;
+  if (threadIdx.x == 0) shared.filled = 0, shared.refused = ~0u;
   ListEntries<kThreads>{shared.list, count}.each(
       [&](bool present, std::uint32_t key, int position) {
         __syncthreads();
@@ -266,7 +266,7 @@ __device__ Gate read_row(Shared& shared, const Row& row, int k, const Team& team
   bool open = row.candidates <= Shared::kCapacity;
   Gate gate = open ? open_gate() : guess_gate(shared.chooser, row, k);
   for (;;) {
-    if (threadIdx.x == 0) shared.filled = 0, shared.refused = UINT_MAX;
+    if (threadIdx.x == 0) shared.filled = 0, shared.refused = ~0u;
     __syncthreads();
     take_all(shared, team.rank() * Shared::kWarps + warp_of(), team.size() * Shared::kWarps,
              batches, k, gate,
