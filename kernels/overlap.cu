@@ -6,9 +6,9 @@
 namespace indexcache::kernels {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kResident = 2;          // blocks of a multiprocessor
+constexpr int kResident = 1;          // blocks of a multiprocessor
 constexpr int kDepth = 8;             // words of a product: 256 positions
 constexpr int kUnit = 32;             // of the words of a window
 constexpr int kPad = 4;               // words after a bitmap: the 8 layers of a load in other banks
