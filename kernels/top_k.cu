@@ -11,7 +11,7 @@ cudaError_t top_k(const TopKParams& params, cudaStream_t stream) {
       reinterpret_cast<std::uintptr_t>(params.scores) % 16 != 0) {
     return cudaErrorInvalidValue;
   }
-  if (params.longest <= kMostHeld) return top_k_short(params, stream);
+  if (params.longest <= kMostTwice) return top_k_radix(params, stream);
   if (top_k_sm90_applies(params)) return top_k_sm90(params, stream);
   if (top_k_stream_applies(params)) return top_k_stream(params, stream);
   return top_k_radix(params, stream);

@@ -11,8 +11,6 @@
 
 namespace indexcache::kernels {
 
-constexpr int kDigitBits = 11;
-constexpr int kBins = 1 << kDigitBits;
 constexpr int kLastPosition = 0x7fffffff;  // of any row
 
 __device__ inline int lane_of() {
@@ -20,6 +18,11 @@ __device__ inline int lane_of() {
 }
 __device__ inline int warp_of() {
   return static_cast<int>(threadIdx.x) / kWarp;
+}
+
+// Of a power of two.
+__host__ __device__ constexpr int bits_of(int power) {
+  return power == 1 ? 0 : 1 + bits_of(power / 2);
 }
 
 __device__ inline int candidates_of(const TopKParams& p, std::int64_t row) {
@@ -43,15 +46,18 @@ __device__ inline void write_all(std::int32_t* out, int candidates, int k) {
   }
 }
 
-// What a block needs to choose among entries; `Words` is at least kBins.
-template <int Threads, int Words>
+// What a block needs to choose among entries. A digit has one bin per thread.
+template <int Threads>
 struct Chooser {
   static constexpr int kThreads = Threads;
-  static constexpr int kWords = Words;
-  alignas(16) std::uint32_t words[Words];  // histogram of a digit, or bitmap of positions
+  struct Bin {
+    unsigned digit, above, inside;
+  };
+  std::uint32_t bins[Threads];
   unsigned totals[kWarp];
   std::uint32_t least, most;
-  unsigned digit, above, inside;
+  Bin first, last;
+  int tie;
 };
 
 __device__ inline unsigned warp_scan(unsigned value) {
@@ -76,66 +82,21 @@ __device__ unsigned block_scan(unsigned value, unsigned* totals, unsigned& total
   return inclusive - value + (warp_of() == 0 ? 0 : before);
 }
 
-// Counts one digit per lane. The digit of the first lane that counts is added once for the warp: on
-// a plateau of equal scores nothing collides.
-__device__ inline void count_digit(std::uint32_t* bins, bool counts, std::uint32_t digit) {
-  const unsigned voters = __ballot_sync(kAllLanes, counts);
-  if (voters == 0) return;
-  const int leader = __ffs(static_cast<int>(voters)) - 1;
-  const std::uint32_t common = __shfl_sync(kAllLanes, digit, leader);
-  const unsigned same = __ballot_sync(kAllLanes, counts && digit == common);
-  if (lane_of() == leader) {
-    atomicAdd(&bins[common], static_cast<unsigned>(__popc(same)));
-  } else if (counts && digit != common) {
-    atomicAdd(&bins[digit], 1u);
-  }
-}
+// A search for the values of two ranks, from the largest value on. Both are in [low, high], where
+// there are `inside` values in all; ranks count from the largest of these.
+struct Search {
+  std::uint32_t low, high;
+  unsigned first, last;   // ranks, the same for a search of one value
+  unsigned inside = ~0u;  // not known before the first step
+  bool apart = false;     // the last step saw the ranks in different bins
 
-// The bin that holds the `wanted`-th largest entry: sets digit, the entries above and inside.
-template <typename Chooser>
-__device__ void pick_digit(Chooser& c, unsigned wanted) {
-  constexpr int kThreads = Chooser::kThreads;
-  constexpr int kPairs = kBins / kThreads / 2;
-  static_assert(kPairs * 2 * kThreads == kBins, "bins are read in pairs");
-  const int last = kBins - 1 - static_cast<int>(threadIdx.x) * 2 * kPairs;  // from the highest down
-  unsigned bins[2 * kPairs];
-  unsigned sum = 0;
-#pragma unroll
-  for (int j = 0; j < kPairs; ++j) {
-    const uint2 pair = *reinterpret_cast<const uint2*>(&c.words[last - 2 * j - 1]);
-    bins[2 * j] = pair.y, bins[2 * j + 1] = pair.x;
-    sum += pair.x + pair.y;
-  }
-  unsigned total = 0;
-  unsigned above = block_scan<kThreads>(sum, c.totals, total);
-  if (above < wanted && wanted <= above + sum) {
-    bool found = false;
-#pragma unroll
-    for (int j = 0; j < 2 * kPairs; ++j) {
-      if (!found && wanted <= above + bins[j]) {
-        found = true;
-        c.digit = static_cast<unsigned>(last - j);
-        c.above = above;
-        c.inside = bins[j];
-      }
-      above += bins[j];
-    }
-  }
-  __syncthreads();
-}
-
-// A lower bound of values, and how many of those that have it as their highest digits are wanted.
-struct Bound {
-  std::uint32_t low;
-  unsigned wanted;
-  bool whole;  // everything from `low` up is wanted
+  // Everything from `low` up belongs to rank `last`.
+  __device__ bool whole() const { return inside == last; }
 };
 
-// The value of the `wanted`-th largest entry, by as many digits of the range of values as it takes.
-// Stops early when at most `slack` entries too many are at or above the bound.
 template <typename Chooser, typename Entries, typename Value>
-__device__ Bound narrow(Chooser& c, const Entries& entries, const Value& value, unsigned wanted,
-                        unsigned slack) {
+__device__ Search begin_search(Chooser& c, const Entries& entries, const Value& value,
+                               unsigned first, unsigned last) {
   __syncthreads();  // entries are complete, and nobody reads the last range any more
   if (threadIdx.x == 0) c.least = ~0u, c.most = 0;
   __syncthreads();
@@ -149,24 +110,44 @@ __device__ Bound narrow(Chooser& c, const Entries& entries, const Value& value, 
   most = __reduce_max_sync(kAllLanes, most);
   if (lane_of() == 0) atomicMin(&c.least, least), atomicMax(&c.most, most);
   __syncthreads();
-  std::uint32_t low = c.least, high = c.most;
-  while (low < high) {
-    const int shift = max(0, 32 - __clz(static_cast<int>(high - low)) - kDigitBits);
-    for (int b = static_cast<int>(threadIdx.x); b < kBins; b += Chooser::kThreads) c.words[b] = 0;
-    __syncthreads();
-    entries.each([&](bool present, std::uint32_t key, int position) {
-      const std::uint32_t v = value(key, position);
-      count_digit(c.words, present && value.counts(key) && v >= low && v <= high,
-                  (v - low) >> shift);
-    });
-    __syncthreads();
-    pick_digit(c, wanted);
-    wanted -= c.above;
-    low += c.digit << shift;
-    high = min(high, low + ((1u << shift) - 1));
-    if (c.inside - wanted <= slack) return {low, wanted, c.inside == wanted};
-  }
-  return {low, wanted, false};
+  return {c.least, c.most, first, last};
+}
+
+// Leaves the bins of one more digit that hold the ranks, and what is between them. Bounds move by
+// differences: the largest value may be the largest integer.
+template <typename Chooser, typename Entries, typename Value>
+__device__ void narrow(Chooser& c, const Entries& entries, const Value& value, Search& s) {
+  constexpr int kThreads = Chooser::kThreads;
+  constexpr int kBits = bits_of(kThreads);
+  const std::uint32_t range = s.high - s.low;
+  const int shift = max(0, 32 - __clz(static_cast<int>(range)) - kBits);
+  c.bins[threadIdx.x] = 0;
+  __syncthreads();
+  entries.each([&](bool present, std::uint32_t key, int position) {
+    const std::uint32_t beyond = value(key, position) - s.low;
+    if (present && value.counts(key) && beyond <= range) atomicAdd(&c.bins[beyond >> shift], 1u);
+  });
+  __syncthreads();
+  const unsigned digit = kThreads - 1 - threadIdx.x;  // from the highest down
+  const unsigned inside = c.bins[digit];
+  unsigned total = 0;
+  const unsigned above = block_scan<kThreads>(inside, c.totals, total);
+  if (above < s.first && s.first <= above + inside) c.first = {digit, above, inside};
+  if (above < s.last && s.last <= above + inside) c.last = {digit, above, inside};
+  __syncthreads();
+  const auto first = c.first, last = c.last;
+  s.high = s.low + min(range, (first.digit << shift) + ((1u << shift) - 1));
+  s.low += last.digit << shift;
+  s.first -= first.above;
+  s.last -= first.above;
+  s.inside = last.above + last.inside - first.above;
+  s.apart = first.digit != last.digit;
+}
+
+// Narrows the search of one value as far as it takes.
+template <typename Chooser, typename Entries, typename Value>
+__device__ void finish(Chooser& c, const Entries& entries, const Value& value, Search& s) {
+  while (s.low < s.high && !s.whole()) narrow(c, entries, value, s);
 }
 
 struct ByScore {
@@ -179,7 +160,7 @@ struct ByPosition {
   std::uint32_t key;
   __device__ bool counts(std::uint32_t other) const { return other == key; }
   __device__ std::uint32_t operator()(std::uint32_t, int position) const {
-    return ~static_cast<std::uint32_t>(position);
+    return static_cast<std::uint32_t>(kLastPosition - position);
   }
 };
 
@@ -192,61 +173,79 @@ struct Threshold {
   }
 };
 
-// Takes exactly k of the entries, of which there are at least k.
+// Takes exactly as many entries as the search by score wants.
 template <typename Chooser, typename Entries>
-__device__ Threshold choose(Chooser& c, const Entries& entries, int k) {
-  const Bound score = narrow(c, entries, ByScore{}, static_cast<unsigned>(k), 0);
-  if (score.whole) return {score.low, kLastPosition};
-  const Bound tie = narrow(c, entries, ByPosition{score.low}, score.wanted, 0);
-  return {score.low, static_cast<int>(~tie.low)};
+__device__ Threshold choose(Chooser& c, const Entries& entries, Search score) {
+  finish(c, entries, ByScore{}, score);
+  if (score.whole()) return {score.low, kLastPosition};
+  const ByPosition tied{score.low};
+  Search tie = begin_search(c, entries, tied, score.last, score.last);
+  finish(c, entries, tied, tie);
+  return {score.low, kLastPosition - static_cast<int>(tie.low)};
 }
 
-// Writes first + i for every bit i, ascending; returns how many. A warp takes consecutive words and
-// a lane every 32nd of them, so that a run of dense words is shared by the lanes.
-template <typename Chooser>
-__device__ unsigned write_bits(Chooser& c, int words, int first, std::int32_t* out) {
+// The same for `wanted` entries of any scores; there are at least as many.
+template <typename Chooser, typename Entries>
+__device__ Threshold choose(Chooser& c, const Entries& entries, unsigned wanted) {
+  return choose(c, entries, begin_search(c, entries, ByScore{}, wanted, wanted));
+}
+
+// Calls f(w, bits, before) for word(w) of every w < words, where `before` bits are in lower words.
+// Words without bits may be left out. A warp takes consecutive words and a lane every 32nd of them,
+// so that a run of dense words is shared by the lanes. Returns how many bits there are.
+template <typename Chooser, typename Word, typename F>
+__device__ unsigned each_word(Chooser& c, int words, const Word& word, const F& f) {
   const int rounds = static_cast<int>(ceil_div(words, Chooser::kThreads));
   const int own = warp_of() * rounds * kWarp + lane_of();
   unsigned mine = 0;
   for (int r = 0; r < rounds; ++r) {
     const int w = own + r * kWarp;
-    mine += w < words ? static_cast<unsigned>(__popc(c.words[w])) : 0;
+    mine += w < words ? static_cast<unsigned>(__popc(word(w))) : 0;
   }
   unsigned total = 0;
   const unsigned before = block_scan<Chooser::kThreads>(mine, c.totals, total);
   unsigned of_round = __shfl_sync(kAllLanes, before, 0);
   for (int r = 0; r < rounds; ++r) {
     const int w = own + r * kWarp;
-    std::uint32_t bits = w < words ? c.words[w] : 0;
+    const std::uint32_t bits = w < words ? word(w) : 0;
     if (__any_sync(kAllLanes, bits != 0) == 0) continue;
     const auto count = static_cast<unsigned>(__popc(bits));
     const unsigned inclusive = warp_scan(count);
-    unsigned at = of_round + inclusive - count;
+    f(w, bits, of_round + inclusive - count);
     of_round += __shfl_sync(kAllLanes, inclusive, kWarp - 1);
-    for (; bits != 0; bits &= bits - 1) {
-      out[at++] = first + w * 32 + __ffs(static_cast<int>(bits)) - 1;
-    }
   }
   return total;
 }
 
+// Writes first + i for every bit i, ascending; returns how many.
+template <typename Chooser, typename Word>
+__device__ unsigned write_bits(Chooser& c, int words, const Word& word, int first,
+                               std::int32_t* out) {
+  return each_word(c, words, word, [&](int w, std::uint32_t bits, unsigned before) {
+    std::int32_t* to = out + before;
+    for (; bits != 0; bits &= bits - 1) *to++ = first + w * 32 + __ffs(static_cast<int>(bits)) - 1;
+  });
+}
+
 // Writes the positions that the threshold takes, ascending, by bitmaps of as many positions at a
-// time as there are bits.
+// time as `bits` has.
 template <typename Chooser, typename Entries>
 __device__ void write_chosen(Chooser& c, const Entries& entries, const Threshold& threshold,
-                             int candidates, std::int32_t* out) {
-  constexpr int kWindow = 32 * Chooser::kWords;
-  for (int first = 0; first < candidates; first += kWindow) {
-    const int words = static_cast<int>(ceil_div(min(kWindow, candidates - first), 32));
-    for (int w = static_cast<int>(threadIdx.x); w < words; w += Chooser::kThreads) c.words[w] = 0;
+                             int candidates, std::uint32_t* bits, int most_words,
+                             std::int32_t* out) {
+  const int window = 32 * most_words;
+  for (int first = 0; first < candidates; first += window) {
+    const int words = static_cast<int>(ceil_div(min(window, candidates - first), 32));
+    for (int w = static_cast<int>(threadIdx.x); w < words; w += Chooser::kThreads) bits[w] = 0;
     __syncthreads();
     entries.each([&](bool present, std::uint32_t key, int position) {
       const int at = position - first;
-      if (!present || at < 0 || at >= kWindow || !threshold.takes(key, position)) return;
-      atomicOr(&c.words[at / 32], 1u << (at % 32));
+      if (!present || at < 0 || at >= window || !threshold.takes(key, position)) return;
+      atomicOr(&bits[at / 32], 1u << (at % 32));
     });
     __syncthreads();
-    out += write_bits(c, words, first, out);
+    out += write_bits(
+        c, words, [&](int w) { return bits[w]; }, first, out);
     __syncthreads();
   }
 }

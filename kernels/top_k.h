@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Total-order top-k: of the candidates of a row, the k with the highest score, the
-// lower position first among equals (-0 equals +0), written in ascending order. Exact, and the same
-// on every device: docs/numerics.md. A row with fewer than k candidates gets all of them, then -1.
+// Total-order top-k: of the candidates of a row, the k with the highest score, the lower position
+// first among equals (-0 equals +0), written in ascending order. Exact, and the same on every
+// device: docs/numerics.md. A row with fewer than k candidates gets all of them, then -1.
 //
-//   up to kMostHeld candidates       top_k_short.cu: the row in the registers of a block
-//   up to kMostStreamed of k         top_k_stream.cu: the row is read once, through a gate
+//   up to kMostTwice candidates      top_k_radix.cu: radix selection, a row is read twice
+//   up to kMostStreamed of k         top_k_stream.cu: a row is read once, through a gate
 //     and few long rows, on Hopper   top_k_sm90.cu: the same by a cluster of blocks per row
-//   larger k, or too little room     top_k_radix.cu: radix selection, the row is read twice
+//   larger k, or too little room     top_k_radix.cu
 #pragma once
 
 #include "kernels/types.h"
 
 namespace indexcache::kernels {
 
-inline constexpr std::int64_t kMostHeld = 4096;
+inline constexpr std::int64_t kMostTwice = 4096;
 inline constexpr std::int64_t kMostStreamed = 8192;
 
 struct TopKParams {
@@ -30,7 +30,6 @@ struct TopKParams {
 cudaError_t top_k(const TopKParams& params, cudaStream_t stream);
 
 // The kernels by themselves, for tests and benchmarks.
-cudaError_t top_k_short(const TopKParams& params, cudaStream_t stream);
 bool top_k_stream_applies(const TopKParams& params);
 cudaError_t top_k_stream(const TopKParams& params, cudaStream_t stream);
 cudaError_t top_k_radix(const TopKParams& params, cudaStream_t stream);

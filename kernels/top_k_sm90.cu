@@ -7,7 +7,6 @@ namespace indexcache::kernels {
 namespace {
 
 constexpr int kMostPeers = 8;
-constexpr int kResident = 2;               // blocks of a multiprocessor that a launch should give
 constexpr std::int64_t kLeastPart = 8192;  // candidates of a block
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -36,17 +35,28 @@ struct Cluster {
 };
 #endif
 
-__global__ void __launch_bounds__(ManyRows::kThreads) cluster_kernel(TopKParams p) {
+__global__ void __launch_bounds__(LongRows::kThreads) cluster_kernel(TopKParams p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(16) char memory[];
   const Cluster cluster;
-  select_row(p, blockIdx.x / cluster.size(), *reinterpret_cast<ManyRows*>(memory), cluster);
+  auto& shared = *reinterpret_cast<LongRows*>(memory);
+  const std::int64_t index = blockIdx.x / cluster.size();
+  const int k = static_cast<int>(p.k);
+  std::int32_t* out = p.sets + index * p.sets_stride;
+  const Row row{p.scores + index * p.stride, candidates_of(p, index)};
+  if (row.candidates > k) {
+    const bool all = row.candidates <= LongRows::kCapacity;
+    const Gate gate = all ? open_gate() : guess(shared.chooser, row, k).gate;
+    select_listed(shared, row, k, cluster, gate, out);
+  } else if (cluster.rank() == 0) {
+    write_all(out, row.candidates, k);
+  }
 #endif
 }
 
-// Blocks per row that fill the device: 1 if one per row does, or if rows are short.
+// Blocks per row, of which half of the multiprocessors get one: 1 for more rows, or short ones.
 int peers_of(const TopKParams& params) {
-  const std::int64_t wanted = std::int64_t{kResident} * multiprocessors();
+  const std::int64_t wanted = multiprocessors() / 2;
   int peers = 1;
   while (peers < kMostPeers && 2 * peers * params.rows <= wanted &&
          2 * peers * kLeastPart <= params.longest) {
@@ -58,14 +68,14 @@ int peers_of(const TopKParams& params) {
 }  // namespace
 
 bool top_k_sm90_applies(const TopKParams& params) {
-  return params.k <= ManyRows::kMost && peers_of(params) > 1 && has_warpgroups();
+  return params.k <= LongRows::kMost && peers_of(params) > 1 && has_warpgroups();
 }
 
 cudaError_t top_k_sm90(const TopKParams& params, cudaStream_t stream) {
   if (!top_k_sm90_applies(params)) return cudaErrorInvalidValue;
   const cudaError_t status =
       cudaFuncSetAttribute(cluster_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           static_cast<int>(sizeof(ManyRows)));
+                           static_cast<int>(sizeof(LongRows)));
   if (status != cudaSuccess) return status;
   const auto peers = static_cast<unsigned>(peers_of(params));
   cudaLaunchAttribute shape{};
@@ -75,8 +85,8 @@ cudaError_t top_k_sm90(const TopKParams& params, cudaStream_t stream) {
   shape.val.clusterDim.z = 1;
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(params.rows) * peers);
-  config.blockDim = dim3(ManyRows::kThreads);
-  config.dynamicSmemBytes = sizeof(ManyRows);
+  config.blockDim = dim3(LongRows::kThreads);
+  config.dynamicSmemBytes = sizeof(LongRows);
   config.stream = stream;
   config.attrs = &shape;
   config.numAttrs = 1;

@@ -158,36 +158,52 @@ void check_logits(Launch launch, kernels::Type type, const Shape& shape, double 
 std::vector<float> tricky_scores(std::size_t length, std::uint32_t seed) {
   std::vector<float> scores = random_floats(length, seed);
   for (std::size_t i = 0; i < length; ++i) {
-    switch (seed % 4) {
+    switch (seed % 8) {
       case 0:
         if (i % 3 == 0) scores[i] = i % 2 == 0 ? 0.0f : -0.0f;
         if (i % 11 == 0) scores[i] = 0.25f;
         break;
       case 1:
-        scores[i] = 0.0f;
-        if (i % 997 == 5) scores[i] = 1.0f;
+        scores[i] = i % 997 == 5 ? 1.0f : 0.0f;
         break;
       case 2:
         scores[i] = 5.0f + 1e-3f * scores[i];  // one exponent
         break;
-      default:
+      case 3:
         scores[i] = std::round(scores[i] * 50);  // a hundred values
+        break;
+      case 4:
+        scores[i] = -1.25f;
+        break;
+      case 5:
+        scores[i] = std::max(scores[i], 0.0f);
+        break;
+      case 6:
+        scores[i] = static_cast<float>(i) - 1000;  // a list of the best so far is full again soon
+        break;
+      default:
+        if (i / 128 % 19 == 3) scores[i] += 4;  // the best in few places
     }
   }
   return scores;
 }
 
-void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
-  const std::int64_t stride = (longest + 3) / 4 * 4;
+struct TopKRows {
+  RowLayout rows;
+  std::int64_t stride;
   std::vector<float> scores;
   std::vector<std::int32_t> expected;
-  RowLayout rows;
+};
+
+TopKRows top_k_rows(std::int64_t longest, std::int64_t k) {
+  TopKRows r{{}, (longest + 3) / 4 * 4, {}, {}};
   std::uint32_t seed = 0;
   std::vector<std::uint32_t> workspace;
   for (const std::int64_t length :
-       {longest, longest - 1, longest / 2 + 1, k + 1, k, k / 2 + 1, std::int64_t{1}, longest}) {
+       {longest, longest - 1, longest / 2 + 1, k + 1, longest, longest - 3, longest, longest,
+        std::int64_t{1}, k, k / 2 + 1, longest / 2, longest - 2}) {
     const std::int64_t used = std::clamp<std::int64_t>(length, 1, longest);
-    rows.append(1, used - 1);
+    r.rows.append(1, used - 1);
     std::vector<float> row = tricky_scores(static_cast<std::size_t>(used), seed++);
     std::vector<std::int32_t> set(static_cast<std::size_t>(k), -1);
     if (used <= k) {
@@ -195,33 +211,52 @@ void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
     } else {
       cpu::choose_isa("").arithmetic->select_top_k(row, k, workspace, set.data());
     }
-    expected.insert(expected.end(), set.begin(), set.end());
-    row.resize(static_cast<std::size_t>(stride), std::numeric_limits<float>::infinity());
-    scores.insert(scores.end(), row.begin(), row.end());
+    r.expected.insert(r.expected.end(), set.begin(), set.end());
+    row.resize(static_cast<std::size_t>(r.stride), std::numeric_limits<float>::infinity());
+    r.scores.insert(r.scores.end(), row.begin(), row.end());
   }
-  const Tensor in = b.upload(scores, rows.total, stride);
-  const Tensor out = b.upload(
-      std::span<const std::int32_t>(std::vector<std::int32_t>(count_of(rows.total, k), -77)),
-      rows.total, k);
+  return r;
+}
+
+// The kernel that top_k() takes, and every other that applies. A bound of `longest` that is higher
+// than needed leads to the kernels of longer rows.
+void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
+  const TopKRows r = top_k_rows(longest, k);
+  const Tensor in = b.upload(r.scores, r.rows.total, r.stride);
   cuda::DeviceMemory memory(0, nullptr);
   cuda::LayoutCache layouts(memory, nullptr);
-  const auto* places = layouts.get(rows, rows).places;
-  synchronize();
-  INDEXCACHE_CUDA(kernels::top_k({.scores = in.data<float>(),
-                                  .stride = stride,
-                                  .places = places,
-                                  .sets = out.data<std::int32_t>(),
-                                  .sets_stride = k,
-                                  .rows = rows.total,
-                                  .k = k,
-                                  .longest = longest},
-                                 nullptr));
-  synchronize();
-  INFO("up to " << longest << " scores, k " << k);
-  const auto actual = b.download_indices(out);
-  const auto wrong = std::ranges::mismatch(actual, expected).in1 - actual.begin();
-  INFO("first difference in row " << wrong / k << ", place " << wrong % k);
-  CHECK(actual == expected);
+  const auto* places = layouts.get(r.rows, r.rows).places;
+  const auto check = [&](const char* name, auto launch, std::int64_t bound) {
+    const Tensor out = b.upload(
+        std::span<const std::int32_t>(std::vector<std::int32_t>(count_of(r.rows.total, k), -77)),
+        r.rows.total, k);
+    synchronize();
+    INDEXCACHE_CUDA(launch({.scores = in.data<float>(),
+                            .stride = r.stride,
+                            .places = places,
+                            .sets = out.data<std::int32_t>(),
+                            .sets_stride = k,
+                            .rows = r.rows.total,
+                            .k = k,
+                            .longest = bound},
+                           nullptr));
+    synchronize();
+    INFO(name << " for up to " << bound << ": up to " << longest << " scores, k " << k);
+    const auto actual = b.download_indices(out);
+    const auto wrong = std::ranges::mismatch(actual, r.expected).in1 - actual.begin();
+    INFO("first difference in row " << wrong / k << ", place " << wrong % k);
+    CHECK(actual == r.expected);
+  };
+  check("top_k", kernels::top_k, longest);
+  check("radix", kernels::top_k_radix, longest);
+  for (const std::int64_t bound : {longest, std::max<std::int64_t>(longest, 131072)}) {
+    kernels::TopKParams probe{};
+    probe.rows = r.rows.total;
+    probe.k = k;
+    probe.longest = bound;
+    if (kernels::top_k_stream_applies(probe)) check("stream", kernels::top_k_stream, bound);
+    if (kernels::top_k_sm90_applies(probe)) check("cluster", kernels::top_k_sm90, bound);
+  }
 }
 
 }  // namespace
@@ -311,14 +346,21 @@ TEST_CASE("GPU FP8 quantization of the indexer follows its definition") {
 
 TEST_CASE("GPU top-k equals the CPU's, with ties, plateaus and narrow ranges") {
   CudaBackend b;
-  for (const std::int64_t longest : {1, 2, 17, 200, 1030, 4096, 4099, 40000}) {
-    for (const std::int64_t k : {1, 16, 128, 2048}) check_top_k(b, longest, k);
+  for (const std::int64_t longest : {1, 2, 17, 200, 1030, 4096, 4099, 4999, 9001, 40000}) {
+    for (const std::int64_t k : {1, 2, 3, 16, 128, 2048}) check_top_k(b, longest, k);
+  }
+}
+
+TEST_CASE("GPU top-k of rows that just fit in a list or a bitmap, or do not") {
+  CudaBackend b;
+  for (const std::int64_t longest : {3712, 3713, 7168, 7169, 49152, 49153, 131072, 131073}) {
+    for (const std::int64_t k : {1, 2048, 3584}) check_top_k(b, longest, k);
   }
 }
 
 TEST_CASE("GPU top-k of 200,000 scores a row") {
   CudaBackend b;
-  for (const std::int64_t k : {1, 2047, 2048, 9000}) check_top_k(b, 200000, k);
+  for (const std::int64_t k : {1, 2047, 2048, 6000, 9000}) check_top_k(b, 200000, k);
 }
 
 TEST_CASE("GPU indexer selects the CPU's sets") {
