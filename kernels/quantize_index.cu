@@ -2,31 +2,81 @@
 #include "kernels/common.cuh"
 #include "kernels/quantize_index.h"
 
+#include <cmath>
+#include <cuda_fp8.h>
+
 namespace indexcache::kernels {
 namespace {
 
+constexpr int kThreads = 256;
 __device__ float rounded_to_bf16(float x) {
   return to_float(from_float<bf16>(x));
 }
 
-// Element i * 32 + lane of the vector is values[i].
-template <int PerLane>
-__device__ void hadamard(float (&values)[PerLane]) {
-  const unsigned lane = threadIdx.x % kWarp;
-  for (unsigned step = 1; step < kWarp; step *= 2) {
-    for (float& value : values) {
-      const float other = __shfl_xor_sync(kAllLanes, value, step);
-      value = (lane & step) != 0 ? other - value : value + other;
-    }
+constexpr int kPerLane = 8;  // neighbors, so that a lane reads and writes whole vectors of bytes
+
+__device__ void load(float (&values)[kPerLane], const bf16* x) {
+  const uint4 bits = *reinterpret_cast<const uint4*>(x);
+  const std::uint32_t pairs[] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+  for (int i = 0; i < kPerLane / 2; ++i) {
+    values[2 * i] = __uint_as_float(pairs[i] << 16);
+    values[2 * i + 1] = __uint_as_float(pairs[i] & 0xffff0000u);
   }
-  for (int step = 1; step < PerLane; step *= 2) {
-    for (int i = 0; i < PerLane; ++i) {
+}
+
+__device__ void load(float (&values)[kPerLane], const float* x) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float4 four = reinterpret_cast<const float4*>(x)[half];
+    values[4 * half] = rounded_to_bf16(four.x);
+    values[4 * half + 1] = rounded_to_bf16(four.y);
+    values[4 * half + 2] = rounded_to_bf16(four.z);
+    values[4 * half + 3] = rounded_to_bf16(four.w);
+  }
+}
+
+// Element kPerLane * lane + i of the vector of `Lanes` neighboring lanes is values[i]. Pairs whose
+// numbers differ in bit 0 first, then in bit 1, and so on.
+template <int Lanes>
+__device__ void hadamard(float (&values)[kPerLane]) {
+#pragma unroll
+  for (int step = 1; step < kPerLane; step *= 2) {
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
       if ((i & step) != 0) continue;
       const float a = values[i], b = values[i + step];
       values[i] = a + b;
       values[i + step] = a - b;
     }
   }
+#pragma unroll
+  for (int step = 1; step < Lanes; step *= 2) {
+    const float sign = (threadIdx.x & static_cast<unsigned>(step)) != 0 ? -1.0f : 1.0f;
+#pragma unroll
+    for (float& value : values) {
+      value = fmaf(sign, value, __shfl_xor_sync(kAllLanes, value, step));
+    }
+  }
+}
+
+// Of `Lanes` neighboring lanes.
+template <int Lanes>
+__device__ float group_max(float x) {
+#pragma unroll
+  for (int step = 1; step < Lanes; step *= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, step));
+  return x;
+}
+
+// Eight numbers as bytes of e4m3, clamped.
+__device__ uint2 packed_e4m3(const float (&values)[kPerLane], float factor) {
+  std::uint32_t halves[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    halves[i] = __nv_cvt_float2_to_fp8x2({values[2 * i] * factor, values[2 * i + 1] * factor},
+                                         __NV_SATFINITE, __NV_E4M3);
+  }
+  return {halves[0] | halves[1] << 16, halves[2] | halves[3] << 16};
 }
 
 // The smallest power of two that is at least x: exact by bits.
@@ -36,28 +86,28 @@ __device__ float power_of_two_above(float x) {
   return __uint_as_float((exponent + ((bits & 0x7fffffu) != 0 ? 1 : 0)) << 23);
 }
 
-template <typename T, int PerLane>
-__global__ void quantize_index_kernel(QuantizeIndexParams p) {
-  const std::int64_t vector = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
-  if (vector >= p.vectors) return;
-  const T* x = static_cast<const T*>(p.x) + vector * p.width;
-  float values[PerLane];
-  for (int i = 0; i < PerLane; ++i) {
-    values[i] = rounded_to_bf16(to_float(x[i * kWarp + threadIdx.x]));
-  }
-  hadamard(values);
-  const float norm = 1.0f / sqrtf(static_cast<float>(p.width));
+// `Lanes` lanes have one vector.
+template <typename T, int Lanes>
+__global__ void __launch_bounds__(kThreads)
+    quantize_index_kernel(QuantizeIndexParams p, float norm) {
+  const std::int64_t lane = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  // Lanes beyond the end take part in shuffles with the last vector.
+  const std::int64_t vector = min(lane / Lanes, p.vectors - 1);
+  const std::int64_t first = vector * p.width + lane % Lanes * kPerLane;
+  float values[kPerLane];
+  load(values, static_cast<const T*>(p.x) + first);
+  hadamard<Lanes>(values);
   float largest = 1e-4f;
+#pragma unroll
   for (float& value : values) {
     value = rounded_to_bf16(value * norm);
     largest = fmaxf(largest, fabsf(value));
   }
-  const float scale = power_of_two_above(warp_max(largest) / 448.0f);
-  auto* out = static_cast<__nv_fp8_e4m3*>(p.out) + vector * p.width;
-  for (int i = 0; i < PerLane; ++i) {  // the conversion clamps
-    out[i * kWarp + threadIdx.x] = __nv_fp8_e4m3(values[i] / scale);
-  }
-  if (threadIdx.x == 0) p.scales[vector] = scale;
+  const float scale = power_of_two_above(group_max<Lanes>(largest) / 448.0f);
+  if (lane / Lanes >= p.vectors) return;
+  // The inverse of a power of two is exact.
+  *reinterpret_cast<uint2*>(static_cast<char*>(p.out) + first) = packed_e4m3(values, 1.0f / scale);
+  if (lane % Lanes == 0) p.scales[vector] = scale;
 }
 
 __global__ void scale_heads_kernel(ScaleHeadsParams p) {
@@ -65,12 +115,12 @@ __global__ void scale_heads_kernel(ScaleHeadsParams p) {
   if (i < p.elements) p.out[i] = p.weights[i] * p.scales[i];
 }
 
-template <typename T, int PerLane>
+template <typename T, int Lanes>
 cudaError_t launch(const QuantizeIndexParams& p, cudaStream_t stream) {
-  constexpr int kVectors = 8;
-  quantize_index_kernel<T, PerLane>
-      <<<static_cast<unsigned>(ceil_div(p.vectors, kVectors)), dim3(kWarp, kVectors), 0, stream>>>(
-          p);
+  const float norm = 1.0f / std::sqrt(static_cast<float>(p.width));
+  quantize_index_kernel<T, Lanes>
+      <<<static_cast<unsigned>(ceil_div(p.vectors * Lanes, kThreads)), kThreads, 0, stream>>>(p,
+                                                                                              norm);
   return cudaGetLastError();
 }
 
@@ -82,13 +132,13 @@ cudaError_t quantize_index(const QuantizeIndexParams& params, cudaStream_t strea
     using T = decltype(type);
     switch (params.width) {
       case 32:
-        return launch<T, 1>(params, stream);
-      case 64:
-        return launch<T, 2>(params, stream);
-      case 128:
         return launch<T, 4>(params, stream);
-      case 256:
+      case 64:
         return launch<T, 8>(params, stream);
+      case 128:
+        return launch<T, 16>(params, stream);
+      case 256:
+        return launch<T, 32>(params, stream);
       default:
         return cudaErrorInvalidValue;
     }

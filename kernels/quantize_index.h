@@ -3,8 +3,8 @@
 // transform (Sylvester order, times width^-0.5), round to bf16, then one power-of-two scale (ue8m0)
 // per vector:
 //   s = 2^ceil(log2(max(max|x|, 1e-4) / 448)),  out = e4m3(clamp(x / s, -448, 448)), nearest even.
-// The transform is orthogonal: it only spreads outliers. Butterflies in float32. One warp per
-// vector.
+// The transform is orthogonal: it only spreads outliers. Butterflies in float32, of elements whose
+// numbers differ in bit 0 first, then in bit 1, and so on. A lane has eight neighboring elements.
 #pragma once
 
 #include "kernels/types.h"
@@ -15,7 +15,7 @@ inline constexpr int kLeastQuantizedWidth = 32;
 inline constexpr int kMostQuantizedWidth = 256;
 
 struct QuantizeIndexParams {
-  const void* x;  // type [vectors, width]: f32 or bf16
+  const void* x;  // type [vectors, width]: f32 or bf16; 16-byte aligned, as is `out`
   Type type;
   void* out;      // e4m3 [vectors, width]
   float* scales;  // [vectors]

@@ -54,7 +54,7 @@ class CudaBackend : public CudaDevice {
   std::vector<std::int32_t> expert_counts(const Tensor& counts);
 
   // Of logits that indexer or loss hold at once.
-  std::int64_t logits_bytes_ = std::int64_t{512} << 20;
+  std::int64_t logits_bytes_ = std::int64_t{1} << 30;
   // Products of different experts.
   std::array<cuda::Stream, cuda::Gemm::kSideStreams> side_streams_;
   std::array<cuda::Event, cuda::Gemm::kSideStreams> side_done_;
