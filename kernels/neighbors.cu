@@ -71,7 +71,10 @@ __device__ void count_row(const NeighborParams& p, const std::int32_t* set, int 
   __syncthreads();  // the lookups see one set
   const int largest = largest_ending(p, index);
   for (int size = 1; size <= largest; ++size) {
-    if (size > 1) united += mark(p, set - (size - 1) * p.sets_stride, window);
+    if (size > 1) {
+      __syncthreads();  // every bit of the smaller union is marked by one of its own sets
+      united += mark(p, set - (size - 1) * p.sets_stride, window);
+    }
     for (int g = 0; g < p.group_count; ++g) {
       if (p.groups[g] != size || (index + 1) % size != 0) continue;
       add(counters[p.distance_count + g], united);

@@ -2,13 +2,11 @@
 #include "kernels/common.cuh"
 #include "kernels/quantize_index.h"
 
-#include <cmath>
-#include <cuda_fp8.h>
-
 namespace indexcache::kernels {
 namespace {
 
 constexpr int kThreads = 256;
+
 __device__ float rounded_to_bf16(float x) {
   return to_float(from_float<bf16>(x));
 }
@@ -117,7 +115,7 @@ __global__ void scale_heads_kernel(ScaleHeadsParams p) {
 
 template <typename T, int Lanes>
 cudaError_t launch(const QuantizeIndexParams& p, cudaStream_t stream) {
-  const float norm = 1.0f / std::sqrt(static_cast<float>(p.width));
+  const float norm = 1.0f / sqrtf(static_cast<float>(p.width));
   quantize_index_kernel<T, Lanes>
       <<<static_cast<unsigned>(ceil_div(p.vectors * Lanes, kThreads)), kThreads, 0, stream>>>(p,
                                                                                               norm);
