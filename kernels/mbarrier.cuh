@@ -13,9 +13,25 @@ __device__ inline void barrier_make(std::uint32_t barrier, unsigned arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
 
+// After the last barrier_make(), before the block's other threads see the barriers.
+__device__ inline void barriers_made() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
 // What this thread wrote and read before is done for those that wait.
 __device__ inline void barrier_arrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+// Arrives `count` times.
+__device__ inline void barrier_arrive(std::uint32_t barrier, int count) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(count)
+               : "memory");
+}
+
+// Arrives once when all earlier cp.async of this thread are complete.
+__device__ inline void barrier_arrive_after_copies(std::uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 
 // Waits for the end of a phase of this parity.
@@ -28,6 +44,12 @@ __device__ inline void barrier_wait(std::uint32_t barrier, unsigned parity) {
       "}" ::"r"(barrier),
       "r"(parity)
       : "memory");
+}
+
+// Barrier `Id`, 1 to 15, of `Threads` threads of the block.
+template <int Id, int Threads>
+__device__ inline void partial_barrier() {
+  asm volatile("bar.sync %0, %1;" ::"n"(Id), "n"(Threads) : "memory");
 }
 
 // A place in a ring of stages: a stage and the parity of its present phase.

@@ -60,6 +60,54 @@ void check(Precision precision, const Shape& s) {
   });
 }
 
+// Queries of several sequences together and one by one; k 0: over all causal positions.
+void check_neighbors(Precision precision, const Shape& s) {
+  INFO(name_of(precision) << " heads " << s.heads << ", " << s.rank << " + " << s.rope << ", k "
+                          << s.k);
+  Gpu gpu(precision);
+  Backend& b = gpu.backend;
+  const std::int64_t width = s.rank + s.rope;
+  RowLayout rows, keys;
+  std::vector<std::int32_t> sets;
+  for (const auto& [queries, first] : {std::pair{70, 0}, {73, 60}, {1, 0}, {1, 1}, {3, 128}}) {
+    rows.append(queries, s.k + first);
+    keys.append(s.k + first + queries, 0);
+    for (std::int64_t t = s.k + first; t < s.k + first + queries; ++t) {
+      const auto set = random_set(s.k, t, static_cast<std::uint32_t>(t));
+      sets.insert(sets.end(), set.begin(), set.end());
+    }
+  }
+  const auto put = [&](std::int64_t count, std::int64_t cols, std::uint32_t seed) {
+    return b.upload_matrix(gpu.random(count, cols, seed), count, cols);
+  };
+  const Tensor q = put(rows.total, s.heads * width, 63), latents = put(keys.total, width, 64);
+  const Tensor selected =
+      s.k == 0 ? Tensor() : b.upload(std::span<const std::int32_t>(sets), rows.total, s.k);
+  const auto attend = [&](const RowLayout& part, std::int64_t first, const RowLayout& key_rows,
+                          const Tensor& cache) {
+    const Tensor out = gpu.poisoned(part.total, s.heads * s.rank);
+    const Tensor own = s.k == 0 ? Tensor() : selected.row_range(first, part.total);
+    b.sparse_attention(part, {q.row_range(first, part.total), s.heads, width, width}, key_rows,
+                       cache, cache.columns(0, s.rank), own, 0.1f, {out, s.heads, s.rank, s.rank});
+    return b.download(out);
+  };
+  const std::vector<float> all = attend(rows, 0, keys, latents);
+  for (std::size_t i = 0; i < rows.segments.size(); ++i) {
+    const Segment& segment = rows.segments[i];
+    RowLayout own_keys;
+    own_keys.append(keys.segments[i].rows, 0);
+    const Tensor cache = latents.row_range(keys.segments[i].first_row, own_keys.total);
+    for (std::int64_t r = 0; r < segment.rows; ++r) {
+      RowLayout one;
+      one.append(1, segment.first_position + r);
+      const std::int64_t row = segment.first_row + r;
+      const auto size = static_cast<std::size_t>(s.heads * s.rank);
+      const std::span expected(all.begin() + row * s.heads * s.rank, size);
+      CHECK(std::ranges::equal(attend(one, row, own_keys, cache), expected));
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("GPU attention over selected and over all causal positions") {
@@ -76,47 +124,14 @@ TEST_CASE("GPU attention over selected and over all causal positions") {
   }
 }
 
-TEST_CASE(
-    "GPU attention over all causal positions gives a query the same bits with other neighbors") {
+TEST_CASE("GPU attention gives a query the same bits with other neighbors") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
-    for (const std::int64_t heads : {1, 3, 4, 8, 9}) {
-      INFO(name_of(precision) << " heads " << heads);
-      Gpu gpu(precision);
-      Backend& b = gpu.backend;
-      constexpr std::int64_t kRank = 96, kWidth = 128;
-      RowLayout rows, keys;
-      for (const auto& [length, first] :
-           {std::pair{70, 0}, {133, 60}, {1, 0}, {2, 1}, {131, 128}}) {
-        rows.append(length - first, first);
-        keys.append(length, 0);
-      }
-      const Tensor q =
-          b.upload_matrix(gpu.random(rows.total, heads * kWidth, 63), rows.total, heads * kWidth);
-      const Tensor latents =
-          b.upload_matrix(gpu.random(keys.total, kWidth, 64), keys.total, kWidth);
-      const auto attend = [&](const RowLayout& part, const Tensor& queries,
-                              const RowLayout& key_rows, const Tensor& cache) {
-        const Tensor out = gpu.poisoned(part.total, heads * kRank);
-        b.sparse_attention(part, {queries, heads, kWidth, kWidth}, key_rows, cache,
-                           cache.columns(0, kRank), Tensor(), 0.1f, {out, heads, kRank, kRank});
-        return b.download(out);
-      };
-      const std::vector<float> all = attend(rows, q, keys, latents);
-      for (std::size_t s = 0; s < rows.segments.size(); ++s) {
-        const Segment& segment = rows.segments[s];
-        RowLayout own_keys;
-        own_keys.append(keys.segments[s].rows, 0);
-        const Tensor cache = latents.row_range(keys.segments[s].first_row, own_keys.total);
-        for (std::int64_t r = 0; r < segment.rows; ++r) {
-          RowLayout one;
-          one.append(1, segment.first_position + r);
-          const std::int64_t row = segment.first_row + r;
-          const auto expected = all.begin() + row * heads * kRank;
-          CHECK(std::ranges::equal(attend(one, q.row_range(row, 1), own_keys, cache),
-                                   std::span(expected, static_cast<std::size_t>(heads * kRank))));
-        }
-      }
+    for (const std::int64_t heads : {1, 3, 4, 8, 9}) check_neighbors(precision, {heads, 96, 32, 0});
+    for (const std::int64_t heads : {1, 20, 64, 70, 128}) {
+      check_neighbors(precision, {heads, 512, 64, 0});
+      for (const std::int64_t k : {1, 47, 48, 97}) check_neighbors(precision, {heads, 512, 64, k});
     }
+    check_neighbors(precision, {20, 96, 32, 97});
   }
 }
 
