@@ -16,7 +16,7 @@ constexpr int kValueWidth = 512;
 constexpr int kHeads = 64;                    // of a tile
 constexpr int kUnits = kKeyWidth / 64;        // of 64 columns: rows of 128 bytes, swizzled
 constexpr int kSteps = kKeyWidth / 16;        // of a product over the key width
-constexpr int kHeldSteps = kValueWidth / 16;  // whose queries stand in registers
+constexpr int kHeldSteps = kValueWidth / 16;  // whose queries are in registers
 constexpr int kGroupThreads = 128;            // of a warpgroup
 constexpr int kThreads = 3 * kGroupThreads;
 constexpr int kCopiers = 2 * kGroupThreads;  // the threads that gather
@@ -65,7 +65,7 @@ struct Shared {
   __device__ std::uint32_t stage(int i) const {
     return base + static_cast<std::uint32_t>(i * kStageBytes);
   }
-  // Where the probabilities of a stage stand.
+  // Where the probabilities of a stage are.
   __device__ std::uint32_t weights(int i) const {
     return stage(i) + static_cast<std::uint32_t>((kUnits - 1) * kUnitBytes);
   }

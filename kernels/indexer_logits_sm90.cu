@@ -6,7 +6,7 @@
 // columns (the heads of 256 / heads queries) of a piece of work and their weights, two warps bring
 // tiles of 64 keys into a ring. The other two take the tiles in turn; each multiplies its tile by
 // one half of the columns while it sums the other half over heads, in two banks of accumulators.
-// Keys are the M side, and columns stand in an order that gives all heads of a query to the same
+// Keys are the M side, and columns are in an order that gives all heads of a query to the same
 // thread: ReLU, weights and the sum over heads stay within it.
 //
 // The bound: e4m3 products of a pair and head take 1 / 32 of a multiprocessor's cycle, ReLU and
@@ -28,7 +28,7 @@ namespace {
 constexpr int kWidth = 128;
 constexpr int kColumns = 256;     // queries times heads of a piece of work
 constexpr int kHalf = 128;        // columns of a product
-constexpr int kHalfSteps = 16;    // of 8 columns, as accumulators stand
+constexpr int kHalfSteps = 16;    // of 8 columns, as in accumulators
 constexpr int kKeys = 64;         // of a tile
 constexpr int kSpan = 128;        // bytes along the width that swizzle together
 constexpr int kSpanChunks = 8;    // of 16 bytes, which a copy brings

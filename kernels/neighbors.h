@@ -2,8 +2,8 @@
 // What the sets of queries near each other have in common, in one layer. Row i of a segment adds to
 // counts[bucket(position of i)]:
 //   [d]              |A ∩ B| of its set and that of row i - distances[d], if i >= distances[d]
-//   [distances + g]  the size of the union of rows i - groups[g] + 1 … i, if groups[g] divides i +
-//   1
+//   [distances + g]  the size of the union of the last groups[g] rows up to i, if groups[g] divides
+//                    i + 1
 // Integers, so the order of additions does not matter.
 //
 // A block takes a few consecutive queries. The set of a query becomes a bitmap in shared memory,

@@ -126,6 +126,10 @@ cudaError_t launch(const QuantizeIndexParams& p, cudaStream_t stream) {
 
 cudaError_t quantize_index(const QuantizeIndexParams& params, cudaStream_t stream) {
   if (params.vectors == 0) return cudaSuccess;
+  if (reinterpret_cast<std::uintptr_t>(params.x) % 16 != 0 ||
+      reinterpret_cast<std::uintptr_t>(params.out) % 16 != 0) {
+    return cudaErrorInvalidValue;
+  }
   return with_float_type(params.type, [&](auto type) {
     using T = decltype(type);
     switch (params.width) {

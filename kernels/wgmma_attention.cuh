@@ -22,7 +22,7 @@ __device__ inline void hold(float (&d)[Count]) {
   for (float& x : d) asm volatile("" : "+f"(x)::"memory");
 }
 
-// Operand with 32-byte swizzle: 16-byte chunk j of a 32-byte row r stands at j ^ (r / 4 % 2); rows
+// Operand with 32-byte swizzle: 16-byte chunk j of a 32-byte row r is at j ^ (r / 4 % 2); rows
 // follow each other.
 __device__ inline std::uint64_t narrow_operand(std::uint32_t address) {
   constexpr std::uint64_t kEightRows = 256 >> 4;

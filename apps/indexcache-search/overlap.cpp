@@ -46,7 +46,7 @@ struct StoredRun {
   const Pattern& pattern() const { return result.targets.back().calibration.pattern; }
 };
 
-// Throws InputError for a folder without a finished run, or one of another model.
+// Throws InputError for a folder without a finished run, or one of another model or other numerics.
 StoredRun read_run(const std::filesystem::path& folder, const Model& model) {
   const auto fail = [&](const std::string& why) {
     throw InputError({"cannot compare with this run", folder.string(), why,
@@ -56,6 +56,12 @@ StoredRun read_run(const std::filesystem::path& folder, const Model& model) {
   StoredRun stored{folder, read_result(folder), read_overlap(folder / "overlap.h5")};
   if (stored.overlap.model_config_sha256 != model.config_sha256)
     fail("it belongs to a different model");
+  if (const auto version = stored.result.provenance.numerics_version; version != kNumericsVersion) {
+    fail(
+        fmt::format("it was measured with numerics version {}, and this program has version {}: "
+                    "differences could come from the program",
+                    version, kNumericsVersion));
+  }
   check_fits(stored.pattern(), model.has_indexer, folder.string());
   check_fits(stored.result.baseline, model.has_indexer, folder.string());
   if (stored.overlap.overlap.layers != model.has_indexer.size()) {

@@ -46,4 +46,10 @@ std::vector<RowChunk> row_chunks(const RowLayout& layout, std::int64_t most_rows
   return chunks;
 }
 
+std::int64_t largest_rows(const std::vector<RowChunk>& chunks) {
+  std::int64_t rows = 0;
+  for (const RowChunk& chunk : chunks) rows = std::max(rows, chunk.rows.total);
+  return rows;
+}
+
 }  // namespace indexcache

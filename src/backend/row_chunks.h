@@ -26,4 +26,7 @@ struct RowChunk {
 // Chunks of at most `most_rows` rows, but at least kChunkGrain; a layout without rows has none.
 std::vector<RowChunk> row_chunks(const RowLayout& layout, std::int64_t most_rows);
 
+// Rows of the largest chunk, which need not be the first: scratch for all of them.
+std::int64_t largest_rows(const std::vector<RowChunk>& chunks);
+
 }  // namespace indexcache

@@ -101,7 +101,7 @@ std::vector<std::string> check_lengths(const std::vector<std::int64_t>& lengths,
     warnings.push_back(fmt::format(
         "{} of {} sequences are not longer than index_topk ({}): their loss is the same under "
         "every pattern",
-        at_most_topk, lengths.size(), cut));
+        at_most_topk, lengths.size(), limits.index_topk));
   }
   if (below_four_times > at_most_topk) {
     warnings.push_back(fmt::format(

@@ -25,21 +25,30 @@ struct Distiller::Range {
   Tensor x = {}, q_latent = {};                      // of the layer whose students are at work
 };
 
+namespace {
+
+// [L] Layers that students of several layers learn from.
+std::vector<bool> shared_layers(const std::vector<Student>& students, std::int64_t layers) {
+  std::vector<bool> shared(static_cast<std::size_t>(layers), false);
+  std::vector<std::size_t> first(shared.size(), shared.size());  // the first layer that learns
+  for (const Student& student : students) {
+    for (std::size_t layer = student.layer; layer < student.end; ++layer) {
+      if (first[layer] == shared.size()) first[layer] = student.layer;
+      if (first[layer] != student.layer) shared[layer] = true;
+    }
+  }
+  return shared;
+}
+
+}  // namespace
+
 Distiller::Distiller(const ModelConfig& config, Backend& backend, FrozenPass& pass,
                      StudentSet& students)
     : config_(config),
       backend_(backend),
       pass_(pass),
       set_(students),
-      shared_(static_cast<std::size_t>(config.layers), false) {
-  std::vector<std::size_t> first(shared_.size(), shared_.size());  // the first layer that learns
-  for (const Student& student : set_.students()) {
-    for (std::size_t layer = student.layer; layer < student.end; ++layer) {
-      if (first[layer] == shared_.size()) first[layer] = student.layer;
-      if (first[layer] != student.layer) shared_[layer] = true;
-    }
-  }
-}
+      shared_(shared_layers(set_.students(), config.layers)) {}
 
 Distiller::Keys Distiller::make_keys(std::size_t student, const Features& features) {
   const std::int64_t rows = features.rows.total, width = config_.index_head_dim;
@@ -205,17 +214,18 @@ void Distiller::add_student(std::size_t student, const Features& features, const
                                  set_.gradients(student));
 }
 
+std::int64_t Distiller::matrices(const ModelConfig& config, const std::vector<Student>& students) {
+  return std::ranges::count(shared_layers(students, config.layers), true) + 2;
+}
+
 std::int64_t Distiller::bytes(const ModelConfig& c, const Device& backend,
                               const std::vector<Student>& students, std::int64_t rows,
                               std::int64_t range_rows, std::int64_t longest) {
   const auto count = static_cast<std::int64_t>(students.size());
   const auto index = static_cast<std::int64_t>(size_of(backend.index_activation()));
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
-  const std::vector<bool> taught = taught_layers(students, c.layers);
   const std::int64_t keys = count * rows * c.index_head_dim * (2 * index + 4);
-  // Distributions of layers, their sum, and the gradients of scores.
-  const std::int64_t distributions =
-      (std::ranges::count(taught, true) + 2) * range_rows * longest * 4;
+  const std::int64_t distributions = matrices(c, students) * range_rows * longest * 4;
   const std::int64_t queries =
       range_rows *
       (bytes * (c.hidden + 2 * c.q_lora_rank + c.heads * (c.qk_head_dim() + c.latent_width())) +

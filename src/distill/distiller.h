@@ -42,6 +42,10 @@ class Distiller {
   };
   MassRecall mass_recall(const Features& features, std::span<const PositionRange> ranges);
 
+  // Matrices of [rows of a range, candidates] that are held at once: distributions of layers that
+  // students of several layers learn from, their sum, and the scores that become gradients.
+  static std::int64_t matrices(const ModelConfig& config, const std::vector<Student>& students);
+
   // Bytes for `rows` rows of keys of sequences of `longest` tokens, and ranges with `range_rows`
   // rows.
   static std::int64_t bytes(const ModelConfig& config, const Device& backend,

@@ -21,15 +21,22 @@ std::string student_text(const Student& student) {
                      student.end - 1);
 }
 
-// Elements of a matrix that a GPU takes at once: 256 MiB in float32.
+// What keeps a GPU busy: elements of a matrix (256 MiB in float32), and numbers of the rows' hidden
+// states.
 constexpr std::int64_t kMatrixElements = std::int64_t{1} << 26;
+constexpr std::int64_t kRowNumbers = std::int64_t{1} << 22;
+constexpr std::int64_t kAllElements = std::int64_t{1} << 30;  // of the matrices held at once
 
 }  // namespace
 
-std::int64_t positions_at_once(const Device& backend, std::int64_t wave, std::int64_t longest) {
+std::int64_t positions_at_once(const Device& backend, const ModelConfig& config,
+                               const std::vector<Student>& students, std::int64_t wave,
+                               std::int64_t longest) {
   if (!backend.is_gpu()) return kRangePositions;
-  const std::int64_t ranges = kMatrixElements / (wave * longest * kRangePositions);
-  return kRangePositions * std::max<std::int64_t>(ranges, 1);
+  const std::int64_t elements =
+      std::min(kMatrixElements, kAllElements / Distiller::matrices(config, students));
+  const std::int64_t rows = std::min(elements / longest, kRowNumbers / config.hidden);
+  return kRangePositions * std::max<std::int64_t>(rows / (wave * kRangePositions), 1);
 }
 
 float rate_at(const StageSettings& settings, std::int64_t step) {

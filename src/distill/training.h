@@ -43,10 +43,13 @@ float rate_at(const StageSettings& settings, std::int64_t step);
 // Positions of a range: the unit in which a step chooses queries (query_interval).
 inline constexpr std::int64_t kRangePositions = 256;
 
-// Positions that are computed at once, whole ranges: on a GPU as many as make matrices of [queries
-// of `wave` sequences, `longest`] large enough to keep it busy. Does not depend on free memory,
-// because the number decides the order of sums.
-std::int64_t positions_at_once(const Device& backend, std::int64_t wave, std::int64_t longest);
+// Positions of `wave` sequences that are computed at once, whole ranges: on a GPU as many as keep
+// it busy. Small models need many rows for that, large ones do not; and the matrices of [rows,
+// `longest`] that are held at once (Distiller::matrices) stay within 4 GiB if one range does. Does
+// not depend on free memory, because the number decides the order of sums.
+std::int64_t positions_at_once(const Device& backend, const ModelConfig& config,
+                               const std::vector<Student>& students, std::int64_t wave,
+                               std::int64_t longest);
 
 // Mean KL divergence per query, in nats, of every student.
 struct DivergencePoint {

@@ -57,7 +57,7 @@ void check_naming(const ModelConfig& config, const Checkpoint& checkpoint) {
   }
 }
 
-// The layer whose indexer a tensor of `family` belongs to, whatever stands before "layers."; a
+// The layer whose indexer a tensor of `family` belongs to, whatever comes before "layers."; a
 // number that no layer has for other tensors.
 std::size_t indexer_layer(const std::string& name, const Family& family) {
   constexpr auto kNone = static_cast<std::size_t>(-1);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/weight_table.h"
 
+#include "core/error.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -33,7 +35,10 @@ WeightTable trunk_rows(const WeightTable& table) {
 }
 
 const WeightRow& row_of(const WeightTable& table, WeightRole role) {
-  return *std::ranges::find(table, role, &WeightRow::role);
+  const auto found = std::ranges::find(table, role, &WeightRow::role);
+  if (found != table.end()) return *found;
+  throw InternalError({"a family's table has no row for a role",
+                       fmt::format("role {}", static_cast<int>(role)), "", ""});
 }
 
 std::string expert_name(const std::string& name, std::int64_t expert) {

@@ -150,8 +150,8 @@ void CalibrationLoader::check_chat_format(const std::string& format) {
     if (name != nullptr) own.emplace_back(name);
   }
   if (own.empty() || std::ranges::find(own, format) != own.end()) return;
-  warn(fmt::format("conversations are rendered as {}, but the format of {} is {}", format,
-                   family.title, fmt::join(own, ", ")));
+  warn(fmt::format("conversations are rendered as {}, but {} uses {}", format, family.title,
+                   fmt::join(own, ", ")));
 }
 
 void CalibrationLoader::warn(const std::string& warning) {

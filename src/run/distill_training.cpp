@@ -21,8 +21,10 @@ namespace indexcache {
 namespace {
 
 // Rows that pass through a layer together.
-std::int64_t chunk_rows(const Device& backend, std::int64_t wave, std::int64_t longest) {
-  return wave * std::min(longest, positions_at_once(backend, wave, longest));
+std::int64_t chunk_rows(const Device& backend, const ModelConfig& config,
+                        const std::vector<Student>& students, std::int64_t wave,
+                        std::int64_t longest) {
+  return wave * std::min(longest, positions_at_once(backend, config, students, wave, longest));
 }
 
 double mean_of(const std::vector<double>& values) {
@@ -40,7 +42,8 @@ std::vector<TrainingPoint> curve_of(const std::vector<DivergencePoint>& points) 
 std::int64_t training_bytes(const ModelConfig& config, const Device& backend,
                             const std::vector<Student>& students, std::int64_t wave,
                             std::int64_t longest, bool sparse) {
-  const std::int64_t rows = wave * longest, chunk = chunk_rows(backend, wave, longest);
+  const std::int64_t rows = wave * longest,
+                     chunk = chunk_rows(backend, config, students, wave, longest);
   const std::int64_t residual = rows * 4 * config.hidden;
   // Copies of the weights that make queries of attention, where layers do not stay.
   std::int64_t query_weights = 0;
@@ -126,7 +129,7 @@ TrainingFit DistillTraining::fit() const {
       {"the device has too little memory for the training", "--memory-limit",
        fmt::format("one sequence of {} tokens needs {}, and {} are free", subject_.longest(),
                    bytes_text(fit.bytes), bytes_text(std::max<std::int64_t>(room(), 0))),
-       "shorter sequences (--seq-len), --precision bf16, or --weights stream"});
+       "a GPU with more memory, --precision bf16, or --weights stream"});
 }
 
 void DistillTraining::train(std::size_t number) {
@@ -138,7 +141,7 @@ void DistillTraining::train(std::size_t number) {
   Backend& backend = session_.backend();
   const std::int64_t longest = subject_.longest();
   FrozenPass pass(model_.config, backend, longest, subject_.students,
-                  chunk_rows(backend, state_.wave, longest));
+                  chunk_rows(backend, model_.config, subject_.students, state_.wave, longest));
   std::map<std::size_t, IndexerWeights> indexers;
   for (std::size_t i = 0; i < students_.size(); ++i) {
     indexers[subject_.students[i].layer] = students_.weights(i);
@@ -155,7 +158,7 @@ void DistillTraining::train(std::size_t number) {
   FeatureSource validation(pass, weights, subject_.validation, shape, pattern);
   Stage stage(settings(number), students_, distiller, training, validation, longest,
               model_.config.first_selecting_position(),
-              positions_at_once(backend, state_.wave, longest));
+              positions_at_once(backend, model_.config, subject_.students, state_.wave, longest));
   if (begun) {
     stage.state() = state_.stages[number];
     students_.restore(state_.students);
@@ -230,12 +233,13 @@ std::vector<std::optional<double>> DistillTraining::mass_recall() {
   Backend& backend = session_.backend();
   const std::int64_t longest = subject_.longest();
   FrozenPass pass(model_.config, backend, longest, subject_.students,
-                  chunk_rows(backend, state_.wave, longest));
+                  chunk_rows(backend, model_.config, subject_.students, state_.wave, longest));
   Distiller distiller(model_.config, backend, pass, students_);
   FeatureSource source(pass, session_.weights(), subject_.validation,
                        {options_.dense.batch, state_.wave}, nullptr);
-  const auto ranges = position_ranges(longest, model_.config.first_selecting_position(),
-                                      positions_at_once(backend, state_.wave, longest));
+  const auto ranges = position_ranges(
+      longest, model_.config.first_selecting_position(),
+      positions_at_once(backend, model_.config, subject_.students, state_.wave, longest));
   std::vector<double> sums(students_.size(), 0.0);
   std::int64_t queries = 0;
   for (std::int64_t b = 0; b < source.batches(); ++b) {

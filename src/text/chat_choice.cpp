@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/chat_choice.h"
 
-#include "core/error.h"
 #include "io/files.h"
 #include "io/hub_cache.h"
 #include "io/json.h"

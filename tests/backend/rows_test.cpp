@@ -381,3 +381,16 @@ TEST_CASE("rows are copied to the same positions of another layout") {
   backend.copy_rows(tail, from, all, to);
   CHECK(backend.download(to) == std::vector<float>{0, 1, 2, 0, 0, 3});
 }
+
+TEST_CASE("the largest chunk of rows need not be the first") {
+  RowLayout rows;
+  for (int s = 0; s < 16; ++s) rows.append(5952, 2048);  // sequences of 8,000 beyond 2,048
+  const std::vector<RowChunk> chunks = row_chunks(rows, 33'554);
+  REQUIRE(chunks.size() > 1);
+  CHECK(largest_rows(chunks) > chunks.front().rows.total);
+  for (const RowChunk& chunk : chunks) {
+    CHECK(chunk.rows.total <= largest_rows(chunks));
+    CHECK(chunk.rows.total <= 33'554);
+  }
+  CHECK(largest_rows({}) == 0);
+}

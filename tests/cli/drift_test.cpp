@@ -6,6 +6,7 @@
 #include "support/files.h"
 #include "support/process.h"
 #include "support/tokens.h"
+#include "version.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -73,6 +74,14 @@ TEST_CASE("overlap --against refuses what is no run of this model") {
   const std::string run = folder / "run";
   REQUIRE(run_tool({"run", model, "-c", tokens, "--keep", "15", "--holdout", "0", "-o", run, "-q"})
               .code == 0);
+  const std::string json = read_file(run + "/run.json");
+  std::string other = json;
+  const std::string version = "\"numerics_version\": " + std::to_string(kNumericsVersion);
+  REQUIRE(other.find(version) != other.npos);
+  write_text(run + "/run.json",
+             other.replace(other.find(version), version.size(), "\"numerics_version\": 1"));
+  refuses(run, "numerics version 1");
+  write_text(run + "/run.json", json);
   write_text(run + "/overlap.h5", "not HDF5");
   refuses(run, "HDF5");
   std::filesystem::remove(run + "/overlap.h5");

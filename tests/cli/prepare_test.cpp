@@ -227,8 +227,7 @@ TEST_CASE("a chat format of another family is pointed out") {
     INFO(plan.err);
     CHECK(plan.code == 0);
     const bool other = std::string(family) == "deepseek_v32_tiny";
-    const std::string warning =
-        "rendered as glm-5.2, but the format of DeepSeek-V3.2 is deepseek-v3.2";
+    const std::string warning = "rendered as glm-5.2, but DeepSeek-V3.2 uses deepseek-v3.2";
     const bool warned = plan.err.find(warning) != std::string::npos;
     CHECK(warned == other);
   }

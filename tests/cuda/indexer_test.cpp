@@ -291,6 +291,35 @@ TEST_CASE("GPU indexer logits with warpgroup tensor cores") {
   }
 }
 
+namespace {
+
+struct Quantized {
+  std::vector<float> scales;
+  std::vector<std::int32_t> bytes;  // four numbers each
+};
+
+// Vectors in the activation type of a precision.
+Quantized quantized(Precision precision, const std::vector<float>& x, std::int64_t vectors,
+                    std::int64_t width) {
+  Gpu gpu(precision);
+  CudaBackend& b = gpu.backend;
+  const Tensor in = b.upload_matrix(x, vectors, width);
+  const Tensor out = b.allocate(vectors, width / 4, DType::i32);
+  const Tensor scales = b.upload(std::vector<float>(count_of(vectors, 1), kPoison), vectors, 1);
+  synchronize();
+  INDEXCACHE_CUDA(kernels::quantize_index({.x = in.data<void>(),
+                                           .type = cuda::kernel_type(in.dtype()),
+                                           .out = out.data<void>(),
+                                           .scales = scales.data<float>(),
+                                           .vectors = vectors,
+                                           .width = width},
+                                          nullptr));
+  synchronize();
+  return {b.download(scales), b.download_indices(out)};
+}
+
+}  // namespace
+
 TEST_CASE("GPU FP8 quantization of the indexer follows its definition") {
   for (const std::int64_t width : {32, 64, 128, 256}) {
     const std::int64_t vectors = 77;
@@ -317,22 +346,13 @@ TEST_CASE("GPU FP8 quantization of the indexer follows its definition") {
         expected_values.push_back(to_e4m3(static_cast<float>(value / scale)));
       }
     }
-    Gpu gpu(Precision::fp32);
-    CudaBackend& b = gpu.backend;
-    const Tensor in = b.upload(x, vectors, width);
-    const Tensor out = b.allocate(vectors, width / 4, DType::i32);
-    const Tensor scales = gpu.poisoned(vectors, 1);
-    synchronize();
-    INDEXCACHE_CUDA(kernels::quantize_index({.x = in.data<void>(),
-                                             .type = kernels::Type::f32,
-                                             .out = out.data<void>(),
-                                             .scales = scales.data<float>(),
-                                             .vectors = vectors,
-                                             .width = width},
-                                            nullptr));
-    synchronize();
-    CHECK(b.download(scales) == expected_scales);
-    const auto packed = b.download_indices(out);
+    const Quantized of_floats = quantized(Precision::fp32, x, vectors, width);
+    CHECK(of_floats.scales == expected_scales);
+    const std::vector<std::int32_t>& packed = of_floats.bytes;
+    // bf16 holds what float32 is rounded to.
+    const Quantized of_bf16 = quantized(Precision::bf16, to_bf16(x), vectors, width);
+    CHECK(of_bf16.scales == of_floats.scales);
+    CHECK(of_bf16.bytes == of_floats.bytes);
     std::size_t different = 0;
     for (std::size_t i = 0; i < expected_values.size(); ++i) {
       const float value = e4m3_to_float(reinterpret_cast<const std::uint8_t*>(packed.data())[i]);

@@ -93,6 +93,26 @@ bool same(const StageState& a, const StageState& b) {
 
 }  // namespace
 
+TEST_CASE("a GPU takes as many positions at once as keep it busy, whatever memory is free") {
+  class PretendGpu : public CpuBackend {
+    bool is_gpu() const override { return true; }
+  };
+  const PretendGpu gpu;
+  const CpuBackend cpu;
+  ModelConfig config = read_config(data("dsa-mini"));
+  const std::vector<Student> all = all_students(std::vector<bool>(16, true));
+  const std::vector<Student> apart = students_of(Pattern::parse("FSSSFSSSFSSSFSSS"));
+  CHECK(Distiller::matrices(config, all) == 15 + 2);  // layer 0 teaches only its own students
+  CHECK(Distiller::matrices(config, apart) == 2);
+  CHECK(positions_at_once(cpu, config, all, 8, 2048) == kRangePositions);
+  CHECK(positions_at_once(gpu, config, all, 8, 2048) == 2048);
+  CHECK(positions_at_once(gpu, config, all, 1, 200'000) == kRangePositions);
+  CHECK(positions_at_once(gpu, config, apart, 1, 100'000) == 2 * kRangePositions);
+  config.hidden = 6144;  // GLM-5: 256 positions of eight sequences are enough rows
+  CHECK(positions_at_once(gpu, config, apart, 8, 4096) == kRangePositions);
+  CHECK(positions_at_once(gpu, config, apart, 1, 4096) == 2 * kRangePositions);
+}
+
 TEST_CASE("a rate rises, stays, then follows a cosine to a twentieth") {
   StageSettings settings{.steps = 200, .rate = 1.0f, .warmup = 20};
   CHECK(rate_at(settings, 0) == Approx(1.0 / 20));

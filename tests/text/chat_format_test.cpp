@@ -5,6 +5,7 @@
 #include "io/files.h"
 #include "support/catch.h"
 #include "support/files.h"
+#include "text/chat_choice.h"
 
 #include <sstream>
 
@@ -189,4 +190,19 @@ TEST_CASE("the family is told by the role markers among the added tokens") {
   REQUIRE(ChatFormat::of(deepseek));
   CHECK(std::string(ChatFormat::of(deepseek)->name()) == "deepseek-v3.2");
   CHECK(family_start(deepseek) == std::vector<TokenId>{523});
+}
+
+TEST_CASE("a GLM release is known by what only its chat template contains") {
+  const std::string start = "[gMASK]<sop>\n", effort = "<|system|>Reasoning Effort: {{ x }}";
+  const std::string first = start + "and reasoning_content -%}{{ reasoning_content.strip() }}";
+  const std::string second =
+      start + "{{ ns.thinking_indices }}and reasoning_content is defined -%}";
+  CHECK(glm_release(first) == "glm-5");
+  CHECK(glm_release(second) == "glm-5.1");
+  CHECK(glm_release(first + effort).empty());
+  CHECK(glm_release(effort + second).empty());
+  CHECK(glm_release(first.substr(start.size())).empty());
+  CHECK(glm_release("{# " + first + " #}").empty());
+  CHECK(glm_release(second + "{# a comment without an end " + effort) == "glm-5.1");
+  CHECK(glm_release("").empty());
 }

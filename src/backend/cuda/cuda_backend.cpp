@@ -66,6 +66,7 @@ CudaBackend::CudaBackend(const CudaOptions& options)
     side_streams_[side] = cuda::make_stream();
     side_done_[side] = cuda::make_event();
   }
+  limit_logits();
 }
 
 CudaBackend::~CudaBackend() {
@@ -76,10 +77,14 @@ void CudaBackend::check(const ModelShape& shape) const {
   cuda::check_shape(shape, options_.indexer);
 }
 
-// A sixteenth for logits.
 void CudaBackend::limit_memory(std::int64_t bytes) {
   CudaDevice::limit_memory(bytes);
-  logits_bytes_ = std::clamp(bytes / 16, kLeastBuffer, logits_bytes_);
+  limit_logits();
+}
+
+// A sixteenth of the memory.
+void CudaBackend::limit_logits() {
+  logits_bytes_ = std::clamp(memory_bytes() / 16, kLeastBuffer, logits_bytes_);
 }
 
 std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,

@@ -53,6 +53,8 @@ class CudaBackend : public CudaDevice {
                            const Tensor& counts, const Tensor& out);
   std::vector<std::int32_t> expert_counts(const Tensor& counts);
 
+  void limit_logits();
+
   // Of logits that indexer or loss hold at once.
   std::int64_t logits_bytes_ = std::int64_t{1} << 30;
   // Products of different experts.

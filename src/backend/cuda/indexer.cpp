@@ -72,12 +72,11 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
   }
   const std::int64_t longest = layouts_.get(rows, key_rows).most_keys;
   const std::int64_t stride = (longest + 3) / 4 * 4;
-  const std::int64_t most_rows = logits_bytes_ / (4 * stride);
-  Tensor logits;
+  const std::vector<RowChunk> chunks = row_chunks(rows, logits_bytes_ / (4 * stride));
+  const Tensor logits = allocate(largest_rows(chunks), stride, DType::f32);
   const std::int64_t query_bytes =
       heads * width * static_cast<std::int64_t>(size_of(q.values.dtype()));
-  for (const RowChunk& chunk : row_chunks(rows, most_rows)) {
-    if (logits.rows() < chunk.rows.total) logits = allocate(chunk.rows.total, stride, DType::f32);
+  for (const RowChunk& chunk : chunks) {
     const cuda::DeviceRows& places = layouts_.get(chunk.rows, key_rows);
     {
       const Operation operation(*this, Component::indexer_logits);

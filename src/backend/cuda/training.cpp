@@ -39,11 +39,9 @@ void CudaBackend::mean_attention(const RowLayout& rows, const Heads& queries,
   const Operation operation(*this, Component::other);
   // All causal pairs need one number per row and head; sets their logits, so that rows are cut.
   const std::int64_t row_floats = queries.count * (sets.empty() ? 1 : sets.cols());
-  Tensor scratch;
-  for (const RowChunk& chunk : row_chunks(rows, logits_bytes_ / (4 * row_floats))) {
-    if (scratch.rows() < chunk.rows.total) {
-      scratch = allocate(chunk.rows.total, row_floats, DType::f32);
-    }
+  const std::vector<RowChunk> chunks = row_chunks(rows, logits_bytes_ / (4 * row_floats));
+  const Tensor scratch = allocate(largest_rows(chunks), row_floats, DType::f32);
+  for (const RowChunk& chunk : chunks) {
     const cuda::DeviceRows& places = layouts_.get(chunk.rows, key_rows);
     const Tensor q = chunk.of(queries.tensor), selected = chunk.of(sets), out = chunk.of(sums);
     INDEXCACHE_CUDA(kernels::mean_attention({.queries = q.data<void>(),
@@ -204,9 +202,9 @@ void CudaBackend::distill_indexer(const RowLayout& rows, const IndexScores& scor
     key_sums = allocate(keys.rows(), keys.cols(), DType::i64);
     fill_zero(key_sums);
   }
-  Tensor logits;
-  for (const RowChunk& chunk : row_chunks(rows, logits_bytes_ / (4 * stride))) {
-    if (logits.rows() < chunk.rows.total) logits = allocate(chunk.rows.total, stride, DType::f32);
+  const std::vector<RowChunk> chunks = row_chunks(rows, logits_bytes_ / (4 * stride));
+  const Tensor logits = allocate(largest_rows(chunks), stride, DType::f32);
+  for (const RowChunk& chunk : chunks) {
     const DistillPart part{
         layouts_.get(chunk.rows, key_rows),
         {chunk.of(queries), chunk.of(scores.head_weights), keys, scores.scale},
