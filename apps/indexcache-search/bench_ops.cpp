@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <random>
 #include <utility>
 
@@ -51,8 +52,9 @@ class OpsBench {
     place_ = place_of(c_, context, rows);
     if (wanted("ceilings")) ceilings();
     if (wanted("products")) products();
-    // Attention and overlap need its sets.
-    if (wanted("selection") || wanted("attention") || wanted("overlap")) select();
+    if (wanted("selection") || wanted("overlap") || (wanted("attention") && shared_ == 0)) {
+      select(wanted("selection"));
+    }
     if (wanted("attention")) attend();
     if (wanted("rows")) row_operations();
     if (wanted("experts")) feed_forward();
@@ -160,14 +162,24 @@ class OpsBench {
            0);
   }
 
-  // Logits and top-k of the rows, timed apart and together.
-  void select() {
+  // Selects with random queries and keys; attention and overlap need the sets.
+  void select(bool timed) {
     const std::int64_t rows = place_.rows.total;
     const Tensor q = random(rows, c_.index_heads * c_.index_head_dim, b_.index_activation());
     const Tensor k = random(context_, c_.index_head_dim, b_.index_activation());
     const Tensor weights = random(rows, c_.index_heads, DType::f32);
     sets_ = b_.allocate(rows, c_.index_topk, DType::i32);
     const auto body = [&] { b_.index_topk(place_.rows, q, weights, place_.keys, k, sets_); };
+    if (timed) {
+      time_selection(body);
+    } else {
+      body();
+    }
+  }
+
+  // Logits and top-k of the rows, timed apart and together.
+  void time_selection(const std::function<void()>& body) {
+    const std::int64_t rows = place_.rows.total;
     const ComponentSeconds components = median_components(b_, repeat_, body);
     const double logits = components[static_cast<std::size_t>(Component::indexer_logits)];
     const double top_k = components[static_cast<std::size_t>(Component::top_k)];

@@ -82,6 +82,7 @@ TEST_CASE("bench times operations, prefills and searches of a synthetic model") 
   CHECK(has("sparse attention"));
   CHECK_FALSE(has("copy"));
   CHECK_FALSE(has("overlap"));
+  CHECK_FALSE(has("logits + top-k"));
 
   const Json prefill = bench({"prefill", "--synthetic", shape, "--context", "40,64", "--pattern",
                               "full", "--pattern", "uniform:2"});
