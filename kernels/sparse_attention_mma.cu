@@ -36,7 +36,9 @@ std::size_t shared_bytes(int width) {
          static_cast<std::size_t>(kRows * kScorePitch + 3 * kRows) * sizeof(float);
 }
 
-// What a block owns: heads [first_head, first_head + heads) of each query.
+// What a block owns: heads [first_head, first_head + heads) of each query. Only packed tiles have
+// several queries, over all positions; for the others no row asks for a division.
+template <bool Packed>
 struct Tile {
   std::int64_t row;  // the first query
   int queries;       // neighbors in a sequence
@@ -44,12 +46,14 @@ struct Tile {
   int key_base;
   int count;  // candidates of the last query, which has the most
 
-  __device__ bool has(int tile_row) const { return tile_row < queries * heads; }
-  __device__ int query(int tile_row) const { return tile_row / heads; }
-  __device__ int head(int tile_row) const { return first_head + tile_row % heads; }
+  __device__ bool has(int tile_row) const { return !Packed || tile_row < queries * heads; }
+  __device__ int query(int tile_row) const { return Packed ? tile_row / heads : 0; }
+  __device__ int head(int tile_row) const {
+    return first_head + (Packed ? tile_row % heads : tile_row);
+  }
   // Rows that are not there count like the last one.
   __device__ int candidates(const SparseAttentionParams& p, int tile_row) const {
-    return p.sets == nullptr ? p.places[row + min(query(tile_row), queries - 1)].candidates : count;
+    return Packed ? p.places[row + min(query(tile_row), queries - 1)].candidates : count;
   }
 };
 
@@ -67,8 +71,9 @@ __device__ Buffers buffers_in(char* memory, int width) {
 }
 
 // Gathers up to kKeys rows from the `first`-th of the selection on; the others become zero.
-__device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared, const Tile& tile,
-                          int first) {
+template <bool Packed>
+__device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared,
+                          const Tile<Packed>& tile, int first) {
   const int chunks = p.key_width / 8;
   for (int i = static_cast<int>(threadIdx.x); i < kKeys * chunks; i += kThreads) {
     const int key = i / chunks, d = i % chunks * 8;
@@ -83,8 +88,9 @@ __device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared,
   }
 }
 
+template <bool Packed>
 __device__ void load_queries(const SparseAttentionParams& p, const Buffers& shared,
-                             const Tile& tile) {
+                             const Tile<Packed>& tile) {
   const int chunks = p.key_width / 8;
   for (int i = static_cast<int>(threadIdx.x); i < kRows * chunks; i += kThreads) {
     const int row = i / chunks, d = i % chunks * 8;
@@ -176,9 +182,9 @@ __device__ void add_values(const SparseAttentionParams& p, const Buffers& shared
   }
 }
 
-template <int Blocks>
-__device__ void store(const SparseAttentionParams& p, const Buffers& shared, const Tile& tile,
-                      const float (&out)[Blocks][2][4]) {
+template <int Blocks, bool Packed>
+__device__ void store(const SparseAttentionParams& p, const Buffers& shared,
+                      const Tile<Packed>& tile, const float (&out)[Blocks][2][4]) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
 #pragma unroll
@@ -201,8 +207,9 @@ __device__ void store(const SparseAttentionParams& p, const Buffers& shared, con
   }
 }
 
-template <int Blocks>
-__device__ void attend(const SparseAttentionParams& p, const Buffers& shared, const Tile& tile) {
+template <int Blocks, bool Packed>
+__device__ void attend(const SparseAttentionParams& p, const Buffers& shared,
+                       const Tile<Packed>& tile) {
   load_queries(p, shared, tile);
   if (threadIdx.x < kRows) {
     shared.peak[threadIdx.x] = -INFINITY;
@@ -226,52 +233,66 @@ __device__ void attend(const SparseAttentionParams& p, const Buffers& shared, co
   store(p, shared, tile, out);
 }
 
-// Queries that share a block.
-int queries_per_block(const SparseAttentionParams& p) {
-  return p.sets == nullptr && p.heads <= kRows / 2 ? kRows / p.heads : 1;
-}
-
 __device__ bool follows(const RowPlace& place, const RowPlace& first, int distance) {
   return place.key_base == first.key_base && place.position == first.position + distance;
 }
 
-// Block (queries, group of heads). Blocks: groups of 16 value columns of a warp.
-template <int Blocks>
+// A tile of `queries` queries from `row` on.
+template <bool Packed>
+__device__ Tile<Packed> tile_of(const SparseAttentionParams& p, std::int64_t row, int queries) {
+  Tile<Packed> tile{};
+  tile.row = row;
+  tile.queries = queries;
+  tile.first_head = static_cast<int>(blockIdx.y) * kRows;
+  tile.heads = Packed ? p.heads : kRows;
+  tile.key_base = p.places[row].key_base;
+  tile.count = p.sets == nullptr ? p.places[row + queries - 1].candidates : p.k;
+  return tile;
+}
+
+// Block (queries, group of heads). Blocks: groups of 16 value columns of a warp. Packed: a block
+// has `per_block` queries, with all of their heads, over all positions.
+template <int Blocks, bool Packed>
 __global__ void __launch_bounds__(kThreads)
     attention_mma_kernel(SparseAttentionParams p, int per_block) {
   extern __shared__ __align__(16) char memory[];
   const Buffers shared = buffers_in(memory, p.key_width);
+  if (!Packed) {
+    attend<Blocks>(p, shared, tile_of<Packed>(p, blockIdx.x, 1));
+    return;
+  }
   std::int64_t row = std::int64_t{blockIdx.x} * per_block;
   const std::int64_t end = min(row + per_block, p.rows);
   // Neighbors in a sequence go together, those of different ones one after the other.
   while (row < end) {
-    const RowPlace place = p.places[row];
     int queries = 1;
-    while (row + queries < end && follows(p.places[row + queries], place, queries)) ++queries;
-    attend<Blocks>(p, shared,
-                   {.row = row,
-                    .queries = queries,
-                    .first_head = static_cast<int>(blockIdx.y) * kRows,
-                    .heads = per_block > 1 ? p.heads : kRows,
-                    .key_base = place.key_base,
-                    .count = p.sets == nullptr ? p.places[row + queries - 1].candidates : p.k});
+    while (row + queries < end && follows(p.places[row + queries], p.places[row], queries)) {
+      ++queries;
+    }
+    attend<Blocks>(p, shared, tile_of<Packed>(p, row, queries));
     row += queries;
     __syncthreads();  // everybody has stored before the buffers serve the next ones
   }
 }
 
-template <int Blocks>
+template <int Blocks, bool Packed>
 cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
-  const auto kernel = attention_mma_kernel<Blocks>;
+  const auto kernel = attention_mma_kernel<Blocks, Packed>;
   const std::size_t bytes = shared_bytes(p.key_width);
   const cudaError_t status = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (status != cudaSuccess) return status;
-  const int per_block = queries_per_block(p);
+  const int per_block = Packed ? kRows / p.heads : 1;
   const dim3 grid(static_cast<unsigned>(ceil_div(p.rows, per_block)),
                   static_cast<unsigned>(ceil_div(p.heads, kRows)));
   kernel<<<grid, kThreads, bytes, stream>>>(p, per_block);
   return cudaGetLastError();
+}
+
+template <int Blocks>
+cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
+  const bool packed = p.sets == nullptr && p.heads <= kRows / 2;
+  return packed ? launch<Blocks, true>(p, stream) : launch<Blocks, false>(p, stream);
 }
 
 bool aligned(const void* pointer, std::int64_t stride) {
