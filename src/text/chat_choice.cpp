@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/chat_choice.h"
 
+#include "core/error.h"
 #include "io/files.h"
 #include "io/hub_cache.h"
 #include "io/json.h"
@@ -47,20 +48,36 @@ std::string without_comments(std::string_view text) {
   }
 }
 
-// The template in `folder` and the file that contains it; both empty if there is none.
+// The template in `folder` and the file that should contain it; no file if there is none.
 struct Template {
   std::string text;
   std::string file;
 };
+
+// A text, or a list of named ones, of which "default" is for chats.
+std::string template_of(const Json& config) {
+  const Json value = config.is_object() ? config.value("chat_template", Json()) : Json();
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) return "";
+  for (const Json& named : value) {
+    if (!named.is_object() || named.value("name", Json()) != "default") continue;
+    const Json text = named.value("template", Json());
+    if (text.is_string()) return text.get<std::string>();
+  }
+  return "";
+}
 
 Template template_in(const std::filesystem::path& folder) {
   const std::filesystem::path jinja = folder / "chat_template.jinja";
   if (std::filesystem::is_regular_file(jinja)) return {read_file(jinja), jinja.string()};
   const std::filesystem::path config = folder / "tokenizer_config.json";
   if (!std::filesystem::is_regular_file(config)) return {};
-  const Json json = parse_foreign_json(read_file(config), config.string());
-  const Json text = json.is_object() ? json.value("chat_template", Json()) : Json();
-  return text.is_string() ? Template{text.get<std::string>(), config.string()} : Template{};
+  try {
+    const std::string text = template_of(parse_foreign_json(read_file(config), config.string()));
+    return text.empty() ? Template{} : Template{text, config.string()};
+  } catch (const InputError&) {  // only conversations need it
+    return {"", config.string()};
+  }
 }
 
 }  // namespace
@@ -83,7 +100,7 @@ ChatChoice choose_chat_format(const Tokenizer& tokenizer, const std::filesystem:
   if (!family->is_glm()) return {family->name(), ""};
   const bool folder = std::filesystem::is_directory(path);
   const Template found = template_in(folder ? model_folder(path) : path.parent_path());
-  if (found.text.empty()) {
+  if (found.file.empty()) {
     return {"",
             "\"messages\" require a chat format; GLM-5, 5.1, 5.2 and 5.3 have different ones and "
             "the same role markers, and there is no chat_template.jinja next to the tokenizer: add "

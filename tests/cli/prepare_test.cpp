@@ -206,6 +206,17 @@ TEST_CASE("the chat template next to the tokenizer decides which GLM release it 
   std::filesystem::remove(folder / "chat_template.jinja");
   write_text(folder / "tokenizer_config.json", Json{{"chat_template", kGlm53Template}}.dump());
   CHECK_THAT(run_tool(prepare).out, Contains("chats as glm-5.3"));
+  const Json tool_use{{"name", "tool_use"}, {"template", kGlm53Template}};
+  const Json usual{{"name", "default"}, {"template", kGlm52Template}};
+  write_text(folder / "tokenizer_config.json", Json{{"chat_template", {tool_use, usual}}}.dump());
+  CHECK_THAT(run_tool(prepare).out, Contains("chats as glm-5.2"));
+  write_text(folder / "tokenizer_config.json", Json{{"chat_template", {tool_use}}}.dump());
+  check_refused(prepare, 3, "there is no chat_template.jinja");
+  // A file that cannot be read is no obstacle for text.
+  write_text(folder / "tokenizer_config.json", "{");
+  check_refused(prepare, 3, "tokenizer_config.json is not the template of GLM-5, 5.1, 5.2 or 5.3");
+  write_text(folder / "chat.jsonl", R"({"text": ")" + std::string(400, 'x') + " why\"}\n");
+  CHECK(run_tool(prepare).code == 0);
 }
 
 TEST_CASE("a chat format of another family is pointed out") {
