@@ -128,13 +128,13 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
     options.weights.clear();
   }
   if (tokenizer_) resolve_chat_format(options, *tokenizer_, own ? folder_ : options_.tokenizer);
-  check_chat_format(options.chat_format);
   PreparedSet set =
       prepare(options, tokenizer_ ? &*tokenizer_ : nullptr, model_.config.vocabulary,
               [&](std::int64_t documents, std::int64_t) {
                 progress_.update("reading documents", static_cast<std::size_t>(documents), 0);
               });
   progress_.note(to_text(set.report()));
+  check_chat_format(set.report().chat_format);
   if (set.report().double_start > 0) {
     warn(fmt::format("{} documents begin with two BOS tokens", set.report().double_start));
   }
@@ -143,7 +143,7 @@ PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, 
 
 // A format of another family renders conversations that the model has not seen so.
 void CalibrationLoader::check_chat_format(const std::string& format) {
-  if (format == "auto") return;
+  if (format.empty()) return;  // no conversation was rendered
   const Family& family = *model_.config.family;
   std::vector<std::string> own;
   for (const char* name : family.chat_formats) {
