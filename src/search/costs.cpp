@@ -18,7 +18,7 @@ struct Rates {
 };
 
 // docs/performance.md: one H200, shapes of released models; products of fp32 without TF32.
-constexpr Rates kGpuBf16{650e12, 200e12, 480e12, 54e9, 2e9};
+constexpr Rates kGpuBf16{650e12, 300e12, 800e12, 54e9, 2e9};
 constexpr Rates kGpuFp32{40e12, 30e12, 40e12, 54e9, 2e9};
 // A core of a server with AVX-512: what dsa-mini's search reaches.
 constexpr Rates kCpuCore{45e9, 12e9, 20e9, 4e9, 1e9};
