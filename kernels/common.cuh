@@ -33,6 +33,18 @@ __device__ inline float to_float(__nv_fp8_e4m3 x) {
   return static_cast<float>(x);
 }
 
+// Whether 16-byte copies can read rows of 16-bit elements that are `stride` elements apart.
+inline bool aligned(const void* pointer, std::int64_t stride) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0 && stride % 8 == 0;
+}
+
+// The first of the ascending ends that is above a position.
+__device__ inline int bucket_of(const std::int64_t* bucket_ends, int position) {
+  int bucket = 0;
+  while (position >= bucket_ends[bucket]) ++bucket;
+  return bucket;
+}
+
 template <typename T>
 __device__ inline T from_float(float x);
 template <>

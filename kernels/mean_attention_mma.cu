@@ -332,10 +332,6 @@ __global__ void __launch_bounds__(kThreads) mean_kernel(MeanAttentionParams p) {
               first_key + of_keys + lane / 4);
 }
 
-bool aligned(const void* pointer, std::int64_t stride) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0 && stride % 8 == 0;
-}
-
 }  // namespace
 
 bool mean_attention_mma_applies(const MeanAttentionParams& p) {

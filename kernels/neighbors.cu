@@ -83,12 +83,6 @@ __device__ void count_row(const NeighborParams& p, const std::int32_t* set, int 
   __syncthreads();
 }
 
-__device__ int bucket_of(const NeighborParams& p, int position) {
-  int bucket = 0;
-  while (position >= p.bucket_ends[bucket]) ++bucket;
-  return bucket;
-}
-
 __device__ void flush(const NeighborParams& p, int bucket, unsigned long long* counters) {
   const int columns = p.distance_count + p.group_count;
   const int column = static_cast<int>(threadIdx.x);
@@ -114,7 +108,7 @@ __global__ void __launch_bounds__(kThreads) neighbors_kernel(NeighborParams p, i
   for (int index = first_index; index < last_index; ++index) {
     const std::int64_t row = std::int64_t{segment.first_row} + index;
     const int position = p.places[row].position;
-    const int own = bucket_of(p, position);
+    const int own = bucket_of(p.bucket_ends, position);
     if (own != bucket && bucket >= 0) flush(p, bucket, counters);
     bucket = own;
     for (int first = 0; first <= position; first += 32 * words) {

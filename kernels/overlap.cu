@@ -232,12 +232,6 @@ __device__ void flush(const OverlapParams& p, int bucket, int role,
   __syncthreads();
 }
 
-__device__ int bucket_of(const OverlapParams& p, int position) {
-  int bucket = 0;
-  while (position >= p.bucket_ends[bucket]) ++bucket;
-  return bucket;
-}
-
 __device__ void clear(unsigned* bitmaps, int words) {
   for (int i = static_cast<int>(threadIdx.x); i < words; i += kThreads) bitmaps[i] = 0;
 }
@@ -285,7 +279,7 @@ __global__ void __launch_bounds__(kThreads, kResident) overlap_kernel(OverlapPar
   int sums[S::kTiles][4] = {};
   int bucket = -1, queries = 0;
   for (std::int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
-    const int own = bucket_of(p, p.places[row].position);
+    const int own = bucket_of(p.bucket_ends, p.places[row].position);
     if (queries == most || (own != bucket && bucket >= 0)) {
       flush<Blocks>(p, bucket, role, sums, bitmaps);
       queries = 0;

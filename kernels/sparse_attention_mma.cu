@@ -295,10 +295,6 @@ cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
   return packed ? launch<Blocks, true>(p, stream) : launch<Blocks, false>(p, stream);
 }
 
-bool aligned(const void* pointer, std::int64_t stride) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0 && stride % 8 == 0;
-}
-
 }  // namespace
 
 bool sparse_attention_mma_applies(const SparseAttentionParams& p) {

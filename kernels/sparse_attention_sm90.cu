@@ -373,10 +373,6 @@ __global__ void __launch_bounds__(kThreads, 1) attention_sm90_kernel(SparseAtten
 #endif
 }
 
-bool aligned(const void* pointer, std::int64_t stride) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0 && stride % 8 == 0;
-}
-
 }  // namespace
 
 bool sparse_attention_sm90_applies(const SparseAttentionParams& p) {

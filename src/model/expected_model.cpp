@@ -19,22 +19,10 @@ RawTensor tensor_of(DType dtype, const std::vector<std::int64_t>& shape) {
   return tensor;
 }
 
-std::vector<TensorSpec> all_tensors(const ModelConfig& config) {
-  std::vector<TensorSpec> all = outer_tensors(config);
-  const auto add = [&](const std::vector<TensorSpec>& more) {
-    all.insert(all.end(), more.begin(), more.end());
-  };
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    add(trunk_tensors(config, layer, false));
-    if (config.native_full[static_cast<std::size_t>(layer)]) add(indexer_tensors(config, layer));
-  }
-  return all;
-}
-
-std::map<std::string, RawTensor> expected_tensors(const ModelConfig& config, bool fp8) {
+std::map<std::string, RawTensor> expected_tensors(const ModelConfig& config, bool fp8,
+                                                  const std::filesystem::path& folder) {
   std::map<std::string, RawTensor> tensors;
-  for (const TensorSpec& spec : all_tensors(config)) {
-    if (spec.optional) continue;
+  for (const TensorSpec& spec : read_tensors(config, Checkpoint(folder, {}), config.native_full)) {
     const bool quantized = fp8 && spec.quantized;
     tensors.emplace(spec.name, tensor_of(quantized ? DType::f8_e4m3 : DType::bf16, spec.shape));
     if (!quantized) continue;
@@ -65,7 +53,7 @@ Model expect_model(const std::filesystem::path& given, std::optional<double> mla
   }
   const Json json = parse_foreign_json(read_file(folder / "config.json"), "config.json");
   const bool fp8 = json.contains("quantization_config") && json["quantization_config"].is_object();
-  auto tensors = expected_tensors(config, fp8);
+  auto tensors = expected_tensors(config, fp8, folder);
   std::vector<bool> has_indexer = config.native_full;
   const bool has_tokenizer = std::filesystem::exists(folder / "tokenizer.json");
   return {.config = std::move(config),
