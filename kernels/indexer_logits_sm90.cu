@@ -48,6 +48,7 @@ constexpr int kLoaderRegisters = 40;
 struct Piece {
   int tiles;  // 0: no more work
   int first_tile;
+  int first_key, keys;       // of the segment: row in the key tensor, and how many are needed
   int row;                   // of the first query, in queries and logits
   int limits[kMostQueries];  // candidates of each query; 0 beyond the end of its segment
 };
@@ -67,12 +68,10 @@ struct Shape {
   static constexpr int kHalfBytes = kHalf * kRowBytes;
   static constexpr int kStageBytes = kKeys * kRowBytes;
   static constexpr int kQueryBytes = 2 * kHalfBytes;
-  static constexpr int kScaleBytes = kKeys * 4;
   static constexpr int kWeightBytes = kColumns * 4;
   // Offsets in shared memory.
   static constexpr int kStageOffset = kQueryBuffers * kQueryBytes;
-  static constexpr int kScaleOffset = kStageOffset + kStages * kStageBytes;
-  static constexpr int kWeightOffset = kScaleOffset + kStages * kScaleBytes;
+  static constexpr int kWeightOffset = kStageOffset + kStages * kStageBytes;
   static constexpr int kBarrierOffset = kWeightOffset + kQueryBuffers * kWeightBytes;
   static constexpr int kPieceOffset = kBarrierOffset + 8 * 2 * (kStages + kQueryBuffers);
   static constexpr int kEnd = kPieceOffset + kQueryBuffers * static_cast<int>(sizeof(Piece));
@@ -108,9 +107,6 @@ struct Memory {
   __device__ std::uint32_t full(int i) const { return barrier(2 * kQueryBuffers + i); }
   __device__ std::uint32_t empty(int i) const {
     return barrier(2 * kQueryBuffers + S::kStages + i);
-  }
-  __device__ float* scales(int stage) const {
-    return reinterpret_cast<float*>(pointer + S::kScaleOffset + stage * S::kScaleBytes);
   }
   __device__ float* weights(int buffer) const {
     return reinterpret_cast<float*>(pointer + S::kWeightOffset + buffer * S::kWeightBytes);
@@ -164,21 +160,20 @@ __device__ void load_queries(const IndexerLogitsParams& p, const Work<S>& work,
     if (lane == 0) {
       piece.tiles = tiles;
       piece.first_tile = first_tile;
+      piece.first_key = segment.key_base;
+      piece.keys = segment.candidates(first_query + min(last, S::kQueries - 1));
       piece.row = static_cast<int>(row);
     }
     copy_async_commit();
     copy_async_wait<0>();
     fence_shared_for_wgmma();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(memory.queries_full(turn.stage));
+    barrier_arrive(memory.queries_full(turn.stage));
     turn.advance(1);
   };
   work.for_pieces(share, load);
   barrier_wait(memory.queries_empty(turn.stage), turn.parity ^ 1);
-  if (lane == 0) {
-    memory.piece(turn.stage).tiles = 0;
-    barrier_arrive(memory.queries_full(turn.stage));
-  }
+  if (lane == 0) memory.piece(turn.stage).tiles = 0;
+  barrier_arrive(memory.queries_full(turn.stage));
 }
 
 // One of the warps that bring keys: it copies its rows of every tile.
@@ -186,7 +181,6 @@ template <class S>
 struct KeyLoader {
   static constexpr int kRows = kKeys / kKeyLoaders;
   static constexpr int kStep = kWarp / S::kChunks;  // rows of a copy by the warp, a power of two
-  static_assert(kRows == kWarp, "a scale per lane");
 
   const IndexerLogitsParams& p;
   const Memory<S>& memory;
@@ -216,11 +210,6 @@ struct KeyLoader {
         const bool present = first + i * kStep + lane_row < key_count;
         copy(i, present ? from + i * kStep * S::kRowBytes : p.keys, present);
       }
-    }
-    if constexpr (S::kScaled) {
-      const bool present = first + lane < key_count;
-      copy_async_word(shared_address(memory.scales(stage) + loader * kRows + lane),
-                      present ? p.key_scales + row + lane : p.key_scales, present);
     }
     copy_async_commit();
   }
@@ -280,6 +269,8 @@ __device__ __forceinline__ void begin_product(float (&d)[64], std::uint32_t keys
 template <class S>
 struct ThreadPiece {
   std::uint32_t columns;          // in shared memory
+  int key;                        // row of its low key in tile 0
+  int keys;                       // the number of keys, counted from the same
   float weights[4 * kHalfSteps];  // of its columns
   float* out[S::kSlots];          // the scores of its low key in tile 0
   int limits[S::kSlots];          // the number of those keys, counted from the same
@@ -289,6 +280,8 @@ struct ThreadPiece {
     const Piece& piece = memory.piece(buffer);
     const int quad = static_cast<int>(threadIdx.x) % 4;
     columns = memory.queries(buffer);
+    key = piece.first_key + thread_key;
+    keys = piece.keys - thread_key;
 #pragma unroll
     for (int step = 0; step < 2 * kHalfSteps; ++step) {
       const int column = S::query_of(step, quad) * S::kHeads + S::head_of(step);
@@ -360,11 +353,17 @@ struct Multiplier {
     if (lane == 0) barrier_arrive(barrier);
   }
 
-  __device__ ThreadTile read_tile(int first_tile) const {
+  // Scales are first used half a product later, which hides their way from the L2.
+  __device__ ThreadTile read_tile(const ThreadPiece<S>& piece, int number) const {
     ThreadTile tile;
-    tile.number = first_tile + next;
-    tile.low_scale = S::kScaled ? memory.scales(turn.stage)[key] : 1.0f;
-    tile.high_scale = S::kScaled ? memory.scales(turn.stage)[key + 8] : 1.0f;
+    tile.number = number;
+    tile.low_scale = tile.high_scale = 1;
+    if constexpr (S::kScaled) {
+      const float* const scales = p.key_scales + piece.key + number * kKeys;
+      const int keys = piece.keys - number * kKeys;
+      if (0 < keys) tile.low_scale = __ldg(scales);
+      if (8 < keys) tile.high_scale = __ldg(scales + 8);
+    }
     return tile;
   }
 
@@ -378,7 +377,7 @@ struct Multiplier {
     wgmma_wait(bank0);
     while (true) {
       begin_product<S>(bank1, memory.keys(turn.stage), piece.columns + S::kHalfBytes);
-      ThreadTile tile = read_tile(first_tile);
+      ThreadTile tile = read_tile(piece, first_tile + next);
       const int stage = turn.stage;
       turn.advance(kMultipliers);
       next += kMultipliers;
@@ -415,7 +414,7 @@ struct Multiplier {
       piece.read(p, memory, buffer.stage, key);
       take_tiles(piece, first_tile, tiles, full, buffer.parity, bank0, bank1);
       next -= tiles;
-      arrive(memory.queries_empty(buffer.stage));
+      barrier_arrive(memory.queries_empty(buffer.stage));
       buffer.advance(1);
     }
   }
@@ -428,8 +427,8 @@ __device__ void make_barriers(const Memory<S>& memory) {
     barrier_make(memory.empty(stage), kWarpgroupWarps);
   }
   for (int buffer = 0; buffer < kQueryBuffers; ++buffer) {
-    barrier_make(memory.queries_full(buffer), 1);
-    barrier_make(memory.queries_empty(buffer), kMultipliers * kWarpgroupWarps);
+    barrier_make(memory.queries_full(buffer), kWarp);
+    barrier_make(memory.queries_empty(buffer), kMultipliers * kWarpgroupWarps * kWarp);
   }
 }
 

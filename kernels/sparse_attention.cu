@@ -235,6 +235,7 @@ cudaError_t sparse_attention_general(const SparseAttentionParams& params, cudaSt
 
 cudaError_t sparse_attention(const SparseAttentionParams& params, cudaStream_t stream) {
   if (params.rows == 0 || params.heads == 0) return cudaSuccess;
+  if (sparse_attention_few_sm90_applies(params)) return sparse_attention_few_sm90(params, stream);
   if (sparse_attention_sm90_applies(params)) return sparse_attention_sm90(params, stream);
   if (sparse_attention_mma_applies(params)) return sparse_attention_mma(params, stream);
   return sparse_attention_general(params, stream);

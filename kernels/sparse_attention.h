@@ -5,8 +5,8 @@
 // value_width columns of the keys. Scores, softmax and sums in float32, keys in the order of the
 // set; one row depends on nothing else in the launch.
 //
-//   bf16, keys of 512 + 64, values of 512, scale > 0, Hopper   sparse_attention_sm90.cu: wgmma; the
-//        probabilities are rounded to bf16
+//   bf16, keys of 512 + 64, values of 512, scale > 0, Hopper   sparse_attention_sm90.cu, for at most
+//        kFewHeads heads sparse_attention_few_sm90.cu: wgmma; probabilities are rounded to bf16
 //   bf16, widths of whole sixteens   sparse_attention_mma.cu: warp-level tensor cores, likewise
 //   else  sparse_attention.cu: CUDA cores, float32 throughout
 #pragma once
@@ -18,6 +18,7 @@ namespace indexcache::kernels {
 inline constexpr int kAttentionKeyUnit = 4;
 inline constexpr int kMostAttentionKeyWidth = 576;
 inline constexpr int kMostAttentionValueWidth = 512;
+inline constexpr int kFewHeads = 32;
 
 struct SparseAttentionParams {
   const void* queries;  // type [rows, heads, key_width]
@@ -46,5 +47,7 @@ bool sparse_attention_mma_applies(const SparseAttentionParams& params);
 cudaError_t sparse_attention_mma(const SparseAttentionParams& params, cudaStream_t stream);
 bool sparse_attention_sm90_applies(const SparseAttentionParams& params);
 cudaError_t sparse_attention_sm90(const SparseAttentionParams& params, cudaStream_t stream);
+bool sparse_attention_few_sm90_applies(const SparseAttentionParams& params);
+cudaError_t sparse_attention_few_sm90(const SparseAttentionParams& params, cudaStream_t stream);
 
 }  // namespace indexcache::kernels

@@ -3,50 +3,115 @@
 // released model: keys of 512 + 64 columns whose first 512 are the values, bf16.
 //
 // A block stays on its multiprocessor and takes one tile after the other: a query and 64 of its
-// heads (the M side; missing heads are zero rows). One warpgroup scores: it holds the 64 queries in
-// registers, so that products of scores read nothing but keys from shared memory. Two warpgroups
-// accumulate 256 of the value columns each; between their products they issue the cp.async that
-// gather rows for a ring of stages, queries of the next tile included. The probabilities of a stage
-// overwrite its last 64 columns, which are no values. The ring of kStages x kKeys rows takes 216
-// KiB.
+// heads (the M side; missing heads are zero rows). Two warpgroups multiply. Each scores every other
+// block of 48 keys and accumulates its half of the value columns for all of them, so that one's
+// softmax runs beside the other's products. They exchange the running maximum and the
+// probabilities; the latter overwrite the last 64 columns of a block of keys, which are no values.
+// Probabilities of its own a warpgroup multiplies from registers. A third warpgroup copies: it
+// gathers keys into three slots as far ahead as parts of them are free. The queries are in shared
+// memory, except for the last 64 columns, in registers: so three slots fit.
 //
-// Each barrier of a stage ends one phase per turn of the ring, for stages of queries too, so one
-// parity is right for all. Nobody waits for a phase before the one that precedes it has ended: the
-// scorer waits for every `full`; the others see each `empty`, the last arrival of a turn. A stage
-// is filled when it is empty, scored when it is full, accumulated when it is weighed and then
-// empty, in one order of stages for everybody; nobody waits for a later stage, except that a stage
-// is filled, kStages ahead, after the products of the one after it have started.
+// A slot has three parts: the values of one warpgroup, those of the other, and the rest. Values are
+// free for the next rows as soon as their warpgroup has multiplied them, the rest when the
+// warpgroup that did not score the block has: it is the one that reads the probabilities there.
 //
-// Bounds, per 64 keys and tile: products 2,176 cycles, shared memory 1,850, and 72 KiB from the L2
-// (at the 9 TB/s that gathers reach, 1,900 cycles of a multiprocessor). What limits it is the one
-// warpgroup that scores: a warpgroup by itself has its products of 48 columns every 34 cycles
-// instead of 24, and nothing overlaps its softmax.
+// Bounds, per 48 keys and tile: products 1,632 cycles, shared memory 1,860 (gathering 432, scores
+// 950, values 480), and 54 KiB from the L2, 1,390 cycles at the 9.2 TB/s that gathers reach.
 #include "kernels/architecture.h"
-#include "kernels/attention_ring.cuh"
-#include "kernels/sparse_attention.h"
-#include "kernels/wgmma_attention.cuh"
+#include "kernels/attention_rows.cuh"
+
+#include <type_traits>
 
 namespace indexcache::kernels {
 namespace {
 
-__device__ void store_shared(std::uint32_t to, float x) {
-  asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(x) : "memory");
-}
-__device__ float load_shared(std::uint32_t from) {
-  float x;
-  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(from) : "memory");
-  return x;
-}
+constexpr int kTileHeads = 64;
+constexpr int kGroups = 2;  // warpgroups that multiply
+constexpr int kSlots = 3;   // of a block of keys
+constexpr int kParts = 3;   // of a slot: values of either warpgroup, the other columns
+constexpr int kRest = 2;    // the last of them
+constexpr int kPartUnits = 4;
+constexpr int kHeldSteps = 4;  // of a score, the last ones, whose queries stand in registers
+constexpr int kLooseSteps = kScoreSteps - kHeldSteps;
+constexpr int kQueryUnitBytes = kTileHeads * 128;
+constexpr int kWeightsBytes = kTileHeads * 32;  // probabilities of 16 keys
+constexpr int kLineBytes = kTileHeads * static_cast<int>(sizeof(float));
+constexpr int kMathRegisters = 224;
+constexpr int kCopyRegisters = 56;
+constexpr int kMathThreads = kGroups * kGroupThreads;
 
-__device__ void copy_chunk(std::uint32_t to, std::uint32_t from) {
-  std::uint32_t x[4];
-  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-               : "r"(from)
-               : "memory");
-  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x[0]), "r"(x[1]),
-               "r"(x[2]), "r"(x[3])
-               : "memory");
+struct Shape {
+  static constexpr int kKeys = 48;
+  static constexpr int kHeads = kTileHeads;
+  static constexpr int kLeastBlocks = 2;  // one for each warpgroup, maybe without keys
+  static constexpr int kFirstCopier = kMathThreads;
+  static constexpr int kThreads = kFirstCopier + kGroupThreads;
+  static constexpr int kUnitBytes = kKeys * 128;
+  static constexpr int kSlotBytes = kUnits * kUnitBytes;
+  // Offsets in shared memory.
+  static constexpr int kQueries = 0;
+  static constexpr int kRing = kQueries + (kUnits - 1) * kQueryUnitBytes;
+  static constexpr int kPeaks = kRing + kSlots * kSlotBytes;  // [warpgroup]
+  static constexpr int kBarriers = kPeaks + kGroups * kLineBytes;
+  static constexpr int kBytes = kBarriers + 8 * (3 + kSlots * (2 * kParts + 1));
+
+  static_assert(kBytes <= 227 * 1024);
+};
+using S = Shape;
+
+// Addresses of shared memory. Barriers: rows have come; the probabilities have taken the place of
+// the last unit; nobody needs a part any more.
+struct Shared {
+  std::uint32_t base;
+
+  __device__ std::uint32_t at(int offset) const {
+    return base + static_cast<std::uint32_t>(offset);
+  }
+  __device__ std::uint32_t queries(int unit) const {
+    return at(S::kQueries + unit * kQueryUnitBytes);
+  }
+  __device__ std::uint32_t keys(int slot, int unit) const {
+    return at(S::kRing + slot * S::kSlotBytes + unit * S::kUnitBytes);
+  }
+  // Probabilities of a block over its last unit, [16 keys][heads][keys].
+  __device__ std::uint32_t weights(int slot) const { return keys(slot, kUnits - 1); }
+  // Maxima of the heads after a block that this warpgroup scored, and its sums in the end.
+  __device__ std::uint32_t peaks(int group) const { return at(S::kPeaks + group * kLineBytes); }
+
+  __device__ std::uint32_t full(int slot, int part) const { return barrier(slot * kParts + part); }
+  __device__ std::uint32_t empty(int slot, int part) const {
+    return barrier((kSlots + slot) * kParts + part);
+  }
+  __device__ std::uint32_t weighed(int slot) const { return barrier(2 * kSlots * kParts + slot); }
+  __device__ std::uint32_t queries_full() const { return barrier((2 * kParts + 1) * kSlots); }
+  __device__ std::uint32_t queries_empty() const { return barrier((2 * kParts + 1) * kSlots + 1); }
+  __device__ std::uint32_t met() const { return barrier((2 * kParts + 1) * kSlots + 2); }
+
+  __device__ void init() const {
+    if (threadIdx.x == 0) {
+      for (int slot = 0; slot < kSlots; ++slot) {
+        for (int part = 0; part < kParts; ++part) {
+          barrier_make(full(slot, part), kGroupThreads);
+          barrier_make(empty(slot, part), part == kRest ? kGroupThreads : kGroupWarps);
+        }
+        barrier_make(weighed(slot), kGroupThreads);
+      }
+      barrier_make(queries_full(), kGroupThreads);
+      barrier_make(queries_empty(), kGroups * kGroupWarps);
+      barrier_make(met(), kMathThreads);
+      barriers_made();
+    }
+    __syncthreads();
+  }
+
+ private:
+  __device__ std::uint32_t barrier(int i) const { return at(S::kBarriers + 8 * i); }
+};
+
+// The i-th part of a block to come and to be scored, by the warpgroup that scores the block. In
+// this order parts become free: the slot's last block belonged to the other warpgroup.
+__device__ constexpr int part_order(int group, int i) {
+  return i == kRest ? kRest : group == 0 ? 1 - i : i;
 }
 
 // Stores four 8 x 8 matrices of 16-bit elements, one row address per lane.
@@ -54,17 +119,6 @@ __device__ void store_matrices(std::uint32_t to, const std::uint32_t (&r)[4]) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
                "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
                : "memory");
-}
-
-__device__ float exponential(float x) {  // of 2
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ std::uint32_t pack(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return reinterpret_cast<const std::uint32_t&>(pair);
 }
 
 // Running maximum (times the factor) and sum of the two heads, rows, that a thread has a part of.
@@ -96,9 +150,22 @@ struct Softmax {
       peak[r] = top[r];
     }
 #pragma unroll
-    for (int i = 0; i < Count; ++i) {
-      s[i] = exponential(fmaf(s[i], factor, -peak[i / 2 % 2]));
-      sum[i / 2 % 2] += s[i];
+    for (int i = 0; i < Count; ++i) s[i] = exponential(fmaf(s[i], factor, -peak[i / 2 % 2]));
+  }
+
+  template <int Count>
+  __device__ void add(const float (&s)[Count]) {
+#pragma unroll
+    for (int i = 0; i < Count; ++i) sum[i / 2 % 2] += s[i];
+  }
+
+  // The maximum after keys of the other warpgroup; by how much earlier sums shrink.
+  __device__ void raise(const float (&top)[2], float (&shrink)[2]) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      shrink[r] = exponential(peak[r] - top[r]);
+      sum[r] *= shrink[r];
+      peak[r] = top[r];
     }
   }
 
@@ -110,164 +177,10 @@ struct Softmax {
   }
 };
 
-// The warpgroup that computes scores and probabilities.
-class Scorer {
- public:
-  __device__ Scorer(const SparseAttentionParams& p, const Shared& shared)
-      : p_(p), shared_(shared) {}
-
-  __device__ void run(const Tiles& tiles) {
-    std::uint32_t parity = 0;  // of the tile
-    for (int tile = static_cast<int>(blockIdx.x); tile < tiles.count;
-         tile += static_cast<int>(gridDim.x), parity ^= 1) {
-      count_ = selected(p_, tiles.row(tile));
-      stages_ = stages_of(count_);
-      softmax_ = Softmax{};
-      take_queries();
-      score_tile(parity);
-    }
-  }
-
- private:
-  static constexpr int kScores = kKeys / 2;  // of a thread
-
-  __device__ void score_tile(std::uint32_t parity) {
-    float scores[kScores];
-    for (int i = 0; i < stages_; ++i) {
-      start(scores);
-      finish(scores);
-      weigh(scores, pass(), i, parity);
-    }
-  }
-
-  // The queries of a tile, from the next stages of the ring.
-  __device__ void take_queries() {
-    const int row = group_thread() % kWarp % 16 + group_thread() / kWarp * 16;
-    const int chunk = group_thread() % kWarp / 16;
-    // Everybody has finished the products of the last tile.
-    partial_barrier<kScorerBarrier, kGroupThreads>();
-#pragma unroll
-    for (int part = 0; part < kQueryStages; ++part) {
-      barrier_wait(shared_.full(at_.stage), at_.parity);
-      const std::uint32_t stage = shared_.stage(at_.stage);
-      if (row / kQueryRows == part) {  // the same for the whole warp
-#pragma unroll
-        for (int step = 0; step < kHeldSteps; ++step) {
-          load_matrices(queries_[step], stage + static_cast<std::uint32_t>(step / 4 * kUnitBytes) +
-                                            swizzled_chunk(row % kQueryRows, step % 4 * 2 + chunk));
-        }
-      }
-      for (int i = group_thread(); i < kQueryRows * 8; i += kGroupThreads) {
-        const auto offset = static_cast<std::uint32_t>(i * 16);
-        copy_chunk(shared_.rope() + static_cast<std::uint32_t>(part * kQueryRows * 128) + offset,
-                   shared_.weights(at_.stage) + offset);
-      }
-      __syncwarp();
-      // Every barrier takes part in every stage, so that parities agree; `empty` is the last one,
-      // because an accumulating warp sees only that of a stage of queries.
-      const int stage_left = pass();
-      if (group_thread() % kWarp == 0) {
-        barrier_arrive(shared_.weighed(stage_left));
-        barrier_arrive(shared_.empty(stage_left), 2);
-      }
-    }
-    fence_shared_for_wgmma();
-    partial_barrier<kScorerBarrier, kGroupThreads>();
-  }
-
-  // Starts the scores of the next stage.
-  __device__ void start(float (&scores)[kScores]) {
-    barrier_wait(shared_.full(at_.stage), at_.parity);
-    fence_shared_for_wgmma();
-    const std::uint32_t keys = shared_.stage(at_.stage);
-    wgmma_begin();
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const auto column = static_cast<std::uint32_t>(step % 4 * 32);
-      const std::uint64_t b = swizzled_operand(
-          keys + static_cast<std::uint32_t>(step / 4 * kUnitBytes) + column, 16, 1024);
-      if (step < kHeldSteps) {
-        wgmma_bf16(scores, queries_[step], b, step > 0);
-      } else {
-        wgmma_bf16(scores, swizzled_operand(shared_.rope() + column, 16, 1024), b, true);
-      }
-    }
-    wgmma_commit();
-  }
-
-  __device__ static void finish(float (&scores)[kScores]) {
-    wgmma_wait<0>();
-    hold(scores);
-  }
-
-  // Goes to the next stage; the one left.
-  __device__ int pass() {
-    const int stage = at_.stage;
-    at_.advance();
-    return stage;
-  }
-
-  // Probabilities from the scores of the i-th stage of the tile.
-  __device__ void weigh(float (&scores)[kScores], int stage, int i, std::uint32_t parity) {
-    const int lane = group_thread() % kWarp, first_row = group_thread() / kWarp * 16;
-    float shrink[2];
-    softmax_.update(scores, count_ - i * kKeys, p_.scale * kLog2E, shrink);
-    std::uint32_t packed[kKeys / 16][4];
-#pragma unroll
-    for (int step = 0; step < kKeys / 16; ++step) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        packed[step][j] = pack(scores[8 * step + 2 * j], scores[8 * step + 2 * j + 1]);
-      }
-    }
-    // The last columns of the keys give way when all four warps have finished their scores.
-    partial_barrier<kScorerBarrier, kGroupThreads>();
-    const std::uint32_t to =
-        shared_.weights(stage) + narrow_chunk(first_row + lane % 16, lane / 16);
-#pragma unroll
-    for (int step = 0; step < kKeys / 16; ++step) {
-      store_matrices(to + static_cast<std::uint32_t>(step * kWeightsBytes), packed[step]);
-    }
-    const bool last = i + 1 == stages_;
-    for (int r = 0; r < 2; ++r) {
-      const auto line = static_cast<std::uint32_t>((first_row + lane / 4 + 8 * r) * 4);
-      const float total = last ? softmax_.total(r) : 0.0f;
-      if (lane % 4 != 0) continue;
-      store_shared(shared_.shrinks(stage) + line, shrink[r]);
-      if (last) store_shared(shared_.sums(parity) + line, total);
-    }
-    fence_shared_for_wgmma();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(shared_.weighed(stage));
-  }
-
-  const SparseAttentionParams& p_;
-  const Shared& shared_;
-  RingPlace at_;
-  int count_ = 0, stages_ = 0;
-  Softmax softmax_;
-  std::uint32_t queries_[kHeldSteps][4];
-};
-
-// Lane i of a quad gets the i-th word of its four lanes.
-__device__ void transpose_quad(std::uint32_t (&w)[4]) {
-  const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-#pragma unroll
-  for (int i = 0; i < 4; i += 2) {
-    const std::uint32_t got = __shfl_xor_sync(kAllLanes, odd ? w[i] : w[i + 1], 1);
-    (odd ? w[i] : w[i + 1]) = got;
-  }
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const std::uint32_t got = __shfl_xor_sync(kAllLanes, high ? w[i] : w[i + 2], 2);
-    (high ? w[i] : w[i + 2]) = got;
-  }
-}
-
-__device__ void store_heads(const SparseAttentionParams& p, int row, int first_head,
-                            const float (&out)[128], const float (&sum)[2]) {
+__device__ __forceinline__ void store_heads(const SparseAttentionParams& p, int row, int first_head,
+                                            const float (&out)[128], const float (&sum)[2]) {
   const int lane = group_thread() % kWarp, warp = group_thread() / kWarp;
-  const int first_column = (static_cast<int>(threadIdx.x) / kGroupThreads - 1) * 256 + lane % 4 * 8;
+  const int first_column = static_cast<int>(threadIdx.x) / kGroupThreads * 256 + lane % 4 * 8;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float factor = 1.0f / sum[r];
@@ -289,95 +202,316 @@ __device__ void store_heads(const SparseAttentionParams& p, int row, int first_h
   }
 }
 
-// out[64 heads, 256 columns] += probabilities x values of a stage, under way when this returns.
-__device__ void start_values(float (&out)[128], const Shared& shared, int stage) {
-  const std::uint32_t half = (threadIdx.x / kGroupThreads - 1) * 4 * kUnitBytes;
-  const std::uint32_t weights = shared.weights(stage);
-  wgmma_begin();
+// One of the warpgroups that multiply: scores of the blocks with i % 2 == Group, half of the
+// values.
+template <int Group>
+class Multiplier {
+ public:
+  __device__ Multiplier(const SparseAttentionParams& p, const Tiles<kTileHeads>& tiles,
+                        const Shared& shared)
+      : p_(p), tiles_(tiles), shared_(shared) {}
+
+  __device__ void run() {
+    unsigned parity = 0;
+    for (int tile = static_cast<int>(blockIdx.x); tile < tiles_.count;
+         tile += static_cast<int>(gridDim.x), parity ^= 1) {
+      count_ = selected(p_, tiles_.row(tile));
+      blocks_ = key_blocks<S>(count_);
+      softmax_ = Softmax{};
+      float out[128], scores[kScores];
 #pragma unroll
-  for (int step = 0; step < kKeys / 16; ++step) {
-    wgmma_bf16_transposed(
-        out, narrow_operand(weights + static_cast<std::uint32_t>(step * kWeightsBytes)),
-        swizzled_operand(shared.stage(stage) + half + static_cast<std::uint32_t>(step * 16 * 128),
-                         kUnitBytes, 1024));
+      for (float& x : out) x = 0;
+      hold(out);
+      score_at_ = at_;
+      hold_queries(tile);
+      barrier_wait(shared_.queries_full(), parity);
+      multiply(out, scores);
+      float sum[2];
+      exchange_sums(sum);
+      store_heads(p_, tiles_.row(tile), tiles_.first_head(tile), out, sum);
+    }
   }
-  wgmma_commit();
+
+ private:
+  static constexpr int kScores = S::kKeys / 2;  // of a thread
+  static constexpr int kSteps = S::kKeys / 16;  // of a product with values
+
+  // The blocks of a tile.
+  __device__ __forceinline__ void multiply(float (&out)[128], float (&scores)[kScores]) {
+    if constexpr (Group == 1) {
+      score_at_.advance(1);
+      start_scores(scores);
+      other_step<true>(out);
+      own_step<1>(out, scores, 1);
+    } else {
+      start_scores(scores);
+      own_step<0>(out, scores, 0);
+    }
+    int i = Group;
+    for (; i + 2 < blocks_; i += 2) {
+      finish_values<true>(out);
+      start_scores(scores);
+      other_step<false>(out);
+      own_step<1>(out, scores, i + 2);
+    }
+    finish_values<true>(out);
+    if (i + 1 < blocks_) {
+      other_step<false>(out);
+      finish_values<false>(out);
+    }
+  }
+
+  __device__ static int lane() {
+    return group_thread() % kWarp;
+  }
+  __device__ static int first_row() {
+    return group_thread() / kWarp * 16;
+  }
+  __device__ static std::uint32_t line(int r) {
+    return static_cast<std::uint32_t>((first_row() + lane() / 4 + 8 * r) * 4);
+  }
+
+  // Waits for the values under way and lets the gathering warpgroup have what nobody needs now.
+  template <bool Own>
+  __device__ __forceinline__ void finish_values(float (&out)[128]) {
+    wgmma_wait<0>();
+    hold(out);
+    __syncwarp();
+    if (lane() == 0) barrier_arrive(shared_.empty(before_, Group));
+    if (!Own) barrier_arrive(shared_.empty(before_, kRest));
+  }
+
+  // A block that this warpgroup scores; `Before` batches of values are under way after its scores.
+  template <int Before>
+  __device__ __forceinline__ void own_step(float (&out)[128], float (&scores)[kScores], int i) {
+    wgmma_wait<Before>();
+    hold(scores);
+    if (i + kGroups >= blocks_) {  // the last ones
+      __syncwarp();
+      if (lane() == 0) barrier_arrive(shared_.queries_empty());
+    }
+    float shrink[2];
+    softmax_.update(scores, count_ - i * S::kKeys, p_.scale * kLog2E, shrink);
+    std::uint32_t weights[kSteps][4];
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        weights[step][j] = pack(scores[8 * step + 2 * j], scores[8 * step + 2 * j + 1]);
+      }
+    }
+    store_weights(weights);
+    softmax_.add(scores);
+    if constexpr (Before > 0) finish_values<false>(out);
+    shrink_sums<Before == 0>(out, shrink);
+    start_values(out, [&](int step, std::uint64_t values) {
+      wgmma_bf16_transposed(out, weights[step], values);
+    });
+  }
+
+  // A block that the other one scores.
+  template <bool First>
+  __device__ __forceinline__ void other_step(float (&out)[128]) {
+    barrier_wait(shared_.weighed(at_.stage), at_.parity);
+    const float top[2] = {load_shared(shared_.peaks(1 - Group) + line(0)),
+                          load_shared(shared_.peaks(1 - Group) + line(1))};
+    float shrink[2];
+    softmax_.raise(top, shrink);
+    shrink_sums<First>(out, shrink);
+    fence_shared_for_wgmma();
+    const std::uint64_t weights = narrow_operand(shared_.weights(at_.stage));
+    start_values(out, [&](int step, std::uint64_t values) {
+      wgmma_bf16_transposed(out, moved(weights, step * kWeightsBytes), values);
+    });
+  }
+
+  // The columns of the queries that are not in shared memory.
+  __device__ void hold_queries(int tile) {
+    const int head = tiles_.first_head(tile) + first_row() + lane() / 4;
+    const bf16* from = static_cast<const bf16*>(p_.queries) + tiles_.row(tile) * p_.query_stride +
+                       kLooseSteps * 16 + lane() % 4 * 2;
+#pragma unroll
+    for (int step = 0; step < kHeldSteps; ++step) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int row = head + j % 2 * 8;
+        queries_[step][j] = 0;
+        if (row >= p_.heads) continue;
+        queries_[step][j] = *reinterpret_cast<const std::uint32_t*>(
+            from + row * p_.query_head_stride + step * 16 + j / 2 * 8);
+      }
+    }
+  }
+
+  // Starts the scores of this warpgroup's next block, in the order in which its columns come.
+  __device__ __forceinline__ void start_scores(float (&scores)[kScores]) {
+    for (int i = 0; i < kParts; ++i) {
+      barrier_wait(shared_.full(score_at_.stage, part_order(Group, i)), score_at_.parity);
+    }
+    fence_shared_for_wgmma();
+    const std::uint64_t queries = swizzled_operand(shared_.queries(0), 16, 1024);
+    const std::uint64_t keys = swizzled_operand(shared_.keys(score_at_.stage, 0), 16, 1024);
+    wgmma_begin();
+#pragma unroll
+    for (int step = 0; step < kScoreSteps; ++step) {
+      const int unit = step / 4, column = step % 4 * 32;
+      const std::uint64_t b = moved(keys, unit * S::kUnitBytes + column);
+      if (step < kLooseSteps) {
+        wgmma_bf16(scores, moved(queries, unit * kQueryUnitBytes + column), b, step > 0);
+      } else {
+        wgmma_bf16(scores, queries_[step - kLooseSteps], b, true);
+      }
+    }
+    wgmma_commit();
+    score_at_.advance(kGroups);
+  }
+
+  // Probabilities of this block for the other warpgroup.
+  __device__ void store_weights(const std::uint32_t (&weights)[kSteps][4]) {
+    // The last columns of the keys give way when all four warps have finished their scores.
+    partial_barrier<1 + Group, kGroupThreads>();
+    const std::uint32_t to =
+        shared_.weights(at_.stage) + narrow_chunk(first_row() + lane() % 16, lane() / 16);
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      store_matrices(to + static_cast<std::uint32_t>(step * kWeightsBytes), weights[step]);
+    }
+    if (lane() % 4 == 0) {
+      for (int r = 0; r < 2; ++r) store_shared(shared_.peaks(Group) + line(r), softmax_.peak[r]);
+    }
+    fence_shared_for_wgmma();
+    barrier_arrive(shared_.weighed(at_.stage));
+  }
+
+  template <bool First>  // nothing to shrink yet
+  __device__ __forceinline__ void shrink_sums(float (&out)[128], const float (&shrink)[2]) {
+    if (!First && __any_sync(kAllLanes, shrink[0] != 1.0f || shrink[1] != 1.0f)) {
+#pragma unroll
+      for (int j = 0; j < 128; ++j) out[j] *= shrink[j / 2 % 2];
+    }
+    if (!First) hold(out);
+  }
+
+  // out[64 heads, 256 columns] += probabilities x values of a block, under way when this returns;
+  // product(step, values) multiplies 16 keys.
+  template <typename Product>
+  __device__ __forceinline__ void start_values(float (&out)[128], const Product& product) {
+    const std::uint64_t values =
+        swizzled_operand(shared_.keys(at_.stage, Group * kPartUnits), S::kUnitBytes, 1024);
+    wgmma_begin();
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      product(step, moved(values, step * 16 * 128));
+    }
+    wgmma_commit();
+    before_ = at_.stage;
+    at_.advance(1);
+  }
+
+  // Waits for the other warpgroup.
+  __device__ void meet() {
+    barrier_arrive(shared_.met());
+    barrier_wait(shared_.met(), met_parity_);
+    met_parity_ ^= 1;
+  }
+
+  // Sums of both warpgroups' keys, in one order.
+  __device__ void exchange_sums(float (&sum)[2]) {
+    // Everybody has read the last maxima.
+    meet();
+    for (int r = 0; r < 2; ++r) {
+      const float total = softmax_.total(r);
+      if (lane() % 4 == 0) store_shared(shared_.peaks(Group) + line(r), total);
+    }
+    meet();
+    for (int r = 0; r < 2; ++r) {
+      sum[r] = load_shared(shared_.peaks(0) + line(r)) + load_shared(shared_.peaks(1) + line(r));
+    }
+    meet();
+  }
+
+  const SparseAttentionParams& p_;
+  const Tiles<kTileHeads>& tiles_;
+  const Shared& shared_;
+  Turn<kSlots> at_, score_at_;  // of the next values and of the next scores
+  int before_ = 0;              // slot of the last block whose values were started
+  unsigned met_parity_ = 0;
+  int count_ = 0, blocks_ = 0;
+  Softmax softmax_;
+  std::uint32_t queries_[kHeldSteps][4];
+};
+
+// The warpgroup that copies queries and gathers keys.
+__device__ void gather(const SparseAttentionParams& p, const Tiles<kTileHeads>& tiles,
+                       const Shared& shared) {
+  using Rows = RowsAhead<S>;
+  Rows rows(p, tiles);
+  Turn<kSlots> at;
+  unsigned query_parity = 0;
+  rows.for_blocks([&](int tile, int block, const auto& row_in) {
+    const auto fill = [&](int part, auto units) {
+      barrier_wait(shared.empty(at.stage, part), at.parity ^ 1);
+#pragma unroll
+      for (int pass = 0; pass < Rows::kPasses; ++pass) {
+        bool present;
+        const std::int64_t row = row_in(pass, present);
+        copy_row<decltype(units)::value, S::kUnitBytes>(
+            shared.keys(at.stage, part * kPartUnits), Rows::row_of(pass),
+            static_cast<const bf16*>(p.keys) + row * p.key_stride + part * kPartUnits * 64,
+            present);
+      }
+      barrier_arrive_after_copies(shared.full(at.stage, part));
+    };
+    for (int i = 0; i < kRest; ++i) {
+      fill(part_order(block % kGroups, i), std::integral_constant<int, kPartUnits>{});
+    }
+    fill(kRest, std::integral_constant<int, kUnits - 2 * kPartUnits>{});
+    if (block == 0) {
+      barrier_wait(shared.queries_empty(), query_parity ^ 1);
+      copy_queries<S, kUnits - 1, kQueryUnitBytes>(p, tiles, tile, shared.queries(0));
+      barrier_arrive_after_copies(shared.queries_full());
+      query_parity ^= 1;
+    }
+    at.advance(1);
+  });
+  copy_async_commit();
+  copy_async_wait<0>();
 }
 
-// One of the warpgroups that accumulate values and gather.
-__device__ void accumulate(const SparseAttentionParams& p, const Tiles& tiles,
-                           const Shared& shared) {
-  const int lane = group_thread() % kWarp;
-  const auto line = static_cast<std::uint32_t>((group_thread() / kWarp * 16 + lane / 4) * 4);
-  Gatherer gatherer(p, tiles, shared);
-  for (int i = 0; i < kStages; ++i) gatherer.fill();
-  RingPlace at;
-  std::uint32_t parity = 0;
-  for (int tile = static_cast<int>(blockIdx.x); tile < tiles.count;
-       tile += static_cast<int>(gridDim.x), parity ^= 1) {
-    for (int i = 0; i < kQueryStages; ++i) {
-      gatherer.fill();
-      at.advance();
-    }
-    const int stages = stages_of(selected(p, tiles.row(tile)));
-    float out[128], sum[2] = {};
-#pragma unroll
-    for (float& x : out) x = 0;
-    for (int i = 0; i < stages; ++i) {
-      barrier_wait(shared.weighed(at.stage), at.parity);
-      const float shrink[2] = {load_shared(shared.shrinks(at.stage) + line),
-                               load_shared(shared.shrinks(at.stage) + line + 8 * 4)};
-      if (__any_sync(kAllLanes, shrink[0] != 1.0f || shrink[1] != 1.0f)) {
-#pragma unroll
-        for (int j = 0; j < 128; ++j) out[j] *= shrink[j / 2 % 2];
-      }
-      hold(out);
-      start_values(out, shared, at.stage);
-      if (i > 0) gatherer.fill();  // the stage before this one
-      wgmma_wait<0>();
-      hold(out);
-      if (i + 1 == stages) {
-        sum[0] = load_shared(shared.sums(parity) + line);
-        sum[1] = load_shared(shared.sums(parity) + line + 8 * 4);
-        __syncwarp();
-      }
-      if (lane == 0) barrier_arrive(shared.empty(at.stage));
-      at.advance();
-    }
-    gatherer.fill();  // the last stage of the tile
-    store_heads(p, tiles.row(tile), tiles.first_head(tile), out, sum);
-  }
-}
-
-__global__ void __launch_bounds__(kThreads, 1) attention_sm90_kernel(SparseAttentionParams p) {
+__global__ void __launch_bounds__(S::kThreads, 1) attention_sm90_kernel(SparseAttentionParams p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) char memory[];
   const Shared shared{shared_address(memory)};
-  const Tiles tiles(p);
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < kStages; ++i) {
-      barrier_make(shared.full(i), kCopiers);
-      barrier_make(shared.weighed(i), kGroupThreads / kWarp);
-      barrier_make(shared.empty(i), kCopiers / kWarp);
-    }
-    barriers_made();
-  }
-  __syncthreads();
-  if (threadIdx.x < kGroupThreads) {
-    take_registers<kScoreRegisters>();
-    Scorer(p, shared).run(tiles);
+  const Tiles<kTileHeads> tiles(p);
+  shared.init();
+  if (threadIdx.x >= S::kFirstCopier) {
+    leave_registers<kCopyRegisters>();
+    gather(p, tiles, shared);
+  } else if (threadIdx.x < kGroupThreads) {
+    take_registers<kMathRegisters>();
+    Multiplier<0>(p, tiles, shared).run();
   } else {
-    leave_registers<kValueRegisters>();
-    accumulate(p, tiles, shared);
+    take_registers<kMathRegisters>();
+    Multiplier<1>(p, tiles, shared).run();
   }
 #endif
+}
+
+cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
+  const cudaError_t status = cudaFuncSetAttribute(
+      attention_sm90_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes);
+  if (status != cudaSuccess) return status;
+  const std::int64_t tiles = p.rows * ceil_div(p.heads, kTileHeads);
+  const int blocks = static_cast<int>(tiles < multiprocessors() ? tiles : multiprocessors());
+  attention_sm90_kernel<<<blocks, S::kThreads, S::kBytes, stream>>>(p);
+  return cudaGetLastError();
 }
 
 }  // namespace
 
 bool sparse_attention_sm90_applies(const SparseAttentionParams& p) {
   return p.type == Type::bf16 && p.key_width == kKeyWidth && p.value_width == kValueWidth &&
-         p.scale > 0 && p.rows * ceil_div(p.heads, kHeads) <= INT32_MAX / 2 &&
+         p.scale > 0 && p.rows * ceil_div(p.heads, kTileHeads) <= INT32_MAX / 2 &&
          aligned(p.queries, p.query_stride | p.query_head_stride) &&
          aligned(p.keys, p.key_stride) && aligned(p.out, p.out_stride | p.out_head_stride) &&
          has_warpgroups();
@@ -385,13 +519,7 @@ bool sparse_attention_sm90_applies(const SparseAttentionParams& p) {
 
 cudaError_t sparse_attention_sm90(const SparseAttentionParams& params, cudaStream_t stream) {
   if (!sparse_attention_sm90_applies(params)) return cudaErrorInvalidValue;
-  const cudaError_t status = cudaFuncSetAttribute(
-      attention_sm90_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  if (status != cudaSuccess) return status;
-  const std::int64_t tiles = params.rows * ceil_div(params.heads, kHeads);
-  const int blocks = static_cast<int>(tiles < multiprocessors() ? tiles : multiprocessors());
-  attention_sm90_kernel<<<blocks, kThreads, kBytes, stream>>>(params);
-  return cudaGetLastError();
+  return launch(params, stream);
 }
 
 }  // namespace indexcache::kernels

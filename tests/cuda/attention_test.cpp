@@ -128,7 +128,7 @@ TEST_CASE("GPU attention over selected and over all causal positions") {
 TEST_CASE("GPU attention gives a query the same bits with other neighbors") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const std::int64_t heads : {1, 3, 4, 8, 9}) check_neighbors(precision, {heads, 96, 32, 0});
-    for (const std::int64_t heads : {1, 20, 64, 70, 128}) {
+    for (const std::int64_t heads : {1, 20, 32, 64, 70, 128}) {
       check_neighbors(precision, {heads, 512, 64, 0});
       for (const std::int64_t k : {1, 47, 48, 97}) check_neighbors(precision, {heads, 512, 64, k});
     }
@@ -138,8 +138,14 @@ TEST_CASE("GPU attention gives a query the same bits with other neighbors") {
 
 TEST_CASE("GPU attention at 512 + 64, the shape of released models") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
-    for (const std::int64_t heads : {1, 20, 64, 70, 128}) check(precision, {heads, 512, 64, 200});
-    for (const std::int64_t k : {1, 63, 64, 65, 512}) check(precision, {20, 512, 64, k});
+    for (const std::int64_t heads : {1, 20, 24, 32, 33, 64, 70, 128}) {
+      check(precision, {heads, 512, 64, 200});
+    }
+    for (const std::int64_t heads : {20, 64}) {
+      for (const std::int64_t k : {1, 47, 49, 64, 65, 96, 129, 512}) {
+        check(precision, {heads, 512, 64, k});
+      }
+    }
     check(precision, {64, 512, 64, 130, true});
     // The kernel for Hopper takes positive scales only, others do the rest.
     for (const float factor : {0.0f, -1.5f}) check(precision, {20, 512, 64, 65}, factor);
