@@ -39,11 +39,6 @@ __device__ inline float exponential(float x) {  // of 2
   return y;
 }
 
-__device__ inline std::uint32_t pack(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return reinterpret_cast<const std::uint32_t&>(pair);
-}
-
 __device__ inline int group_thread() {
   std::uint32_t x;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(x));
@@ -176,21 +171,6 @@ __device__ void copy_queries(const SparseAttentionParams& p, const Tiles<S::kHea
     const bool present = head < p.heads;
     copy_row<Units, UnitBytes>(to, row, queries + (present ? head : 0) * p.query_head_stride,
                                present);
-  }
-}
-
-// Lane i of a quad gets the i-th word of its four lanes.
-__device__ inline void transpose_quad(std::uint32_t (&w)[4]) {
-  const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-#pragma unroll
-  for (int i = 0; i < 4; i += 2) {
-    const std::uint32_t got = __shfl_xor_sync(kAllLanes, odd ? w[i] : w[i + 1], 1);
-    (odd ? w[i] : w[i + 1]) = got;
-  }
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const std::uint32_t got = __shfl_xor_sync(kAllLanes, high ? w[i] : w[i + 2], 2);
-    (high ? w[i] : w[i + 2]) = got;
   }
 }
 

@@ -7,33 +7,12 @@
 
 namespace indexcache::kernels {
 
-// Waits until at most `Pending` batches are under way.
-template <int Pending>
-__device__ inline void wgmma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
-}
-
-// Keeps the compiler from moving uses of an accumulator across this point: it does not know that
-// a product goes on after its instruction.
-template <int Count>
-__device__ inline void hold(float (&d)[Count]) {
-#pragma unroll
-  for (int i = 0; i < Count; ++i) asm volatile("" : "+f"(d[i])::"memory");
-}
-
 // Operand with 32-byte swizzle: 16-byte chunk j of a 32-byte row r is at j ^ (r / 4 % 2); rows
 // follow each other.
 __device__ inline std::uint64_t narrow_operand(std::uint32_t address) {
   constexpr std::uint64_t kEightRows = 256 >> 4;
   return static_cast<std::uint64_t>((address & 0x3ffffu) >> 4) | std::uint64_t{1} << 16 |
          kEightRows << 32 | std::uint64_t{3} << 62;
-}
-
-// The same operand `bytes` further on. This costs one instruction; another descriptor from an
-// address costs five, and a warp that issues small products has no time for them.
-__device__ __forceinline__ std::uint64_t moved(std::uint64_t operand, int bytes) {
-  const auto low = static_cast<std::uint32_t>(operand) + static_cast<std::uint32_t>(bytes / 16);
-  return operand >> 32 << 32 | low;
 }
 
 // Byte offset of a 16-byte chunk in a tile of 32-byte rows.
