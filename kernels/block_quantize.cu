@@ -3,10 +3,12 @@
 #include "kernels/block_quantize.h"
 #include "kernels/common.cuh"
 
+#include <algorithm>
+
 namespace indexcache::kernels {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kMostThreads = 256;
 constexpr int kLanes = 16;  // of a group
 constexpr int kOwn = kQuantizedGroup / kLanes;
 constexpr float kLargest = 448.0f;  // of e4m3
@@ -29,53 +31,70 @@ __device__ void load(float (&x)[kOwn], const T* from, int valid, bool whole) {
   for (int i = 0; i < kOwn; ++i) x[i] = i < valid ? to_float(from[i]) : 0.0f;
 }
 
-template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    block_quantize_kernel(BlockQuantizeParams p, bool whole) {
-  const std::int64_t groups = ceil_div(p.width, kQuantizedGroup);
-  const std::int64_t id = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / kLanes;
-  const bool present = id < p.rows * groups;  // the whole warp goes on, for its shuffles
-  const std::int64_t row = present ? id / groups : 0, group = present ? id % groups : 0;
-  const std::int64_t column = group * kQuantizedGroup + threadIdx.x % kLanes * kOwn;
-  const int valid =
-      present ? static_cast<int>(min(std::int64_t{kOwn}, max(p.width - column, std::int64_t{0})))
-              : 0;
-  float x[kOwn];
-  load(x, static_cast<const T*>(p.x) + row * p.x_stride + column, valid, whole);
+// Writes a group: eight columns per lane.
+__device__ void quantize(const BlockQuantizeParams& p, std::int64_t row, int group, int groups,
+                         const float (&x)[kOwn], int valid) {
   float most = kLeastMaximum;
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) most = fmaxf(most, fabsf(x[i]));
   for (int offset = kLanes / 2; offset > 0; offset /= 2) {
     most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, offset));
   }
+  if (group >= groups) return;
   const float scale = most / kLargest;
-  if (!present) return;
-  if (threadIdx.x % kLanes == 0) p.scales[id] = scale;
-  __nv_fp8_e4m3 out[kOwn];
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  if (lane == 0) p.scales[row * groups + group] = scale;
+  __nv_fp8x2_storage_t out[kOwn / 2];
 #pragma unroll
-  for (int i = 0; i < kOwn; ++i) out[i] = __nv_fp8_e4m3(x[i] / scale);
-  auto* const to = static_cast<__nv_fp8_e4m3*>(p.out) + row * p.width + column;
+  for (int i = 0; i < kOwn / 2; ++i) {
+    const float2 pair = {x[2 * i] / scale, x[2 * i + 1] / scale};
+    out[i] = __nv_cvt_float2_to_fp8x2(pair, __NV_SATFINITE, __NV_E4M3);
+  }
+  auto* const to =
+      static_cast<__nv_fp8_e4m3*>(p.out) + row * p.width + group * kQuantizedGroup + lane * kOwn;
   if (valid == kOwn && p.width % kOwn == 0) {
     *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(out);
     return;
   }
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) {
-    if (i < valid) to[i] = out[i];
+    if (i < valid) to[i] = reinterpret_cast<const __nv_fp8_e4m3*>(out)[i];
+  }
+}
+
+// A block takes a row, a group per half warp at a time.
+template <typename T>
+__global__ void __launch_bounds__(kMostThreads)
+    block_quantize_kernel(BlockQuantizeParams p, bool whole) {
+  const std::int64_t row = blockIdx.x;
+  const int width = static_cast<int>(p.width);
+  const int groups = (width + kQuantizedGroup - 1) / kQuantizedGroup;
+  const int halves = static_cast<int>(blockDim.x) / kLanes;
+  const int half = static_cast<int>(threadIdx.x) / kLanes;
+  const T* const from = static_cast<const T*>(p.x) + row * p.x_stride;
+  for (int first = 0; first < groups; first += halves) {  // the same for a whole warp
+    const int column =
+        (first + half) * kQuantizedGroup + static_cast<int>(threadIdx.x) % kLanes * kOwn;
+    const int valid = min(kOwn, max(width - column, 0));
+    float x[kOwn];
+    load(x, from + column, valid, whole);
+    quantize(p, row, first + half, groups, x, valid);
   }
 }
 
 }  // namespace
 
 cudaError_t block_quantize(const BlockQuantizeParams& params, cudaStream_t stream) {
-  const std::int64_t groups = params.rows * ceil_div(params.width, kQuantizedGroup);
-  if (groups == 0) return cudaSuccess;
-  const auto blocks = static_cast<unsigned>(ceil_div(groups * kLanes, kThreads));
+  if (params.rows == 0 || params.width == 0) return cudaSuccess;
+  const std::int64_t groups = ceil_div(params.width, kQuantizedGroup);
+  const std::int64_t warps = ceil_div(groups, kWarp / kLanes);
+  const auto threads = static_cast<unsigned>(std::min(warps * kWarp, std::int64_t{kMostThreads}));
   return with_float_type(params.type, [&](auto type) {
     using T = decltype(type);
     const bool whole = reinterpret_cast<std::uintptr_t>(params.x) % 16 == 0 &&
                        params.x_stride * static_cast<std::int64_t>(sizeof(T)) % 16 == 0;
-    block_quantize_kernel<T><<<blocks, kThreads, 0, stream>>>(params, whole);
+    block_quantize_kernel<T>
+        <<<static_cast<unsigned>(params.rows), threads, 0, stream>>>(params, whole);
     return cudaGetLastError();
   });
 }

@@ -16,11 +16,16 @@
 
 namespace indexcache::kernels {
 
-// One group's matrix.
-struct GroupedWeight {
-  const void* data;     // type [cols, depth] without gaps, 16-byte aligned
-  const float* scales;  // e4m3: [ceil(cols / 128), ceil(depth / 128)], else null
+// One group's matrix, as the tensor memory accelerator reads it; make_grouped_weight() makes it.
+struct alignas(64) GroupedWeight {
+  unsigned char map[128];  // a CUtensorMap
+  const float* scales;     // e4m3: [ceil(cols / 128), ceil(depth / 128)], else null
 };
+
+// `data` is [cols, depth] of bf16 or e4m3 without gaps in device memory, 16-byte aligned, and rows
+// have a multiple of 16 bytes. Needs a driver, but no Hopper GPU.
+cudaError_t make_grouped_weight(const void* data, const float* scales, Type type, int cols,
+                                int depth, GroupedWeight* weight);
 
 struct GroupedGemmParams {
   const void* x;  // type [rows, x_stride], 16-byte aligned

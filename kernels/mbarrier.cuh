@@ -34,6 +34,12 @@ __device__ inline void barrier_arrive_after_copies(std::uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 
+// Arrives once; the phase ends only after so many bytes have come by bulk copies, too.
+__device__ inline void barrier_arrive_expecting(std::uint32_t barrier, unsigned bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+
 // Waits for the end of a phase of this parity.
 __device__ inline void barrier_wait(std::uint32_t barrier, unsigned parity) {
   asm volatile(
