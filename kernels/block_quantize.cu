@@ -3,8 +3,6 @@
 #include "kernels/block_quantize.h"
 #include "kernels/common.cuh"
 
-#include <algorithm>
-
 namespace indexcache::kernels {
 namespace {
 
@@ -88,7 +86,8 @@ cudaError_t block_quantize(const BlockQuantizeParams& params, cudaStream_t strea
   if (params.rows == 0 || params.width == 0) return cudaSuccess;
   const std::int64_t groups = ceil_div(params.width, kQuantizedGroup);
   const std::int64_t warps = ceil_div(groups, kWarp / kLanes);
-  const auto threads = static_cast<unsigned>(std::min(warps * kWarp, std::int64_t{kMostThreads}));
+  const auto threads =
+      static_cast<unsigned>(warps * kWarp < kMostThreads ? warps * kWarp : kMostThreads);
   return with_float_type(params.type, [&](auto type) {
     using T = decltype(type);
     const bool whole = reinterpret_cast<std::uintptr_t>(params.x) % 16 == 0 &&

@@ -22,7 +22,6 @@
 #include "kernels/mma.cuh"
 #include "kernels/wgmma.cuh"
 
-#include <cstring>
 #include <cuda.h>
 
 namespace indexcache::kernels {
@@ -468,14 +467,13 @@ cudaError_t make_grouped_weight(const void* data, const float* scales, Type type
       static_cast<cuuint32_t>(scaled ? Shape<__nv_fp8_e4m3>::kDepth : Shape<bf16>::kDepth),
       static_cast<cuuint32_t>(scaled ? Shape<__nv_fp8_e4m3>::kCols : Shape<bf16>::kCols)};
   const cuuint32_t steps[] = {1, 1};
-  alignas(64) CUtensorMap map;
   const CUresult result = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function)(
-      &map, scaled ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
+      reinterpret_cast<CUtensorMap*>(weight->map),
+      scaled ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
       const_cast<void*>(data), sizes, row_bytes, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) return cudaErrorInvalidValue;
-  std::memcpy(weight->map, &map, sizeof(map));
   weight->scales = scales;
   return cudaSuccess;
 }

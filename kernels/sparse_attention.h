@@ -5,8 +5,9 @@
 // value_width columns of the keys. Scores, softmax and sums in float32, keys in the order of the
 // set; one row depends on nothing else in the launch.
 //
-//   bf16, keys of 512 + 64, values of 512, scale > 0, Hopper   sparse_attention_sm90.cu, for at most
-//        kFewHeads heads sparse_attention_few_sm90.cu: wgmma; probabilities are rounded to bf16
+//   bf16, keys of 512 + 64, values of 512, scale > 0, Hopper   sparse_attention_sm90.cu, with at
+//        most kFewHeads heads sparse_attention_few_sm90.cu: wgmma; the probabilities are rounded to
+//        bf16
 //   bf16, widths of whole sixteens   sparse_attention_mma.cu: warp-level tensor cores, likewise
 //   else  sparse_attention.cu: CUDA cores, float32 throughout
 #pragma once
