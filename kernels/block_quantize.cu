@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Half a warp takes a group of 128 columns, eight consecutive ones per lane.
 #include "kernels/block_quantize.h"
-#include "kernels/common.cuh"
+#include "kernels/eight.cuh"
 
 namespace indexcache::kernels {
 namespace {
@@ -16,13 +16,7 @@ constexpr float kLeastMaximum = 1e-10f;
 template <typename T>
 __device__ void load(float (&x)[kOwn], const T* from, int valid, bool whole) {
   if (whole && valid == kOwn) {
-    T values[kOwn];
-#pragma unroll
-    for (int i = 0; i < static_cast<int>(sizeof(values)) / 16; ++i) {
-      reinterpret_cast<uint4*>(values)[i] = reinterpret_cast<const uint4*>(from)[i];
-    }
-#pragma unroll
-    for (int i = 0; i < kOwn; ++i) x[i] = to_float(values[i]);
+    load_eight(x, from);
     return;
   }
 #pragma unroll

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/common.cuh"
+#include "kernels/eight.cuh"
 #include "kernels/norm.h"
 
 namespace indexcache::kernels {
@@ -45,14 +45,93 @@ __global__ void norm_block_kernel(NormParams p) {
                    [&](float x) { return block_sum(x, scratch); });
 }
 
+// The same with up to kChunks groups of eight columns per thread, which stay in registers.
+constexpr int kChunks = 4;
+constexpr int kBlockThreads = 256;
+
+template <typename X, typename Out, typename Sum>
+__device__ void norm_row_eights(const NormParams& p, std::int64_t row, int thread, int threads,
+                                const Sum& sum) {
+  const X* x = static_cast<const X*>(p.x) + row * p.x_stride;
+  Out* out = static_cast<Out*>(p.out) + row * p.out_stride;
+  const auto width = static_cast<float>(p.width);
+  float values[kChunks][kEight];
+  const auto for_own = [&](const auto& body) {
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const int c = (i * threads + thread) * kEight;
+      if (c < p.width) body(values[i], c);
+    }
+  };
+  for_own([&](float(&v)[kEight], int c) { load_eight(v, x + c); });
+  float mean = 0;
+  if (p.bias != nullptr) {
+    float total = 0;
+    for_own([&](const float(&v)[kEight], int) {
+#pragma unroll
+      for (int j = 0; j < kEight; ++j) total += v[j];
+    });
+    mean = sum(total) / width;
+  }
+  float squares = 0;
+  for_own([&](float(&v)[kEight], int) {
+#pragma unroll
+    for (int j = 0; j < kEight; ++j) {
+      v[j] -= mean;
+      squares += v[j] * v[j];
+    }
+  });
+  const float factor = 1.0f / sqrtf(sum(squares) / width + p.eps);
+  for_own([&](float(&v)[kEight], int c) {
+    float weight[kEight], bias[kEight] = {};
+    load_eight(weight, p.weight + c);
+    if (p.bias != nullptr) load_eight(bias, p.bias + c);
+#pragma unroll
+    for (int j = 0; j < kEight; ++j) {
+      const float value = weight[j] * (v[j] * factor);
+      v[j] = p.bias != nullptr ? value + bias[j] : value;
+    }
+    store_eight(out + c, v);
+  });
+}
+
+template <typename X, typename Out>
+__global__ void norm_warp_eights_kernel(NormParams p) {
+  const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  if (row >= p.rows) return;
+  norm_row_eights<X, Out>(p, row, static_cast<int>(threadIdx.x), kWarp,
+                          [](float x) { return warp_sum(x); });
+}
+
+template <typename X, typename Out>
+__global__ void norm_block_eights_kernel(NormParams p) {
+  __shared__ float scratch[32];
+  norm_row_eights<X, Out>(p, blockIdx.x, static_cast<int>(threadIdx.x), kBlockThreads,
+                          [&](float x) { return block_sum(x, scratch); });
+}
+
+bool takes_eights(const NormParams& p) {
+  return p.width <= kChunks * kEight * kBlockThreads &&
+         whole_eights(p.x, p.x_type, p.x_stride, p.width) &&
+         whole_eights(p.out, p.out_type, p.out_stride, p.width) &&
+         whole_eights(p.weight, Type::f32, 0, p.width) &&
+         whole_eights(p.bias, Type::f32, 0, p.width);
+}
+
 template <typename X, typename Out>
 cudaError_t launch(const NormParams& p, cudaStream_t stream) {
-  if (p.width <= 1024) {
-    constexpr int kRows = 8;
-    norm_warp_kernel<X, Out>
-        <<<static_cast<unsigned>(ceil_div(p.rows, kRows)), dim3(kWarp, kRows), 0, stream>>>(p);
+  constexpr int kRows = 8;  // of a block of warps
+  const auto warps = static_cast<unsigned>(ceil_div(p.rows, kRows));
+  const auto rows = static_cast<unsigned>(p.rows);
+  const bool by_warp = p.width <= kChunks * kEight * kWarp;
+  if (takes_eights(p) && by_warp) {
+    norm_warp_eights_kernel<X, Out><<<warps, dim3(kWarp, kRows), 0, stream>>>(p);
+  } else if (takes_eights(p)) {
+    norm_block_eights_kernel<X, Out><<<rows, kBlockThreads, 0, stream>>>(p);
+  } else if (by_warp) {
+    norm_warp_kernel<X, Out><<<warps, dim3(kWarp, kRows), 0, stream>>>(p);
   } else {
-    norm_block_kernel<X, Out><<<static_cast<unsigned>(p.rows), 256, 0, stream>>>(p);
+    norm_block_kernel<X, Out><<<rows, kBlockThreads, 0, stream>>>(p);
   }
   return cudaGetLastError();
 }

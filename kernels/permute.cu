@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/common.cuh"
+#include "kernels/eight.cuh"
 #include "kernels/permute.h"
 
 namespace indexcache::kernels {
@@ -84,6 +84,26 @@ __global__ void combine_kernel(CombineParams p) {
   }
 }
 
+template <typename T>
+__global__ void combine_eight_kernel(CombineParams p) {
+  const std::int64_t row = blockIdx.x;
+  for (int c = static_cast<int>(threadIdx.x) * kEight; c < p.width;
+       c += static_cast<int>(blockDim.x) * kEight) {
+    float* const out = p.out + row * p.out_stride + c;
+    float value[kEight];
+    load_eight(value, out);
+    for (int i = 0; i < p.used; ++i) {
+      const std::int64_t slot = p.slot_of[row * p.used + i];
+      const float weight = p.weights[row * p.used + i];
+      float y[kEight];
+      load_eight(y, static_cast<const T*>(p.y) + slot * p.width + c);
+#pragma unroll
+      for (int j = 0; j < kEight; ++j) value[j] = fmaf(weight, y[j], value[j]);
+    }
+    store_eight(out, value);
+  }
+}
+
 }  // namespace
 
 cudaError_t permute(const PermuteParams& params, cudaStream_t stream) {
@@ -104,8 +124,14 @@ cudaError_t gather(const GatherParams& params, cudaStream_t stream) {
 
 cudaError_t combine(const CombineParams& params, cudaStream_t stream) {
   if (params.rows == 0) return cudaSuccess;
+  const auto rows = static_cast<unsigned>(params.rows);
   return with_float_type(params.type, [&](auto type) {
-    combine_kernel<decltype(type)><<<static_cast<unsigned>(params.rows), 256, 0, stream>>>(params);
+    if (whole_eights(params.y, params.type, params.width, params.width) &&
+        whole_eights(params.out, Type::f32, params.out_stride, params.width)) {
+      combine_eight_kernel<decltype(type)><<<rows, 256, 0, stream>>>(params);
+    } else {
+      combine_kernel<decltype(type)><<<rows, 256, 0, stream>>>(params);
+    }
     return cudaGetLastError();
   });
 }
