@@ -247,17 +247,22 @@ __global__ void __launch_bounds__(Threads) radix_kernel(TopKParams p) {
   }
 }
 
-}  // namespace
-
-cudaError_t top_k_radix(const TopKParams& params, cudaStream_t stream) {
-  constexpr int kThreads = 1024, kCapacity = 8192;
-  constexpr std::size_t kBytes = sizeof(Shared<kThreads, kCapacity>);
-  const auto kernel = radix_kernel<kThreads, kCapacity>;
+template <int Threads, int Capacity>
+cudaError_t launch(const TopKParams& params, cudaStream_t stream) {
+  constexpr std::size_t kBytes = sizeof(Shared<Threads, Capacity>);
+  const auto kernel = radix_kernel<Threads, Capacity>;
   const cudaError_t status = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes));
   if (status != cudaSuccess) return status;
-  kernel<<<static_cast<unsigned>(params.rows), kThreads, kBytes, stream>>>(params);
+  kernel<<<static_cast<unsigned>(params.rows), Threads, kBytes, stream>>>(params);
   return cudaGetLastError();
+}
+
+}  // namespace
+
+cudaError_t top_k_radix(const TopKParams& params, cudaStream_t stream) {
+  if (params.longest <= kMostTwice) return launch<256, 1024>(params, stream);
+  return launch<1024, 8192>(params, stream);
 }
 
 }  // namespace indexcache::kernels
