@@ -35,9 +35,14 @@ void add_device_options(CLI::App& command, DeviceOptions& options, std::string& 
         ->type_name("MODEL");
     command
         .add_option("--device", options.device,
-                    "Device to compute on: auto (a GPU if one is usable), cpu, cuda, or cuda:N for "
-                    "one of several GPUs")
+                    "Devices to compute on: auto (all GPUs if they are usable, else the CPU), cpu, "
+                    "cuda for all GPUs, or cuda:0,2 for some of them; results do not depend on "
+                    "how many there are")
         ->type_name("auto|cpu|cuda|cuda:N")
+        ->capture_default_str();
+    in_range(command.add_option("--gpus", options.gpus,
+                                "Number of GPUs to use (0: all that --device names)"),
+             "N", 0, 1024)
         ->capture_default_str();
     one_of(command.add_option("--precision", options.precision,
                               "Type of weights and activations: fp32 (without TF32) or, on a GPU, "

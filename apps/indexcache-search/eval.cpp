@@ -62,11 +62,10 @@ std::optional<std::size_t> overlap_size(const std::string& spec, const Pattern& 
 
 // Replaces patterns of given sizes by those that the overlap recommends.
 void choose_by_overlap(const std::vector<std::optional<std::size_t>>& sizes,
-                       SweepEvaluator& evaluator, Backend& backend,
-                       std::vector<Pattern>& patterns) {
+                       SpreadEvaluator& evaluator, std::vector<Pattern>& patterns) {
   const Pattern baseline = patterns.front();
   if (std::ranges::none_of(sizes, [](const auto& size) { return size.has_value(); })) return;
-  const Overlap overlap = measure_overlap(evaluator, backend, baseline).overlap;
+  const Overlap overlap = evaluator.measure_overlap(baseline).overlap;
   const Constraints none = Constraints::none(baseline.layers());
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     if (sizes[i]) patterns[i + 1] = overlap_pattern(overlap, baseline, none, *sizes[i]).value();
@@ -74,9 +73,9 @@ void choose_by_overlap(const std::vector<std::optional<std::size_t>>& sizes,
 }
 
 int run_eval(const EvalOptions& options, const CommonOptions& common) {
-  std::unique_ptr<Backend> backend = make_backend(options.device);
+  Backends backends = make_backends(options.device);
   Progress progress(progress_style(options.progress, common));
-  note_of_device(*backend, progress);
+  note_of_device(*backends.front(), progress);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<Pattern> patterns = {model.baseline()};
   std::vector<std::optional<std::size_t>> overlap_sizes;
@@ -90,9 +89,9 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
                               .whole(options.calibration.prepare.inputs);
-  Session session(model, std::move(backend), options.device);
-  SweepEvaluator evaluator = session.evaluator(tokens, progress, "evaluating");
-  choose_by_overlap(overlap_sizes, evaluator, session.backend(), patterns);
+  Session session(model, std::move(backends), options.device);
+  SpreadEvaluator evaluator = session.evaluator(tokens, progress, "evaluating");
+  choose_by_overlap(overlap_sizes, evaluator, patterns);
   const auto losses = evaluator.losses(patterns);
 
   Json rows = Json::array();

@@ -138,9 +138,9 @@ void print_text(const Json& document, const Overlap& overlap, const std::string&
 }
 
 int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
-  std::unique_ptr<Backend> backend = make_backend(options.device);
+  Backends backends = make_backends(options.device);
   Progress progress(progress_style(options.progress, common));
-  note_of_device(*backend, progress);
+  note_of_device(*backends.front(), progress);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<std::string> warnings;
   warn_of_model(model, progress, warnings);
@@ -158,10 +158,9 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   std::optional<QueryOverlap> along;
   if (options.along_queries) along = prepare_query_overlap(model.config, tokens, pattern);
   prepare_folder(options.output, {"overlap.h5"});
-  Session session(model, std::move(backend), options.device);
-  SweepEvaluator evaluator = session.evaluator(tokens, progress, "measuring overlap");
-  const OverlapPass pass =
-      measure_overlap(evaluator, session.backend(), pattern, along ? &*along : nullptr);
+  Session session(model, std::move(backends), options.device);
+  SpreadEvaluator evaluator = session.evaluator(tokens, progress, "measuring overlap");
+  const OverlapPass pass = evaluator.measure_overlap(pattern, along ? &*along : nullptr);
   const std::filesystem::path folder = options.output;
   write_overlap(folder / "overlap.h5", pass.overlap, summarize(model), summarize(tokens),
                 along ? &*along : nullptr);

@@ -5,8 +5,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
+#include <vector>
 
 namespace indexcache {
 namespace {
@@ -21,18 +23,47 @@ std::optional<int> index_of(std::string_view digits) {
   return index;
 }
 
+std::vector<std::string_view> split(std::string_view text) {
+  std::vector<std::string_view> parts;
+  for (std::size_t end = 0; end != std::string_view::npos;) {
+    end = text.find(',');
+    parts.push_back(text.substr(0, end));
+    if (end != std::string_view::npos) text.remove_prefix(end + 1);
+  }
+  return parts;
+}
+
+// Different numbers, or nullopt.
+std::optional<std::vector<int>> indices_of(std::string_view list) {
+  std::vector<int> indices;
+  for (const std::string_view part : split(list)) {
+    const auto index = index_of(part);
+    if (!index || std::ranges::count(indices, *index) > 0) return std::nullopt;
+    indices.push_back(*index);
+  }
+  return indices;
+}
+
+// Of "cpu,cpu": 2; 0 if it is something else.
+int cpu_count(std::string_view list) {
+  const auto parts = split(list);
+  const bool cpus = std::ranges::all_of(parts, [](std::string_view part) { return part == "cpu"; });
+  return cpus ? static_cast<int>(parts.size()) : 0;
+}
+
 }  // namespace
 
-DeviceSpec parse_device(std::string_view text) {
-  if (text == "auto") return {DeviceSpec::Kind::automatic, 0};
-  if (text == "cpu") return {DeviceSpec::Kind::cpu, 0};
-  if (text == "cuda") return {DeviceSpec::Kind::cuda, 0};
+DeviceList parse_devices(std::string_view text) {
+  if (text == "auto") return {};
+  if (text == "cuda") return {DeviceSpec::Kind::cuda};
+  if (const int cpus = cpu_count(text); cpus > 0) return {DeviceSpec::Kind::cpu, {}, cpus};
   if (text.starts_with(kGpuPrefix)) {
-    const auto index = index_of(text.substr(kGpuPrefix.size()));
-    if (index) return {DeviceSpec::Kind::cuda, *index};
+    const auto gpus = indices_of(text.substr(kGpuPrefix.size()));
+    if (gpus) return {DeviceSpec::Kind::cuda, *gpus};
   }
   throw UsageError({fmt::format("unknown device \"{}\"", text), fmt::format("--device {}", text),
-                    "", "--device auto, cpu, cuda, or cuda:1 for the second GPU"});
+                    "",
+                    "--device auto, cpu, cuda (all GPUs), cuda:1 for the second GPU, or cuda:0,2"});
 }
 
 std::string name_of(const DeviceSpec& device) {

@@ -35,6 +35,9 @@ struct CudaOptions {
 // Whether make_cuda_backend would succeed on that device; `reason` says why not.
 bool cuda_is_usable(std::string& reason, int device = 0);
 
+// GPUs that are visible; 0 without a driver, and in a build without CUDA.
+int cuda_device_count();
+
 // Throws ResourceError if there is no such GPU, no code for it in this build, or no driver; an
 // index out of range is answered with the GPUs that exist.
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/interrupt.h"
 
+#include <atomic>
 #include <csignal>
 #include <initializer_list>
 
 namespace indexcache {
 namespace {
 
-volatile std::sig_atomic_t noted_signal = 0;
+// Read by the threads of all devices.
+std::atomic<int> noted_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free, "signal handlers may use it");
 
 void note_signal(int signal) {
   noted_signal = signal;

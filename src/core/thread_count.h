@@ -2,9 +2,10 @@
 // How many threads a piece of work gets. Nothing here, and nothing that uses it, changes the
 // process's OpenMP defaults: whoever runs a parallel loop passes the number to it.
 //
-// Three kinds of threads exist, one per kind of work: OpenMP for loops over independent items (CPU
+// Four kinds of threads exist, one per kind of work: OpenMP for loops over independent items (CPU
 // operations, tokenizing), one std::thread owned by an object that works beside its caller
-// (ModelWeights), and std::jthread for file reads that end with their scope (read_blob).
+// (ModelWeights), and std::jthread, which ends with its scope, for file reads (read_blob) and for
+// each of several devices that work on one request (spread).
 #pragma once
 
 namespace indexcache {

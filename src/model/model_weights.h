@@ -73,6 +73,7 @@ class ModelWeights : public WeightSource {
 
   bool is_stable() const override { return placement_ == Placement::resident; }
   Placement placement() const { return placement_; }
+  const WeightSizes& sizes() const { return sizes_; }
   LoadTimes load_times() const;
   // Bytes on the device after every layer has been visited.
   std::int64_t bytes() const;

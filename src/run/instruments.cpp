@@ -58,8 +58,8 @@ DeviceInstruments::DeviceInstruments(Session& session, const SearchSubject& subj
                      std::span<const SequenceLosses> losses,
                      double seconds) { journal.record(patterns, sequences, losses, seconds); }) {}
 
-SweepEvaluator DeviceInstruments::evaluator(const TokenSet& tokens, SweepGoal goal) {
-  SweepEvaluator sweep = session_.evaluator(tokens, std::move(goal));
+SpreadEvaluator DeviceInstruments::evaluator(const TokenSet& tokens, SweepGoal goal) {
+  SpreadEvaluator sweep = session_.evaluator(tokens, std::move(goal));
   sweep.set_progress(
       [this](std::size_t done, std::size_t total) { progress_.update(label_, done, total); });
   return sweep;
@@ -68,7 +68,7 @@ SweepEvaluator DeviceInstruments::evaluator(const TokenSet& tokens, SweepGoal go
 // The overlap is needed again after an interruption, and the losses of the same pass show that this
 // machine computes the bits that the journal continues from.
 OverlapPass DeviceInstruments::measure_baseline(const Pattern& baseline) {
-  OverlapPass pass = measure_overlap(plain_, session_.backend(), baseline);
+  OverlapPass pass = plain_.measure_overlap(baseline);
   count_baseline(plain_.planner(), baseline, pass.overlap.query_step);
   if (!journal_.baseline()) journal_.record_baseline(pass.losses);
   if (*journal_.baseline() == pass.losses) {
@@ -101,7 +101,7 @@ Evaluator& DeviceInstruments::next_token_losses() {
 }
 
 FidelityPass DeviceInstruments::measure_fidelity(DataSide side, std::span<const Pattern> patterns) {
-  SweepEvaluator sweep = evaluator(
+  SpreadEvaluator sweep = evaluator(
       tokens_of(subject_, side), {Objective::loss, subject_.space.start, subject_.indexers.get()});
   workload_.sweeps.push_back(
       count_sweep(sweep.planner(), part_.phase, patterns, sweep.all_sequences()));

@@ -65,7 +65,8 @@ class Instruments {
   Workload workload_;
 };
 
-// Computes on a device. Losses of the search are in the journal before they are used.
+// Computes on the devices of a session. Losses of the search are in the journal before they are
+// used.
 class DeviceInstruments : public Instruments {
  public:
   // The references must outlive the instruments; the budget (seconds, 0: none) begins at once.
@@ -82,7 +83,7 @@ class DeviceInstruments : public Instruments {
   double seconds_for(double evaluations) const override { return budget_.seconds_for(evaluations); }
 
  private:
-  SweepEvaluator evaluator(const TokenSet& tokens, SweepGoal goal);
+  SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal);
   // The objective's values of the baseline, whose next-token losses are given.
   SequenceLosses start_values(const Pattern& baseline, const SequenceLosses& losses);
 
@@ -90,8 +91,8 @@ class DeviceInstruments : public Instruments {
   const SearchSubject& subject_;
   Journal& journal_;
   Progress& progress_;
-  SweepEvaluator sweep_;
-  SweepEvaluator plain_;  // of next-token losses
+  SpreadEvaluator sweep_;
+  SpreadEvaluator plain_;  // of next-token losses
   CountingEvaluator counted_;
   CountingEvaluator counted_plain_;
   BudgetEvaluator budget_;

@@ -36,7 +36,7 @@ Provenance provenance_of(Session& session, const Instruments& instruments, const
   // A continued run holds less at once than an uninterrupted one.
   if (recorded_seconds(0)) {
     provenance.planned_bytes = session.weight_bytes() + instruments.workload().most_bytes_total();
-    provenance.peak_bytes = session.backend().memory_use().peak_total;
+    provenance.peak_bytes = session.peak_bytes();
   }
   return provenance;
 }
@@ -109,6 +109,14 @@ void finish_targets(const SegmentTraining& training, const Model& model,
        "the patterns need trained indexers, which are written when the search is complete");
 }
 
+ExpectedWork expected_work(const RunPlan& plan, const SearchSubject& subject) {
+  ExpectedWork expected{.evaluations = plan.work.evaluations(Phase::search)};
+  // A search for the size comes first, and then the paths are others.
+  if (subject.max_rise) return expected;
+  for (const StrategyPlan& strategy : plan.strategies) expected.steps.push_back(strategy.steps);
+  return expected;
+}
+
 // Trains the indexers that the search is to use; what it takes is taken from the budget.
 SegmentStudents train_in_budget(const RunOptions& options, const Model& model, Session& session,
                                 const std::filesystem::path& folder, Progress& progress,
@@ -151,11 +159,12 @@ double parse_duration(const std::string& text, const std::string& option) {
 Result run(const RunOptions& options, Progress& progress) {
   double budget_seconds = parse_duration(options.budget);
   DeviceOptions device = options.search.device;
-  std::unique_ptr<Backend> backend = make_backend(device);
+  Backends backends = make_backends(device);
+  const Backend& backend = *backends.front();
   const Model model = open_model(device.model, device.mla_norm_eps);
-  SearchSubject subject = open_subject(options.search, model, *backend, progress);
-  const Fingerprint fingerprint = fingerprint_of(model, subject, backend->name());
-  const RunPlan plan = make_plan(model, subject, *backend, device);
+  SearchSubject subject = open_subject(options.search, model, backend, progress);
+  const Fingerprint fingerprint = fingerprint_of(model, subject, backend.name());
+  const RunPlan plan = make_plan(model, subject, backend, device);
   check_fits(plan, subject);
   if (subject.training) require_other_folder(model, options.output);
 
@@ -175,19 +184,14 @@ Result run(const RunOptions& options, Progress& progress) {
   }
   for (const std::string& line : plan_lines(plan)) progress.note(line);
   device.weights = name_of(plan.placement);
-  Session session(model, std::move(backend), device);
+  Session session(model, std::move(backends), device);
   std::optional<SegmentStudents> students;
   if (subject.training) {
     students = train_in_budget(options, model, session, folder, progress, subject, budget_seconds);
   }
   std::optional<DeviceInstruments> instruments;
   instruments.emplace(session, subject, journal, progress, budget_seconds);
-  ExpectedWork expected{.evaluations = plan.work.evaluations(Phase::search)};
-  // A search for the size comes first, and then the paths are others.
-  if (!subject.max_rise) {
-    for (const StrategyPlan& strategy : plan.strategies) expected.steps.push_back(strategy.steps);
-  }
-  SearchOutcome outcome = search_run(subject, *instruments, progress, expected);
+  SearchOutcome outcome = search_run(subject, *instruments, progress, expected_work(plan, subject));
   Result result =
       assemble(model, subject, fingerprint, outcome, provenance_of(session, *instruments, journal));
   if (students) {

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run/session.h"
 
-#include "backend/devices/make_backend.h"
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/host_memory.h"
+#include "core/thread_count.h"
 #include "distill/students.h"
+#include "search/device_worker.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 namespace indexcache {
@@ -25,7 +27,9 @@ Precision parse_precision(const std::string& text) {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
+namespace {
+
+BackendOptions backend_options(const DeviceOptions& options) {
   const auto limit = parse_bytes(options.memory_limit);
   if (!limit && !options.memory_limit.empty()) {
     throw UsageError({fmt::format("invalid size for --memory-limit: \"{}\"", options.memory_limit),
@@ -33,21 +37,44 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
   }
   const std::string& indexer =
       options.indexer_precision.empty() ? options.precision : options.indexer_precision;
-  return make_backend({.device = parse_device(options.device),
-                       .compute = parse_precision(options.precision),
-                       .indexer = parse_precision(indexer),
-                       .threads = options.threads,
-                       .memory_limit = limit});
+  return {.device = {},
+          .compute = parse_precision(options.precision),
+          .indexer = parse_precision(indexer),
+          .threads = options.threads,
+          .memory_limit = limit};
 }
 
-namespace {
+std::vector<DeviceSpec> devices_of(const DeviceOptions& options) {
+  return choose_devices(parse_devices(options.device), options.gpus);
+}
 
-std::unique_ptr<Backend> checked(const Model& model, std::unique_ptr<Backend> backend) {
-  backend->check(model.config.shape());
-  return backend;
+Backends one(std::unique_ptr<Backend> backend) {
+  Backends backends;
+  backends.push_back(std::move(backend));
+  return backends;
+}
+
+// Copies an indexer; values keep their bits, because the types of both devices are the same.
+IndexerWeights copy_of(const IndexerWeights& indexer, Backend& from, Backend& to) {
+  const auto matrix = [&](const Tensor& tensor) {
+    return to.upload_matrix(from.download(tensor), tensor.rows(), tensor.cols());
+  };
+  const auto row = [&](const Tensor& tensor) {
+    return to.upload(from.download(tensor), tensor.rows(), tensor.cols());
+  };
+  return {matrix(indexer.wq_b), matrix(indexer.wk), row(indexer.k_norm), row(indexer.k_norm_bias),
+          matrix(indexer.weights_proj)};
 }
 
 }  // namespace
+
+Backends make_backends(const DeviceOptions& options) {
+  return make_backends(devices_of(options), backend_options(options));
+}
+
+std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
+  return std::move(make_backends({devices_of(options).front()}, backend_options(options)).front());
+}
 
 void note_of_device(const Device& device, Progress& progress) {
   if (const std::string remark = device.remark(); !remark.empty()) progress.note(remark);
@@ -94,37 +121,92 @@ std::int64_t indexer_bytes(const ModelConfig& config, const Device& backend, std
 }
 
 Session::Session(const Model& model, std::unique_ptr<Backend> backend, const DeviceOptions& options)
-    : model_(model),
-      backend_(checked(model, std::move(backend))),
-      weights_(model.config, model.checkpoint, model.has_indexer, *backend_,
-               placement_for(options,
-                             weight_sizes(model.config, model.checkpoint, model.has_indexer,
-                                          backend_->activation()),
-                             *backend_)) {}
+    : Session(model, one(std::move(backend)), options) {}
 
-SweepEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
+Session::Session(const Model& model, Backends backends, const DeviceOptions& options)
+    : model_(model), threads_(options.threads) {
+  const WeightSizes sizes = weight_sizes(model.config, model.checkpoint, model.has_indexer,
+                                         backends.front()->activation());
+  const Placement placement = placement_for(options, sizes, *backends.front());
+  for (std::size_t i = 0; i < backends.size(); ++i) {
+    std::unique_ptr<Backend>& backend = backends[i];
+    backend->check(model.config.shape());
+    auto weights = std::make_unique<ModelWeights>(model.config, model.checkpoint, model.has_indexer,
+                                                  *backend, placement);
+    devices_.push_back({fmt::format("{} {}", backend->is_gpu() ? "GPU" : "CPU", i),
+                        std::move(backend), std::move(weights)});
+    use_.workers.push_back({devices_.back().name});
+  }
+}
+
+std::int64_t Session::peak_bytes() const {
+  std::int64_t peak = 0;
+  for (const SessionDevice& device : devices_) {
+    peak = std::max(peak, device.backend->memory_use().peak_total);
+  }
+  return peak;
+}
+
+// The first device has the indexers; the others get copies, which the evaluators share.
+std::shared_ptr<const SegmentIndexers> Session::indexers_on(SessionDevice& device,
+                                                            const SegmentIndexers* of_first) {
+  if (of_first == nullptr) return nullptr;
+  if (&device == &devices_.front()) return {std::shared_ptr<void>(), of_first};
+  if (auto copies = device.indexers.lock()) return copies;
+  std::map<PatternSegment, IndexerWeights> indexers;
+  for (const auto& [segment, indexer] : of_first->all()) {
+    indexers[segment] = copy_of(indexer, backend(), *device.backend);
+  }
+  const auto copies = std::make_shared<const SegmentIndexers>(std::move(indexers));
+  device.indexers = copies;
+  return copies;
+}
+
+SweepRates Session::rates() const {
+  const SessionDevice& device = devices_.front();
+  const Placement placement = device.weights->placement();
+  const auto costs = [this, placement](std::int64_t length) {
+    return estimated_costs(model_.config, std::span(&length, 1), *devices_.front().backend,
+                           placement, thread_count(threads_));
+  };
+  const double pass_seconds =
+      placement == Placement::resident
+          ? 0
+          : costs(1).stream_byte * static_cast<double>(device.weights->sizes().stored);
+  return {costs, pass_seconds};
+}
+
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
   const std::size_t trained = goal.indexers == nullptr ? 0 : goal.indexers->all().size();
-  return {
-      model_.config,
-      weights_,
-      *backend_,
-      tokens,
-      sweep_memory(*backend_, weights_.bytes() + indexer_bytes(model_.config, *backend_, trained)),
-      std::move(goal)};
+  const SweepMemory memory =
+      sweep_memory(backend(), weight_bytes() + indexer_bytes(model_.config, backend(), trained));
+  std::vector<std::unique_ptr<SweepWorker>> workers;
+  std::vector<double> averaged;
+  for (SessionDevice& device : devices_) {
+    SweepGoal own = goal;
+    std::shared_ptr<const SegmentIndexers> indexers = indexers_on(device, goal.indexers);
+    own.indexers = indexers.get();
+    SweepEvaluator sweep(model_.config, *device.weights, *device.backend, tokens, memory, own);
+    averaged = sweep.weights();
+    workers.push_back(std::make_unique<DeviceWorker>(device.name, *device.backend, std::move(sweep),
+                                                     std::move(indexers)));
+  }
+  SweepPlanner planner(model_.config, backend(), tokens, memory, goal.reference, goal.indexers);
+  return {std::move(workers), std::move(planner), rates(), std::move(averaged), use_};
 }
 
 SweepEvaluator Session::evaluator(const TokenSet& tokens, WeightSource& weights,
                                   std::int64_t taken_bytes) {
-  return {model_.config, weights, *backend_, tokens,
-          sweep_memory(*backend_, weights_.bytes() + taken_bytes)};
+  return {model_.config, weights, backend(), tokens,
+          sweep_memory(backend(), weight_bytes() + taken_bytes)};
 }
 
-SweepEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string label) {
-  SweepEvaluator sweep = evaluator(tokens);
-  sweep.set_progress([&progress, label = std::move(label)](std::size_t done, std::size_t total) {
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string label) {
+  SpreadEvaluator spread = evaluator(tokens);
+  spread.set_progress([&progress, label = std::move(label)](std::size_t done, std::size_t total) {
     progress.update(label, done, total);
   });
-  return sweep;
+  return spread;
 }
 
 }  // namespace indexcache

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device with a model's weights: what every measuring command works with.
+// Devices with a model's weights: what every measuring command works with.
 #pragma once
 
-#include "backend/backend.h"
+#include "backend/devices/make_backend.h"
 #include "calibration/token_set.h"
 #include "core/progress.h"
 #include "model/model.h"
 #include "model/model_weights.h"
+#include "search/spread_evaluator.h"
 #include "search/sweep_evaluator.h"
 
 #include <memory>
@@ -23,12 +24,16 @@ struct DeviceOptions {
   std::string indexer_precision;  // empty: as precision
   std::optional<double> mla_norm_eps;
   std::string weights = "auto";
-  std::string memory_limit;  // "24GiB"; empty: what the device has
+  std::string memory_limit;  // "24GiB", of each device; empty: what the device has
+  int gpus = 0;              // at most so many; 0: all that device names
   int threads = 0;           // of the CPU; 0: all
 };
 
-// The device that --device and the precisions name, before anything else is read. Throws UsageError
-// for what no device can do, ResourceError if there is no GPU to use.
+// The devices that --device, --gpus and the precisions name, before anything else is read. Throws
+// UsageError for what no device can do and for devices of different kinds, ResourceError if there
+// is no GPU to use.
+Backends make_backends(const DeviceOptions& options);
+// The first of them.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
 
 // Says what makes the device slower than others, if anything does.
@@ -50,25 +55,45 @@ std::int64_t indexer_bytes(const ModelConfig& config, const Device& backend, std
 
 class Session {
  public:
-  // `options` says where weights wait; its other fields have served make_backend. Throws
-  // ResourceError if the device is too small for any layer. `model` must outlive the session.
+  // `options` says where weights wait; its other fields have served make_backends. Throws
+  // ResourceError if a device is too small for any layer. `model` must outlive the session.
+  Session(const Model& model, Backends backends, const DeviceOptions& options);
   Session(const Model& model, std::unique_ptr<Backend> backend, const DeviceOptions& options);
 
-  Backend& backend() { return *backend_; }
-  std::int64_t weight_bytes() const { return weights_.bytes(); }
-  WeightSource& weights() { return weights_; }
+  // The first device, for what runs on one.
+  Backend& backend() { return *devices_.front().backend; }
+  WeightSource& weights() { return *devices_.front().weights; }
+  // On each device.
+  std::int64_t weight_bytes() const { return devices_.front().weights->bytes(); }
+  // At the peak, of the device that held most.
+  std::int64_t peak_bytes() const;
+  // What each device did for the evaluators so far.
+  const SpreadUse& use() const { return use_; }
 
-  // An evaluator of `tokens`, which must outlive it.
-  SweepEvaluator evaluator(const TokenSet& tokens, SweepGoal goal = {});
-  // The same with other weights of the same model, and less memory for the sweep.
+  // An evaluator of `tokens`, which must outlive it, on all devices.
+  SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal = {});
+  // The same; `label` names the work in progress lines.
+  SpreadEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label);
+  // On the first device, with other weights of the same model, and less memory for the sweep.
   SweepEvaluator evaluator(const TokenSet& tokens, WeightSource& weights, std::int64_t taken_bytes);
-  // The first; `label` names the work in progress lines.
-  SweepEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label);
 
  private:
+  struct SessionDevice {
+    std::string name;
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<ModelWeights> weights;
+    // Trained indexers of the first device, as long as an evaluator uses them here.
+    std::weak_ptr<const SegmentIndexers> indexers = {};
+  };
+
+  std::shared_ptr<const SegmentIndexers> indexers_on(SessionDevice& device,
+                                                     const SegmentIndexers* of_first);
+  SweepRates rates() const;
+
   const Model& model_;
-  std::unique_ptr<Backend> backend_;
-  ModelWeights weights_;
+  int threads_;
+  std::vector<SessionDevice> devices_;
+  SpreadUse use_;
 };
 
 }  // namespace indexcache

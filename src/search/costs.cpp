@@ -36,12 +36,12 @@ struct Shares {
   double prefix_rows = 0, tail_rows = 0, prefix_pairs = 0, indexed_pairs = 0;
 };
 
-Shares shares_of(const ModelConfig& config, const TokenSet& tokens) {
+Shares shares_of(const ModelConfig& config, std::span<const std::int64_t> lengths) {
   Shares shares;
   const auto cut = static_cast<double>(config.first_selecting_position());
   double total = 0;
-  for (const auto& sequence : tokens.sequences) {
-    const auto length = static_cast<double>(sequence.size());
+  for (const std::int64_t tokens : lengths) {
+    const auto length = static_cast<double>(tokens);
     const double prefix = std::min(length, cut), tail = length - prefix;
     shares.prefix_rows += prefix;
     shares.tail_rows += tail;
@@ -111,8 +111,17 @@ RunTime run_time(const Workload& work, bool streams, const Costs& costs,
 
 Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Device& backend,
                       Placement placement, int threads) {
+  std::vector<std::int64_t> lengths;
+  for (const auto& sequence : tokens.sequences) {
+    lengths.push_back(static_cast<std::int64_t>(sequence.size()));
+  }
+  return estimated_costs(config, lengths, backend, placement, threads);
+}
+
+Costs estimated_costs(const ModelConfig& config, std::span<const std::int64_t> lengths,
+                      const Device& backend, Placement placement, int threads) {
   const Rates rates = rates_of(backend, threads);
-  const Shares shares = shares_of(config, tokens);
+  const Shares shares = shares_of(config, lengths);
   const double selecting = indexer_pair_operations(config) * shares.indexed_pairs / rates.indexer +
                            indexer_row_operations(config, 0) * shares.tail_rows / rates.products;
   const double attending =

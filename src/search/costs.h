@@ -8,6 +8,8 @@
 #include "search/workload.h"
 
 #include <array>
+#include <cstdint>
+#include <span>
 #include <string>
 
 namespace indexcache {
@@ -42,6 +44,8 @@ RunTime run_time(const Workload& work, bool streams, const Costs& costs,
 // where the weights of a pass come.
 Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const Device& backend,
                       Placement placement, int threads);
+Costs estimated_costs(const ModelConfig& config, std::span<const std::int64_t> lengths,
+                      const Device& backend, Placement placement, int threads);
 
 // Runs the first layers of the model, one of them with experts if there are any, on `wave` (the
 // sequences of one wave of the search) and takes the time of every visit of the second run. Throws

@@ -40,7 +40,7 @@ std::vector<SequenceLosses> GuessingEvaluator::losses(const LossRequest& request
   for (const Pattern& pattern : request.patterns) {
     result.emplace_back(request.sequences.size(), cubed_distances(pattern));
   }
-  if (request.part_done) request.part_done(request.sequences, result);
+  report_part(request, request.sequences, result);
   return result;
 }
 

@@ -6,6 +6,14 @@
 
 namespace indexcache {
 
+void report_part(const LossRequest& request, std::span<const std::size_t> sequences,
+                 std::span<const SequenceLosses> losses) {
+  if (!request.part_done) return;
+  std::vector<std::size_t> patterns(request.patterns.size());
+  std::iota(patterns.begin(), patterns.end(), std::size_t{0});
+  request.part_done({patterns, sequences, losses});
+}
+
 Evaluator::Evaluator(std::vector<double> weights)
     : weights_(std::move(weights)), all_(weights_.size()) {
   std::iota(all_.begin(), all_.end(), std::size_t{0});

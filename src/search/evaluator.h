@@ -17,17 +17,27 @@
 
 namespace indexcache {
 
-// Receives the losses of some sequences, [patterns][sequences], as soon as they are final.
-using PartDone = std::function<void(std::span<const std::size_t> sequences,
-                                    std::span<const SequenceLosses> losses)>;
+// Losses that are final, of some patterns of a request on some of its sequences.
+struct LossPart {
+  std::span<const std::size_t> patterns;   // positions in the request
+  std::span<const std::size_t> sequences;  // positions in the token set, ascending
+  std::span<const SequenceLosses> losses;  // [patterns][sequences]
+};
+
+// Receives losses as soon as they are final.
+using PartDone = std::function<void(const LossPart& part)>;
 
 struct LossRequest {
   std::span<const Pattern> patterns;
   std::span<const std::size_t> sequences;  // positions in the token set, ascending
-  // Called for parts that together are all of `sequences`, each once, before losses() returns.
-  // May be empty.
+  // Called for parts that together are all patterns on all sequences, each pair once, before
+  // losses() returns and on its thread. May be empty.
   PartDone part_done = {};
 };
+
+// Passes the losses of all patterns of `request` on `sequences` to its part_done, if it has one.
+void report_part(const LossRequest& request, std::span<const std::size_t> sequences,
+                 std::span<const SequenceLosses> losses);
 
 // Mean over sequences, each weighing as much as its weight.
 double weighted_mean(const SequenceLosses& losses, const std::vector<double>& weights);

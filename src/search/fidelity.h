@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -32,37 +33,56 @@ struct Fidelity {
   bool operator==(const Fidelity&) const = default;
 };
 
-// Collects comparisons of tokens, pattern by pattern.
+// How the prediction of one token differs from the reference's; losses and KL divergence in nats.
+struct TokenFidelity {
+  double reference_loss;
+  double loss;
+  double kl;
+  bool same_top;
+};
+
+// Sums over the predicted tokens of one sequence under one pattern.
+struct FidelitySums {
+  struct Bucket {
+    std::int64_t tokens = 0;
+    double reference_loss = 0;
+    double loss = 0;
+  };
+
+  std::vector<float> kl;  // of every token
+  double kl_sum = 0;
+  std::int64_t same_top = 0;
+  std::vector<Bucket> buckets;  // by position
+
+  FidelitySums& operator+=(const FidelitySums& more);
+};
+
+// Collects comparisons of tokens by pattern and sequence. Sums are added up in the order of the
+// sequences, so they do not depend on waves, nor on which device compared which sequence.
 class FidelityMeter {
  public:
   // `bucket_ends` as position_buckets gives them; the first bucket begins at `first`.
-  FidelityMeter(std::size_t patterns, std::int64_t first, std::vector<std::int64_t> bucket_ends);
+  FidelityMeter(std::size_t patterns, std::size_t sequences, std::int64_t first,
+                std::vector<std::int64_t> bucket_ends);
 
-  // Adds the token after `position` of a sequence. `reference_loss` and `loss` in nats.
-  void add(std::size_t pattern, std::int64_t position, double reference_loss, double loss,
-           double kl, bool same_top);
+  // Adds the token after `position`; the positions of a sequence come in ascending order.
+  void add(std::size_t pattern, std::size_t sequence, std::int64_t position,
+           const TokenFidelity& token);
+
+  // Replaces what was collected of a pattern on a sequence.
+  void set(std::size_t pattern, std::size_t sequence, FidelitySums sums);
+  // Everything, [patterns][sequences]; nothing is left.
+  std::vector<std::vector<FidelitySums>> take() { return std::move(sums_); }
 
   // [patterns]; nullopt if no position was added.
   std::vector<std::optional<Fidelity>> results() const;
 
  private:
-  struct Sums {
-    std::int64_t tokens = 0;
-    double reference_loss = 0;
-    double loss = 0;
-  };
-  struct Collected {
-    std::vector<float> kl;
-    double kl_sum = 0;
-    std::int64_t same_top = 0;
-    std::vector<Sums> buckets;
-  };
-
-  std::optional<Fidelity> result(const Collected& collected) const;
+  std::optional<Fidelity> result(const FidelitySums& sums) const;
 
   std::int64_t first_;
   std::vector<std::int64_t> bucket_ends_;
-  std::vector<Collected> patterns_;
+  std::vector<std::vector<FidelitySums>> sums_;  // [patterns][sequences]
 };
 
 }  // namespace indexcache

@@ -39,7 +39,7 @@ std::vector<SequenceLosses> MemoEvaluator::losses(const LossRequest& request) {
   for (const Pattern& pattern : request.patterns) {
     result.push_back(known_.of(pattern, request.sequences));
   }
-  if (request.part_done) request.part_done(request.sequences, result);
+  report_part(request, request.sequences, result);
   return result;
 }
 
@@ -47,13 +47,16 @@ void MemoEvaluator::measure(std::span<const Pattern> patterns,
                             std::span<const std::size_t> sequences) {
   using Clock = std::chrono::steady_clock;
   auto began = Clock::now();
-  const auto part_done = [&](std::span<const std::size_t> part,
-                             std::span<const SequenceLosses> losses) {
+  const auto part_done = [&](const LossPart& part) {
     const auto now = Clock::now();
     const std::chrono::duration<double> seconds = now - std::exchange(began, now);
+    std::vector<Pattern> measured;
+    for (const std::size_t p : part.patterns) measured.push_back(patterns[p]);
     // On disk first: what a strategy sees is never lost.
-    if (recorder_) recorder_(patterns, part, losses, seconds.count());
-    for (std::size_t p = 0; p < patterns.size(); ++p) known_.add(patterns[p], part, losses[p]);
+    if (recorder_) recorder_(measured, part.sequences, part.losses, seconds.count());
+    for (std::size_t p = 0; p < measured.size(); ++p) {
+      known_.add(measured[p], part.sequences, part.losses[p]);
+    }
   };
   inner_.losses({patterns, sequences, part_done});
 }

@@ -71,6 +71,13 @@ std::vector<std::int64_t> position_buckets(std::int64_t first_selecting, std::in
   return ends;
 }
 
+Overlap& operator+=(Overlap& overlap, const Overlap& more) {
+  if (overlap.counts.empty()) return overlap = more;
+  for (std::size_t c = 0; c < more.counts.size(); ++c) overlap.counts[c] += more.counts[c];
+  for (std::size_t b = 0; b < more.queries.size(); ++b) overlap.queries[b] += more.queries[b];
+  return overlap;
+}
+
 void accumulate(Overlap& overlap, Backend& backend, const RowLayout& rows,
                 const std::vector<Tensor>& sets) {
   const auto counts = backend.overlap_counts(rows, sets, overlap.bucket_ends);

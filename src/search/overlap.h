@@ -41,6 +41,9 @@ struct Overlap {
 // that reaches `longest`.
 std::vector<std::int64_t> position_buckets(std::int64_t first_selecting, std::int64_t longest);
 
+// Adds counts of other sequences, measured in the same way.
+Overlap& operator+=(Overlap& overlap, const Overlap& more);
+
 // Adds one batch of queries to `overlap`; sets[l] as in Backend::overlap_counts.
 void accumulate(Overlap& overlap, Backend& backend, const RowLayout& rows,
                 const std::vector<Tensor>& sets);

@@ -85,21 +85,25 @@ std::int64_t overlap_query_step(const SweepPlanner& planner) {
   return step;
 }
 
-OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern,
-                            QueryOverlap* along_queries) {
+OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const LossRequest& request,
+                            std::int64_t query_step, QueryOverlap* along_queries) {
   const SweepPlanner& planner = evaluator.planner();
   const ModelConfig& config = planner.config();
   OverlapPass pass;
-  pass.overlap.layers = pattern.layers();
+  pass.overlap.layers = request.patterns.front().layers();
   pass.overlap.index_topk = config.index_topk;
   pass.overlap.bucket_ends =
       position_buckets(config.first_selecting_position(), planner.tokens().longest());
-  pass.overlap.query_step = overlap_query_step(planner);
-  Collector collector(pass.overlap, along_queries, backend,
-                      overlap_row_bytes(config, pass.overlap.query_step));
-  const LossRequest request{std::span(&pattern, 1), evaluator.all_sequences()};
+  pass.overlap.query_step = query_step;
+  Collector collector(pass.overlap, along_queries, backend, overlap_row_bytes(config, query_step));
   pass.losses = evaluator.losses(request, &collector).front();
   return pass;
+}
+
+OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern,
+                            QueryOverlap* along_queries) {
+  return measure_overlap(evaluator, backend, {std::span(&pattern, 1), evaluator.all_sequences()},
+                         overlap_query_step(evaluator.planner()), along_queries);
 }
 
 }  // namespace indexcache

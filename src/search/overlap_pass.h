@@ -26,4 +26,8 @@ std::int64_t overlap_row_bytes(const ModelConfig& config, std::int64_t query_ste
 OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern,
                             QueryOverlap* along_queries = nullptr);
 
+// The same for the sequences of a request of one pattern, at every query_step-th position.
+OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const LossRequest& request,
+                            std::int64_t query_step, QueryOverlap* along_queries);
+
 }  // namespace indexcache

@@ -80,6 +80,11 @@ QueryOverlap prepare_query_overlap(const ModelConfig& config, const TokenSet& to
   return overlap;
 }
 
+QueryOverlap& operator+=(QueryOverlap& overlap, const QueryOverlap& more) {
+  for (std::size_t c = 0; c < more.counts.size(); ++c) overlap.counts[c] += more.counts[c];
+  return overlap;
+}
+
 void accumulate(QueryOverlap& overlap, Backend& backend, std::size_t n, const RowLayout& rows,
                 const Tensor& sets) {
   const auto counts =

@@ -43,6 +43,9 @@ struct QueryOverlap {
 QueryOverlap prepare_query_overlap(const ModelConfig& config, const TokenSet& tokens,
                                    const Pattern& pattern);
 
+// Adds counts of other sequences of the same tokens and pattern; totals are of all of them already.
+QueryOverlap& operator+=(QueryOverlap& overlap, const QueryOverlap& more);
+
 // Adds the sets of some sequences at layers[n]; rows have consecutive positions from
 // first_selecting_position on.
 void accumulate(QueryOverlap& overlap, Backend& backend, std::size_t n, const RowLayout& rows,

@@ -22,7 +22,7 @@ std::vector<SequenceLosses> SubsetEvaluator::losses(const LossRequest& request) 
   std::vector<std::size_t> asked;
   for (const std::size_t sequence : request.sequences) asked.push_back(sequences_[sequence]);
   std::vector<SequenceLosses> result = inner_.losses(LossRequest{request.patterns, asked});
-  if (request.part_done) request.part_done(request.sequences, result);
+  report_part(request, request.sequences, result);
   return result;
 }
 

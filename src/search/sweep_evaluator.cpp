@@ -82,7 +82,8 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request) {
 }
 
 std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
-                                                   SweepObserver* observer) {
+                                                   SweepObserver* observer, FidelityMeter* meter) {
+  meter_ = meter;
   std::vector<SequenceLosses> result(request.patterns.size());
   if (request.patterns.empty() || request.sequences.empty()) return result;
   const SweepPlan cut = planner_.plan(request.patterns.size(), request.sequences,
@@ -93,6 +94,7 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
   start_progress(cut, groups);
   for (const SequenceRange& range : cut.waves) {
     const auto sequences = request.sequences.subspan(range.first, range.count);
+    first_sequence_ = range.first;
     const Wave wave = make_wave(sequences, cut.chunk_rows);
     std::vector<SequenceLosses> sums;
     for (const auto& group : groups) {
@@ -106,22 +108,22 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
     for (std::size_t p = 0; p < sums.size(); ++p) {
       result[p].insert(result[p].end(), sums[p].begin(), sums[p].end());
     }
-    if (request.part_done) request.part_done(sequences, sums);
+    report_part(request, sequences, sums);
   }
   return result;
 }
 
 std::vector<std::optional<Fidelity>> SweepEvaluator::measure_fidelity(
     const LossRequest& request, std::vector<SequenceLosses>& losses) {
-  const std::int64_t first = config_.first_selecting_position();
-  FidelityMeter meter(request.patterns.size(), first, position_buckets(first, tokens_.longest()));
-  struct InUse {
-    FidelityMeter*& place;
-    ~InUse() { place = nullptr; }
-  };
-  const InUse in_use{meter_ = &meter};
-  losses = this->losses(request, nullptr);
+  FidelityMeter meter = make_meter(request);
+  losses = this->losses(request, nullptr, &meter);
   return meter.results();
+}
+
+FidelityMeter SweepEvaluator::make_meter(const LossRequest& request) const {
+  const std::int64_t first = config_.first_selecting_position();
+  return {request.patterns.size(), request.sequences.size(), first,
+          position_buckets(first, tokens_.longest())};
 }
 
 // Sums of losses to means per token; refuses those that are not finite.
@@ -282,8 +284,9 @@ void SweepEvaluator::add_comparison(const Wave& wave, const RowChunk& chunk, con
       for (const std::size_t p : stream.patterns) {
         if (goal_.objective == Objective::kl) kl_sums[p][s] += comparison.kl[row];
         if (meter_ == nullptr || p < references) continue;
-        meter_->add(first_pattern_ + p - references, position, reference.loss[row],
-                    comparison.loss[row], comparison.kl[row], comparison.same_top[row] != 0);
+        meter_->add(first_pattern_ + p - references, first_sequence_ + s, position,
+                    {reference.loss[row], comparison.loss[row], comparison.kl[row],
+                     comparison.same_top[row] != 0});
       }
     }
   }

@@ -65,7 +65,11 @@ class SweepEvaluator : public Evaluator {
   // the model (check_fits). A part is done after each wave. Throws InputError if a loss is not
   // finite, ResourceError if the memory is enforced and one sequence and pattern need too much.
   std::vector<SequenceLosses> losses(const LossRequest& request) override;
-  std::vector<SequenceLosses> losses(const LossRequest& request, SweepObserver* observer);
+  // `meter`, made by make_meter for the same request, collects comparisons with the predictions of
+  // the goal's reference, which must exist then.
+  std::vector<SequenceLosses> losses(const LossRequest& request, SweepObserver* observer,
+                                     FidelityMeter* meter = nullptr);
+  FidelityMeter make_meter(const LossRequest& request) const;
   // The same, and how far the patterns' predictions are from those of the goal's reference, which
   // must exist; [patterns], nullopt if no token after a position that selects is predicted.
   std::vector<std::optional<Fidelity>> measure_fidelity(const LossRequest& request,
@@ -121,6 +125,7 @@ class SweepEvaluator : public Evaluator {
   SweepGoal goal_;
   FidelityMeter* meter_ = nullptr;  // of the request, if it wants one
   std::size_t first_pattern_ = 0;   // of the group, in the request
+  std::size_t first_sequence_ = 0;  // of the wave, in the request
   std::size_t visits_done_ = 0;
   std::size_t visits_total_ = 0;
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device that the user names, and the backend that is made of it.
+#include "backend/cpu/cpu_backend.h"
 #include "backend/devices/make_backend.h"
 #include "core/error.h"
 #include "support/catch.h"
@@ -9,23 +10,26 @@ using namespace indexcache::test;
 
 TEST_CASE("devices are read as they are named") {
   using Kind = DeviceSpec::Kind;
-  CHECK(parse_device("auto") == DeviceSpec{Kind::automatic, 0});
-  CHECK(parse_device("cpu") == DeviceSpec{Kind::cpu, 0});
-  CHECK(parse_device("cuda") == DeviceSpec{Kind::cuda, 0});
-  CHECK(parse_device("cuda:0") == parse_device("cuda"));
-  CHECK(parse_device("cuda:13") == DeviceSpec{Kind::cuda, 13});
-  for (const char* text : {"auto", "cpu", "cuda", "cuda:7"}) {
-    CHECK(name_of(parse_device(text)) == text);
-  }
-  for (const char* text : {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:99999999999",
-                           "cuda1", "CPU", "cpu:0"}) {
+  CHECK(parse_devices("auto") == DeviceList{Kind::automatic});
+  CHECK(parse_devices("cpu") == DeviceList{Kind::cpu, {}, 1});
+  CHECK(parse_devices("cpu,cpu,cpu") == DeviceList{Kind::cpu, {}, 3});
+  CHECK(parse_devices("cuda") == DeviceList{Kind::cuda});
+  CHECK(parse_devices("cuda:13") == DeviceList{Kind::cuda, {13}});
+  CHECK(parse_devices("cuda:2,0") == DeviceList{Kind::cuda, {2, 0}});
+  CHECK(name_of(DeviceSpec{Kind::automatic}) == "auto");
+  CHECK(name_of(DeviceSpec{Kind::cpu}) == "cpu");
+  CHECK(name_of(DeviceSpec{Kind::cuda, 0}) == "cuda");
+  CHECK(name_of(DeviceSpec{Kind::cuda, 7}) == "cuda:7");
+  for (const char* text :
+       {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:99999999999", "cuda1", "CPU",
+        "cpu:0", "cuda:0,0", "cuda:0,", "cpu,", "cpu,cuda", "auto,cpu"}) {
     INFO(text);
-    CHECK_THROWS_AS(parse_device(text), UsageError);
+    CHECK_THROWS_AS(parse_devices(text), UsageError);
   }
 }
 
 TEST_CASE("a backend is made as its options say") {
-  const DeviceSpec cpu = parse_device("cpu");
+  const DeviceSpec cpu{DeviceSpec::Kind::cpu};
   const auto backend = make_backend({.device = cpu, .threads = 2, .memory_limit = 12345});
   CHECK(backend->name().starts_with("cpu "));  // and the instruction set
   CHECK(backend->memory_bytes() == 12345);
@@ -33,9 +37,34 @@ TEST_CASE("a backend is made as its options say") {
   CHECK_THROWS_AS(make_backend({.device = cpu, .indexer = Precision::fp8}), UsageError);
 }
 
+TEST_CASE("several backends share the processor and its memory") {
+  const auto devices = choose_devices(parse_devices("cpu,cpu,cpu"), 0);
+  REQUIRE(devices.size() == 3);
+  const Backends backends = make_backends(devices, {.device = {}, .threads = 7});
+  REQUIRE(backends.size() == 3);
+  const auto alone = make_backend({.device = devices.front()});
+  for (const auto& backend : backends) {
+    CHECK(backend->memory_bytes() == alone->memory_bytes() / 3);
+    CHECK(dynamic_cast<const CpuBackend&>(*backend).threads() == 2);
+  }
+  const Backends limited = make_backends(devices, {.device = {}, .memory_limit = 12345});
+  CHECK(limited.back()->memory_bytes() == 12345);
+}
+
+TEST_CASE("more GPUs than there are cannot be chosen") {
+  CHECK(choose_devices(parse_devices("cuda:3,1"), 1) ==
+        std::vector<DeviceSpec>{{DeviceSpec::Kind::cuda, 3}});
+  try {
+    choose_devices(parse_devices("cuda:3,1"), 3);
+    FAIL("it was not refused");
+  } catch (const ResourceError& error) {
+    CHECK_THAT(error.describe(), Contains("--gpus 3") && Contains("2 GPUs are named by --device"));
+  }
+}
+
 TEST_CASE("a GPU that does not exist is refused, and the device is named") {
   try {
-    make_backend({.device = parse_device("cuda:4095")});
+    make_backend({.device = {DeviceSpec::Kind::cuda, 4095}});
     FAIL("it was not refused");
   } catch (const ResourceError& error) {
     CHECK_THAT(error.describe(), Contains("--device cuda:4095") && Contains("try: --device cpu"));
@@ -43,7 +72,7 @@ TEST_CASE("a GPU that does not exist is refused, and the device is named") {
 }
 
 TEST_CASE("the CPU runs every shape") {
-  const auto backend = make_backend({.device = parse_device("cpu")});
+  const auto backend = make_backend({.device = {DeviceSpec::Kind::cpu}});
   CHECK_NOTHROW(backend->check({.layers = 1000,
                                 .vocabulary = 7,
                                 .hidden = 3,

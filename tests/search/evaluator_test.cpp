@@ -64,11 +64,12 @@ TEST_CASE("some sequences have the losses that they have among all, wave by wave
   SweepEvaluator evaluator = session.evaluator(tokens, {.memory_bytes = 1});
   const std::vector<std::size_t> chosen = {0, 2};
   std::vector<std::size_t> reported;
-  const auto some =
-      evaluator.losses({patterns, chosen, [&](std::span<const std::size_t> sequences, auto losses) {
-                          REQUIRE(losses.size() == patterns.size());
-                          reported.insert(reported.end(), sequences.begin(), sequences.end());
-                        }});
+  const auto some = evaluator.losses({patterns, chosen, [&](const LossPart& part) {
+                                        REQUIRE(part.losses.size() == patterns.size());
+                                        REQUIRE(part.patterns.size() == patterns.size());
+                                        reported.insert(reported.end(), part.sequences.begin(),
+                                                        part.sequences.end());
+                                      }});
   CHECK(reported == chosen);
   for (std::size_t p = 0; p < patterns.size(); ++p) {
     CHECK(some[p] == SequenceLosses{all[p][0], all[p][2]});

@@ -112,8 +112,10 @@ TEST_CASE("fidelity is of the tokens beyond index_topk, in any batch and with an
 }
 
 TEST_CASE("the 99th percentile is the nearest rank, and buckets without tokens are left out") {
-  FidelityMeter meter(2, 4, {8, 16, 32});
-  for (int i = 1; i <= 100; ++i) meter.add(0, i % 2 == 0 ? 5 : 20, 1, 3, i, i > 25);
+  FidelityMeter meter(2, 1, 4, {8, 16, 32});
+  for (int i = 1; i <= 100; ++i) {
+    meter.add(0, 0, i % 2 == 0 ? 5 : 20, {1, 3, static_cast<double>(i), i > 25});
+  }
   const auto results = meter.results();
   REQUIRE(results[0]);
   CHECK(results[0]->kl_p99 == 99);

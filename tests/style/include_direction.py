@@ -41,9 +41,10 @@ ONLY_IN = {
     "kernels/": ["src/backend/cuda/", "tests/cuda/"],
     "cuda": ["src/backend/cuda/", "tests/cuda/", "bench/"],
     "cublas": ["src/backend/cuda/"],
-    # Loops in parallel are OpenMP's; a thread of one's own loads weights. Other uses want a reason.
+    # Loops in parallel are OpenMP's; a thread of one's own loads weights, or gives work to a device.
+    # Other uses want a reason.
     "omp.h": ["src/core/", "src/backend/cpu/", "src/calibration/", "tests/backend/"],
-    "thread": ["src/model/", "src/run/", "apps/", "tests/"],
+    "thread": ["src/model/", "src/search/spread.cpp", "src/run/", "apps/", "tests/"],
     "future": [],
     "execution": [],
 }

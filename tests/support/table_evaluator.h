@@ -46,7 +46,7 @@ class TableEvaluator : public Evaluator {
       losses.emplace_back(row.begin() + static_cast<std::ptrdiff_t>(begin),
                           row.begin() + static_cast<std::ptrdiff_t>(end));
     }
-    request.part_done(request.sequences.subspan(begin, end - begin), losses);
+    report_part(request, request.sequences.subspan(begin, end - begin), losses);
   }
 
   Loss loss_;

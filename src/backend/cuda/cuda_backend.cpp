@@ -45,6 +45,11 @@ bool cuda_is_usable(std::string& reason, int device) {
   return false;
 }
 
+int cuda_device_count() {
+  std::string reason;
+  return visible_devices(reason);
+}
+
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   std::string reason;
   if (!cuda_is_usable(reason, options.device)) {

@@ -3,7 +3,12 @@
 
 #include "backend/make_cpu_backend.h"
 #include "core/error.h"
+#include "core/thread_count.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
 #include <string>
 
 namespace indexcache {
@@ -29,12 +34,71 @@ std::unique_ptr<Backend> make_unlimited(const BackendOptions& options) {
   return make_cpu_backend(options.threads);
 }
 
+void require_same_kind(const DeviceSpec& first, const Backend& of_first, const DeviceSpec& other,
+                       const Backend& of_other) {
+  if (of_first.name() == of_other.name()) return;
+  throw UsageError({"the devices are of different kinds",
+                    fmt::format("--device cuda:{},{}", first.index, other.index),
+                    fmt::format("\"{}\" and \"{}\" give results that differ in the last bits",
+                                of_first.name(), of_other.name()),
+                    fmt::format("--device cuda:{}, or a list of GPUs of one kind", first.index)});
+}
+
 }  // namespace
 
 std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   std::unique_ptr<Backend> backend = make_unlimited(options);
   if (options.memory_limit) backend->limit_memory(*options.memory_limit);
   return backend;
+}
+
+std::vector<DeviceSpec> choose_devices(const DeviceList& list, int most) {
+  using Kind = DeviceSpec::Kind;
+  if (list.kind == Kind::cpu) {
+    return std::vector<DeviceSpec>(static_cast<std::size_t>(list.cpus), {Kind::cpu, 0});
+  }
+  std::vector<int> gpus = list.gpus;
+  if (gpus.empty()) {
+    gpus.resize(static_cast<std::size_t>(cuda_device_count()));
+    std::iota(gpus.begin(), gpus.end(), 0);
+  }
+  if (most > static_cast<int>(gpus.size())) {
+    throw ResourceError(
+        {fmt::format("there are not {} GPUs", most), fmt::format("--gpus {}", most),
+         fmt::format("{} {} {}", gpus.size(), gpus.size() == 1 ? "GPU is" : "GPUs are",
+                     list.gpus.empty() ? "visible" : "named by --device"),
+         "a smaller --gpus (CUDA_VISIBLE_DEVICES may hide some)"});
+  }
+  if (most > 0) gpus.resize(static_cast<std::size_t>(most));
+  // Without a GPU, making a backend says why.
+  if (gpus.empty()) return {{list.kind, 0}};
+  std::string reason;
+  if (list.kind == Kind::automatic && !cuda_is_usable(reason, gpus.front())) {
+    return {{Kind::automatic, 0}};
+  }
+  std::vector<DeviceSpec> devices;
+  for (const int gpu : gpus) devices.push_back({Kind::cuda, gpu});
+  return devices;
+}
+
+Backends make_backends(const std::vector<DeviceSpec>& devices, BackendOptions options) {
+  const auto count = static_cast<int>(devices.size());
+  if (count > 1 && devices.front().kind == DeviceSpec::Kind::cpu) {
+    options.threads = std::max(thread_count(options.threads) / count, 1);
+  }
+  Backends backends;
+  for (const DeviceSpec& device : devices) {
+    options.device = device;
+    backends.push_back(make_backend(options));
+    require_same_kind(devices.front(), *backends.front(), device, *backends.back());
+  }
+  if (count == 1) return backends;
+  // The same plan serves all of them. Backends on the CPU share its memory.
+  std::int64_t memory = backends.front()->memory_bytes();
+  for (const auto& backend : backends) memory = std::min(memory, backend->memory_bytes());
+  if (!backends.front()->is_gpu() && !options.memory_limit) memory /= count;
+  for (const auto& backend : backends) backend->limit_memory(memory);
+  return backends;
 }
 
 }  // namespace indexcache

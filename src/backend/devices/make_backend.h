@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A backend for a device that the user named.
+// Backends for devices that the user named.
 #pragma once
 
 #include "backend/backend.h"
@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 namespace indexcache {
 
@@ -23,5 +24,17 @@ struct BackendOptions {
 // Throws UsageError for a precision that the device does not have, ResourceError if a GPU was named
 // and cannot be used. Every call makes a backend of its own; it shares no state with others.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options);
+
+// The devices of a list, at least one; at most `most` GPUs if that is positive. Throws
+// ResourceError if it is more than there are.
+std::vector<DeviceSpec> choose_devices(const DeviceList& list, int most);
+
+using Backends = std::vector<std::unique_ptr<Backend>>;
+
+// Makes a backend for each of the devices. `options.device` is not used; threads are shared by the
+// CPU backends, and memory_limit is of each. All plan with the same memory. Throws what
+// make_backend throws, and UsageError if two of them are of different kinds, because their results
+// differ in the last bits.
+Backends make_backends(const std::vector<DeviceSpec>& devices, BackendOptions options);
 
 }  // namespace indexcache

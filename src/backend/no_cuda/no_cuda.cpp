@@ -11,6 +11,10 @@ bool cuda_is_usable(std::string& reason, int) {
   return false;
 }
 
+int cuda_device_count() {
+  return 0;
+}
+
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   throw ResourceError({"this build has no CUDA backend",
                        "--device " + name_of(DeviceSpec{DeviceSpec::Kind::cuda, options.device}),

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device of this process as a worker.
+#pragma once
+
+#include "search/sweep_worker.h"
+
+#include <memory>
+#include <string>
+
+namespace indexcache {
+
+class DeviceWorker : public SweepWorker {
+ public:
+  // `evaluator` sweeps on `backend`, which must outlive the worker, with `indexers` if it has any.
+  DeviceWorker(std::string name, Backend& backend, SweepEvaluator evaluator,
+               std::shared_ptr<const SegmentIndexers> indexers = nullptr);
+
+  std::string name() const override { return name_; }
+  SweepOutput compute(const SweepTask& task, const SweepReports& reports) override;
+
+ private:
+  std::string name_;
+  Backend& backend_;
+  std::shared_ptr<const SegmentIndexers> indexers_;  // kept as long as the evaluator uses them
+  SweepEvaluator evaluator_;
+};
+
+}  // namespace indexcache
