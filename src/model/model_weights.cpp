@@ -3,42 +3,20 @@
 
 #include "core/error.h"
 #include "model/dequantize.h"
+#include "model/slot_layout.h"
 #include "model/tensor_registry.h"
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
-#include <set>
 #include <utility>
 
 namespace indexcache {
 namespace {
 
-constexpr std::int64_t kTensorGrain = 256;  // where tensors of a slot begin
-
-std::int64_t rounded_bytes(std::int64_t rows, std::int64_t cols, DType dtype) {
-  const std::int64_t bytes = rows * cols * static_cast<std::int64_t>(size_of(dtype));
-  return (bytes + kTensorGrain - 1) / kTensorGrain * kTensorGrain;
-}
-
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
-
-// Counts the bytes that a layout allocates; the addresses of its tensors are never used.
-class CountingAllocator {
- public:
-  Tensor operator()(std::int64_t rows, std::int64_t cols, DType dtype) {
-    bytes_ += rounded_bytes(rows, cols, dtype);
-    return {nowhere_, rows, cols, dtype};
-  }
-  std::int64_t bytes() const { return bytes_; }
-
- private:
-  std::shared_ptr<void> nowhere_ = std::make_shared<char>();
-  std::int64_t bytes_ = 0;
-};
 
 // Cuts tensors from the memory of a slot.
 AllocateTensor allocator_in(const Tensor& memory) {
@@ -52,59 +30,33 @@ AllocateTensor allocator_in(const Tensor& memory) {
 
 }  // namespace
 
-std::int64_t WeightSizes::device(Placement placement) const {
-  return outer + (placement == Placement::resident ? layers : 2 * largest_layer);
-}
-
-std::int64_t WeightSizes::host(Placement placement) const {
-  return placement == Placement::stream ? stored : 2 * largest_stored;
-}
-
-WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint,
-                         const std::vector<bool>& has_indexer, DType activation) {
-  WeightSizes sizes{};
-  for (const TensorSpec& spec : outer_tensors(config)) {
-    const bool row = spec.shape.size() == 1;
-    sizes.outer += checkpoint.tensor(spec.name).elements() *
-                   static_cast<std::int64_t>(size_of(row ? DType::f32 : activation));
-  }
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    CountingAllocator counted;
-    const BlobLayout layout =
-        lay_out_layer(config, checkpoint, has_indexer[static_cast<std::size_t>(layer)], layer,
-                      activation, std::ref(counted));
-    sizes.layers += counted.bytes();
-    sizes.largest_layer = std::max(sizes.largest_layer, counted.bytes());
-    sizes.stored += layout.blob_bytes;
-    sizes.largest_stored = std::max(sizes.largest_stored, layout.blob_bytes);
-  }
-  return sizes;
-}
-
-Placement choose_placement(const WeightSizes& sizes, std::int64_t device_bytes,
-                           std::int64_t host_bytes) {
-  if (sizes.device(Placement::resident) <= device_bytes / 4 * 3) return Placement::resident;
-  return sizes.host(Placement::stream) <= host_bytes / 2 ? Placement::stream : Placement::disk;
-}
-
 ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
                            const std::vector<bool>& has_indexer, Device& backend,
                            Placement placement)
+    : ModelWeights(
+          config, checkpoint, has_indexer, backend,
+          std::make_shared<StoredLayers>(
+              checkpoint, weight_sizes(config, checkpoint, has_indexer, backend.activation()),
+              config.layers, placement, 1)) {}
+
+ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
+                           const std::vector<bool>& has_indexer, Device& backend,
+                           std::shared_ptr<StoredLayers> stored)
     : config_(config),
       checkpoint_(checkpoint),
       has_indexer_(has_indexer),
       backend_(backend),
-      placement_(placement),
-      sizes_(weight_sizes(config, checkpoint, has_indexer, backend.activation())),
+      placement_(stored->placement()),
+      sizes_(stored->sizes()),
       uploader_(backend.make_weight_uploader()),
       resident_(static_cast<std::size_t>(config.layers)),
-      blobs_(placement == Placement::stream ? static_cast<std::size_t>(config.layers) : 2) {
+      stored_(std::move(stored)) {
   zero_bias_ = backend.upload(std::vector<float>(static_cast<std::size_t>(config.routed_experts)),
                               1, config.routed_experts);
   embedding_ = load_outer(WeightRole::embedding);
   final_norm_ = load_outer(WeightRole::final_norm);
   lm_head_ = load_outer(WeightRole::lm_head);
-  if (placement != Placement::resident) {
+  if (placement_ != Placement::resident) {
     for (Slot& slot : slots_) {
       slot.memory = backend.allocate(1, sizes_.largest_layer, DType::u8, Memory::weights);
     }
@@ -165,7 +117,7 @@ const LayerWeights& ModelWeights::layer(std::int64_t layer) {
   const bool there =
       resident ? resident_[static_cast<std::size_t>(next)].has_value() : next == layer;
   if (!there) request(next);
-  if (there && resident) blobs_.assign(blobs_.size(), {});  // every layer has been read
+  if (there && resident) stored_.reset();  // every layer has been read
   return *result;
 }
 
@@ -245,38 +197,19 @@ void ModelWeights::work() {
 }
 
 void ModelWeights::execute(const Job& job) {
-  const LayerBlob& blob = blob_of(job.layer, job.layout);
+  const StoredLayers::Blob ahead = std::exchange(ahead_, {});
+  const StoredLayers::Blob blob = stored_->get(job.layer, job.layout, backend_, stop_);
   if (stop_) return;
   uploader_->begin(job.mark);
-  uploader_->load(blob.bytes.get(), job.layout.copies);
+  uploader_->load(blob.get(), job.layout.copies);
   if (!uploader_->finish()) check_finite(job.layer);
 }
 
-// The blob of a layer, read now unless it is in host memory already.
-ModelWeights::LayerBlob& ModelWeights::blob_of(std::int64_t layer, const BlobLayout& layout) {
-  LayerBlob& blob = blobs_[static_cast<std::size_t>(layer) % blobs_.size()];
-  if (blob.layer == layer) return blob;
-  blob.layer = -1;
-  if (blob.capacity < layout.blob_bytes) {
-    blob.bytes.reset();
-    blob.capacity = placement_ == Placement::stream ? layout.blob_bytes : sizes_.largest_stored;
-    blob.bytes = backend_.allocate_host(blob.capacity);
-  }
-  read_blob(checkpoint_, layout.parts, blob.bytes.get(), stop_);
-  if (stop_) return blob;
-  blob.layer = layer;
-  if (placement_ != Placement::disk) return blob;
-  std::set<std::string> names;
-  for (const BlobPart& part : layout.parts) names.insert(part.tensor);
-  for (const std::string& name : names) checkpoint_.forget(name);
-  return blob;
-}
-
-// Reads the layer that will be requested next into the blob that is no longer needed. Whatever
-// fails here fails again, and is reported, when the layer is requested.
+// Reads the layer that will be requested next. Whatever fails here fails again, and is reported,
+// when the layer is requested.
 void ModelWeights::read_ahead(std::int64_t layer) {
   try {
-    blob_of(layer, lay_out(layer, CountingAllocator()));
+    ahead_ = stored_->get(layer, lay_out(layer, CountingAllocator()), backend_, stop_);
   } catch (const std::exception&) {
     return;
   }

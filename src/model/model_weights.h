@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The weights of a checkpoint on a device that may be smaller than they are. While a layer is in
-// use, a loader thread reads, copies and converts the next one.
+// use, a loader thread reads, copies and converts the next one. Several devices share what they
+// have in host memory.
 #pragma once
 
 #include "model/layer_layout.h"
+#include "model/stored_layers.h"
+#include "model/weight_sizes.h"
 #include "model/weights.h"
 
 #include <atomic>
@@ -13,43 +16,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <string_view>
 #include <thread>
 #include <vector>
 
 namespace indexcache {
-
-// Where weights are kept between two passes over the layers.
-enum class Placement {
-  resident,  // all of them on the device
-  stream,    // as stored, in host memory (pinned for a GPU); two layers on the device
-  disk,      // in the shards, read again each pass; two layers on the device, two in host memory
-};
-
-constexpr std::string_view name_of(Placement placement) {
-  return placement == Placement::resident ? "resident"
-         : placement == Placement::stream ? "stream"
-                                          : "disk";
-}
-
-// Bytes that weights take, from headers.
-struct WeightSizes {
-  std::int64_t outer;           // on the device: embedding, final norm, lm_head
-  std::int64_t layers;          // on the device: all layers
-  std::int64_t largest_layer;   // on the device
-  std::int64_t stored;          // of all layers, as blobs
-  std::int64_t largest_stored;  // of one layer, as a blob
-
-  std::int64_t device(Placement placement) const;
-  std::int64_t host(Placement placement) const;
-};
-WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint,
-                         const std::vector<bool>& has_indexer, DType activation);
-
-// The first placement that leaves a quarter of the device to the sweep (resident), or that takes at
-// most half of the host's memory (stream); else disk.
-Placement choose_placement(const WeightSizes& sizes, std::int64_t device_bytes,
-                           std::int64_t host_bytes);
 
 // What the loader has done so far.
 struct LoadTimes {
@@ -59,7 +29,12 @@ struct LoadTimes {
 
 class ModelWeights : public WeightSource {
  public:
-  // Loads the weights outside the layers; the references must outlive the object.
+  // Loads the weights outside the layers; the references must outlive the object. `stored` is of
+  // the same checkpoint, activation() and placement.
+  ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
+               const std::vector<bool>& has_indexer, Device& backend,
+               std::shared_ptr<StoredLayers> stored);
+  // On the only device.
   ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
                const std::vector<bool>& has_indexer, Device& backend, Placement placement);
   ~ModelWeights() override;
@@ -91,19 +66,11 @@ class ModelWeights : public WeightSource {
     LayerBlobLayout layout;
     std::shared_ptr<void> mark;
   };
-  // The stored bytes of a layer in host memory.
-  struct LayerBlob {
-    std::shared_ptr<std::byte> bytes;
-    std::int64_t capacity = 0;
-    std::int64_t layer = -1;
-  };
-
   Tensor load_outer(WeightRole role);
   void request(std::int64_t layer);
   LayerWeights await();
   void work();
   void execute(const Job& job);
-  LayerBlob& blob_of(std::int64_t layer, const BlobLayout& layout);
   void read_ahead(std::int64_t layer);
   LayerBlobLayout lay_out(std::int64_t layer, const AllocateTensor& allocate) const;
   void check_finite(std::int64_t layer) const;
@@ -120,7 +87,8 @@ class ModelWeights : public WeightSource {
   std::vector<std::optional<LayerWeights>> resident_;  // by layer
   Slot slots_[2];
   std::size_t current_ = 0;  // the slot in use; the other one is being filled
-  std::vector<LayerBlob> blobs_;
+  std::shared_ptr<StoredLayers> stored_;
+  StoredLayers::Blob ahead_;  // of the layer that the loader has read ahead
 
   // One job at a time: handed over under the mutex, its result taken back the same way.
   mutable std::mutex mutex_;

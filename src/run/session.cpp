@@ -127,12 +127,14 @@ Session::Session(const Model& model, Backends backends, const DeviceOptions& opt
     : model_(model), threads_(options.threads) {
   const WeightSizes sizes = weight_sizes(model.config, model.checkpoint, model.has_indexer,
                                          backends.front()->activation());
-  const Placement placement = placement_for(options, sizes, *backends.front());
+  const auto stored = std::make_shared<StoredLayers>(
+      model.checkpoint, sizes, model.config.layers,
+      placement_for(options, sizes, *backends.front()), backends.size());
   for (std::size_t i = 0; i < backends.size(); ++i) {
     std::unique_ptr<Backend>& backend = backends[i];
     backend->check(model.config.shape());
     auto weights = std::make_unique<ModelWeights>(model.config, model.checkpoint, model.has_indexer,
-                                                  *backend, placement);
+                                                  *backend, stored);
     devices_.push_back({fmt::format("{} {}", backend->is_gpu() ? "GPU" : "CPU", i),
                         std::move(backend), std::move(weights)});
     use_.workers.push_back({devices_.back().name});
