@@ -2,8 +2,8 @@
 // RMSNorm and LayerNorm of rows:
 //   rms:    out = weight * x / sqrt(mean(x^2) + eps)
 //   layer:  out = weight * (x - mean) / sqrt(mean((x - mean)^2) + eps) + bias
-// Statistics in float32, in an order that the width and the alignment decide. One warp per row up to
-// 1,024 columns, else one block of 256 threads; out may be x.
+// Statistics in float32, in an order that the width and the alignment decide. One warp per row up
+// to 1,024 columns, else one block of 256 threads; out may be x.
 #pragma once
 
 #include "kernels/types.h"

@@ -153,27 +153,30 @@ TEST_CASE("GPU products of heads read and write their strides") {
   }
 }
 
+// Columns that begin at whole sixteens of bytes, which are read eight at a time, and others.
 TEST_CASE("GPU norms, also of some columns and in place") {
   for (const Precision precision : kPrecisions) {
     Gpu gpu(precision);
-    for (const std::int64_t width : {1, 35, 576, 1100, 7168}) {
-      INFO(name_of(precision) << " width " << width);
-      const RowLayout rows = ragged_rows();
-      const auto x = gpu.random(rows.total, width + 5, 9);
-      const auto weight = random_floats(static_cast<std::size_t>(width), 10);
-      const auto bias = random_floats(static_cast<std::size_t>(width), 11);
-      compare_backends(gpu, gpu.tolerance(2e-6), [&](Backend& b, auto put, auto) {
-        const Tensor y = put(x, rows.total, width + 5);
-        const Tensor view = y.columns(5, width);
-        b.rms_norm(rows, view, b.upload(weight, 1, width), 1e-3f, view);
-        return y;
-      });
-      compare_backends(gpu, gpu.tolerance(2e-6), [&](Backend& b, auto put, auto poison) {
-        const Tensor y = poison(rows.total, width);
-        b.layer_norm(rows, put(x, rows.total, width + 5).columns(3, width),
-                     b.upload(weight, 1, width), b.upload(bias, 1, width), 1e-1f, y);
-        return y;
-      });
+    for (const std::int64_t width : {1, 35, 136, 576, 1024, 1032, 1100, 7168, 8200}) {
+      for (const std::int64_t before : {3, 8}) {
+        INFO(name_of(precision) << " width " << width << " after " << before);
+        const RowLayout rows = ragged_rows();
+        const auto x = gpu.random(rows.total, width + before, 9);
+        const auto weight = random_floats(static_cast<std::size_t>(width), 10);
+        const auto bias = random_floats(static_cast<std::size_t>(width), 11);
+        compare_backends(gpu, gpu.tolerance(2e-6), [&](Backend& b, auto put, auto) {
+          const Tensor y = put(x, rows.total, width + before);
+          const Tensor view = y.columns(before, width);
+          b.rms_norm(rows, view, b.upload(weight, 1, width), 1e-3f, view);
+          return y;
+        });
+        compare_backends(gpu, gpu.tolerance(2e-6), [&](Backend& b, auto put, auto poison) {
+          const Tensor y = poison(rows.total, width);
+          b.layer_norm(rows, put(x, rows.total, width + before).columns(before, width),
+                       b.upload(weight, 1, width), b.upload(bias, 1, width), 1e-1f, y);
+          return y;
+        });
+      }
     }
   }
 }
@@ -183,17 +186,20 @@ TEST_CASE("GPU RoPE turns pairs of either layout by the row's position") {
     for (const RopeLayout layout : {RopeLayout::interleaved, RopeLayout::half_split}) {
       Gpu gpu(precision);
       const RowLayout rows = ragged_rows(3);
-      const std::int64_t heads = 3, width = 10, stride = 16;
-      const auto x = gpu.random(rows.total, heads * stride, 12);
-      const auto cosines = random_floats(count_of(300, width / 2), 13);
-      const auto sines = random_floats(count_of(300, width / 2), 14);
-      compare_backends(gpu, gpu.tolerance(1e-6), [&](Backend& b, auto put, auto) {
-        const Tensor y = put(x, rows.total, heads * stride);
-        const Heads in_place{y, heads, stride, width};
-        b.rope(rows, in_place, b.upload(cosines, 300, width / 2), b.upload(sines, 300, width / 2),
-               layout, in_place);
-        return y;
-      });
+      for (const auto& [width, stride] : {std::pair{10, 16}, {16, 16}, {64, 72}, {64, 65}}) {
+        INFO(name_of(precision) << " width " << width << " of " << stride);
+        const std::int64_t heads = 3;
+        const auto x = gpu.random(rows.total, heads * stride, 12);
+        const auto cosines = random_floats(count_of(300, width / 2), 13);
+        const auto sines = random_floats(count_of(300, width / 2), 14);
+        compare_backends(gpu, gpu.tolerance(1e-6), [&](Backend& b, auto put, auto) {
+          const Tensor y = put(x, rows.total, heads * stride);
+          const Heads in_place{y, heads, stride, width};
+          b.rope(rows, in_place, b.upload(cosines, 300, width / 2), b.upload(sines, 300, width / 2),
+                 layout, in_place);
+          return y;
+        });
+      }
     }
   }
 }
