@@ -82,7 +82,8 @@ class Backend : public Device {
   virtual void layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
                           const Tensor& bias, float eps, const Tensor& out) = 0;
 
-  // out (+)= x weight^T; x [rows, in], weight [out, in].
+  // out (+)= x weight^T; x [rows, in], weight [out, in]. A weight in FP8 with scales, which
+  // gated_mlp() and experts() take as well if keeps_fp8(), is multiplied with quantized rows.
   virtual void linear(const RowLayout& rows, const Tensor& x, const Tensor& weight,
                       const Tensor& out, Store store = Store::assign) = 0;
 

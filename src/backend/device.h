@@ -45,6 +45,12 @@ inline constexpr std::array<std::string_view, kComponents> kComponentNames = {
     "indexer logits", "top-k", "sparse attention", "MoE", "projections", "loss", "other"};
 using ComponentSeconds = std::array<double, kComponents>;
 
+// What the matrices of a model become on a device.
+struct WeightTypes {
+  DType activation = DType::f32;  // of matrices and of the activations that they multiply
+  bool keeps_fp8 = false;         // those that are stored in FP8 stay so (model/block_fp8.h)
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -62,6 +68,10 @@ class Device {
   virtual DType activation() const { return DType::f32; }
   // Type of indexer queries and keys before index_topk.
   virtual DType index_activation() const { return activation(); }
+  // Whether linear(), gated_mlp() and experts() also take FP8 matrices with scales
+  // (Tensor::scales), which they multiply as deployed (docs/numerics.md, FP8).
+  virtual bool keeps_fp8() const { return false; }
+  WeightTypes weight_types() const { return {activation(), keeps_fp8()}; }
 
   // A GPU: its memory is small and not paged, so it is planned, counted and refused.
   virtual bool is_gpu() const { return false; }
@@ -76,6 +86,12 @@ class Device {
   // with at most `rows` rows per call and `longest` keys per row.
   virtual std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                                      std::int64_t longest) const = 0;
+  // Bytes per row that operations take for themselves in addition to that: linear() if x has
+  // `width` columns, gated_mlp() for `hidden` columns and `middle` between its products, and
+  // experts().
+  virtual std::int64_t linear_row_bytes(std::int64_t width) const;
+  virtual std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const;
+  virtual std::int64_t expert_row_bytes(const ModelShape& shape) const;
   // Device memory that a WeightUploader takes for itself.
   virtual std::int64_t uploader_bytes() const { return 0; }
 
@@ -88,7 +104,8 @@ class Device {
 
   virtual Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
                           Memory kind = Memory::workspace) = 0;
-  // Uniform numbers in [offset - scale, offset + scale): synthetic weights.
+  // Uniform numbers in [offset - scale, offset + scale), rounded to the tensor's type: synthetic
+  // weights. Scales are not written.
   virtual void fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) = 0;
 
   // float32 parameters: norm weights, biases, tables.
@@ -99,7 +116,7 @@ class Device {
   }
   virtual Tensor upload(std::span<const std::int32_t> values, std::int64_t rows,
                         std::int64_t cols) = 0;
-  // Widened to float32.
+  // Widened to float32, FP8 with its scales multiplied.
   virtual std::vector<float> download(const Tensor& tensor) = 0;
   virtual std::vector<std::int32_t> download_indices(const Tensor& tensor) = 0;
 

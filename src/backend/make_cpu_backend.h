@@ -3,12 +3,14 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "backend/precision.h"
 
 #include <memory>
 
 namespace indexcache {
 
-// `threads` is passed to thread_count(): 0 means as many as there are cores to use.
-std::unique_ptr<Backend> make_cpu_backend(int threads);
+// `threads` is passed to thread_count(): 0 means as many as there are cores to use. `compute` is
+// fp32 or fp8.
+std::unique_ptr<Backend> make_cpu_backend(int threads, Precision compute);
 
 }  // namespace indexcache

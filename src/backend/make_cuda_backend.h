@@ -4,27 +4,13 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "backend/precision.h"
 
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 
 namespace indexcache {
-
-enum class Precision { fp32, bf16, fp8 };  // fp8 only for the indexer
-
-constexpr std::string_view name_of(Precision precision) {
-  switch (precision) {
-    case Precision::fp32:
-      return "fp32";
-    case Precision::bf16:
-      return "bf16";
-    case Precision::fp8:
-      return "fp8";
-  }
-  return "?";
-}
 
 struct CudaOptions {
   Precision compute = Precision::fp32;  // activations and weights; fp32 is IEEE float32, no TF32
@@ -38,8 +24,9 @@ bool cuda_is_usable(std::string& reason, int device = 0);
 // GPUs that are visible; 0 without a driver, and in a build without CUDA.
 int cuda_device_count();
 
-// Throws ResourceError if there is no such GPU, no code for it in this build, or no driver; an
-// index out of range is answered with the GPUs that exist.
+// Throws ResourceError if there is no such GPU, no code for it in this build, or no driver, and if
+// `compute` is fp8 and the GPU is not Hopper; an index out of range is answered with the GPUs that
+// exist.
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
 
 }  // namespace indexcache

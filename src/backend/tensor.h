@@ -2,6 +2,7 @@
 // Matrices in a backend's memory, and which rows of them belong to which positions.
 #pragma once
 
+#include "backend/scale_blocks.h"
 #include "core/dtype.h"
 
 #include <cstdint>
@@ -29,32 +30,47 @@ class Tensor {
   std::int64_t cols() const { return cols_; }
   std::int64_t stride() const { return stride_; }  // elements from one row to the next
   DType dtype() const { return dtype_; }
+  // Of an FP8 matrix (f8_e4m3 without gaps): f32 [scale_blocks(rows), scale_blocks(cols)]. An
+  // element is worth its E4M3 number times the scale of its block. Empty if there are none: views
+  // other than row_range() have none.
+  Tensor scales() const { return scales_ ? *scales_ : Tensor(); }
 
   template <typename T>
   T* data() const {
     return static_cast<T*>(data_);
   }
 
+  // The same matrix with scales, which lie on the same device.
+  Tensor with_scales(Tensor scales) const {
+    Tensor scaled = *this;
+    scaled.scales_ = std::make_shared<const Tensor>(std::move(scales));
+    return scaled;
+  }
+
   // Columns [first, first + count) of every row; shares the storage.
   Tensor columns(std::int64_t first, std::int64_t count) const {
-    Tensor view = *this;
+    Tensor view = without_scales();
     view.data_ = static_cast<char*>(data_) + first * static_cast<std::int64_t>(size_of(dtype_));
     view.cols_ = count;
     return view;
   }
 
-  // Rows [first, first + count); shares the storage.
+  // Rows [first, first + count); shares the storage. Of a matrix with scales, `first` is a multiple
+  // of kScaleBlock.
   Tensor row_range(std::int64_t first, std::int64_t count) const {
     Tensor view = *this;
     const auto bytes = first * stride_ * static_cast<std::int64_t>(size_of(dtype_));
     view.data_ = static_cast<char*>(data_) + bytes;
     view.rows_ = count;
+    if (scales_) {
+      return view.with_scales(scales_->row_range(first / kScaleBlock, scale_blocks(count)));
+    }
     return view;
   }
 
   // Another matrix at the same address, without gaps; shares the storage.
   Tensor as(std::int64_t rows, std::int64_t cols, DType dtype) const {
-    Tensor view = *this;
+    Tensor view = without_scales();
     view.rows_ = rows;
     view.cols_ = view.stride_ = cols;
     view.dtype_ = dtype;
@@ -63,19 +79,26 @@ class Tensor {
 
   // Rows 0, step, 2 * step, …; shares the storage.
   Tensor every(std::int64_t step) const {
-    Tensor view = *this;
+    Tensor view = without_scales();
     view.rows_ = (rows_ + step - 1) / step;
     view.stride_ *= step;
     return view;
   }
 
  private:
+  Tensor without_scales() const {
+    Tensor plain = *this;
+    plain.scales_.reset();
+    return plain;
+  }
+
   void* data_ = nullptr;
   std::shared_ptr<void> storage_;
   std::int64_t rows_ = 0;
   std::int64_t cols_ = 0;
   std::int64_t stride_ = 0;
   DType dtype_ = DType::f32;
+  std::shared_ptr<const Tensor> scales_;
 };
 
 // One vector a head inside each row: head h is columns [h * stride, h * stride + width).

@@ -35,7 +35,9 @@ struct HeadRows {
 };
 
 // One matrix, converted: out = stored * scale, rounded once. `out` is f32 or the backend's
-// activation(), without gaps: [heads * count, cols], transposed [heads * cols, count].
+// activation(), without gaps: [heads * count, cols], transposed [heads * cols, count]. If `out` is
+// f8_e4m3 with scales, `from` has the same type and blocks, its rows are one head, and both numbers
+// and scales are copied as they are.
 struct WeightCopy {
   StoredMatrix from;
   HeadRows heads;
@@ -55,7 +57,8 @@ class WeightUploader {
   // Device::allocate_host and must stay until finish().
   virtual void load(const std::byte* blob, std::span<const WeightCopy> copies) = 0;
 
-  // Waits until everything has arrived. Returns false if any of the numbers is not finite.
+  // Waits until everything has arrived. Returns false if any of the numbers, or any scale of a
+  // matrix that stays in FP8, is not finite.
   virtual bool finish() = 0;
 };
 

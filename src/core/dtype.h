@@ -83,6 +83,8 @@ constexpr float f16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
 }
 
+inline constexpr float kLargestE4m3 = 448.0f;
+
 // E4M3FN (OCP FP8): bias 7, no infinities, 0x7f and 0xff are NaN, largest 448.
 constexpr float e4m3_to_float(std::uint8_t bits) {
   const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x80u) << 24;

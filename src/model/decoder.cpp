@@ -179,18 +179,21 @@ std::vector<TokenComparison> Decoder::compare(const WeightSource& weights, const
 std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
   const auto index_bytes = static_cast<std::int64_t>(size_of(backend.index_activation()));
+  const std::int64_t product =
+      std::max({backend.linear_row_bytes(c.hidden), backend.linear_row_bytes(c.q_lora_rank),
+                backend.linear_row_bytes(c.heads * c.v_head_dim)});
   const std::int64_t asking =
       bytes * (c.hidden + c.q_lora_rank + c.heads * (c.qk_head_dim() + c.latent_width()));
   // Queries in the indexer's own precision as well, with a scale a head.
   const std::int64_t selecting =
       c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);
   const std::int64_t attending = bytes * c.heads * (c.kv_lora_rank + c.v_head_dim);
-  const std::int64_t used = c.router.experts_used;
+  // Logits of the router; experts and weights that it chose.
   const std::int64_t routed =
-      4 * (c.routed_experts + 6 * used) + bytes * used * (2 * c.hidden + 3 * c.moe_intermediate);
-  const std::int64_t dense = bytes * 3 * c.intermediate;
-  const std::int64_t feeding = bytes * c.hidden + std::max(routed, dense);
-  return std::max(asking + std::max(selecting, attending), feeding);
+      4 * (c.routed_experts + 2 * c.router.experts_used) + backend.expert_row_bytes(c.shape());
+  const std::int64_t feeding =
+      bytes * c.hidden + std::max(routed, backend.mlp_row_bytes(c.hidden, c.intermediate));
+  return std::max(asking + std::max(selecting, attending) + product, feeding);
 }
 
 std::int64_t Decoder::compare_row_bytes(const ModelConfig& c, const Device& backend,

@@ -18,8 +18,6 @@
 namespace indexcache {
 namespace {
 
-constexpr float kLargestE4m3 = 448.0f;
-
 void check_values(const std::string& name, const std::vector<float>& values, const std::string& why,
                   const std::string& remedy) {
   const auto bad = std::ranges::find_if(values, [](float v) { return !std::isfinite(v); });

@@ -21,12 +21,25 @@ std::int64_t half_of_memory() {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(int threads) {
-  return std::make_unique<CpuBackend>(threads);
+std::unique_ptr<Backend> make_cpu_backend(int threads, Precision compute) {
+  return std::make_unique<CpuBackend>(threads, compute);
 }
 
-CpuBackend::CpuBackend(int threads, const cpu::Isa& isa)
-    : isa_(isa), threads_(thread_count(threads)), memory_bytes_(half_of_memory()) {}
+CpuBackend::CpuBackend(int threads, const cpu::Isa& isa, Precision compute)
+    : isa_(isa),
+      threads_(thread_count(threads)),
+      compute_(compute),
+      memory_bytes_(half_of_memory()) {}
+
+std::string CpuBackend::name() const {
+  return "cpu " + isa_.text() + (keeps_fp8() ? " fp8" : "");
+}
+
+std::string CpuBackend::remark() const {
+  if (!keeps_fp8()) return "";
+  return "FP8 products run on the reference implementation of the CPU, which is slow; Hopper GPUs "
+         "(H100, H200) have units for them";
+}
 
 // Every thread keeps the largest matrix of each kind that it has needed (cpu::scratch).
 std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,
@@ -35,11 +48,16 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
   constexpr std::int64_t kHeads = 16;
   rows = std::max<std::int64_t>(rows, 1);
   const std::int64_t tile = std::min(kTile, rows);
+  // Rows and hidden rows as FP8 numbers, and their scales.
+  const std::int64_t widest =
+      std::max({shape.hidden, shape.intermediate, shape.heads * shape.latent_width});
+  const std::int64_t quantized =
+      keeps_fp8() ? std::min(kExpertRows, rows) * 3 * (widest + scale_blocks(widest)) : 0;
   const std::int64_t numbers =
-      kHeads * std::min(shape.index_topk, longest) +      // attention
-      tile * (longest + shape.index_heads * kKeys) +      // indexer
-      std::min(kRows, rows) * 2 * shape.intermediate +    // dense MLP
-      std::min(kLossRows, rows) * 2 * shape.vocabulary +  // loss, and that of a reference
+      quantized + kHeads * std::min(shape.index_topk, longest) +  // attention
+      tile * (longest + shape.index_heads * kKeys) +              // indexer
+      std::min(kRows, rows) * 2 * shape.intermediate +            // dense MLP
+      std::min(kLossRows, rows) * 2 * shape.vocabulary +          // loss, and that of a reference
       std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
   return 4 * numbers * threads_;
 }

@@ -6,6 +6,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/isa.h"
 #include "backend/memory_ledger.h"
+#include "backend/precision.h"
 
 #include <algorithm>
 #include <memory>
@@ -19,12 +20,17 @@ class CpuBackend : public Backend {
   // Every operation of this backend runs on `threads` threads (0: thread_count() decides); other
   // backends of the process and OpenMP's defaults are not affected. Without `isa` it is the one
   // that INDEXCACHE_CPU_ISA asks for, else the best that the processor has; errors are those of
-  // choose_isa().
-  explicit CpuBackend(int threads = 0) : CpuBackend(threads, cpu::choose_isa(cpu::wanted_isa())) {}
-  CpuBackend(int threads, const cpu::Isa& isa);
+  // choose_isa(). `compute` is fp32, or fp8: then matrices that are stored in FP8 are multiplied as
+  // deployed.
+  explicit CpuBackend(int threads = 0, Precision compute = Precision::fp32)
+      : CpuBackend(threads, cpu::choose_isa(cpu::wanted_isa()), compute) {}
+  CpuBackend(int threads, const cpu::Isa& isa, Precision compute = Precision::fp32);
 
-  // "cpu x86-64-v4": the same bits are not promised on different instruction sets.
-  std::string name() const override { return "cpu " + isa_.text(); }
+  // "cpu x86-64-v4", or "cpu x86-64-v4 fp8": the same bits are not promised on different
+  // instruction sets.
+  std::string name() const override;
+  std::string remark() const override;
+  bool keeps_fp8() const override { return compute_ == Precision::fp8; }
 
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   void limit_memory(std::int64_t bytes) override { memory_bytes_ = std::min(memory_bytes_, bytes); }
@@ -44,6 +50,7 @@ class CpuBackend : public Backend {
   const cpu::Isa& isa_;
   std::shared_ptr<MemoryLedger> ledger_ = std::make_shared<MemoryLedger>();
   int threads_;
+  Precision compute_;
   std::int64_t memory_bytes_;
 };
 

@@ -2,8 +2,10 @@
 // Storage of the CPU backend: allocation, upload, download, and copies of rows.
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/tiles.h"
+#include "backend/widen_fp8.h"
 #include "core/bytes.h"
 #include "core/error.h"
+#include "core/narrow.h"
 
 #include <fmt/format.h>
 
@@ -70,15 +72,24 @@ Tensor CpuBackend::upload(std::span<const std::int32_t> values, std::int64_t row
 void CpuBackend::fill_random(const Tensor& tensor, float scale, float offset, std::uint64_t seed) {
   std::mt19937_64 engine(seed);
   for (std::int64_t row = 0; row < tensor.rows(); ++row) {
-    auto* values = reinterpret_cast<float*>(row_address(tensor, row));
     for (std::int64_t c = 0; c < tensor.cols(); ++c) {
       const float unit = static_cast<float>(engine() >> 40) * 0x1p-23f - 1.0f;
-      values[c] = unit * scale + offset;
+      const float value = unit * scale + offset;
+      if (tensor.dtype() == DType::f8_e4m3) {
+        reinterpret_cast<std::uint8_t*>(row_address(tensor, row))[c] = float_to_e4m3(value);
+      } else {
+        reinterpret_cast<float*>(row_address(tensor, row))[c] = value;
+      }
     }
   }
 }
 
 std::vector<float> CpuBackend::download(const Tensor& tensor) {
+  if (tensor.dtype() == DType::f8_e4m3) {
+    const Tensor scales = tensor.scales();
+    return widened_fp8(download_as<std::uint8_t>(tensor), tensor.cols(),
+                       scales.empty() ? std::vector<float>() : download_as<float>(scales));
+  }
   return download_as<float>(tensor);
 }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <numeric>
 #include <string>
+#include <string_view>
 
 namespace indexcache {
 namespace {
@@ -23,15 +24,23 @@ bool wants_gpu(const DeviceSpec& device, std::string& reason) {
 std::unique_ptr<Backend> make_unlimited(const BackendOptions& options) {
   std::string reason;
   if (wants_gpu(options.device, reason)) {
-    return make_cuda_backend({options.compute, options.indexer, options.device.index});
+    return make_cuda_backend(
+        {options.compute, options.indexer.value_or(options.compute), options.device.index});
   }
-  if (options.compute != Precision::fp32 || options.indexer != Precision::fp32) {
-    const bool named = options.device.kind == DeviceSpec::Kind::cpu;
-    throw UsageError({"the CPU backend supports only fp32", "--precision / --indexer-precision",
-                      named ? "--device cpu was given" : "no GPU is usable: " + reason,
-                      named ? "--device cuda, or fp32 for both options" : "fp32 for both options"});
+  const bool named = options.device.kind == DeviceSpec::Kind::cpu;
+  const std::string why = named ? "--device cpu was given" : "no GPU is usable: " + reason;
+  const std::string_view gpu = named ? "--device cuda, or " : "";
+  if (options.compute == Precision::bf16) {
+    throw UsageError({"the CPU backend supports only fp32 and, for FP8 checkpoints, fp8",
+                      "--precision bf16", why, fmt::format("{}one of these", gpu)});
   }
-  return make_cpu_backend(options.threads);
+  if (const Precision indexer = options.indexer.value_or(Precision::fp32);
+      indexer != Precision::fp32) {
+    throw UsageError({"the indexer of the CPU backend supports only fp32",
+                      fmt::format("--indexer-precision {}", name_of(indexer)), why,
+                      fmt::format("{}--indexer-precision fp32", gpu)});
+  }
+  return make_cpu_backend(options.threads, options.compute);
 }
 
 void require_same_kind(const DeviceSpec& first, const Backend& of_first, const DeviceSpec& other,

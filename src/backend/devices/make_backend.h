@@ -15,9 +15,10 @@ namespace indexcache {
 
 struct BackendOptions {
   DeviceSpec device;
-  Precision compute = Precision::fp32;  // anything else needs a GPU
-  Precision indexer = Precision::fp32;  // likewise
-  int threads = 0;                      // of the CPU backend; 0: all that are available
+  Precision compute = Precision::fp32;  // bf16 needs a GPU, fp8 on a GPU needs Hopper
+  // None: as compute; on a CPU, which has no other, fp32.
+  std::optional<Precision> indexer = std::nullopt;
+  int threads = 0;  // of the CPU backend; 0: all that are available
   std::optional<std::int64_t> memory_limit = std::nullopt;  // bytes; none: what the device has
 };
 

@@ -32,6 +32,12 @@ MatrixMap scratch(std::int64_t rows, std::int64_t cols) {
   return {memory.data(), rows, cols, Eigen::OuterStride<>(cols)};
 }
 
+// The first half of the columns; shares the memory.
+inline MatrixMap left_half(MatrixMap& matrix) {
+  return {matrix.data(), matrix.rows(), matrix.cols() / 2,
+          Eigen::OuterStride<>(matrix.outerStride())};
+}
+
 // In place: gate = silu(gate) * up, both [rows, I], the two halves of one [rows, 2 I] matrix.
 void swiglu(MatrixMap& gate_up);
 

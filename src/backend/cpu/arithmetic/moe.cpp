@@ -2,6 +2,7 @@
 // noaux_tc routing and the routed experts.
 #include "backend/cpu/arithmetic/arithmetic.h"
 #include "backend/cpu/arithmetic/matrix.h"
+#include "backend/cpu/arithmetic/product.h"
 #include "backend/cpu/arithmetic/simd.h"
 #include "backend/cpu/tiles.h"
 
@@ -101,10 +102,10 @@ void run_expert(const std::vector<Visit>& visits, const Tensor& x, const Tensor&
     std::copy_n(row_of(x, visits[static_cast<std::size_t>(i)].row), x.cols(), &input(i, 0));
   }
   auto hidden = scratch<ExpertHidden>(count, gate_up.rows());
-  hidden.noalias() = input * whole(gate_up).transpose();
+  product(input, gate_up, Store::assign, hidden);
   swiglu(hidden);
   auto result = scratch<ExpertOutput>(count, down.rows());
-  result.noalias() = hidden.leftCols(gate_up.rows() / 2) * whole(down).transpose();
+  product(left_half(hidden), down, Store::assign, result);
   for (std::int64_t i = 0; i < count; ++i) {
     const Visit& visit = visits[static_cast<std::size_t>(i)];
     float* target = row_of(out, visit.row);

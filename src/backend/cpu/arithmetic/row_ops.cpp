@@ -2,6 +2,7 @@
 // Operations on rows by themselves: embedding, norms, RoPE, matrix products, the gated MLP.
 #include "backend/cpu/arithmetic/arithmetic.h"
 #include "backend/cpu/arithmetic/matrix.h"
+#include "backend/cpu/arithmetic/product.h"
 #include "backend/cpu/arithmetic/simd.h"
 #include "backend/cpu/tiles.h"
 
@@ -76,14 +77,9 @@ void layer_norm(int threads, const RowLayout& rows, const Tensor& x, const Tenso
 
 void linear(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight,
             const Tensor& out, Store store) {
-  const auto transposed = whole(weight).transpose();
   for_each_tile(threads, rows, kProductRows, [&](const Tile& tile) {
     auto result = block(out, tile.first_row, tile.rows);
-    if (store == Store::assign) {
-      result.noalias() = block(x, tile.first_row, tile.rows) * transposed;
-    } else {
-      result.noalias() += block(x, tile.first_row, tile.rows) * transposed;
-    }
+    product(block(x, tile.first_row, tile.rows), weight, store, result);
   });
 }
 
@@ -118,10 +114,10 @@ void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor
                const Tensor& down, const Tensor& out) {
   for_each_tile(threads, rows, kProductRows, [&](const Tile& tile) {
     auto hidden = scratch<GateUp>(tile.rows, gate_up.rows());
-    hidden.noalias() = block(x, tile.first_row, tile.rows) * whole(gate_up).transpose();
+    product(block(x, tile.first_row, tile.rows), gate_up, Store::assign, hidden);
     swiglu(hidden);
-    block(out, tile.first_row, tile.rows).noalias() +=
-        hidden.leftCols(gate_up.rows() / 2) * whole(down).transpose();
+    auto result = block(out, tile.first_row, tile.rows);
+    product(left_half(hidden), down, Store::accumulate, result);
   });
 }
 

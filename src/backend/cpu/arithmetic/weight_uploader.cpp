@@ -3,9 +3,9 @@
 #include "backend/weight_uploader.h"
 
 #include "backend/cpu/arithmetic/arithmetic.h"
+#include "backend/cpu/arithmetic/e4m3.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -32,16 +32,7 @@ struct Stored<DType::f16> {
 template <>
 struct Stored<DType::f8_e4m3> {
   using Type = std::uint8_t;
-  static float widen(std::uint8_t bits) {
-    static const auto table = [] {
-      std::array<float, 256> values{};
-      for (int b = 0; b < 256; ++b) {
-        values[static_cast<std::size_t>(b)] = e4m3_to_float(static_cast<std::uint8_t>(b));
-      }
-      return values;
-    }();
-    return table[bits];
-  }
+  static float widen(std::uint8_t bits) { return kE4m3[bits]; }
 };
 
 class CpuWeightUploader : public WeightUploader {
@@ -50,6 +41,10 @@ class CpuWeightUploader : public WeightUploader {
 
   void load(const std::byte* blob, std::span<const WeightCopy> copies) override {
     for (const WeightCopy& copy : copies) {
+      if (copy.out.dtype() == DType::f8_e4m3) {
+        keep(blob, copy);
+        continue;
+      }
       switch (copy.from.dtype) {
         case DType::bf16:
           convert<DType::bf16>(blob, copy);
@@ -90,6 +85,21 @@ class CpuWeightUploader : public WeightUploader {
       float* out = copy.out.data<float>() + head * from.cols * heads.count + inside;
       for (std::int64_t c = 0; c < from.cols; ++c) out[c * heads.count] = target[c];
     }
+  }
+
+  // FP8 that stays FP8.
+  void keep(const std::byte* blob, const WeightCopy& copy) {
+    const StoredMatrix& from = copy.from;
+    const auto* codes = reinterpret_cast<const std::uint8_t*>(blob + from.at);
+    const std::int64_t count = from.rows * from.cols;
+    std::memcpy(copy.out.data<void>(), codes, static_cast<std::size_t>(count));
+    bool numbers = true;
+    for (std::int64_t i = 0; i < count; ++i) numbers &= (codes[i] & 0x7f) != 0x7f;
+    finite_ = finite_ && numbers;
+    const Tensor scales = copy.out.scales();
+    const auto* stored = reinterpret_cast<const float*>(blob + from.scales_at);
+    std::copy_n(stored, scales.rows() * scales.cols(), scales.data<float>());
+    note_finite(stored, scales.rows() * scales.cols());
   }
 
   static void scale_row(const std::byte* blob, const StoredMatrix& from, std::int64_t row,

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What operations take per row on a device that gathers the rows of experts and multiplies in its
+// activation type.
+#include "backend/device.h"
+
+namespace indexcache {
+
+std::int64_t Device::linear_row_bytes(std::int64_t) const {
+  return 0;
+}
+
+// Gate, up, and their product.
+std::int64_t Device::mlp_row_bytes(std::int64_t, std::int64_t middle) const {
+  return static_cast<std::int64_t>(size_of(activation())) * 3 * middle;
+}
+
+// For every expert of the row its input, gate, up, their product and the result, and the places of
+// rows in the order of experts.
+std::int64_t Device::expert_row_bytes(const ModelShape& shape) const {
+  const auto bytes = static_cast<std::int64_t>(size_of(activation()));
+  return shape.experts_used * (4 * 4 + bytes * (2 * shape.hidden + 3 * shape.moe_intermediate));
+}
+
+}  // namespace indexcache
