@@ -99,7 +99,7 @@ int bench(const char* folder, const char* context, const char* streams_text) {
   const auto patterns = streams(static_cast<std::size_t>(std::atol(streams_text)),
                                 static_cast<std::size_t>(model.config.layers));
   const WeightSizes sizes =
-      weight_sizes(model.config, model.checkpoint, model.has_indexer, DType::bf16);
+      weight_sizes(model.config, model.checkpoint, model.has_indexer, {DType::bf16});
   fmt::print("{}: {} tokens, {} streams, {} layers, {:.2f} GiB of them stored\n", model.name,
              context, patterns.size(), model.config.layers,
              static_cast<double>(sizes.stored) / 0x1p30);

@@ -9,7 +9,6 @@
 #include "io/files.h"
 #include "io/json_text.h"
 #include "io/yaml.h"
-#include "model/sizes.h"
 #include "model/synthetic_weights.h"
 #include "option_values.h"
 #include "pattern_spec.h"
@@ -21,7 +20,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <random>
-#include <set>
 
 namespace indexcache {
 namespace {
@@ -63,24 +61,14 @@ BenchShape read_shape(const BenchOptions& options) {
   return shape;
 }
 
-// Parameters that SyntheticWeights would allocate.
-std::int64_t synthetic_parameters(const ModelConfig& c, bool share_layers) {
-  std::int64_t count = parameters_of(c.family->outer_weights(c));
-  std::set<bool> kinds;
-  for (std::int64_t layer = 0; layer < c.layers; ++layer) {
-    const bool first = kinds.insert(c.moe_layer[static_cast<std::size_t>(layer)]).second;
-    if (first || !share_layers) count += parameters_of(c.family->layer_weights(c, layer));
-  }
-  return count;
-}
-
 void check_room(const BenchShape& shape, const Device& backend, const std::string& path) {
-  const std::int64_t needed = synthetic_parameters(shape.config, shape.share_layers) *
-                              static_cast<std::int64_t>(size_of(backend.activation()));
+  const std::int64_t needed =
+      SyntheticWeights::bytes_of(shape.config, backend.weight_types(), shape.share_layers);
   if (needed <= backend.memory_bytes()) return;
   throw ResourceError({"the model's weights do not fit on the device", path,
                        fmt::format("they take {:.1f} GiB in {}; {:.1f} GiB are free", gib(needed),
-                                   name_of(backend.activation()), gib(backend.memory_bytes())),
+                                   backend.keeps_fp8() ? "FP8" : name_of(backend.activation()),
+                                   gib(backend.memory_bytes())),
                        shape.share_layers
                            ? "--precision bf16, or a larger GPU"
                            : "share_layers: true in that file, or --precision bf16"});
@@ -89,7 +77,8 @@ void check_room(const BenchShape& shape, const Device& backend, const std::strin
 int run_bench(const BenchOptions& options, const CommonOptions& common) {
   BenchShape shape = read_shape(options);
   if (options.kind == "search") parse_keep(options.keep, shape.has_indexer.size());
-  BenchModel model(std::move(shape), options);
+  Progress progress(progress_style(options.progress, common));
+  BenchModel model(std::move(shape), options, progress);
   if (!common.json) write_output("{}, {}\n", model.name(), model.backend().name());
   Json document{{"schema", "indexcache-bench/2"},
                 {"version", kToolVersion},
@@ -106,14 +95,15 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
 
 }  // namespace
 
-BenchModel::BenchModel(BenchShape shape, const BenchOptions& options)
+BenchModel::BenchModel(BenchShape shape, const BenchOptions& options, Progress& progress)
     : shape_(std::move(shape)), backend_(make_backend(options.device)) {
   backend_->check(shape_.config.shape());
   if (shape_.model) {
+    note_of_weights(*shape_.model, *backend_, progress);
     const Placement placement =
         placement_for(options.device,
                       weight_sizes(shape_.config, shape_.model->checkpoint, shape_.has_indexer,
-                                   backend_->activation()),
+                                   backend_->weight_types()),
                       *backend_);
     auto weights = std::make_unique<ModelWeights>(shape_.config, shape_.model->checkpoint,
                                                   shape_.has_indexer, *backend_, placement);

@@ -46,7 +46,7 @@ struct BenchShape {
 // A model that can be timed.
 class BenchModel {
  public:
-  BenchModel(BenchShape shape, const BenchOptions& options);
+  BenchModel(BenchShape shape, const BenchOptions& options, Progress& progress);
 
   const std::string& name() const { return shape_.name; }
   const ModelConfig& config() const { return shape_.config; }

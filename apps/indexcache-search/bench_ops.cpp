@@ -120,27 +120,36 @@ class OpsBench {
     report("copy", fmt::format("{:.0f} MiB", copied / 2 / 0x1p20), copy, 0, copied);
     tbs_ceiling_ = copied / copy * 1e-12;
     const std::int64_t size = b_.is_gpu() ? 8192 : 1024;
-    tflops_ceiling_ = product("product", size, size, size);
+    tflops_ceiling_ = product("product", size, projection(size, size));
+  }
+
+  // A weight as an FP8 checkpoint has it, if the device multiplies those, else in its type.
+  Tensor projection(std::int64_t rows, std::int64_t cols) {
+    if (!b_.keeps_fp8() || rows % 16 != 0 || cols % 16 != 0) return activations(rows, cols);
+    const Tensor scales = random(scale_blocks(rows), scale_blocks(cols), DType::f32);
+    return random(rows, cols, DType::f8_e4m3).with_scales(scales);
   }
 
   // Returns TFLOP/s.
-  double product(const std::string& name, std::int64_t rows, std::int64_t in, std::int64_t out) {
+  double product(const std::string& name, std::int64_t rows, const Tensor& w) {
+    const std::int64_t in = w.cols(), out = w.rows();
     RowLayout layout;
     layout.append(rows, 0);
-    const Tensor x = activations(rows, in), w = activations(out, in), y = activations(rows, out);
+    const Tensor x = activations(rows, in), y = activations(rows, out);
     const double seconds = time([&] { b_.linear(layout, x, w, y); });
     const double flop =
         2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
-    report(name, fmt::format("{} x {} -> {}", rows, in, out), seconds, flop, 0);
+    const std::string type = w.dtype() == DType::f8_e4m3 ? ", FP8" : "";
+    report(name, fmt::format("{} x {} -> {}{}", rows, in, out, type), seconds, flop, 0);
     return flop / seconds * 1e-12;
   }
 
   void products() {
     const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
-    product("q_b", rows, c_.q_lora_rank, c_.heads * c_.qk_head_dim());
-    product("o", rows, c_.heads * c_.v_head_dim, c_.hidden);
-    product("gate_up", rows, c_.hidden, 2 * c_.intermediate);
-    product("lm_head", std::min<std::int64_t>(rows, 4096), c_.hidden, c_.vocabulary);
+    product("q_b", rows, projection(c_.heads * c_.qk_head_dim(), c_.q_lora_rank));
+    product("o", rows, projection(c_.hidden, c_.heads * c_.v_head_dim));
+    product("gate_up", rows, projection(2 * c_.intermediate, c_.hidden));
+    product("lm_head", std::min<std::int64_t>(rows, 4096), lm_head_);
     heads(rows);
   }
 

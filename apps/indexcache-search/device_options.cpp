@@ -46,12 +46,13 @@ void add_device_options(CLI::App& command, DeviceOptions& options, std::string& 
         ->capture_default_str();
     one_of(command.add_option("--precision", options.precision,
                               "Type of weights and activations: fp32 (without TF32) or, on a GPU, "
-                              "bf16"),
-           {"fp32", "bf16"})
+                              "bf16; fp8: FP8 checkpoints multiply as deployed, the rest is bf16 "
+                              "(needs a Hopper GPU; slow and with the rest in fp32 on a CPU)"),
+           {"fp32", "bf16", "fp8"})
         ->capture_default_str();
     one_of(command.add_option("--indexer-precision", options.indexer_precision,
                               "Type of the indexer's queries and keys: fp32 or, on a GPU, bf16 or "
-                              "fp8 as deployed (default: the value of --precision)"),
+                              "fp8 as deployed (default: the value of --precision; fp32 on a CPU)"),
            {"fp32", "bf16", "fp8"});
     one_of(
         command.add_option("--weights", options.weights,

@@ -143,6 +143,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   note_of_device(*backends.front(), progress);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<std::string> warnings;
+  note_of_weights(model, *backend, progress);
   warn_of_model(model, progress, warnings);
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
@@ -154,6 +155,12 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   }
   std::optional<StoredRun> stored;
   if (!options.against.empty()) stored = read_run(options.against, model);
+  if (stored && stored->result.provenance.device != backend->name()) {
+    warn(progress, warnings,
+         fmt::format("the run was measured on \"{}\" and this overlap on \"{}\": differences could "
+                     "come from the device or the precision",
+                     stored->result.provenance.device, backend->name()));
+  }
   const Pattern pattern = stored ? stored->result.baseline : model.baseline();
   std::optional<QueryOverlap> along;
   if (options.along_queries) along = prepare_query_overlap(model.config, tokens, pattern);

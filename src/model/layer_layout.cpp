@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/layer_layout.h"
 
+#include "model/block_fp8.h"
 #include "model/dequantize.h"
 #include "model/tensor_registry.h"
 
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -22,9 +24,9 @@ constexpr std::size_t kReaders = 8;
 
 class Builder {
  public:
-  Builder(const ModelConfig& config, const Checkpoint& checkpoint, DType activation,
+  Builder(const ModelConfig& config, const Checkpoint& checkpoint, WeightTypes types,
           const AllocateTensor& allocate)
-      : config_(config), checkpoint_(checkpoint), activation_(activation), allocate_(allocate) {}
+      : config_(config), checkpoint_(checkpoint), types_(types), allocate_(allocate) {}
 
   BlobLayout take() { return std::move(layout_); }
 
@@ -40,8 +42,9 @@ class Builder {
   Tensor weight(const WeightRow& row, std::int64_t expert, bool stacked) {
     if (row.form == WeightForm::row) return tensor(row.names.front(), DType::f32);
     const auto parts = static_cast<std::int64_t>(row.names.size());
-    const Tensor out = allocate_(parts * row.rows, row.cols, activation_);
-    if (stacked && !row.stack.empty()) {
+    stacked = stacked && !row.stack.empty();
+    const Tensor out = matrix(row, parts * row.rows, !stacked && keeps(row));
+    if (stacked) {
       StoredMatrix stored = stored_matrix(config_, checkpoint_, row.stack);
       stored.rows = out.rows();
       append(row.stack, stored, expert * out.rows(), out);
@@ -49,8 +52,9 @@ class Builder {
     }
     for (std::int64_t part = 0; part < parts; ++part) {
       const std::string name = expert_name(row.names[static_cast<std::size_t>(part)], expert);
-      append(name, stored_matrix(config_, checkpoint_, name), 0,
-             out.row_range(part * row.rows, row.rows));
+      const StoredMatrix stored = stored_matrix(config_, checkpoint_, name);
+      append(name, stored, 0, out.row_range(part * row.rows, row.rows));
+      count(row, stored, out);
     }
     return out;
   }
@@ -60,13 +64,33 @@ class Builder {
     const std::int64_t nope = config_.qk_nope_head_dim, value = config_.v_head_dim;
     const std::int64_t rank = config_.kv_lora_rank, heads = config_.heads;
     const StoredMatrix stored = place(name, stored_matrix(config_, checkpoint_, name), 0);
-    weights.k_absorb = allocate_(heads * rank, nope, activation_);
-    weights.v_absorb = allocate_(heads * value, rank, activation_);
+    weights.k_absorb = allocate_(heads * rank, nope, types_.activation);
+    weights.v_absorb = allocate_(heads * value, rank, types_.activation);
     layout_.copies.push_back({stored, {nope + value, 0, nope, true}, weights.k_absorb});
     layout_.copies.push_back({stored, {nope + value, nope, value, false}, weights.v_absorb});
   }
 
  private:
+  Tensor matrix(const WeightRow& row, std::int64_t rows, bool fp8) {
+    if (!fp8) return allocate_(rows, row.cols, types_.activation);
+    const Tensor codes = allocate_(rows, row.cols, DType::f8_e4m3);
+    return codes.with_scales(allocate_(scale_blocks(rows), scale_blocks(row.cols), DType::f32));
+  }
+
+  // Decided for all experts of a row at the first: their products are one launch.
+  bool keeps(const WeightRow& row) {
+    const auto [found, is_new] = kept_.try_emplace(row.role, false);
+    if (is_new) found->second = types_.keeps_fp8 && stays_fp8(config_, checkpoint_, row);
+    return found->second;
+  }
+
+  // A matrix that was stored in FP8.
+  void count(const WeightRow& row, const StoredMatrix& stored, const Tensor& out) {
+    if (!is_fp8_product(row) || stored.dtype != DType::f8_e4m3) return;
+    ++layout_.fp8.stored;
+    if (out.dtype() == DType::f8_e4m3) ++layout_.fp8.kept;
+  }
+
   // Rows [first_row, first_row + stored.rows) of a stored tensor, in pieces of whole block rows.
   void append(const std::string& name, StoredMatrix stored, std::int64_t first_row,
               const Tensor& out) {
@@ -110,8 +134,9 @@ class Builder {
 
   const ModelConfig& config_;
   const Checkpoint& checkpoint_;
-  DType activation_;
+  WeightTypes types_;
   const AllocateTensor& allocate_;
+  std::map<WeightRole, bool> kept_;
   BlobLayout layout_;
 };
 
@@ -130,9 +155,9 @@ void read_part(const Checkpoint& checkpoint, const BlobPart& part, std::byte* bl
 }  // namespace
 
 LayerBlobLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoint,
-                              bool has_indexer, std::int64_t layer, DType activation,
+                              bool has_indexer, std::int64_t layer, WeightTypes types,
                               const AllocateTensor& allocate) {
-  Builder build(config, checkpoint, activation, allocate);
+  Builder build(config, checkpoint, types, allocate);
   const WeightTable table = config.family->layer_weights(config, layer);
   const bool stacked = has_stacked_experts(config, checkpoint, layer);
   LayerWeights weights;
@@ -152,7 +177,7 @@ LayerBlobLayout lay_out_layer(const ModelConfig& config, const Checkpoint& check
 MatrixBlobLayout lay_out_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
                                 const std::string& name, DType type,
                                 const AllocateTensor& allocate) {
-  Builder build(config, checkpoint, type, allocate);
+  Builder build(config, checkpoint, {type}, allocate);
   Tensor tensor = build.tensor(name, type);
   return {build.take(), std::move(tensor)};
 }

@@ -5,6 +5,7 @@
 //   shards --(BlobPart)--> blob --(WeightCopy)--> LayerWeights
 #pragma once
 
+#include "backend/device.h"
 #include "backend/weight_uploader.h"
 #include "io/checkpoint.h"
 #include "model/config.h"
@@ -28,10 +29,17 @@ struct BlobPart {
   bool scales;
 };
 
+// How many matrices that only products read are stored in FP8, and how many of them stay so.
+struct Fp8Count {
+  std::int64_t stored = 0;
+  std::int64_t kept = 0;
+};
+
 struct BlobLayout {
   std::vector<BlobPart> parts;     // by offset
   std::vector<WeightCopy> copies;  // by offset
   std::int64_t blob_bytes = 0;
+  Fp8Count fp8;
 };
 
 struct LayerBlobLayout : BlobLayout {
@@ -45,10 +53,11 @@ struct MatrixBlobLayout : BlobLayout {
 // Allocates a tensor on the device; may return an empty one if only sizes are needed.
 using AllocateTensor = std::function<Tensor(std::int64_t rows, std::int64_t cols, DType dtype)>;
 
-// A layer of `model`, matrices in `activation`. Absorbed MLA: kv_b's key rows are transposed head
-// by head, so that they apply to queries (docs/numerics.md). An absent correction bias stays empty.
+// A layer of `model`, matrices in types.activation or, if they can (model/block_fp8.h), in FP8.
+// Absorbed MLA: kv_b's key rows are transposed head by head, so that they apply to queries
+// (docs/numerics.md). An absent correction bias stays empty.
 LayerBlobLayout lay_out_layer(const ModelConfig& config, const Checkpoint& checkpoint,
-                              bool has_indexer, std::int64_t layer, DType activation,
+                              bool has_indexer, std::int64_t layer, WeightTypes types,
                               const AllocateTensor& allocate);
 
 // One tensor outside the layers; norm weights (`row`) stay float32.

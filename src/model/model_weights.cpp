@@ -36,7 +36,7 @@ ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoi
     : ModelWeights(
           config, checkpoint, has_indexer, backend,
           std::make_shared<StoredLayers>(
-              checkpoint, weight_sizes(config, checkpoint, has_indexer, backend.activation()),
+              checkpoint, weight_sizes(config, checkpoint, has_indexer, backend.weight_types()),
               config.layers, placement, 1)) {}
 
 ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoint,
@@ -217,7 +217,7 @@ void ModelWeights::read_ahead(std::int64_t layer) {
 
 LayerBlobLayout ModelWeights::lay_out(std::int64_t layer, const AllocateTensor& allocate) const {
   return lay_out_layer(config_, checkpoint_, has_indexer_[static_cast<std::size_t>(layer)], layer,
-                       backend_.activation(), allocate);
+                       backend_.weight_types(), allocate);
 }
 
 // The uploader reports only that some number is not finite; reading again names the tensor.

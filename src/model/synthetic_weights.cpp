@@ -1,9 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/synthetic_weights.h"
 
+#include "backend/scale_blocks.h"
+#include "model/block_fp8.h"
+#include "model/sizes.h"
+
 #include <cmath>
+#include <set>
 
 namespace indexcache {
+namespace {
+
+// Of uniform numbers with variance 1 / cols.
+float amplitude(std::int64_t cols) {
+  return std::sqrt(3.0f / static_cast<float>(cols));
+}
+
+bool has_fp8_products(const WeightRow& row) {
+  return is_fp8_product(row) && fits_fp8_product(row);
+}
+
+}  // namespace
 
 SyntheticWeights::SyntheticWeights(const ModelConfig& config, Device& backend, bool share_layers)
     : config_(config), backend_(backend), share_layers_(share_layers) {
@@ -13,18 +30,44 @@ SyntheticWeights::SyntheticWeights(const ModelConfig& config, Device& backend, b
   for (std::int64_t layer = 0; layer < config.layers; ++layer) SyntheticWeights::layer(layer);
 }
 
+std::int64_t SyntheticWeights::bytes_of(const ModelConfig& config, WeightTypes types,
+                                        bool share_layers) {
+  const auto element = static_cast<std::int64_t>(size_of(types.activation));
+  std::int64_t bytes = element * parameters_of(config.family->outer_weights(config));
+  std::set<bool> kinds;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const bool first = kinds.insert(config.moe_layer[static_cast<std::size_t>(layer)]).second;
+    if (!first && share_layers) continue;
+    for (const WeightRow& row : config.family->layer_weights(config, layer)) {
+      const bool fp8 = types.keeps_fp8 && has_fp8_products(row);
+      bytes += (fp8 ? 1 : element) * parameters_of({row});
+    }
+  }
+  return bytes;
+}
+
+Tensor SyntheticWeights::allocate(std::int64_t rows, std::int64_t cols, DType dtype) {
+  bytes_ += rows * cols * static_cast<std::int64_t>(size_of(dtype));
+  return backend_.allocate(rows, cols, dtype, Memory::weights);
+}
+
 Tensor SyntheticWeights::matrix(std::int64_t rows, std::int64_t cols) {
-  Tensor tensor = backend_.allocate(rows, cols, backend_.activation(), Memory::weights);
-  const float scale = std::sqrt(3.0f / static_cast<float>(cols));
-  backend_.fill_random(tensor, scale, 0.0f, ++seed_);
-  bytes_ += rows * cols * static_cast<std::int64_t>(size_of(tensor.dtype()));
+  Tensor tensor = allocate(rows, cols, backend_.activation());
+  backend_.fill_random(tensor, amplitude(cols), 0.0f, ++seed_);
   return tensor;
 }
 
+Tensor SyntheticWeights::fp8_matrix(std::int64_t rows, std::int64_t cols) {
+  const Tensor scales = allocate(scale_blocks(rows), scale_blocks(cols), DType::f32);
+  backend_.fill_random(scales, 0.0f, amplitude(cols) / kLargestE4m3, ++seed_);
+  const Tensor numbers = allocate(rows, cols, DType::f8_e4m3);
+  backend_.fill_random(numbers, kLargestE4m3, 0.0f, ++seed_);
+  return numbers.with_scales(scales);
+}
+
 Tensor SyntheticWeights::constant(std::int64_t cols, float value) {
-  Tensor tensor = backend_.allocate(1, cols, DType::f32, Memory::weights);
+  Tensor tensor = allocate(1, cols, DType::f32);
   backend_.fill_random(tensor, 0.0f, value, ++seed_);
-  bytes_ += 4 * cols;
   return tensor;
 }
 
@@ -40,10 +83,15 @@ LayerWeights SyntheticWeights::make(std::int64_t layer) {
         }
         const bool bias =
             row.role == WeightRole::index_k_norm_bias || row.role == WeightRole::router_bias;
-        const auto parts = static_cast<std::int64_t>(row.names.size());
-        member_of(w, row.role, static_cast<std::size_t>(expert)) =
-            row.form == WeightForm::row ? constant(row.cols, bias ? 0.0f : 1.0f)
-                                        : matrix(parts * row.rows, row.cols);
+        const std::int64_t rows = static_cast<std::int64_t>(row.names.size()) * row.rows;
+        Tensor& member = member_of(w, row.role, static_cast<std::size_t>(expert));
+        if (row.form == WeightForm::row) {
+          member = constant(row.cols, bias ? 0.0f : 1.0f);
+        } else if (backend_.keeps_fp8() && has_fp8_products(row)) {
+          member = fp8_matrix(rows, row.cols);
+        } else {
+          member = matrix(rows, row.cols);
+        }
       });
   return w;
 }

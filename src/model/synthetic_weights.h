@@ -11,17 +11,23 @@
 namespace indexcache {
 
 // Uniform numbers of variance 1 / fan-in, so that activations keep their size from layer to layer;
-// norm weights are 1. Every layer owns an indexer. With `share_layers` all dense layers are one set
-// of weights, and all layers with experts another: a model of any depth then fits.
+// norm weights are 1. A device that keeps FP8 weights gets those that an FP8 checkpoint would have
+// (model/block_fp8.h), with equal scales. Every layer owns an indexer. With `share_layers` all
+// dense layers are one set of weights, and all layers with experts another: a model of any depth
+// then fits.
 class SyntheticWeights : public WeightSource {
  public:
   SyntheticWeights(const ModelConfig& config, Device& backend, bool share_layers);
 
   const LayerWeights& layer(std::int64_t layer) override;
   std::int64_t bytes() const { return bytes_; }
+  // The same from sizes alone, apart from norm weights and biases.
+  static std::int64_t bytes_of(const ModelConfig& config, WeightTypes types, bool share_layers);
 
  private:
   Tensor matrix(std::int64_t rows, std::int64_t cols);
+  Tensor fp8_matrix(std::int64_t rows, std::int64_t cols);
+  Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype);
   Tensor constant(std::int64_t cols, float value);
   LayerWeights make(std::int64_t layer);
 

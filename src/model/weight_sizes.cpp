@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/weight_sizes.h"
 
-#include "model/layer_layout.h"
 #include "model/slot_layout.h"
 #include "model/tensor_registry.h"
 
@@ -20,21 +19,23 @@ std::int64_t WeightSizes::host(Placement placement, std::size_t devices) const {
 }
 
 WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint,
-                         const std::vector<bool>& has_indexer, DType activation) {
+                         const std::vector<bool>& has_indexer, WeightTypes types) {
   WeightSizes sizes{};
   for (const TensorSpec& spec : outer_tensors(config)) {
     const bool row = spec.shape.size() == 1;
     sizes.outer += checkpoint.tensor(spec.name).elements() *
-                   static_cast<std::int64_t>(size_of(row ? DType::f32 : activation));
+                   static_cast<std::int64_t>(size_of(row ? DType::f32 : types.activation));
   }
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     CountingAllocator counted;
     const BlobLayout layout =
         lay_out_layer(config, checkpoint, has_indexer[static_cast<std::size_t>(layer)], layer,
-                      activation, std::ref(counted));
+                      types, std::ref(counted));
     sizes.layers += counted.bytes();
     sizes.largest_layer = std::max(sizes.largest_layer, counted.bytes());
     sizes.stored += layout.blob_bytes;
+    sizes.fp8.stored += layout.fp8.stored;
+    sizes.fp8.kept += layout.fp8.kept;
     sizes.largest_stored = std::max(sizes.largest_stored, layout.blob_bytes);
   }
   return sizes;

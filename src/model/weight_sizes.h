@@ -2,9 +2,9 @@
 // Where weights are kept, and how many bytes they take there.
 #pragma once
 
-#include "core/dtype.h"
 #include "io/checkpoint.h"
 #include "model/config.h"
+#include "model/layer_layout.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -34,13 +34,14 @@ struct WeightSizes {
   std::int64_t largest_layer;   // on the device
   std::int64_t stored;          // of all layers, as blobs
   std::int64_t largest_stored;  // of one layer, as a blob
+  Fp8Count fp8 = {};            // of all layers
 
   std::int64_t device(Placement placement) const;
   // Of one process, whose devices share it.
   std::int64_t host(Placement placement, std::size_t devices = 1) const;
 };
 WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint,
-                         const std::vector<bool>& has_indexer, DType activation);
+                         const std::vector<bool>& has_indexer, WeightTypes types);
 
 // The first placement that leaves a quarter of the device to the sweep (resident), or that takes at
 // most half of the host's memory (stream); else disk.

@@ -79,7 +79,7 @@ TrainingPlan plan_training(const DistillOptions& options, const Model& model,
                            Placement placement) {
   const ModelConfig& config = model.config;
   const WeightSizes sizes =
-      weight_sizes(config, model.checkpoint, model.has_indexer, backend.activation());
+      weight_sizes(config, model.checkpoint, model.has_indexer, backend.weight_types());
   const bool sparse = options.sparse.steps > 0;
   TrainingPlan plan;
   plan.students = subject.students.size();

@@ -197,7 +197,7 @@ TrainingPlan plan_of(const DistillOptions& options, const Model& model,
                      const DistillSubject& subject, const Device& backend) {
   require_writable_indexers(model, subject.students, options.link);
   const WeightSizes sizes =
-      weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.activation());
+      weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.weight_types());
   return plan_training(options, model, subject, backend,
                        placement_for(options.device, sizes, backend));
 }

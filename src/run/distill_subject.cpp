@@ -144,6 +144,7 @@ DistillSubject open_distill_subject(const DistillOptions& options, const Model& 
                          .training = {},
                          .validation = {},
                          .judge = {}};
+  note_of_weights(model, backend, progress);
   warn_of_model(model, progress, subject.warnings);
   CalibrationData data =
       load_calibration(options.calibration, options.holdout, model, options.device.model,

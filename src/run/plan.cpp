@@ -118,7 +118,7 @@ RunPlan make_plan(const Model& model, const SearchSubject& subject, const Device
   const CalibrationData& data = subject.data;
   RunPlan plan;
   plan.weights =
-      weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.activation());
+      weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.weight_types());
   plan.sequences = data.search.sequences.size();
   plan.device_limit = backend.memory_bytes();
   plan.host_limit = available_host_bytes();

@@ -25,6 +25,11 @@ Precision parse_precision(const std::string& text) {
   return text == "fp8" ? Precision::fp8 : Precision::fp32;
 }
 
+std::optional<Precision> parsed_if_given(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  return parse_precision(text);
+}
+
 }  // namespace
 
 namespace {
@@ -35,11 +40,9 @@ BackendOptions backend_options(const DeviceOptions& options) {
     throw UsageError({fmt::format("invalid size for --memory-limit: \"{}\"", options.memory_limit),
                       "--memory-limit", "", "a number with a unit: 24GiB, 800MiB or 80GB"});
   }
-  const std::string& indexer =
-      options.indexer_precision.empty() ? options.precision : options.indexer_precision;
   return {.device = {},
           .compute = parse_precision(options.precision),
-          .indexer = parse_precision(indexer),
+          .indexer = parsed_if_given(options.indexer_precision),
           .threads = options.threads,
           .memory_limit = limit};
 }
@@ -78,6 +81,23 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
 
 void note_of_device(const Device& device, Progress& progress) {
   if (const std::string remark = device.remark(); !remark.empty()) progress.note(remark);
+}
+
+void note_of_weights(const Model& model, const Device& device, Progress& progress) {
+  if (!device.keeps_fp8()) return;
+  const Fp8Count count =
+      weight_sizes(model.config, model.checkpoint, model.has_indexer, device.weight_types()).fp8;
+  if (count.stored == 0) {
+    throw UsageError({"the model has no FP8 weights", "--precision fp8",
+                      fmt::format("{} stores none of its projections as F8_E4M3", model.name),
+                      device.is_gpu() ? "--precision bf16" : "--precision fp32"});
+  }
+  if (count.kept == count.stored) return;
+  progress.note(
+      fmt::format("{} of {} FP8 matrices are dequantized to {}: FP8 products need blocks of 128 x "
+                  "128, and rows "
+                  "and columns in multiples of 16 (in multiples of 128 for rows of gate and up)",
+                  count.stored - count.kept, count.stored, name_of(device.activation())));
 }
 
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings) {
@@ -126,7 +146,7 @@ Session::Session(const Model& model, std::unique_ptr<Backend> backend, const Dev
 Session::Session(const Model& model, Backends backends, const DeviceOptions& options)
     : model_(model), threads_(options.threads) {
   const WeightSizes sizes = weight_sizes(model.config, model.checkpoint, model.has_indexer,
-                                         backends.front()->activation());
+                                         backends.front()->weight_types());
   const auto stored = std::make_shared<StoredLayers>(
       model.checkpoint, sizes, model.config.layers,
       placement_for(options, sizes, *backends.front()), backends.size());

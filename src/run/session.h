@@ -39,6 +39,10 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
 // Says what makes the device slower than others, if anything does.
 void note_of_device(const Device& device, Progress& progress);
 
+// Refuses a model without FP8 weights on a device that keeps them (UsageError, --precision fp8),
+// and says how many of them are dequantized all the same. Reads headers only.
+void note_of_weights(const Model& model, const Device& device, Progress& progress);
+
 // Shows what of the model is ignored although it might matter, and keeps it in `warnings`.
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings);
 

@@ -183,6 +183,7 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
     warn(progress, subject.warnings, warning);
   }
   note_of_device(backend, progress);
+  note_of_weights(model, backend, progress);
   warn_of_model(model, progress, subject.warnings);
   subject.data = load_calibration(options.calibration, options.holdout, model, options.device.model,
                                   options.device.threads, progress, subject.warnings);

@@ -170,9 +170,9 @@ TEST_CASE("a checkpoint that config.json implies has the sizes of the one that i
     const Model there = open_model(golden(name)), expected = expect_model(golden(name));
     CHECK(expected.has_indexer == there.has_indexer);
     const WeightSizes a =
-        weight_sizes(there.config, there.checkpoint, there.has_indexer, DType::f32);
+        weight_sizes(there.config, there.checkpoint, there.has_indexer, {DType::f32});
     const WeightSizes b =
-        weight_sizes(expected.config, expected.checkpoint, expected.has_indexer, DType::f32);
+        weight_sizes(expected.config, expected.checkpoint, expected.has_indexer, {DType::f32});
     INFO(name);
     CHECK(a.outer == b.outer);
     // The golden models store what is not quantized in float32.

@@ -25,7 +25,7 @@ struct SharedWeights {
       : model(open_model(folder)),
         stored(std::make_shared<StoredLayers>(
             model.checkpoint,
-            weight_sizes(model.config, model.checkpoint, model.has_indexer, DType::f32),
+            weight_sizes(model.config, model.checkpoint, model.has_indexer, {DType::f32}),
             model.config.layers, placement, devices)) {
     for (std::size_t d = 0; d < devices; ++d) {
       backends.emplace_back(1);
