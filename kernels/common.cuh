@@ -55,6 +55,10 @@ template <>
 __device__ inline bf16 from_float<bf16>(float x) {
   return __float2bfloat16_rn(x);
 }
+template <>
+__device__ inline __nv_fp8_e4m3 from_float<__nv_fp8_e4m3>(float x) {
+  return __nv_fp8_e4m3(x);  // the nearest, ties to even, saturating
+}
 
 __device__ inline float warp_sum(float x) {
   for (int offset = kWarp / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(kAllLanes, x, offset);

@@ -25,11 +25,13 @@ __global__ void random_kernel(RandomParams p) {
 
 cudaError_t fill_random(const RandomParams& params, cudaStream_t stream) {
   if (params.elements == 0) return cudaSuccess;
-  return with_float_type(params.type, [&](auto type) {
+  const auto launch = [&](auto type) {
     random_kernel<decltype(type)>
         <<<static_cast<unsigned>(ceil_div(params.elements, 256)), 256, 0, stream>>>(params);
     return cudaGetLastError();
-  });
+  };
+  if (params.type == Type::e4m3) return launch(__nv_fp8_e4m3());
+  return with_float_type(params.type, launch);
 }
 
 }  // namespace indexcache::kernels

@@ -9,7 +9,7 @@ namespace indexcache::kernels {
 
 struct RandomParams {
   void* out;  // type [elements]
-  Type type;  // f32 or bf16
+  Type type;  // f32, bf16 or e4m3
   std::int64_t elements;
   float scale;
   float offset;  // added: 1 for norm weights

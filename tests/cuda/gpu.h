@@ -41,7 +41,7 @@ inline RowLayout ragged_rows(std::int64_t first_position = 0) {
 // A GPU backend of one precision, and how close it must come to float32 on the same inputs.
 struct Gpu {
   explicit Gpu(Precision compute, Precision indexer = Precision::fp32)
-      : backend({compute, indexer}), bf16(compute == Precision::bf16) {}
+      : backend({compute, indexer}), bf16(compute != Precision::fp32) {}
 
   double tolerance(double fp32) const { return bf16 ? 1e-2 : fp32; }
   // Numbers that the backend's type represents exactly, so that both backends see the same.

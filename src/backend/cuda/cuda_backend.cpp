@@ -25,6 +25,18 @@ int visible_devices(std::string& reason) {
   return 0;
 }
 
+void require_hopper(const CudaOptions& options) {
+  const int device = cuda::make_current(options.device);
+  if (kernels::has_warpgroups()) return;
+  cudaDeviceProp properties{};
+  INDEXCACHE_CUDA(cudaGetDeviceProperties(&properties, device));
+  throw ResourceError(
+      {"FP8 products need a Hopper GPU", "--precision fp8",
+       fmt::format("{} has compute capability {}.{}; this build has code for {}", properties.name,
+                   properties.major, properties.minor, INDEXCACHE_CUDA_ARCHITECTURES),
+       "--precision bf16, or an H100 or H200 and a build for sm_90a"});
+}
+
 }  // namespace
 
 bool cuda_is_usable(std::string& reason, int device) {
@@ -59,6 +71,7 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
                          "--device cpu, another GPU (CUDA_VISIBLE_DEVICES may hide some), or a "
                          "build with -DCMAKE_CUDA_ARCHITECTURES for this GPU"});
   }
+  if (options.compute == Precision::fp8) require_hopper(options);
   return std::make_unique<CudaBackend>(options);
 }
 
@@ -66,7 +79,8 @@ CudaBackend::CudaBackend(const CudaOptions& options)
     : CudaDevice(options),
       forked_(cuda::make_event()),
       layouts_(memory_, stream_.get()),
-      gemm_(memory_) {
+      gemm_(memory_),
+      tables_(memory_, stream_.get()) {
   for (std::size_t side = 0; side < side_streams_.size(); ++side) {
     side_streams_[side] = cuda::make_stream();
     side_done_[side] = cuda::make_event();
@@ -101,7 +115,30 @@ std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t ro
   // A comparison holds the reference's logits next to those that it compares.
   return std::max({logits(longest, kChunkGrain), logits(shape.vocabulary, 1),
                    logits(2 * shape.vocabulary, 1)}) +
-         cuda::Gemm::kSideStreams * cuda::Gemm::kWorkspaceBytes;
+         cuda::Gemm::kSideStreams * cuda::Gemm::kWorkspaceBytes + table_bytes(shape);
+}
+
+std::int64_t CudaBackend::linear_row_bytes(std::int64_t width) const {
+  return quantized_row_bytes(width);
+}
+
+std::int64_t CudaBackend::mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const {
+  return CudaDevice::mlp_row_bytes(hidden, middle) +
+         std::max(quantized_row_bytes(hidden), quantized_row_bytes(middle));
+}
+
+// Products of groups read rows where they are. In FP8 a model may have other experts as well.
+std::int64_t CudaBackend::expert_row_bytes(const ModelShape& s) const {
+  const auto bytes = static_cast<std::int64_t>(size_of(activation()));
+  const std::int64_t grouped =
+      quantized_row_bytes(s.hidden) +
+      s.experts_used * (4 * 4 + bytes * (s.hidden + 3 * s.moe_intermediate) +
+                        quantized_row_bytes(s.moe_intermediate));
+  const ExpertProducts products =
+      products_of_experts(s.routed_experts, s.hidden, s.moe_intermediate);
+  if (products == ExpertProducts::groups) return grouped;
+  const std::int64_t gathered = CudaDevice::expert_row_bytes(s);
+  return keeps_fp8() ? std::max(grouped, gathered) : gathered;
 }
 
 }  // namespace indexcache

@@ -6,9 +6,11 @@
 #include "backend/cuda/cuda_device.h"
 #include "backend/cuda/device_rows.h"
 #include "backend/cuda/gemm.h"
+#include "backend/cuda/weight_tables.h"
 #include "kernels/types.h"
 
 #include <array>
+#include <span>
 #include <vector>
 
 namespace indexcache {
@@ -25,15 +27,27 @@ class CudaBackend : public CudaDevice {
   void limit_memory(std::int64_t bytes) override;
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override;
+  std::int64_t linear_row_bytes(std::int64_t width) const override;
+  std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const override;
+  std::int64_t expert_row_bytes(const ModelShape& shape) const override;
 
 #include "backend/operation_overrides.inc"
 
  private:
-  // Rows of the indexer in the type that its logits are computed in, with scales for e4m3.
-  struct IndexOperand {
+  // Rows as a product takes them; only e4m3 has scales.
+  struct Operand {
     Tensor values;
     Tensor scales;
   };
+  // Which rows meet which of several weights; empty tensors for one weight and rows in order.
+  struct Groups {
+    Tensor counts;       // i32 [1, weights] consecutive slots of each
+    Tensor row_of_slot;  // i32 [1, slots]
+  };
+
+  // How the products of experts are computed: all in one launch by the kernel for small ones
+  // (kernels/expert_gemm.h) or that for large ones (kernels/grouped_gemm.h), or each by cuBLASLt.
+  enum class ExpertProducts { small, groups, single };
 
   // `places` are those of the rows that have no gaps: of x, or of `out` if they are gathered.
   void move_rows(const Tensor& x, const Tensor& out, const kernels::RowPlace* places,
@@ -41,7 +55,8 @@ class CudaBackend : public CudaDevice {
   void multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
                 cudaStream_t stream, int side);
   void swiglu(const Tensor& gate_up, const Tensor& out);
-  IndexOperand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
+  // Rows of the indexer in the type that its logits are computed in.
+  Operand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
   struct DistillPart;
   void distill_pairs(const DistillPart& part);
   void distill_sets(const DistillPart& part, const Tensor& key_sums);
@@ -49,20 +64,39 @@ class CudaBackend : public CudaDevice {
   Tensor widened(const Tensor& x);
   void run_experts(const Tensor& x, const std::vector<Tensor>& weights,
                    const std::vector<std::int32_t>& counts, const Tensor& out);
-  void run_grouped_experts(const Tensor& x, const std::vector<Tensor>& weights,
-                           const Tensor& counts, const Tensor& out);
+  void run_small_experts(const Tensor& x, const std::vector<Tensor>& weights, const Tensor& counts,
+                         const Tensor& out);
   std::vector<std::int32_t> expert_counts(const Tensor& counts);
+  ExpertProducts products_of_experts(std::int64_t experts, std::int64_t hidden,
+                                     std::int64_t middle) const;
+  Tensor gathered(const Tensor& x, const Tensor& row_of_slot);
+  // The results of the experts' MLPs, [slots, H]; rows are gathered first, or not.
+  Tensor gathered_experts(const Tensor& x, const Groups& groups, const ExpertWeights& weights,
+                          ExpertProducts products);
+  Tensor grouped_experts(const Tensor& x, const Groups& groups, const ExpertWeights& weights);
+
+  // x in the type of `weight`.
+  Operand operand_for(const Tensor& weight, const Tensor& x);
+  // out (+)= x weight^T, one launch for all weights, which have one shape and type.
+  void multiply_groups(const Operand& x, std::span<const Tensor> weights, const Groups& groups,
+                       const Tensor& out, Store store);
+  // Whether multiply_groups() takes experts of that shape in activation().
+  bool takes_groups(std::int64_t experts, std::int64_t hidden, std::int64_t middle) const;
+  // Of an Operand in FP8, if this backend has any.
+  std::int64_t quantized_row_bytes(std::int64_t width) const;
+  std::int64_t table_bytes(const ModelShape& shape) const;
 
   void limit_logits();
 
   // Of logits that indexer or loss hold at once.
   std::int64_t logits_bytes_ = std::int64_t{1} << 30;
-  // Products of different experts.
+  // Products of different experts where one launch cannot compute all of them.
   std::array<cuda::Stream, cuda::Gemm::kSideStreams> side_streams_;
   std::array<cuda::Event, cuda::Gemm::kSideStreams> side_done_;
   cuda::Event forked_;
   cuda::LayoutCache layouts_;
   cuda::Gemm gemm_;
+  cuda::WeightTables tables_;
   cuda::PinnedBuffer pinned_;
 };
 

@@ -2,6 +2,7 @@
 #include "backend/cuda/cuda_device.h"
 
 #include "backend/cuda/weight_uploader.h"
+#include "backend/widen_fp8.h"
 #include "core/bytes.h"
 #include "core/error.h"
 #include "kernels/architecture.h"
@@ -68,7 +69,7 @@ std::string CudaDevice::remark() const {
 }
 
 DType CudaDevice::activation() const {
-  return options_.compute == Precision::bf16 ? DType::bf16 : DType::f32;
+  return options_.compute == Precision::fp32 ? DType::f32 : DType::bf16;
 }
 
 DType CudaDevice::index_activation() const {
@@ -213,6 +214,13 @@ void CudaDevice::download_raw(const Tensor& tensor, void* values) {
 
 std::vector<float> CudaDevice::download(const Tensor& tensor) {
   const auto count = static_cast<std::size_t>(tensor.rows() * tensor.cols());
+  if (tensor.dtype() == DType::f8_e4m3) {
+    std::vector<std::uint8_t> codes(count);
+    download_raw(tensor, codes.data());
+    const Tensor scales = tensor.scales();
+    return widened_fp8(codes, tensor.cols(),
+                       scales.empty() ? std::vector<float>() : download(scales));
+  }
   std::vector<float> values(count);
   if (tensor.dtype() != DType::bf16) {
     download_raw(tensor, values.data());

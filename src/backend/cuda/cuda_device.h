@@ -25,6 +25,7 @@ class CudaDevice : public Backend {
   std::string remark() const override;
   DType activation() const override;
   DType index_activation() const override;
+  bool keeps_fp8() const override { return options_.compute == Precision::fp8; }
   bool is_gpu() const override { return true; }
   std::int64_t memory_bytes() const override { return memory_bytes_; }
   MemoryUse memory_use() const override { return memory_.use(); }
@@ -83,15 +84,18 @@ class CudaDevice : public Backend {
 
 namespace cuda {
 
-// The kernels' name of an activation type.
+// The kernels' name of a type of activations or weights.
 inline kernels::Type kernel_type(DType type) {
-  return type == DType::bf16 ? kernels::Type::bf16 : kernels::Type::f32;
-}
-
-// The kernels' name of a type that checkpoints store.
-inline kernels::Type stored_type(DType type) {
-  if (type == DType::f8_e4m3) return kernels::Type::e4m3;
-  return type == DType::f16 ? kernels::Type::f16 : kernel_type(type);
+  switch (type) {
+    case DType::bf16:
+      return kernels::Type::bf16;
+    case DType::f16:
+      return kernels::Type::f16;
+    case DType::f8_e4m3:
+      return kernels::Type::e4m3;
+    default:
+      return kernels::Type::f32;
+  }
 }
 
 }  // namespace cuda

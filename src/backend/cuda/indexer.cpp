@@ -30,11 +30,10 @@ kernels::Type logits_type(Precision precision) {
 
 }  // namespace
 
-CudaBackend::IndexOperand CudaBackend::index_operand(const Tensor& x, std::int64_t vectors,
-                                                     std::int64_t width) {
+CudaBackend::Operand CudaBackend::index_operand(const Tensor& x, std::int64_t vectors,
+                                                std::int64_t width) {
   if (options_.indexer == Precision::fp8) {
-    IndexOperand operand{allocate(vectors, width, DType::f8_e4m3),
-                         allocate(vectors, 1, DType::f32)};
+    Operand operand{allocate(vectors, width, DType::f8_e4m3), allocate(vectors, 1, DType::f32)};
     INDEXCACHE_CUDA(kernels::quantize_index({.x = x.data<void>(),
                                              .type = kernel_type(x.dtype()),
                                              .out = operand.values.data<void>(),
@@ -55,7 +54,7 @@ void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                              const Tensor& keys, const Tensor& sets) {
   if (rows.total == 0) return;
   const std::int64_t heads = head_weights.cols(), width = keys.cols();
-  IndexOperand q, k;
+  Operand q, k;
   Tensor weights = head_weights;
   {
     const Operation operation(*this, Component::indexer_logits);

@@ -13,20 +13,29 @@ using cuda::kernel_type;
 
 namespace {
 
-// Elements of an expert's matrix below which one launch for all experts beats one per expert.
+// Elements of an expert's two upper matrices up to which kernels/expert_gemm.h is the fastest.
 constexpr std::int64_t kSmallExpert = std::int64_t{512} * 512;
 
-// Decided only by the shape of the experts, so that a row has the same bits in any batch.
-bool grouped(const ExpertWeights& weights) {
-  const Tensor& gate_up = weights.gate_up.front();
-  const Tensor& down = weights.down.front();
-  const std::int64_t whole = 16 / static_cast<std::int64_t>(size_of(down.dtype()));
-  return weights.down.size() <= kernels::kMostGroupedExperts &&
-         gate_up.rows() * gate_up.cols() <= kSmallExpert && down.cols() % whole == 0 &&
-         gate_up.cols() % whole == 0;
+// Only products of groups take FP8. If one of the matrices is FP8, widths are multiples of 16
+// (model/block_fp8.h), and they take the other one as well.
+bool has_fp8(const ExpertWeights& weights) {
+  return weights.gate_up.front().dtype() == DType::f8_e4m3 ||
+         weights.down.front().dtype() == DType::f8_e4m3;
 }
 
 }  // namespace
+
+// Decided only by the shape of the experts, so that a row has the same bits in any batch.
+CudaBackend::ExpertProducts CudaBackend::products_of_experts(std::int64_t experts,
+                                                             std::int64_t hidden,
+                                                             std::int64_t middle) const {
+  const std::int64_t whole = 16 / static_cast<std::int64_t>(size_of(activation()));
+  if (experts <= kernels::kMostGroupedExperts && 2 * middle * hidden <= kSmallExpert &&
+      hidden % whole == 0 && middle % whole == 0) {
+    return ExpertProducts::small;
+  }
+  return takes_groups(experts, hidden, middle) ? ExpertProducts::groups : ExpertProducts::single;
+}
 
 Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                            const RouterRule& rule) {
@@ -83,8 +92,8 @@ void CudaBackend::run_experts(const Tensor& x, const std::vector<Tensor>& weight
   }
 }
 
-void CudaBackend::run_grouped_experts(const Tensor& x, const std::vector<Tensor>& weights,
-                                      const Tensor& counts, const Tensor& out) {
+void CudaBackend::run_small_experts(const Tensor& x, const std::vector<Tensor>& weights,
+                                    const Tensor& counts, const Tensor& out) {
   kernels::ExpertGemmParams params{.x = x.data<void>(),
                                    .weights = {},
                                    .out = out.data<void>(),
@@ -98,51 +107,79 @@ void CudaBackend::run_grouped_experts(const Tensor& x, const std::vector<Tensor>
   INDEXCACHE_CUDA(kernels::expert_gemm(params, stream_.get()));
 }
 
+Tensor CudaBackend::gathered(const Tensor& x, const Tensor& row_of_slot) {
+  Tensor out = allocate(row_of_slot.cols(), x.cols(), x.dtype());
+  INDEXCACHE_CUDA(kernels::gather({.x = x.data<void>(),
+                                   .x_stride = x.stride(),
+                                   .row_of_slot = row_of_slot.data<std::int32_t>(),
+                                   .out = out.data<void>(),
+                                   .type = kernel_type(x.dtype()),
+                                   .slots = out.rows(),
+                                   .width = x.cols()},
+                                  stream_.get()));
+  return out;
+}
+
+Tensor CudaBackend::gathered_experts(const Tensor& x, const Groups& groups,
+                                     const ExpertWeights& weights, ExpertProducts products) {
+  const std::int64_t slots = groups.row_of_slot.cols(), width = weights.down.front().cols();
+  const Tensor rows = gathered(x, groups.row_of_slot);
+  std::vector<std::int32_t> sizes;
+  if (products == ExpertProducts::single) sizes = expert_counts(groups.counts);
+  const auto multiply_all = [&](const Tensor& in, const std::vector<Tensor>& matrices,
+                                const Tensor& result) {
+    if (products == ExpertProducts::small) {
+      run_small_experts(in, matrices, groups.counts, result);
+    } else {
+      run_experts(in, matrices, sizes, result);
+    }
+  };
+  const Tensor both = allocate(slots, 2 * width, x.dtype());
+  multiply_all(rows, weights.gate_up, both);
+  const Tensor middle = allocate(slots, width, x.dtype());
+  swiglu(both, middle);
+  Tensor results = allocate(slots, x.cols(), x.dtype());
+  multiply_all(middle, weights.down, results);
+  return results;
+}
+
+// The kernel finds the rows of an expert itself, and the host need not know how many there are.
+Tensor CudaBackend::grouped_experts(const Tensor& x, const Groups& groups,
+                                    const ExpertWeights& weights) {
+  const std::int64_t slots = groups.row_of_slot.cols(), width = weights.down.front().cols();
+  const Tensor both = allocate(slots, 2 * width, x.dtype());
+  multiply_groups(operand_for(weights.gate_up.front(), x), weights.gate_up, groups, both,
+                  Store::assign);
+  const Tensor middle = allocate(slots, width, x.dtype());
+  swiglu(both, middle);
+  Tensor results = allocate(slots, x.cols(), x.dtype());
+  multiply_groups(operand_for(weights.down.front(), middle), weights.down, {groups.counts, {}},
+                  results, Store::assign);
+  return results;
+}
+
 void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
                           const ExpertWeights& weights, const Tensor& out) {
   if (rows.total == 0) return;
   const Operation operation(*this, Component::experts);
   const auto experts = static_cast<std::int64_t>(weights.down.size());
   const std::int64_t used = routing.experts.cols();
-  const std::int64_t slots = rows.total * used;
-  const Tensor counts = allocate(1, experts, DType::i32);
-  const Tensor row_of_slot = allocate(1, slots, DType::i32);
+  const Groups groups{allocate(1, experts, DType::i32), allocate(1, rows.total * used, DType::i32)};
   const Tensor slot_of = allocate(rows.total, used, DType::i32);
   INDEXCACHE_CUDA(kernels::permute({.chosen = routing.experts.data<std::int32_t>(),
                                     .rows = rows.total,
                                     .used = static_cast<int>(used),
                                     .experts = static_cast<int>(experts),
-                                    .counts = counts.data<std::int32_t>(),
-                                    .row_of_slot = row_of_slot.data<std::int32_t>(),
+                                    .counts = groups.counts.data<std::int32_t>(),
+                                    .row_of_slot = groups.row_of_slot.data<std::int32_t>(),
                                     .slot_of = slot_of.data<std::int32_t>()},
                                    stream_.get()));
-  const Tensor gathered = allocate(slots, x.cols(), x.dtype());
-  INDEXCACHE_CUDA(kernels::gather({.x = x.data<void>(),
-                                   .x_stride = x.stride(),
-                                   .row_of_slot = row_of_slot.data<std::int32_t>(),
-                                   .out = gathered.data<void>(),
-                                   .type = kernel_type(x.dtype()),
-                                   .slots = slots,
-                                   .width = x.cols()},
-                                  stream_.get()));
-  const bool one_launch = grouped(weights);
-  std::vector<std::int32_t> sizes;
-  if (!one_launch) sizes = expert_counts(counts);
-  const auto multiply_all = [&](const Tensor& in, const std::vector<Tensor>& matrices,
-                                const Tensor& result) {
-    if (one_launch) {
-      run_grouped_experts(in, matrices, counts, result);
-    } else {
-      run_experts(in, matrices, sizes, result);
-    }
-  };
-  const std::int64_t width = weights.down.front().cols();
-  const Tensor both = allocate(slots, 2 * width, x.dtype());
-  multiply_all(gathered, weights.gate_up, both);
-  const Tensor middle = allocate(slots, width, x.dtype());
-  swiglu(both, middle);
-  const Tensor results = allocate(slots, x.cols(), x.dtype());
-  multiply_all(middle, weights.down, results);
+  const ExpertProducts products =
+      has_fp8(weights) ? ExpertProducts::groups
+                       : products_of_experts(experts, x.cols(), weights.down.front().cols());
+  const Tensor results = products == ExpertProducts::groups
+                             ? grouped_experts(x, groups, weights)
+                             : gathered_experts(x, groups, weights, products);
   INDEXCACHE_CUDA(kernels::combine({.y = results.data<void>(),
                                     .type = kernel_type(results.dtype()),
                                     .slot_of = slot_of.data<std::int32_t>(),

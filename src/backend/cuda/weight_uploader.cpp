@@ -4,6 +4,7 @@
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/current_device.h"
 #include "kernels/convert.h"
+#include "kernels/copy_fp8.h"
 
 #include <algorithm>
 
@@ -90,25 +91,50 @@ void CudaWeightUploader::transfer(const std::byte* blob, std::span<const WeightC
   INDEXCACHE_CUDA(cudaEventRecord(slot.copied.get(), copies_.get()));
   INDEXCACHE_CUDA(cudaStreamWaitEvent(conversions_.get(), slot.copied.get()));
   for (const WeightCopy& copy : batch) {
-    const StoredMatrix& from = copy.from;
-    const std::byte* scales = from.scales_at < 0 ? nullptr : staged + (from.scales_at - begin);
-    INDEXCACHE_CUDA(kernels::convert({.x = staged + (from.at - begin),
-                                      .x_type = stored_type(from.dtype),
-                                      .scales = reinterpret_cast<const float*>(scales),
-                                      .block_rows = from.block_rows,
-                                      .block_cols = from.block_cols,
-                                      .out = copy.out.data<void>(),
-                                      .out_type = kernel_type(copy.out.dtype()),
-                                      .rows = from.rows,
-                                      .cols = from.cols,
-                                      .head_rows = copy.heads.rows,
-                                      .first = copy.heads.first,
-                                      .count = copy.heads.count,
-                                      .transposed = copy.heads.transposed,
-                                      .not_finite = static_cast<int*>(not_finite_.get())},
-                                     conversions_.get()));
+    WeightCopy here = copy;
+    here.from.at -= begin;
+    if (here.from.scales_at >= 0) here.from.scales_at -= begin;
+    if (copy.out.dtype() == DType::f8_e4m3) {
+      keep(staged, here);
+    } else {
+      convert(staged, here);
+    }
   }
   INDEXCACHE_CUDA(cudaEventRecord(slot.converted.get(), conversions_.get()));
+}
+
+void CudaWeightUploader::convert(const std::byte* part, const WeightCopy& copy) {
+  const StoredMatrix& from = copy.from;
+  const std::byte* scales = from.scales_at < 0 ? nullptr : part + from.scales_at;
+  INDEXCACHE_CUDA(kernels::convert({.x = part + from.at,
+                                    .x_type = kernel_type(from.dtype),
+                                    .scales = reinterpret_cast<const float*>(scales),
+                                    .block_rows = from.block_rows,
+                                    .block_cols = from.block_cols,
+                                    .out = copy.out.data<void>(),
+                                    .out_type = kernel_type(copy.out.dtype()),
+                                    .rows = from.rows,
+                                    .cols = from.cols,
+                                    .head_rows = copy.heads.rows,
+                                    .first = copy.heads.first,
+                                    .count = copy.heads.count,
+                                    .transposed = copy.heads.transposed,
+                                    .not_finite = static_cast<int*>(not_finite_.get())},
+                                   conversions_.get()));
+}
+
+// FP8 that stays FP8: its numbers, and its scales as a matrix by themselves.
+void CudaWeightUploader::keep(const std::byte* part, const WeightCopy& copy) {
+  const StoredMatrix& from = copy.from;
+  INDEXCACHE_CUDA(kernels::copy_fp8({.x = part + from.at,
+                                     .out = copy.out.data<void>(),
+                                     .count = from.rows * from.cols,
+                                     .not_finite = static_cast<int*>(not_finite_.get())},
+                                    conversions_.get()));
+  const Tensor scales = copy.out.scales();
+  const StoredMatrix stored{
+      .dtype = DType::f32, .rows = scales.rows(), .cols = scales.cols(), .at = from.scales_at};
+  convert(part, {stored, {stored.rows, 0, stored.rows, false}, scales});
 }
 
 bool CudaWeightUploader::finish() {

@@ -32,6 +32,9 @@ class CudaWeightUploader : public WeightUploader {
 
   void grow(std::int64_t bytes);
   void transfer(const std::byte* blob, std::span<const WeightCopy> batch);
+  // From a part of a blob that is staged; offsets are those in the part.
+  void convert(const std::byte* part, const WeightCopy& copy);
+  void keep(const std::byte* part, const WeightCopy& copy);
 
   DeviceMemory& memory_;
   int device_;

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products through kernels::grouped_gemm: FP8 weights, which no other product takes, and all large
+// experts of a layer in one launch.
+#include "backend/cuda/cuda_backend.h"
+#include "kernels/block_quantize.h"
+#include "kernels/grouped_gemm.h"
+
+#include <algorithm>
+
+namespace indexcache {
+
+using cuda::kernel_type;
+
+namespace {
+
+// Without addresses.
+kernels::GroupedGemmParams params_of(DType type, std::int64_t groups, std::int64_t cols,
+                                     std::int64_t depth) {
+  kernels::GroupedGemmParams params{};
+  params.type = kernel_type(type);
+  params.x_stride = params.depth = static_cast<int>(depth);
+  params.groups = static_cast<int>(groups);
+  params.cols = static_cast<int>(cols);
+  params.out_type = kernels::Type::bf16;
+  params.out_stride = cols;
+  return params;
+}
+
+}  // namespace
+
+bool CudaBackend::takes_groups(std::int64_t experts, std::int64_t hidden,
+                               std::int64_t middle) const {
+  if (activation() != DType::bf16) return false;
+  cuda::make_current(device_);
+  const DType type = activation();
+  return kernels::grouped_gemm_applies(params_of(type, experts, 2 * middle, hidden)) &&
+         kernels::grouped_gemm_applies(params_of(type, experts, hidden, middle));
+}
+
+std::int64_t CudaBackend::quantized_row_bytes(std::int64_t width) const {
+  return keeps_fp8() ? width + 4 * scale_blocks(width) : 0;
+}
+
+CudaBackend::Operand CudaBackend::operand_for(const Tensor& weight, const Tensor& x) {
+  if (weight.dtype() != DType::f8_e4m3) return {x, {}};
+  Operand operand{allocate(x.rows(), x.cols(), DType::f8_e4m3),
+                  allocate(x.rows(), scale_blocks(x.cols()), DType::f32)};
+  INDEXCACHE_CUDA(kernels::block_quantize({.x = x.data<void>(),
+                                           .type = kernel_type(x.dtype()),
+                                           .x_stride = x.stride(),
+                                           .out = operand.values.data<void>(),
+                                           .scales = operand.scales.data<float>(),
+                                           .rows = x.rows(),
+                                           .width = x.cols()},
+                                          stream_.get()));
+  return operand;
+}
+
+void CudaBackend::multiply_groups(const Operand& x, std::span<const Tensor> weights,
+                                  const Groups& groups, const Tensor& out, Store store) {
+  if (out.rows() == 0) return;
+  const Tensor& weight = weights.front();
+  kernels::GroupedGemmParams params = params_of(
+      weight.dtype(), static_cast<std::int64_t>(weights.size()), weight.rows(), weight.cols());
+  params.x = x.values.data<void>();
+  params.x_stride = x.values.stride();
+  params.x_scales = x.scales.data<float>();
+  params.row_of_slot = groups.row_of_slot.data<std::int32_t>();
+  params.weights = tables_.get(weights);
+  params.counts = groups.counts.data<std::int32_t>();
+  params.slots = out.rows();
+  params.out = out.data<void>();
+  params.out_type = kernel_type(out.dtype());
+  params.out_stride = out.stride();
+  params.accumulate = store == Store::accumulate;
+  INDEXCACHE_CUDA(kernels::grouped_gemm(params, stream_.get()));
+}
+
+std::int64_t CudaBackend::table_bytes(const ModelShape& shape) const {
+  if (activation() != DType::bf16) return 0;
+  constexpr std::int64_t kProducts = 16;  // of a layer, by themselves
+  return shape.layers * (2 * shape.routed_experts + kProducts) *
+         static_cast<std::int64_t>(sizeof(kernels::GroupedWeight));
+}
+
+}  // namespace indexcache

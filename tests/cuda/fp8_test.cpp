@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// FP8 on Hopper: quantization and grouped products against plain loops, operations and whole models
+// against the CPU backend.
+#include "support/fp8.h"
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/weight_tables.h"
+#include "cuda/gpu.h"
+#include "kernels/architecture.h"
+#include "kernels/block_quantize.h"
+#include "kernels/grouped_gemm.h"
+
+using namespace indexcache;
+using namespace indexcache::test;
+
+namespace {
+
+// Before and after a kernel on the default stream.
+void wait() {
+  INDEXCACHE_CUDA(cudaDeviceSynchronize());
+}
+
+// Numbers of very different sizes from group to group.
+std::vector<float> uneven(std::int64_t rows, std::int64_t cols, std::uint32_t seed) {
+  auto values = random_floats(count_of(rows, cols), seed);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] *= std::ldexp(1.0f, static_cast<int>(i / 64 % 11) - 5);
+  }
+  return to_bf16(std::move(values));
+}
+
+bool same(float a, double b) {
+  return std::isnan(a) ? std::isnan(b) : double{a} == b;
+}
+
+// Quantizes x, float32 rows that are `gap` columns further apart than wide, in type `type`.
+void check_quantized(const std::vector<float>& x, std::int64_t width, std::int64_t gap,
+                     DType type) {
+  const auto rows = static_cast<std::int64_t>(x.size()) / (width + gap);
+  CudaBackend b({type == DType::f32 ? Precision::fp32 : Precision::bf16, Precision::fp32});
+  const Tensor in = b.upload_matrix(x, rows, width + gap);
+  const Tensor out = b.allocate(rows, width, DType::f8_e4m3);
+  const Tensor scales = b.allocate(rows, scale_blocks(width));
+  wait();
+  INDEXCACHE_CUDA(kernels::block_quantize(
+      {.x = in.data<void>(),
+       .type = type == DType::f32 ? kernels::Type::f32 : kernels::Type::bf16,
+       .x_stride = width + gap,
+       .out = out.data<void>(),
+       .scales = scales.data<float>(),
+       .rows = rows,
+       .width = width},
+      nullptr));
+  wait();
+  const auto numbers = b.download(out), actual_scales = b.download(scales);
+  std::size_t wrong = 0, block = 0;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t first = 0; first < width; first += 128, ++block) {
+      const QuantizedGroup group = quantized_group(x.data() + r * (width + gap) + first,
+                                                   std::min<std::int64_t>(128, width - first));
+      wrong += actual_scales[block] == group.scale ? 0 : 1;
+      for (std::size_t i = 0; i < group.numbers.size(); ++i) {
+        const std::size_t at = count_of(r, width) + static_cast<std::size_t>(first) + i;
+        wrong += same(numbers[at], group.numbers[i]) ? 0 : 1;
+      }
+    }
+  }
+  INFO(rows << " x " << width << " + " << gap << " " << name_of(type));
+  CHECK(wrong == 0);
+}
+
+// A grouped product with everything that its kernel is asked for.
+struct Product {
+  kernels::Type type;
+  std::vector<std::int32_t> counts;  // of each group
+  std::int64_t cols, depth;
+  bool gathered = false;  // slots read rows in another order, some of them twice
+  kernels::Type out_type = kernels::Type::f32;
+  bool accumulate = false;
+  bool plain = false;  // one group, and no counts
+
+  bool fp8() const { return type == kernels::Type::e4m3; }
+  std::int64_t slots() const {
+    std::int64_t sum = 0;
+    for (const std::int32_t count : counts) sum += count;
+    return sum;
+  }
+  std::int64_t rows() const { return gathered ? slots() / 2 + 1 : slots(); }
+  std::int64_t row_of(std::int64_t slot) const { return gathered ? slot * 5 % rows() : slot; }
+
+  // Inputs, and the results that they should have.
+  std::vector<float> x() const { return uneven(rows(), depth, 60); }
+  Fp8Matrix fp8_weight(std::uint32_t group) const { return Fp8Matrix(cols, depth, 70 + group); }
+  std::vector<float> bf16_weight(std::uint32_t group) const {
+    return to_bf16(random_floats(count_of(cols, depth), 70 + group));
+  }
+  std::vector<float> before() const { return random_floats(count_of(slots(), cols), 61); }
+
+  std::vector<float> expected() const {
+    const auto rows_of_x = x(), residual = before();
+    std::vector<float> out;
+    std::int64_t slot = 0;
+    for (std::uint32_t g = 0; g < counts.size(); ++g) {
+      for (std::int32_t i = 0; i < counts[g]; ++i, ++slot) {
+        for (const double value : row(rows_of_x.data() + row_of(slot) * depth, g)) {
+          out.push_back(static_cast<float>(value + (accumulate ? residual[out.size()] : 0)));
+        }
+      }
+    }
+    return out;
+  }
+
+  std::vector<double> row(const float* in, std::uint32_t group) const {
+    if (fp8()) return fp8_product(in, fp8_weight(group));
+    const auto weight = bf16_weight(group);
+    std::vector<double> out;
+    for (std::int64_t c = 0; c < cols; ++c) {
+      double sum = 0;
+      for (std::int64_t d = 0; d < depth; ++d) {
+        sum += double{in[d]} * weight[count_of(c, depth) + static_cast<std::size_t>(d)];
+      }
+      out.push_back(sum);
+    }
+    return out;
+  }
+};
+
+Tensor weight_of(CudaBackend& b, const Product& p, std::uint32_t group) {
+  if (p.fp8()) return p.fp8_weight(group).put(b);
+  return b.upload_matrix(p.bf16_weight(group), p.cols, p.depth);
+}
+
+// x of a product in its type, with scales for e4m3.
+std::pair<Tensor, Tensor> operand_of(CudaBackend& b, const Product& p) {
+  const Tensor x = b.upload_matrix(p.x(), p.rows(), p.depth);
+  if (!p.fp8()) return {x, {}};
+  const Tensor out = b.allocate(p.rows(), p.depth, DType::f8_e4m3);
+  const Tensor scales = b.allocate(p.rows(), scale_blocks(p.depth));
+  wait();
+  INDEXCACHE_CUDA(kernels::block_quantize({.x = x.data<void>(),
+                                           .type = kernels::Type::bf16,
+                                           .x_stride = p.depth,
+                                           .out = out.data<void>(),
+                                           .scales = scales.data<float>(),
+                                           .rows = p.rows(),
+                                           .width = p.depth},
+                                          nullptr));
+  wait();
+  return {out, scales};
+}
+
+// Results of slots [first, first + count), computed by themselves; all of them by default. Columns
+// between the rows of the output must stay as they were.
+std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t count = -1) {
+  if (count < 0) count = p.slots();
+  CudaBackend b({Precision::bf16, Precision::fp32});
+  std::vector<Tensor> weights;
+  std::vector<std::int32_t> counts, rows;
+  std::int64_t end = 0;
+  for (std::uint32_t g = 0; g < p.counts.size(); ++g) {
+    const std::int64_t begin = std::exchange(end, end + p.counts[g]);
+    weights.push_back(weight_of(b, p, g));
+    counts.push_back(static_cast<std::int32_t>(
+        std::max<std::int64_t>(0, std::min(end, first + count) - std::max(begin, first))));
+  }
+  for (std::int64_t s = first; s < first + count; ++s) {
+    rows.push_back(static_cast<std::int32_t>(p.row_of(s)));
+  }
+  const auto [x, scales] = operand_of(b, p);
+  const Tensor d_counts =
+      b.upload(std::span<const std::int32_t>(counts), 1, static_cast<std::int64_t>(counts.size()));
+  const Tensor d_rows = b.upload(std::span<const std::int32_t>(rows), 1, count);
+  const std::int64_t stride = p.cols + 16;
+  std::vector<float> out(count_of(count, stride), kPoison);
+  const auto before = p.before();
+  for (std::int64_t s = 0; s < count && p.accumulate; ++s) {
+    std::copy_n(before.begin() + (first + s) * p.cols, p.cols, out.begin() + s * stride);
+  }
+  const bool f32 = p.out_type == kernels::Type::f32;
+  const Tensor d_out = f32 ? b.upload(out, count, stride) : b.upload_matrix(out, count, stride);
+  wait();
+  cuda::DeviceMemory memory(0, nullptr);
+  cuda::WeightTables tables(memory, nullptr);
+  const bool all_rows = first == 0 && count == p.slots() && !p.gathered;
+  const kernels::GroupedGemmParams params{
+      .x = x.data<void>(),
+      .type = p.type,
+      .x_stride = p.depth,
+      .x_scales = scales.data<float>(),
+      .row_of_slot = all_rows ? nullptr : d_rows.data<std::int32_t>(),
+      .weights = tables.get(weights),
+      .counts = p.plain ? nullptr : d_counts.data<std::int32_t>(),
+      .groups = static_cast<int>(weights.size()),
+      .slots = count,
+      .cols = static_cast<int>(p.cols),
+      .depth = static_cast<int>(p.depth),
+      .out = d_out.data<void>(),
+      .out_type = p.out_type,
+      .out_stride = stride,
+      .accumulate = p.accumulate};
+  REQUIRE(kernels::grouped_gemm_applies(params));
+  INDEXCACHE_CUDA(kernels::grouped_gemm(params, nullptr));
+  wait();
+  const auto all = b.download(d_out);
+  std::vector<float> results;
+  std::size_t written_between = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const bool inside = static_cast<std::int64_t>(i) % stride < p.cols;
+    if (inside) results.push_back(all[i]);
+    if (!inside && !std::isnan(all[i])) ++written_between;
+  }
+  CHECK(written_between == 0);
+  return results;
+}
+
+const std::vector<Product> kProducts = {
+    {.type = kernels::Type::e4m3, .counts = {1}, .cols = 64, .depth = 128, .plain = true},
+    {.type = kernels::Type::e4m3, .counts = {300}, .cols = 576, .depth = 256, .plain = true},
+    {.type = kernels::Type::e4m3, .counts = {131}, .cols = 144, .depth = 400, .plain = true},
+    {.type = kernels::Type::e4m3,
+     .counts = {129, 0, 1, 257, 128, 0, 63},
+     .cols = 256,
+     .depth = 384},
+    {.type = kernels::Type::e4m3,
+     .counts = {0, 0, 5, 200, 0},
+     .cols = 272,
+     .depth = 128,
+     .gathered = true},
+    {.type = kernels::Type::e4m3,
+     .counts = {150, 7},
+     .cols = 128,
+     .depth = 272,
+     .out_type = kernels::Type::bf16},
+    {.type = kernels::Type::e4m3,
+     .counts = {200},
+     .cols = 192,
+     .depth = 512,
+     .accumulate = true,
+     .plain = true},
+    {.type = kernels::Type::bf16, .counts = {1}, .cols = 64, .depth = 64, .plain = true},
+    {.type = kernels::Type::bf16,
+     .counts = {129, 0, 1, 257, 128, 0, 63},
+     .cols = 256,
+     .depth = 384},
+    {.type = kernels::Type::bf16,
+     .counts = {0, 0, 5, 200, 0},
+     .cols = 264,
+     .depth = 136,
+     .gathered = true},
+    {.type = kernels::Type::bf16,
+     .counts = {150, 7},
+     .cols = 128,
+     .depth = 512,
+     .out_type = kernels::Type::bf16},
+    {.type = kernels::Type::bf16,
+     .counts = {200},
+     .cols = 192,
+     .depth = 512,
+     .accumulate = true,
+     .plain = true}};
+
+std::string text_of(const Product& p) {
+  return fmt::format("{} groups, {} slots, {} -> {}, {}{}{}", p.counts.size(), p.slots(), p.depth,
+                     p.cols, p.fp8() ? "e4m3" : "bf16", p.gathered ? ", gathered" : "",
+                     p.accumulate ? ", accumulated" : "");
+}
+
+}  // namespace
+
+TEST_CASE("GPU quantizes groups of activations as stated, exactly", "[fp8]") {
+  for (const DType type : {DType::f32, DType::bf16}) {
+    for (const auto& [width, gap] :
+         {std::pair{128, 0}, {16, 0}, {400, 16}, {7168, 0}, {1040, 64}}) {
+      check_quantized(uneven(9, width + gap, 50), width, gap, type);
+    }
+    check_quantized(std::vector<float>(256, 0.0f), 256, 0, type);
+    check_quantized(to_bf16(std::vector<float>(144, 1e-12f)), 144, 0, type);
+    check_quantized(to_bf16(std::vector<float>(144, 1e-39f)), 144, 0, type);
+    check_quantized(to_bf16(std::vector<float>(144, 1e38f)), 144, 0, type);
+    std::vector<float> ties(272);
+    for (std::size_t i = 0; i < ties.size(); ++i) {
+      ties[i] = (i % 2 == 0 ? 1.0f : -1.0f) * (static_cast<float>(i % 97) * 0.0625f);
+    }
+    ties[5] = ties[200] = ties[260] = 448;
+    check_quantized(ties, 272, 0, type);
+    ties[130] = kPoison;
+    check_quantized(ties, 272, 0, type);
+  }
+}
+
+TEST_CASE("GPU grouped products equal plain loops", "[fp8]") {
+  if (!kernels::has_warpgroups()) return;
+  for (const Product& p : kProducts) {
+    INFO(text_of(p));
+    // e4m3: tensor cores keep about 14 bits of a sum; bf16: the rounding of the result.
+    const double sums = p.fp8() ? 1e-3 : 1e-5;
+    CHECK_CLOSE(run(p), p.expected(), p.out_type == kernels::Type::f32 ? sums : 4e-3);
+  }
+}
+
+TEST_CASE("GPU rows of grouped products have the same bits alone", "[fp8]") {
+  if (!kernels::has_warpgroups()) return;
+  for (const Product& p : kProducts) {
+    INFO(text_of(p));
+    const auto whole = run(p);
+    for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{0, 1},
+                                       {p.slots() - 1, 1},
+                                       {p.slots() / 3, p.slots() - p.slots() / 3}}) {
+      CHECK(run(p, first, count) == std::vector<float>(whole.begin() + first * p.cols,
+                                                       whole.begin() + (first + count) * p.cols));
+    }
+  }
+}
+
+TEST_CASE("GPU products of groups refuse what they cannot compute", "[fp8]") {
+  if (!kernels::has_warpgroups()) return;
+  kernels::GroupedGemmParams params{};
+  params.type = kernels::Type::e4m3;
+  params.x_stride = params.depth = 256;
+  params.groups = 1;
+  params.cols = 128;
+  params.out_type = kernels::Type::bf16;
+  params.out_stride = 128;
+  CHECK(kernels::grouped_gemm_applies(params));  // decided from shapes, without addresses
+  auto other = params;
+  other.x_stride = other.depth = 264;
+  CHECK_FALSE(kernels::grouped_gemm_applies(other));
+  other = params;
+  other.groups = kernels::kMostGroups + 1;
+  CHECK_FALSE(kernels::grouped_gemm_applies(other));
+}
