@@ -2,6 +2,7 @@
 #include "backend/cuda/weight_tables.h"
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/cuda_device.h"
 
 namespace indexcache::cuda {
 namespace {
@@ -13,26 +14,31 @@ constexpr std::size_t kMostTables = 4096;
 }  // namespace
 
 const kernels::GroupedWeight* WeightTables::get(std::span<const Tensor> weights) {
-  std::vector<const void*> addresses;
+  std::vector<Entry> entries;
   for (const Tensor& weight : weights) {
-    addresses.push_back(weight.data<void>());
-    addresses.push_back(weight.scales().data<void>());
+    entries.push_back({weight.data<void>(), weight.scales().data<float>(), weight.rows(),
+                       weight.cols(), weight.dtype()});
   }
-  if (tables_.size() >= kMostTables && !tables_.contains(addresses)) tables_.clear();
-  std::shared_ptr<void>& table = tables_[addresses];
-  if (!table) {
-    std::vector<kernels::GroupedWeight> entries;
-    for (const Tensor& weight : weights) {
-      entries.push_back({weight.data<void>(), weight.scales().data<float>()});
-    }
-    const std::size_t bytes = entries.size() * sizeof(kernels::GroupedWeight);
-    const std::shared_ptr<void> memory = memory_.allocate(bytes, Memory::workspace);
-    // From pageable memory: the call returns after the entries have been read.
-    INDEXCACHE_CUDA(
-        cudaMemcpyAsync(memory.get(), entries.data(), bytes, cudaMemcpyHostToDevice, stream_));
-    table = memory;
-  }
+  if (tables_.size() >= kMostTables && !tables_.contains(entries)) tables_.clear();
+  std::shared_ptr<void>& table = tables_[entries];
+  if (!table) table = upload(entries);
   return static_cast<const kernels::GroupedWeight*>(table.get());
+}
+
+std::shared_ptr<void> WeightTables::upload(const std::vector<Entry>& entries) {
+  std::vector<kernels::GroupedWeight> rows(entries.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const auto& [data, scales, cols, depth, type] = entries[i];
+    INDEXCACHE_CUDA(kernels::make_grouped_weight(data, scales, kernel_type(type),
+                                                 static_cast<int>(cols), static_cast<int>(depth),
+                                                 &rows[i]));
+  }
+  const std::size_t bytes = rows.size() * sizeof(kernels::GroupedWeight);
+  std::shared_ptr<void> memory = memory_.allocate(bytes, Memory::workspace);
+  // From pageable memory: the call returns after the rows have been read.
+  INDEXCACHE_CUDA(
+      cudaMemcpyAsync(memory.get(), rows.data(), bytes, cudaMemcpyHostToDevice, stream_));
+  return memory;
 }
 
 }  // namespace indexcache::cuda

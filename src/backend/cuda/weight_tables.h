@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The matrices of a grouped product as its kernel finds them: a table of addresses in device
-// memory.
+// The matrices of a grouped product as its kernel finds them: a table in device memory.
 #pragma once
 
 #include "backend/cuda/device_memory.h"
 #include "backend/tensor.h"
 #include "kernels/grouped_gemm.h"
 
-#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <span>
+#include <tuple>
 #include <vector>
 
 namespace indexcache::cuda {
 
-// A table depends only on the addresses in it, so that it is right whatever lies there: weights
-// that are streamed come back to the same addresses layer after layer.
+// A table depends only on addresses, shapes and types, so that it is right whatever lies there:
+// weights that are streamed come back to the same addresses layer after layer.
 class WeightTables {
  public:
   // Works in the order of `stream`.
@@ -26,9 +26,14 @@ class WeightTables {
   const kernels::GroupedWeight* get(std::span<const Tensor> weights);
 
  private:
+  // Numbers, scales, rows, columns and type of a weight.
+  using Entry = std::tuple<const void*, const float*, std::int64_t, std::int64_t, DType>;
+
+  std::shared_ptr<void> upload(const std::vector<Entry>& entries);
+
   DeviceMemory& memory_;
   cudaStream_t stream_;
-  std::map<std::vector<const void*>, std::shared_ptr<void>> tables_;
+  std::map<std::vector<Entry>, std::shared_ptr<void>> tables_;
 };
 
 }  // namespace indexcache::cuda
