@@ -85,7 +85,7 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
                                             : parse_pattern_spec(spec, model.has_indexer));
   }
   std::vector<std::string> warnings;
-  note_of_weights(model, *backend, progress);
+  note_of_weights(model, *backends.front(), progress);
   warn_of_model(model, progress, warnings);
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)

@@ -143,7 +143,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   note_of_device(*backends.front(), progress);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<std::string> warnings;
-  note_of_weights(model, *backend, progress);
+  note_of_weights(model, *backends.front(), progress);
   warn_of_model(model, progress, warnings);
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
@@ -155,11 +155,12 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   }
   std::optional<StoredRun> stored;
   if (!options.against.empty()) stored = read_run(options.against, model);
-  if (stored && stored->result.provenance.device != backend->name()) {
+  if (const std::string device = backends.front()->name();
+      stored && stored->result.provenance.device != device) {
     warn(progress, warnings,
          fmt::format("the run was measured on \"{}\" and this overlap on \"{}\": differences could "
                      "come from the device or the precision",
-                     stored->result.provenance.device, backend->name()));
+                     stored->result.provenance.device, device));
   }
   const Pattern pattern = stored ? stored->result.baseline : model.baseline();
   std::optional<QueryOverlap> along;

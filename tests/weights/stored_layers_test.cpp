@@ -92,7 +92,7 @@ TEST_CASE("a layer that a device holds is not overwritten") {
   const auto get = [&](std::int64_t layer) {
     const auto layout = lay_out_layer(
         model.config, model.checkpoint, model.has_indexer[static_cast<std::size_t>(layer)], layer,
-        DType::f32, [&](std::int64_t rows, std::int64_t cols, DType dtype) {
+        {DType::f32}, [&](std::int64_t rows, std::int64_t cols, DType dtype) {
           return backend.allocate(rows, cols, dtype);
         });
     return std::pair(shared.stored->get(layer, layout, backend, stop), layout.blob_bytes);
