@@ -48,11 +48,11 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
   constexpr std::int64_t kHeads = 16;
   rows = std::max<std::int64_t>(rows, 1);
   const std::int64_t tile = std::min(kTile, rows);
-  // Rows and hidden rows as FP8 numbers, and their scales.
+  // The rows of a product as FP8 numbers with their scales, and a row of its weight.
   const std::int64_t widest =
       std::max({shape.hidden, shape.intermediate, shape.heads * shape.latent_width});
   const std::int64_t quantized =
-      keeps_fp8() ? std::min(kExpertRows, rows) * 3 * (widest + scale_blocks(widest)) : 0;
+      keeps_fp8() ? (std::min(kExpertRows, rows) + 1) * (widest + scale_blocks(widest)) : 0;
   const std::int64_t numbers =
       quantized + kHeads * std::min(shape.index_topk, longest) +  // attention
       tile * (longest + shape.index_heads * kKeys) +              // indexer

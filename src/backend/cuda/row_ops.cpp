@@ -57,6 +57,7 @@ void CudaBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tenso
 
 void CudaBackend::multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
                            cudaStream_t stream, int side) {
+  if (x.rows() == 0) return;
   if (weight.dtype() == DType::f8_e4m3) {
     multiply_groups(operand_for(weight, x), std::span(&weight, 1), {}, out, store);
     return;
