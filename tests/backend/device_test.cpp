@@ -33,7 +33,16 @@ TEST_CASE("a backend is made as its options say") {
   const auto backend = make_backend({.device = cpu, .threads = 2, .memory_limit = 12345});
   CHECK(backend->name().starts_with("cpu "));  // and the instruction set
   CHECK(backend->memory_bytes() == 12345);
+  CHECK_FALSE(backend->keeps_fp8());
+  const auto fp8 = make_backend({.device = cpu, .compute = Precision::fp8});
+  CHECK(fp8->keeps_fp8());
+  CHECK(fp8->name() == backend->name() + " fp8");  // in fingerprints: its losses have other bits
+  CHECK(fp8->activation() == DType::f32);
+  CHECK_THAT(fp8->remark(), Contains("slow"));
   CHECK_THROWS_AS(make_backend({.device = cpu, .compute = Precision::bf16}), UsageError);
+  CHECK_THROWS_AS(
+      make_backend({.device = cpu, .compute = Precision::fp8, .indexer = Precision::fp8}),
+      UsageError);
   CHECK_THROWS_AS(make_backend({.device = cpu, .indexer = Precision::fp8}), UsageError);
 }
 

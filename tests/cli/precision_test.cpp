@@ -24,7 +24,7 @@ std::vector<std::string> eval(const std::filesystem::path& model, const std::str
 
 }  // namespace
 
-TEST_CASE("--precision fp8 is refused for a model without FP8 weights, and says what would do") {
+TEST_CASE("FP8 products are refused for a model without FP8 weights, with what would do") {
   const Fp8Model bf16({.fp8 = false});
   const std::string tokens = tiny_tokens(bf16.folder);
   const std::string model = bf16.folder.path();
@@ -32,8 +32,8 @@ TEST_CASE("--precision fp8 is refused for a model without FP8 weights, and says 
   CHECK(result.code == 2);
   CHECK_THAT(result.err, Contains("the model has no FP8 weights") && Contains("--precision fp8") &&
                              Contains("F8_E4M3") && Contains("try: --precision fp32"));
-  std::vector<std::string> arguments = {"plan",        model, "-c",       tokens, "--keep", "1/2",
-                                        "--precision", "fp8", "--device", "cpu"};
+  std::vector<std::string> arguments = {"plan", model,         "-c",  tokens,     "--keep",
+                                        "1/2",  "--precision", "fp8", "--device", "cpu"};
   check_refused(arguments, 2, "the model has no FP8 weights");
   arguments.front() = "run";
   arguments.insert(arguments.end(), {"-o", bf16.folder / "run"});
