@@ -41,6 +41,16 @@ if(NOT TARGET yaml-cpp::yaml-cpp)
   add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)
 endif()
 
+# MPI is optional: without it, or if it is turned off, a job is one process on one node.
+set(INDEXCACHE_MPI OFF)
+if(INDEXCACHE_ENABLE_MPI)
+  find_package(MPI QUIET COMPONENTS C)
+  set(INDEXCACHE_MPI ${MPI_C_FOUND})
+endif()
+if(NOT INDEXCACHE_MPI)
+  message(STATUS "MPI not found or disabled: a job is one process")
+endif()
+
 # CUDA is optional: without nvcc, or if it is turned off, the program runs only on the CPU.
 include(CudaArchitectures)
 set(INDEXCACHE_CUDA OFF)

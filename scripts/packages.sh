@@ -3,7 +3,7 @@
 
 build_packages=(cmake g++ ninja-build libcli11-dev libeigen3-dev libfmt-dev libhdf5-dev libpcre2-dev
   libpng-dev libssl-dev libutf8proc-dev libyaml-cpp-dev libzstd-dev nlohmann-json3-dev zlib1g-dev)
-test_packages=(catch2 python3 python3-jsonschema python3-yaml)
+test_packages=(catch2 libopenmpi-dev openmpi-bin python3 python3-jsonschema python3-yaml)
 
 # What decides how sources are formatted: the version of Debian 12. With libLLVM it takes 165 MB, so
 # only CI installs it; elsewhere its test is skipped if it is missing.

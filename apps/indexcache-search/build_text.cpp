@@ -3,6 +3,7 @@
 
 #include "backend/cpu/isa.h"
 #include "build_info.h"
+#include "ranks/communicator.h"
 #include "version.h"
 
 #include <fmt/format.h>
@@ -34,9 +35,10 @@ std::string build_text() {
       "compiler   {}\n"
       "CPU        {}\n"
       "CUDA       {}\n"
+      "MPI        {}\n"
       "libraries  {}\n",
       kToolName, kToolVersion, kRevision, kNumericsVersion, kCompiler, instruction_sets(), kCuda,
-      kLibraries);
+      communicator_text(), kLibraries);
 }
 
 }  // namespace indexcache

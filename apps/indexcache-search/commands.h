@@ -3,21 +3,27 @@
 #pragma once
 
 #include "log_options.h"
+#include "ranks/ranks.h"
 
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace indexcache {
 
-// Options that several commands share.
+// What several commands share.
 struct CommonOptions {
   bool json = false;
   bool quiet = false;
   LogOptions log;
+  // Joined by the commands that compute on all ranks of a job; main tells them how it ended.
+  std::unique_ptr<Ranks> ranks = nullptr;
+
+  Ranks& join_ranks() { return *(ranks = std::make_unique<Ranks>()); }
 };
 
 struct Example {

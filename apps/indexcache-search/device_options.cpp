@@ -73,6 +73,11 @@ void add_device_options(CLI::App& command, DeviceOptions& options, std::string& 
   add_machine_options(command, options.threads, progress);
 }
 
+Progress::Style progress_style(const std::string& progress, const CommonOptions& common,
+                               const Ranks& ranks) {
+  return ranks.computes_for_others() ? Progress::Style::off : progress_style(progress, common);
+}
+
 Progress::Style progress_style(const std::string& progress, const CommonOptions& common) {
   if (common.quiet || progress == "none") return Progress::Style::silent;
   if (progress == "terminal") return Progress::Style::terminal;

@@ -24,5 +24,8 @@ void add_common_options(CLI::App& command, CommonOptions& common);
 
 // `progress` is the value of --progress.
 Progress::Style progress_style(const std::string& progress, const CommonOptions& common);
+// The same on rank 0; other ranks narrate nothing.
+Progress::Style progress_style(const std::string& progress, const CommonOptions& common,
+                               const Ranks& ranks);
 
 }  // namespace indexcache

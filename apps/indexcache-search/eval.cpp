@@ -9,6 +9,7 @@
 #include "pattern_spec.h"
 #include "present/target_text.h"
 #include "result/parts_json.h"
+#include "run/rank_service.h"
 #include "run/targets.h"
 #include "search/baselines.h"
 #include "search/overlap_pass.h"
@@ -72,9 +73,10 @@ void choose_by_overlap(const std::vector<std::optional<std::size_t>>& sizes,
   }
 }
 
-int run_eval(const EvalOptions& options, const CommonOptions& common) {
+int run_eval(const EvalOptions& options, CommonOptions& common) {
+  Ranks& ranks = common.join_ranks();
   Backends backends = make_backends(options.device);
-  Progress progress(progress_style(options.progress, common));
+  Progress progress(progress_style(options.progress, common, ranks));
   note_of_device(*backends.front(), progress);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<Pattern> patterns = {model.baseline()};
@@ -90,7 +92,11 @@ int run_eval(const EvalOptions& options, const CommonOptions& common) {
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
                               .whole(options.calibration.prepare.inputs);
+  if (ranks.computes_for_others()) {
+    return serve_tokens(model, tokens, std::move(backends), options.device, ranks);
+  }
   Session session(model, std::move(backends), options.device);
+  admit_to(session, model, tokens, ranks);
   SpreadEvaluator evaluator = session.evaluator(tokens, progress, "evaluating");
   choose_by_overlap(overlap_sizes, evaluator, patterns);
   const auto losses = evaluator.losses(patterns);

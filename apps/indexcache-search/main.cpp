@@ -20,6 +20,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <new>
 
@@ -53,13 +54,40 @@ struct Program {
   std::vector<Command> commands;
 };
 
+// An exception as the exit code that it leads to.
+int code_of(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    return static_cast<int>(error.code());
+  } catch (const Interrupted& interruption) {
+    return 128 + interruption.signal();
+  } catch (...) {
+    return static_cast<int>(ExitCode::internal);
+  }
+}
+
+// A command of a job with several ranks: a failure of one of them is reported once, by rank 0.
+int run_on_rank(const Command& command, const CommonOptions& common) {
+  try {
+    return command.run();
+  } catch (const RankDismissed& dismissed) {
+    return dismissed.code;
+  } catch (...) {
+    if (!common.ranks) throw;
+    const std::exception_ptr cause = common.ranks->cause_of(std::current_exception());
+    if (common.ranks->fail(cause)) return code_of(cause);
+    std::rethrow_exception(cause);
+  }
+}
+
 int run_command(const Program& program, CommandLog& log) {
   for (const Command& command : program.commands) {
     if (!command.app->parsed()) continue;
     if (merge_settings(*command.app, command.required)) return 0;  // --print-config
     log.begin(command, program.common, program.arguments);
     install_interrupt_handlers();
-    return command.run();
+    return run_on_rank(command, program.common);
   }
   write_output(program_help(describe_program(program.app), program.commands));
   return static_cast<int>(ExitCode::usage);
@@ -190,6 +218,7 @@ int run_main(std::vector<std::string> arguments) {
   Program program(std::move(arguments));
   CommandLog log;
   const int code = deliver_output(run_program(program, log));
+  if (program.common.ranks) program.common.ranks->leave(code);
   log.end(code);
   return code;
 }

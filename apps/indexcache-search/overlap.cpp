@@ -16,6 +16,7 @@
 #include "result/result_json.h"
 #include "run/folder.h"
 #include "run/provenance.h"
+#include "run/rank_service.h"
 #include "search/overlap_pass.h"
 #include "version.h"
 
@@ -137,9 +138,10 @@ void print_text(const Json& document, const Overlap& overlap, const std::string&
   for (const Json& file : document["files"]) write_output("{}\n", file.get<std::string>());
 }
 
-int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
+int run_overlap(const OverlapOptions& options, CommonOptions& common) {
+  Ranks& ranks = common.join_ranks();
   Backends backends = make_backends(options.device);
-  Progress progress(progress_style(options.progress, common));
+  Progress progress(progress_style(options.progress, common, ranks));
   note_of_device(*backends.front(), progress);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   std::vector<std::string> warnings;
@@ -148,6 +150,9 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
                               .whole(options.calibration.prepare.inputs);
+  if (ranks.computes_for_others()) {
+    return serve_tokens(model, tokens, std::move(backends), options.device, ranks);
+  }
   if (std::filesystem::exists(std::filesystem::path(options.output) / "journal.jsonl")) {
     throw InputError({"the output folder cannot be used", options.output,
                       "it contains a run, whose overlap.h5 would be overwritten",
@@ -167,6 +172,7 @@ int run_overlap(const OverlapOptions& options, const CommonOptions& common) {
   if (options.along_queries) along = prepare_query_overlap(model.config, tokens, pattern);
   prepare_folder(options.output, {"overlap.h5"});
   Session session(model, std::move(backends), options.device);
+  admit_to(session, model, tokens, ranks);
   SpreadEvaluator evaluator = session.evaluator(tokens, progress, "measuring overlap");
   const OverlapPass pass = evaluator.measure_overlap(pattern, along ? &*along : nullptr);
   const std::filesystem::path folder = options.output;

@@ -9,6 +9,7 @@
 #include "option_values.h"
 #include "present/terminal_summary.h"
 #include "result/result_json.h"
+#include "run/rank_service.h"
 #include "search_options.h"
 
 #include <fmt/format.h>
@@ -21,9 +22,11 @@ struct RunCommand {
   std::string progress = "auto";
 };
 
-int run_run(const RunCommand& options, const CommonOptions& common) {
+int run_run(const RunCommand& options, CommonOptions& common) {
+  Ranks& ranks = common.join_ranks();
+  if (ranks.computes_for_others()) return serve_run(options.run.search, ranks);
   Progress progress(progress_style(options.progress, common));
-  const Result result = run(options.run, progress);
+  const Result result = run(options.run, progress, ranks);
   progress.clear();
   write_output("{}", common.json ? json_text(to_json(result), 1) + "\n"
                                  : summary_text(result, options.run.output));

@@ -39,6 +39,15 @@ Json created_json(const Provenance& provenance) {
     created["memory"] =
         Json{{"planned_bytes", *provenance.planned_bytes}, {"peak_bytes", *provenance.peak_bytes}};
   }
+  if (!provenance.devices.empty()) {
+    created["devices"] = Json::array();
+    for (const DeviceShare& device : provenance.devices) {
+      created["devices"].push_back(Json{{"name", text_json(device.name)},
+                                        {"tasks", device.tasks},
+                                        {"busy_seconds", device.busy_seconds}});
+    }
+    created["idle_share"] = provenance.idle_share;
+  }
   return created;
 }
 
@@ -59,6 +68,13 @@ Provenance provenance_from_json(const JsonField& document) {
   if (const auto memory = created.find("memory")) {
     provenance.planned_bytes = memory->at("planned_bytes").integer(0);
     provenance.peak_bytes = memory->at("peak_bytes").integer(0);
+  }
+  if (const auto devices = created.find("devices")) {
+    for (const JsonField& device : devices->elements()) {
+      provenance.devices.push_back({device.at("name").text(), device.at("tasks").integer(0),
+                                    device.at("busy_seconds").number(0, 1e12)});
+    }
+    provenance.idle_share = created.at("idle_share").number(0, 1);
   }
   return provenance;
 }

@@ -16,7 +16,7 @@ inline constexpr double kMostNats = 1e6;  // far beyond any mean loss
 
 // {"name", "version", "numerics_version"} of the program that measured.
 Json tool_json(const Provenance& provenance);
-// {"at", "search_seconds", "memory"}: what two equal runs do not share.
+// {"at", "search_seconds", "memory", "devices", "idle_share"}: what two equal runs do not share.
 Json created_json(const Provenance& provenance);
 // From the members "tool", "device" and "created" of a document.
 Provenance provenance_from_json(const JsonField& document);

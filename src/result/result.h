@@ -23,6 +23,15 @@
 
 namespace indexcache {
 
+// What one of the devices of a run did.
+struct DeviceShare {
+  std::string name;  // "GPU 0", or "rank 2 GPU 0"
+  std::int64_t tasks = 0;
+  double busy_seconds = 0;
+
+  bool operator==(const DeviceShare&) const = default;
+};
+
 // The program, the device and the moment that a result comes from.
 struct Provenance {
   std::string tool_version;
@@ -33,6 +42,9 @@ struct Provenance {
   // Device memory in bytes, weights included; absent if the backend does not count it.
   std::optional<std::int64_t> planned_bytes;
   std::optional<std::int64_t> peak_bytes;
+  // In this process or job, if it had several devices; empty under SOURCE_DATE_EPOCH.
+  std::vector<DeviceShare> devices = {};
+  double idle_share = 0;  // of the devices' time
 
   bool operator==(const Provenance&) const = default;
 };

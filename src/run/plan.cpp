@@ -17,8 +17,6 @@
 namespace indexcache {
 namespace {
 
-constexpr std::size_t kMostGpus = 8;
-
 // The sweeps of a run that satisfy a condition.
 Workload part_of(const Workload& work, const std::function<bool(const CountedSweep&)>& holds) {
   Workload part;
@@ -114,14 +112,16 @@ std::string range_text(const RunPlan& plan) {
 }  // namespace
 
 RunPlan make_plan(const Model& model, const SearchSubject& subject, const Device& backend,
-                  const DeviceOptions& device) {
+                  const DeviceOptions& device, std::size_t devices, double speed) {
   const CalibrationData& data = subject.data;
   RunPlan plan;
+  plan.speed = speed;
+  plan.threads = thread_count(device.threads);
   plan.weights =
       weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.weight_types());
   plan.sequences = data.search.sequences.size();
   plan.device_limit = backend.memory_bytes();
-  plan.host_limit = available_host_bytes();
+  plan.host_limit = device.host_bytes.value_or(available_host_bytes());
   count_work(plan, model, subject, backend, placement_for(device, plan.weights, backend));
   // Weights that stay may leave too little for the longest sequence.
   if (device.weights == "auto" && plan.work.tight() && plan.placement == Placement::resident) {
@@ -130,11 +130,14 @@ RunPlan make_plan(const Model& model, const SearchSubject& subject, const Device
   const bool resident = plan.placement == Placement::resident;
   plan.unshared_layer_visits = plan.work.evaluations(Phase::search) * model.config.layers;
   plan.streamed_bytes = resident ? 0 : plan.work.passes() * plan.weights.stored;
-  plan.host_weight_bytes = plan.weights.host(plan.placement);
+  plan.host_weight_bytes = plan.weights.host(plan.placement, devices);
   plan.host_token_bytes = 4 * (data.search.tokens() + (data.holdout ? data.holdout->tokens() : 0));
   plan.disk_bytes = folder_bytes(plan, model.config.layers);
-  plan.costs = estimated_costs(model.config, data.search, backend, plan.placement,
-                               thread_count(device.threads));
+  std::vector<std::int64_t> lengths;
+  for (const auto& sequence : data.search.sequences) {
+    lengths.push_back(static_cast<std::int64_t>(sequence.size()));
+  }
+  plan.costs = costs_for(plan, model.config, lengths, backend);
   if (subject.training) {
     plan.training = plan_training(subject.training->options, model, subject.training->subject,
                                   backend, plan.placement);
@@ -153,13 +156,18 @@ void probe(RunPlan& plan, const Model& model, const SearchSubject& subject, Back
   const TokenSet wave{tokens.source, {tokens.sequences.begin(), tokens.sequences.begin() + count}};
   plan.costs = measured_costs(model, backend, plan.placement, wave,
                               sweep_memory(backend, plan.weight_bytes));
+  plan.measured = true;
   estimate_time(plan);
 }
 
-double seconds_on(const RunPlan& plan, std::size_t gpus) {
-  const auto share =
-      static_cast<double>((plan.sequences + gpus - 1) / gpus) / static_cast<double>(plan.sequences);
-  return plan.time.total() * share;
+Costs costs_for(const RunPlan& plan, const ModelConfig& config,
+                std::span<const std::int64_t> lengths, const Device& backend) {
+  if (plan.measured) return plan.costs;
+  Costs costs = estimated_costs(config, lengths, backend, plan.placement, plan.threads);
+  for (auto& kind : costs.visit) {
+    for (double& seconds : kind) seconds /= plan.speed;
+  }
+  return costs;
 }
 
 std::vector<std::string> plan_lines(const RunPlan& plan) {
@@ -245,7 +253,6 @@ Json to_json(const RunPlan& plan) {
   for (std::size_t v = 0; v < kVisits; ++v) {
     visits[std::string(kVisitNames[v])] = plan.time.compute[v];
   }
-  Json gpus = Json::object();
   Json strategies = Json::array();
   for (const StrategyPlan& strategy : plan.strategies) {
     strategies.push_back(Json{{"name", strategy.name},
@@ -254,7 +261,6 @@ Json to_json(const RunPlan& plan) {
                               {"layer_visits", strategy.layer_visits},
                               {"seconds", strategy.seconds}});
   }
-  for (std::size_t n = 1; n <= kMostGpus; ++n) gpus[std::to_string(n)] = seconds_on(plan, n);
   return {{"schema", "indexcache-plan/2"},
           {"strategies", strategies},
           {"evaluations_exact", plan.exact},
@@ -285,7 +291,7 @@ Json to_json(const RunPlan& plan) {
           {"dominating", plan.time.dominating()},
           {"costs", plan.costs.source},
           {"uncertainty", plan.costs.uncertainty},
-          {"seconds_by_gpus", gpus}};
+          {"scaling", plan.scaling ? to_json(*plan.scaling) : Json()}};
 }
 
 }  // namespace indexcache

@@ -4,6 +4,7 @@
 
 #include "io/json.h"
 #include "run/distill_plan.h"
+#include "run/scaling.h"
 #include "run/session.h"
 #include "run/subject.h"
 #include "search/costs.h"
@@ -11,6 +12,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,14 +52,19 @@ struct RunPlan {
   std::optional<TrainingPlan> training;  // of the indexers of segments, which comes first
   std::size_t sequences = 0;             // of the search
   double startup_seconds = 0;            // of this process before it planned
+  bool measured = false;                 // costs are those of the model's first layers
+  double speed = 1;                      // of the device, relative to what rates are known of
+  int threads = 0;                       // of the CPU
+  std::optional<Scaling> scaling;        // if it was asked for
 
   std::int64_t device_bytes() const { return weight_bytes + work.most_bytes_total(); }
   std::int64_t host_bytes() const { return host_weight_bytes + host_token_bytes; }
 };
 
-// Counts, sizes and estimated time. Throws ResourceError if the weights do not fit the device.
+// Counts, sizes and estimated time, of one of `devices` devices. `speed` as in RunPlan. Throws
+// ResourceError if the weights do not fit the device.
 RunPlan make_plan(const Model& model, const SearchSubject& subject, const Device& backend,
-                  const DeviceOptions& device);
+                  const DeviceOptions& device, std::size_t devices = 1, double speed = 1);
 
 // The same with costs measured on the model's first layers.
 void probe(RunPlan& plan, const Model& model, const SearchSubject& subject, Backend& backend);
@@ -65,8 +72,9 @@ void probe(RunPlan& plan, const Model& model, const SearchSubject& subject, Back
 // Throws ResourceError naming the setting to change if the run does not fit.
 void check_fits(const RunPlan& plan, const SearchSubject& subject);
 
-// Seconds if the sequences are split over so many GPUs: the one with the most of them decides.
-double seconds_on(const RunPlan& plan, std::size_t gpus);
+// What a visit takes on sequences of these lengths: as measured, or estimated.
+Costs costs_for(const RunPlan& plan, const ModelConfig& config,
+                std::span<const std::int64_t> lengths, const Device& backend);
 
 // The lines that `run` prints before it begins.
 std::vector<std::string> plan_lines(const RunPlan& plan);

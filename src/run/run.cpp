@@ -8,6 +8,7 @@
 #include "run/folder.h"
 #include "run/plan.h"
 #include "run/provenance.h"
+#include "run/rank_service.h"
 #include "run/search_run.h"
 #include "run/segment_students.h"
 #include "version.h"
@@ -25,6 +26,16 @@
 namespace indexcache {
 namespace {
 
+// Who computed what, where there was a choice.
+void add_devices(Provenance& provenance, const SpreadUse& use) {
+  if (use.workers.size() == 1) return;
+  for (const WorkerUse& worker : use.workers) {
+    provenance.devices.push_back(
+        {worker.name, static_cast<std::int64_t>(worker.tasks), worker.busy_seconds});
+  }
+  provenance.idle_share = use.idle_share();
+}
+
 Provenance provenance_of(Session& session, const Instruments& instruments, const Journal& journal) {
   Provenance provenance{.tool_version = kToolVersion,
                         .numerics_version = kNumericsVersion,
@@ -37,6 +48,7 @@ Provenance provenance_of(Session& session, const Instruments& instruments, const
   if (recorded_seconds(0)) {
     provenance.planned_bytes = session.weight_bytes() + instruments.workload().most_bytes_total();
     provenance.peak_bytes = session.peak_bytes();
+    add_devices(provenance, session.use());
   }
   return provenance;
 }
@@ -109,6 +121,24 @@ void finish_targets(const SegmentTraining& training, const Model& model,
        "the patterns need trained indexers, which are written when the search is complete");
 }
 
+void note_use(const Provenance& use, Progress& progress) {
+  if (use.planned_bytes) {
+    progress.note(fmt::format("memory: {} planned, {} at the peak", bytes_text(*use.planned_bytes),
+                              bytes_text(*use.peak_bytes)));
+  }
+  if (use.devices.empty()) return;
+  progress.note(fmt::format("devices: {} computed, idle {:.0f}% of the time", use.devices.size(),
+                            100 * use.idle_share));
+}
+
+// Trained indexers are on the devices of the process that trained them.
+void require_one_process(const Ranks& ranks) {
+  if (ranks.size() == 1) return;
+  throw UsageError({"--distill runs in one process", fmt::format("{} ranks", ranks.size()),
+                    "trained indexers are not sent to other ranks",
+                    "one process, which uses all GPUs of its node"});
+}
+
 ExpectedWork expected_work(const RunPlan& plan, const SearchSubject& subject) {
   ExpectedWork expected{.evaluations = plan.work.evaluations(Phase::search)};
   // A search for the size comes first, and then the paths are others.
@@ -156,7 +186,7 @@ double parse_duration(const std::string& text, const std::string& option) {
                     "hours, minutes, seconds: 4h, 1h30m or 45s"});
 }
 
-Result run(const RunOptions& options, Progress& progress) {
+Result run(const RunOptions& options, Progress& progress, Ranks& ranks) {
   double budget_seconds = parse_duration(options.budget);
   DeviceOptions device = options.search.device;
   Backends backends = make_backends(device);
@@ -164,10 +194,12 @@ Result run(const RunOptions& options, Progress& progress) {
   const Model model = open_model(device.model, device.mla_norm_eps);
   SearchSubject subject = open_subject(options.search, model, backend, progress);
   const Fingerprint fingerprint = fingerprint_of(model, subject, backend.name());
-  const RunPlan plan = make_plan(model, subject, backend, device);
+  const RunPlan plan = make_plan(model, subject, backend, device, backends.size());
   check_fits(plan, subject);
+  if (subject.training) require_one_process(ranks);
   if (subject.training) require_other_folder(model, options.output);
 
+  ranks.admit(rank_fingerprint(fingerprint), std::string(name_of(plan.placement)));
   const std::filesystem::path folder = options.output;
   prepare_folder(folder, {"journal.jsonl"});
   Journal journal(folder / "journal.jsonl", fingerprint, options.restart);
@@ -185,6 +217,7 @@ Result run(const RunOptions& options, Progress& progress) {
   for (const std::string& line : plan_lines(plan)) progress.note(line);
   device.weights = name_of(plan.placement);
   Session session(model, std::move(backends), device);
+  session.add(ranks);
   std::optional<SegmentStudents> students;
   if (subject.training) {
     students = train_in_budget(options, model, session, folder, progress, subject, budget_seconds);
@@ -204,11 +237,7 @@ Result run(const RunOptions& options, Progress& progress) {
     result.provenance.planned_bytes =
         std::max(*result.provenance.planned_bytes, plan.training->device_bytes);
   }
-  const Provenance& memory = result.provenance;
-  if (memory.planned_bytes) {
-    progress.note(fmt::format("memory: {} planned, {} at the peak",
-                              bytes_text(*memory.planned_bytes), bytes_text(*memory.peak_bytes)));
-  }
+  note_use(result.provenance, progress);
   write_outputs(folder, result, outcome.overlap);
   return result;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/progress.h"
+#include "ranks/ranks.h"
 #include "result/result.h"
 #include "run/subject.h"
 
@@ -21,8 +22,9 @@ struct RunOptions {
 double parse_duration(const std::string& text, const std::string& option = "--budget");
 
 // Runs, or continues, or finds finished what `options` describe, and leaves everything in the
-// folder options.output. Throws UsageError, InputError, ResourceError (plan.h's check_fits among
-// them), ResumeMismatch for a folder that holds a different run, Interrupted.
-Result run(const RunOptions& options, Progress& progress);
+// folder options.output, with the devices of all ranks. For rank 0. Throws UsageError, InputError,
+// ResourceError (plan.h's check_fits among them), ResumeMismatch for a folder that holds a
+// different run, Interrupted.
+Result run(const RunOptions& options, Progress& progress, Ranks& ranks);
 
 }  // namespace indexcache

@@ -79,6 +79,14 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
   return std::move(make_backends({devices_of(options).front()}, backend_options(options)).front());
 }
 
+std::vector<std::string> device_names(const Backends& backends) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < backends.size(); ++i) {
+    names.push_back(fmt::format("{} {}", backends[i]->is_gpu() ? "GPU" : "CPU", i));
+  }
+  return names;
+}
+
 void note_of_device(const Device& device, Progress& progress) {
   if (const std::string remark = device.remark(); !remark.empty()) progress.note(remark);
 }
@@ -107,7 +115,8 @@ void warn_of_model(const Model& model, Progress& progress, std::vector<std::stri
 Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,
                         const Device& backend) {
   const std::int64_t room = backend.memory_bytes() - backend.uploader_bytes();
-  Placement placement = choose_placement(sizes, room, available_host_bytes());
+  Placement placement =
+      choose_placement(sizes, room, options.host_bytes.value_or(available_host_bytes()));
   if (options.weights == "resident") placement = Placement::resident;
   if (options.weights == "stream") placement = Placement::stream;
   if (options.weights == "disk") placement = Placement::disk;
@@ -150,13 +159,13 @@ Session::Session(const Model& model, Backends backends, const DeviceOptions& opt
   const auto stored = std::make_shared<StoredLayers>(
       model.checkpoint, sizes, model.config.layers,
       placement_for(options, sizes, *backends.front()), backends.size());
+  const std::vector<std::string> names = device_names(backends);
   for (std::size_t i = 0; i < backends.size(); ++i) {
     std::unique_ptr<Backend>& backend = backends[i];
     backend->check(model.config.shape());
     auto weights = std::make_unique<ModelWeights>(model.config, model.checkpoint, model.has_indexer,
                                                   *backend, stored);
-    devices_.push_back({fmt::format("{} {}", backend->is_gpu() ? "GPU" : "CPU", i),
-                        std::move(backend), std::move(weights)});
+    devices_.push_back({names[i], std::move(backend), std::move(weights)});
     use_.workers.push_back({devices_.back().name});
   }
 }
@@ -198,23 +207,63 @@ SweepRates Session::rates() const {
   return {costs, pass_seconds};
 }
 
-SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
+SweepMemory Session::memory_with(const SweepGoal& goal) {
   const std::size_t trained = goal.indexers == nullptr ? 0 : goal.indexers->all().size();
-  const SweepMemory memory =
-      sweep_memory(backend(), weight_bytes() + indexer_bytes(model_.config, backend(), trained));
+  return sweep_memory(backend(), weight_bytes() + indexer_bytes(model_.config, backend(), trained));
+}
+
+std::unique_ptr<SweepWorker> Session::worker_on(SessionDevice& device, const TokenSet& tokens,
+                                                const SweepGoal& goal, SweepMemory memory) {
+  SweepGoal own = goal;
+  std::shared_ptr<const SegmentIndexers> indexers = indexers_on(device, goal.indexers);
+  own.indexers = indexers.get();
+  return std::make_unique<DeviceWorker>(
+      device.name, *device.backend,
+      SweepEvaluator(model_.config, *device.weights, *device.backend, tokens, memory, own),
+      std::move(indexers));
+}
+
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
+  const SweepMemory memory = memory_with(goal);
   std::vector<std::unique_ptr<SweepWorker>> workers;
-  std::vector<double> averaged;
   for (SessionDevice& device : devices_) {
-    SweepGoal own = goal;
-    std::shared_ptr<const SegmentIndexers> indexers = indexers_on(device, goal.indexers);
-    own.indexers = indexers.get();
-    SweepEvaluator sweep(model_.config, *device.weights, *device.backend, tokens, memory, own);
-    averaged = sweep.weights();
-    workers.push_back(std::make_unique<DeviceWorker>(device.name, *device.backend, std::move(sweep),
-                                                     std::move(indexers)));
+    workers.push_back(worker_on(device, tokens, goal, memory));
+  }
+  if (ranks_ != nullptr && goal.indexers == nullptr) {
+    const RankGoal remote{tokens.fingerprint(), goal.objective, goal.reference};
+    for (const RemoteDevice& device : ranks_->devices()) {
+      workers.push_back(ranks_->worker(device, remote));
+    }
   }
   SweepPlanner planner(model_.config, backend(), tokens, memory, goal.reference, goal.indexers);
-  return {std::move(workers), std::move(planner), rates(), std::move(averaged), use_};
+  return {std::move(workers), std::move(planner), rates(),
+          averaged_tokens(tokens, goal.objective, model_.config.first_selecting_position()), use_};
+}
+
+void Session::add(Ranks& ranks) {
+  ranks_ = &ranks;
+  for (const RemoteDevice& device : ranks.devices()) use_.workers.push_back({device.name});
+}
+
+int Session::serve(Ranks& ranks, const std::vector<const TokenSet*>& token_sets) {
+  // One thread per device comes here, and each has evaluators of its own.
+  std::vector<std::vector<std::pair<RankGoal, std::unique_ptr<SweepWorker>>>> known(
+      devices_.size());
+  const auto worker_of = [&](std::size_t device, const RankGoal& goal) -> SweepWorker& {
+    auto& workers = known[device];
+    const auto found =
+        std::ranges::find_if(workers, [&](const auto& worker) { return worker.first == goal; });
+    if (found != workers.end()) return *found->second;
+    const auto tokens = std::ranges::find_if(
+        token_sets, [&](const TokenSet* set) { return set->fingerprint() == goal.tokens_sha256; });
+    if (tokens == token_sets.end()) {
+      throw InternalError({"a task is of unknown sequences", goal.tokens_sha256, "", ""});
+    }
+    const SweepGoal sweep{goal.objective, goal.reference, nullptr};
+    workers.emplace_back(goal, worker_on(devices_[device], **tokens, sweep, memory_with(sweep)));
+    return *workers.back().second;
+  };
+  return ranks.serve(devices_.size(), worker_of);
 }
 
 SweepEvaluator Session::evaluator(const TokenSet& tokens, WeightSource& weights,

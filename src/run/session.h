@@ -7,6 +7,7 @@
 #include "core/progress.h"
 #include "model/model.h"
 #include "model/model_weights.h"
+#include "ranks/ranks.h"
 #include "search/spread_evaluator.h"
 #include "search/sweep_evaluator.h"
 
@@ -27,6 +28,7 @@ struct DeviceOptions {
   std::string memory_limit;  // "24GiB", of each device; empty: what the device has
   int gpus = 0;              // at most so many; 0: all that device names
   int threads = 0;           // of the CPU; 0: all
+  std::optional<std::int64_t> host_bytes = {};  // that weights may use; none: what is free here
 };
 
 // The devices that --device, --gpus and the precisions name, before anything else is read. Throws
@@ -35,6 +37,9 @@ struct DeviceOptions {
 Backends make_backends(const DeviceOptions& options);
 // The first of them.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
+
+// For messages and records: "GPU 0".
+std::vector<std::string> device_names(const Backends& backends);
 
 // Says what makes the device slower than others, if anything does.
 void note_of_device(const Device& device, Progress& progress);
@@ -67,10 +72,21 @@ class Session {
   // The first device, for what runs on one.
   Backend& backend() { return *devices_.front().backend; }
   WeightSource& weights() { return *devices_.front().weights; }
+  // Where weights wait.
+  std::string weights_name() const {
+    return std::string(name_of(devices_.front().weights->placement()));
+  }
   // On each device.
   std::int64_t weight_bytes() const { return devices_.front().weights->bytes(); }
   // At the peak, of the device that held most.
   std::int64_t peak_bytes() const;
+  // From now on evaluators compute on the devices of other ranks, too, except with trained
+  // indexers, which other ranks do not have. The ranks must have been admitted, and must outlive
+  // the session.
+  void add(Ranks& ranks);
+  // Computes for rank 0 until the job ends, with any of the token sets. Returns the exit code.
+  int serve(Ranks& ranks, const std::vector<const TokenSet*>& token_sets);
+
   // What each device did for the evaluators so far.
   const SpreadUse& use() const { return use_; }
 
@@ -90,6 +106,9 @@ class Session {
     std::weak_ptr<const SegmentIndexers> indexers = {};
   };
 
+  std::unique_ptr<SweepWorker> worker_on(SessionDevice& device, const TokenSet& tokens,
+                                         const SweepGoal& goal, SweepMemory memory);
+  SweepMemory memory_with(const SweepGoal& goal);
   std::shared_ptr<const SegmentIndexers> indexers_on(SessionDevice& device,
                                                      const SegmentIndexers* of_first);
   SweepRates rates() const;
@@ -97,6 +116,7 @@ class Session {
   const Model& model_;
   int threads_;
   std::vector<SessionDevice> devices_;
+  Ranks* ranks_ = nullptr;
   SpreadUse use_;
 };
 

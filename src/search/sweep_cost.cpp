@@ -29,24 +29,28 @@ const Costs& SweepCost::costs_of(std::size_t sequence) {
                                : known_.emplace(length, rates_.costs(length)).first->second;
 }
 
-SweepEstimate SweepCost::of(std::span<const Pattern> patterns,
-                            std::span<const std::size_t> sequences) {
-  const SweepPlan plan = planner_.plan(patterns.size(), sequences);
-  Visits visits;
-  SweepEstimate estimate;
-  const PatternGroups groups = planner_.groups(patterns, plan);
-  for (const auto& group : groups) {
+PatternWork SweepCost::work_of(std::span<const Pattern> patterns) const {
+  PatternWork work{patterns.size(), 0, {}, 0};
+  for (const auto& group : planner_.groups(patterns, planner_.plan(patterns.size(), {}))) {
     const Visits own = count_visits(group, planner_.config().moe_layer, planner_.indexers());
-    visits += own;
-    estimate.visits +=
-        plan.waves.size() * (static_cast<std::size_t>(own.stream_layers()) + group.size());
+    work.visits += own;
+    work.steps += static_cast<std::size_t>(own.stream_layers()) + group.size();
+    ++work.groups;
   }
+  return work;
+}
+
+SweepEstimate SweepCost::of(const PatternWork& work, std::span<const std::size_t> sequences) {
+  SweepEstimate estimate;
   for (const std::size_t s : sequences) {
-    estimate.seconds += seconds_of(visits, costs_of(s)) *
+    estimate.seconds += seconds_of(work.visits, costs_of(s)) *
                         static_cast<double>(planner_.tokens().sequences[s].size());
   }
-  const auto passes = static_cast<double>(plan.waves.size() * groups.size());
-  estimate.seconds = std::max(estimate.seconds, passes * rates_.pass_seconds);
+  const std::size_t waves = planner_.plan(work.patterns, sequences).waves.size();
+  estimate.visits = waves * work.steps;
+  estimate.passes = waves * work.groups;
+  estimate.seconds =
+      std::max(estimate.seconds, static_cast<double>(estimate.passes) * rates_.pass_seconds);
   return estimate;
 }
 

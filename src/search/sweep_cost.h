@@ -4,6 +4,7 @@
 
 #include "search/costs.h"
 #include "search/sweep_plan.h"
+#include "search/visits.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,7 @@ namespace indexcache {
 struct SweepEstimate {
   double seconds = 0;
   std::size_t visits = 0;  // units of progress, as SweepEvaluator counts them
+  std::size_t passes = 0;  // over the layers
 };
 
 // Where estimates come from.
@@ -24,14 +26,22 @@ struct SweepRates {
   double pass_seconds = 0;                          // to bring all weights to the device again
 };
 
+// What patterns cost on any sequences, in one request.
+struct PatternWork {
+  std::size_t patterns = 0;
+  std::size_t groups = 0;  // that are swept together
+  Visits visits;           // of all groups, each over all tokens
+  std::size_t steps = 0;   // of progress, for each wave of sequences
+};
+
 class SweepCost {
  public:
   // `planner` must outlive the object.
   SweepCost(const SweepPlanner& planner, SweepRates rates);
 
-  // `patterns` and `sequences` in one request: the visits of the groups that share prefixes, or the
-  // time that streaming takes if that is longer.
-  SweepEstimate of(std::span<const Pattern> patterns, std::span<const std::size_t> sequences);
+  PatternWork work_of(std::span<const Pattern> patterns) const;
+  // On some sequences: the time of the visits, or that of streaming if it is longer.
+  SweepEstimate of(const PatternWork& work, std::span<const std::size_t> sequences);
 
  private:
   const Costs& costs_of(std::size_t sequence);

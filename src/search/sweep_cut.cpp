@@ -69,8 +69,9 @@ class Cutter {
   Cutter(std::span<const Pattern> patterns, std::span<const std::size_t> sequences, SweepCost& cost,
          std::size_t workers)
       : patterns_(patterns), sequences_(sequences), cost_(cost), workers_(workers) {
+    const PatternWork one = cost.work_of(patterns.first(1));
     for (const std::size_t s : sequences) {
-      seconds_.push_back(cost.of(patterns.first(1), std::span(&s, 1)).seconds);
+      seconds_.push_back(cost.of(one, std::span(&s, 1)).seconds);
     }
   }
 
@@ -99,8 +100,9 @@ class Cutter {
     for (const std::vector<std::size_t>& group : subtrees(patterns_, groups)) {
       std::vector<Pattern> some;
       for (const std::size_t p : group) some.push_back(patterns_[p]);
+      const PatternWork work = cost_.work_of(some);
       for (const std::vector<std::size_t>& bin : bins) {
-        tasks.push_back({group, bin, cost_.of(some, bin)});
+        tasks.push_back({group, bin, cost_.of(work, bin)});
       }
     }
     std::ranges::stable_sort(tasks, std::greater(),

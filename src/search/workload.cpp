@@ -74,6 +74,8 @@ CountedSweep count_sweep(const SweepPlanner& planner, Phase phase,
   for (const std::size_t s : sequences) {
     sweep.tokens += static_cast<std::int64_t>(planner.tokens().sequences[s].size());
   }
+  sweep.patterns.assign(patterns.begin(), patterns.end());
+  sweep.sequences.assign(sequences.begin(), sequences.end());
   sweep.share = static_cast<double>(sweep.tokens) / static_cast<double>(planner.tokens().tokens());
   for (const auto& group : planner.groups(patterns, sweep.cut)) {
     sweep.visits += count_visits(group, planner.config().moe_layer, planner.indexers());

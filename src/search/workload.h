@@ -35,6 +35,9 @@ struct CountedSweep {
   SweepPlan cut;
   std::string_view method = {};  // as in WorkPart
   double share = 1;              // `tokens` of those of all sequences
+  // What was asked for.
+  std::vector<Pattern> patterns = {};
+  std::vector<std::size_t> sequences = {};
 };
 
 struct Workload {

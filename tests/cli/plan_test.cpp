@@ -37,7 +37,7 @@ TEST_CASE("plan tells what a run does, takes and costs, and writes nothing") {
     REQUIRE(result.code == 0);
     CHECK_THAT(result.out, Contains("4 steps, 14 evaluations") && Contains("resident") &&
                                Contains("84 without shared prefixes") && Contains("memory") &&
-                               Contains("GPUs") && Contains("disk"));
+                               Contains("scaling ends at about") && Contains("disk"));
     CHECK_THAT(result.out, Contains(probe ? "measured on the first layers" : "estimated for"));
   }
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
@@ -60,8 +60,15 @@ TEST_CASE("plan --json is one document whose parts add up") {
   }
   CHECK(json["device_bytes"] == device);
   CHECK(json["fits"] == true);
-  CHECK(json["seconds_by_gpus"].size() == 8);
-  CHECK(json["seconds_by_gpus"]["2"].get<double>() < json["seconds"].get<double>());
+  const Json& times = json["scaling"]["times"];
+  REQUIRE(times.size() == 7);
+  CHECK(times[0]["devices"] == 1);
+  CHECK(times[0]["idle_share"].get<double>() < 1e-6);
+  for (std::size_t i = 1; i < times.size(); ++i) {
+    CHECK(times[i]["seconds"].get<double>() <= times[i - 1]["seconds"].get<double>());
+    CHECK(times[i]["link_bytes"].get<std::int64_t>() > 0);
+  }
+  CHECK(times[1]["seconds"].get<double>() < times[0]["seconds"].get<double>());
 }
 
 TEST_CASE("plan prices each strategy, and a round of the refinement") {
@@ -134,4 +141,32 @@ TEST_CASE("plan works from config.json alone, unless it is asked to measure") {
   const ProcessResult probe = run_tool(plan(folder / "model", tokens, {"--probe"}));
   CHECK(probe.code == 3);
   CHECK_THAT(probe.err, Contains("no weights to measure"));
+}
+
+TEST_CASE("plan --on plans for machines that are not here, from config.json") {
+  const TempFolder folder;
+  std::filesystem::create_directory(folder / "model");
+  std::filesystem::copy_file(golden("deepseek_v32_tiny/config.json"), folder / "model/config.json");
+  const auto on = [&](const std::string& machine, std::vector<std::string> more = {}) {
+    std::vector<std::string> command = {
+        "plan", folder / "model", "-c", tiny_tokens(folder), "--keep", "3", "--on", machine};
+    command.insert(command.end(), more.begin(), more.end());
+    return run_tool(command);
+  };
+  const ProcessResult node = on("8xH200", {"--precision", "bf16", "--json"});
+  INFO(node.err);
+  REQUIRE(node.code == 0);
+  const Json known = parse_json(node.out, "plan");
+  CHECK(known["device_limit_bytes"].get<double>() > 128e9);
+  CHECK(known["scaling"]["times"].size() == 7);
+  const Json memory = parse_json(on("4x80GiB", {"--json"}).out, "plan");
+  CHECK(memory["device_limit_bytes"].get<double>() < 80e9);
+  CHECK(memory["scaling"].is_null());  // nothing is known of its speed
+  for (const std::string& wrong : {"8xH2000", "0xH200", "8x", "GPU", "-1xH200"}) {
+    INFO(wrong);
+    const ProcessResult refused = on(wrong);
+    CHECK(refused.code == 2);
+    CHECK_THAT(refused.err, Contains("unknown machine") && Contains("--on 8xH200"));
+  }
+  CHECK(on("8xH200", {"--probe"}).code != 0);
 }

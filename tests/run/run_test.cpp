@@ -35,7 +35,8 @@ RunOptions options_for(const TempFolder& folder, const std::string& keep) {
 
 Result quiet_run(const RunOptions& options) {
   Progress progress(Progress::Style::silent);
-  return run(options, progress);
+  Ranks alone;
+  return run(options, progress, alone);
 }
 
 // A result without what two runs do not share.

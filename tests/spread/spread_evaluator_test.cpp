@@ -2,8 +2,8 @@
 // Several backends in one process give the bits of one.
 #include "core/error.h"
 #include "search/reference_case.h"
-#include "spread/spread_session.h"
 #include "support/catch.h"
+#include "support/spread_session.h"
 
 #include <set>
 

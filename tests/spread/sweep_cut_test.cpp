@@ -2,7 +2,7 @@
 // How requests are cut for several workers.
 #include "search/sweep_cut.h"
 
-#include "spread/spread_session.h"
+#include "support/spread_session.h"
 #include "support/catch.h"
 
 #include <algorithm>

@@ -12,12 +12,13 @@ MAY_INCLUDE = {
     "text": {"core", "io", "text"},
     "calibration": {"core", "io", "text", "calibration"},
     "search": {"core", "io", "backend", "model", "calibration", "search"},
+    "ranks": {"core", "search", "ranks"},
     "distill": {"core", "io", "backend", "model", "calibration", "distill"},
     "serving": {"core", "io", "serving"},
     "result": {"core", "io", "calibration", "search", "serving", "result"},
     "gate": {"core", "io", "serving", "result", "gate"},
     "present": {"core", "io", "calibration", "search", "serving", "result", "gate", "present"},
-    "run": {"core", "io", "backend", "model", "calibration", "search", "distill", "serving", "result", "present", "run"},
+    "run": {"core", "io", "backend", "model", "calibration", "search", "ranks", "distill", "serving", "result", "present", "run"},
 }
 # A test knows what the code in the folder of the same name knows, the helpers of tests, and a backend
 # to compute with. Other folders of tests (cli, cuda, fuzz, …) and the benchmarks may include any layer.
@@ -38,13 +39,14 @@ ONLY_IN = {
     "yaml-cpp/": ["src/io/"],
     "backend/cpu/": ["src/backend/cpu/", "src/run/", "apps/", "tests/", "bench/"],
     "backend/cuda/": ["src/backend/cuda/", "tests/cuda/", "bench/"],
+    "mpi.h": ["src/ranks/mpi/"],
     "kernels/": ["src/backend/cuda/", "tests/cuda/"],
     "cuda": ["src/backend/cuda/", "tests/cuda/", "bench/"],
     "cublas": ["src/backend/cuda/"],
     # Loops in parallel are OpenMP's; a thread of one's own loads weights, or gives work to a device.
     # Other uses want a reason.
     "omp.h": ["src/core/", "src/backend/cpu/", "src/calibration/", "tests/backend/"],
-    "thread": ["src/model/", "src/search/spread.cpp", "src/run/", "apps/", "tests/"],
+    "thread": ["src/model/", "src/search/spread.cpp", "src/ranks/", "src/run/", "apps/", "tests/"],
     "future": [],
     "execution": [],
 }

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/planned_machine.h"
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/row_chunks.h"
+#include "core/bytes.h"
+#include "core/error.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+namespace indexcache {
+namespace {
+
+// As on a GPU that is here, a part is left to the driver and others (backend/cuda/cuda_device.cpp).
+constexpr double kUsableShare = 0.92;
+// Servers have about twice as much host memory as their GPUs; half of it may hold weights.
+constexpr std::int64_t kHostPerDevice = 2;
+
+struct KnownCard {
+  const char* name;
+  double gib;
+  std::optional<double> speed;
+};
+
+// Rates were measured on an H200; an H100 has as many multiprocessors at the same clock, and what
+// dominates is bound by them (docs/performance.md). Others: memory only.
+constexpr std::array<KnownCard, 4> kCards = {{{"H200", 139.8, 1.0},
+                                              {"H100", 79.1, 1.0},
+                                              {"A100", 79.2, std::nullopt},
+                                              {"B200", 178.4, std::nullopt}}};
+
+class PlannedDevice : public CpuBackend {
+ public:
+  PlannedDevice(const PlannedMachine& machine, const DeviceOptions& options)
+      : CpuBackend(1),
+        name_("cuda " + machine.card),
+        compute_(options.precision == "bf16" ? DType::bf16 : DType::f32),
+        indexer_(options.indexer_precision == "fp32" ? DType::f32 : compute_),
+        bytes_(machine.memory_bytes) {}
+
+  std::string name() const override { return name_; }
+  bool is_gpu() const override { return true; }
+  DType activation() const override { return compute_; }
+  DType index_activation() const override { return indexer_; }
+  std::int64_t memory_bytes() const override { return bytes_; }
+  void limit_memory(std::int64_t bytes) override { bytes_ = std::min(bytes_, bytes); }
+  // Three slots of a WeightUploader.
+  std::int64_t uploader_bytes() const override { return std::int64_t{192} << 20; }
+  // Logits in chunks of 1 GiB, and the workspaces of products (backend/cuda/cuda_backend.cpp).
+  std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
+                             std::int64_t longest) const override {
+    const auto logits = [&](std::int64_t width, std::int64_t fewest_rows) {
+      const std::int64_t most = std::min(bytes_ / 16, std::int64_t{1} << 30);
+      return 4 * width * std::min(std::max(most / (4 * width), fewest_rows), rows);
+    };
+    return std::max(logits(longest, kChunkGrain), logits(2 * shape.vocabulary, 1)) +
+           (std::int64_t{128} << 20);
+  }
+
+ private:
+  std::string name_;
+  DType compute_;
+  DType indexer_;
+  std::int64_t bytes_;
+};
+
+[[noreturn]] void refuse(const std::string& text) {
+  std::string names;
+  for (const KnownCard& card : kCards)
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", card.name);
+  throw UsageError({fmt::format("unknown machine \"{}\"", text), "--on " + text,
+                    "known cards are " + names,
+                    "--on 8xH200, or --on 4x80GiB for the memory only"});
+}
+
+}  // namespace
+
+PlannedMachine parse_machine(const std::string& text) {
+  PlannedMachine machine;
+  std::string card = text;
+  if (const std::size_t x = text.find('x'); x != std::string::npos) {
+    const char* end = text.data() + x;
+    const auto [stop, error] = std::from_chars(text.data(), end, machine.devices);
+    if (error != std::errc() || stop != end || machine.devices < 1 || machine.devices > 4096) {
+      refuse(text);
+    }
+    card = text.substr(x + 1);
+  }
+  const auto known =
+      std::ranges::find_if(kCards, [&](const KnownCard& one) { return card == one.name; });
+  std::int64_t bytes = 0;
+  if (known != kCards.end()) {
+    bytes = static_cast<std::int64_t>(known->gib * 1024 * 1024 * 1024);
+    machine.speed = known->speed;
+  } else if (const auto given = parse_bytes(card)) {
+    bytes = *given;
+  } else {
+    refuse(text);
+  }
+  machine.card = card;
+  machine.memory_bytes = static_cast<std::int64_t>(static_cast<double>(bytes) * kUsableShare);
+  machine.host_bytes =
+      static_cast<std::int64_t>(std::min<std::size_t>(machine.devices, 8)) * kHostPerDevice * bytes;
+  return machine;
+}
+
+std::unique_ptr<Backend> make_planned_device(const PlannedMachine& machine,
+                                             const DeviceOptions& options) {
+  auto device = std::make_unique<PlannedDevice>(machine, options);
+  if (const auto limit = parse_bytes(options.memory_limit)) device->limit_memory(*limit);
+  return device;
+}
+
+}  // namespace indexcache
