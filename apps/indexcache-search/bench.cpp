@@ -6,6 +6,7 @@
 #include "core/bytes.h"
 #include "core/console.h"
 #include "core/error.h"
+#include "core/thread_count.h"
 #include "io/files.h"
 #include "io/json_text.h"
 #include "io/yaml.h"
@@ -13,6 +14,7 @@
 #include "option_values.h"
 #include "pattern_spec.h"
 #include "run/targets.h"
+#include "search/device_worker.h"
 #include "version.h"
 
 #include <fmt/format.h>
@@ -96,25 +98,71 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
 }  // namespace
 
 BenchModel::BenchModel(BenchShape shape, const BenchOptions& options, Progress& progress)
-    : shape_(std::move(shape)), backend_(make_backend(options.device)) {
-  backend_->check(shape_.config.shape());
-  if (shape_.model) {
-    note_of_weights(*shape_.model, *backend_, progress);
-    const Placement placement =
-        placement_for(options.device,
-                      weight_sizes(shape_.config, shape_.model->checkpoint, shape_.has_indexer,
-                                   backend_->weight_types()),
-                      *backend_);
-    auto weights = std::make_unique<ModelWeights>(shape_.config, shape_.model->checkpoint,
-                                                  shape_.has_indexer, *backend_, placement);
-    weight_bytes_ = weights->bytes();
-    weights_ = std::move(weights);
-    return;
+    : shape_(std::move(shape)), threads_(options.device.threads) {
+  if (options.kind == "search") {
+    for (auto& backend : make_backends(options.device)) {
+      devices_.push_back({std::move(backend), nullptr});
+    }
+  } else {
+    devices_.push_back({make_backend(options.device), nullptr});
   }
-  check_room(shape_, *backend_, options.synthetic);
-  auto weights = std::make_unique<SyntheticWeights>(shape_.config, *backend_, shape_.share_layers);
-  weight_bytes_ = weights->bytes();
-  weights_ = std::move(weights);
+  backend().check(shape_.config.shape());
+  if (shape_.model) {
+    note_of_weights(*shape_.model, backend(), progress);
+    load(options);
+  } else {
+    make_synthetic(options);
+  }
+}
+
+void BenchModel::load(const BenchOptions& options) {
+  const Checkpoint& checkpoint = shape_.model->checkpoint;
+  const WeightSizes sizes =
+      weight_sizes(shape_.config, checkpoint, shape_.has_indexer, backend().weight_types());
+  placement_ = placement_for(options.device, sizes, backend());
+  stored_bytes_ = sizes.stored;
+  const auto stored = std::make_shared<StoredLayers>(checkpoint, sizes, shape_.config.layers,
+                                                     placement_, devices_.size());
+  for (BenchDevice& device : devices_) {
+    auto weights = std::make_unique<ModelWeights>(shape_.config, checkpoint, shape_.has_indexer,
+                                                  *device.backend, stored);
+    weight_bytes_ = weights->bytes();
+    device.weights = std::move(weights);
+  }
+}
+
+void BenchModel::make_synthetic(const BenchOptions& options) {
+  for (BenchDevice& device : devices_) {
+    check_room(shape_, *device.backend, options.synthetic);
+    auto weights =
+        std::make_unique<SyntheticWeights>(shape_.config, *device.backend, shape_.share_layers);
+    weight_bytes_ = weights->bytes();
+    device.weights = std::move(weights);
+  }
+}
+
+SpreadEvaluator BenchModel::evaluator(const TokenSet& tokens, std::size_t devices, SpreadUse& use) {
+  std::vector<std::unique_ptr<SweepWorker>> workers;
+  for (std::size_t d = 0; d < devices; ++d) {
+    BenchDevice& device = devices_[d];
+    const std::string name = fmt::format("device {}", d);
+    use.workers.push_back({name});
+    workers.push_back(std::make_unique<DeviceWorker>(
+        name, *device.backend,
+        SweepEvaluator(shape_.config, *device.weights, *device.backend, tokens, memory())));
+  }
+  const auto costs = [this](std::int64_t length) {
+    return estimated_costs(shape_.config, std::span(&length, 1), backend(), placement_,
+                           thread_count(threads_));
+  };
+  const double pass_seconds = placement_ == Placement::resident
+                                  ? 0
+                                  : costs(1).stream_byte * static_cast<double>(stored_bytes_);
+  return {std::move(workers),
+          SweepPlanner(shape_.config, backend(), tokens, memory()),
+          {costs, pass_seconds},
+          tokens.predicted(),
+          use};
 }
 
 Pattern BenchModel::pattern(const std::string& spec) const {
@@ -122,7 +170,7 @@ Pattern BenchModel::pattern(const std::string& spec) const {
 }
 
 Json BenchModel::memory_report(std::int64_t sweep_bytes, bool json) const {
-  const std::int64_t peak = backend_->memory_use().peak_total;
+  const std::int64_t peak = devices_.front().backend->memory_use().peak_total;
   if (peak == 0) return nullptr;
   const std::int64_t planned = weight_bytes_ + sweep_bytes;
   if (!json) {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -50,20 +51,34 @@ class BenchModel {
 
   const std::string& name() const { return shape_.name; }
   const ModelConfig& config() const { return shape_.config; }
-  Backend& backend() { return *backend_; }
-  WeightSource& weights() { return *weights_; }
+  // The first device; only a search uses others.
+  Backend& backend() { return *devices_.front().backend; }
+  WeightSource& weights() { return *devices_.front().weights; }
+  std::size_t devices() const { return devices_.size(); }
+  // An evaluator on the first `devices` of them; `tokens` and `use` must outlive it.
+  SpreadEvaluator evaluator(const TokenSet& tokens, std::size_t devices, SpreadUse& use);
   Pattern baseline() const { return Pattern::from_full_layers(shape_.has_indexer); }
   Pattern pattern(const std::string& spec) const;
-  SweepMemory memory() const { return sweep_memory(*backend_, weight_bytes_); }
+  SweepMemory memory() const { return sweep_memory(*devices_.front().backend, weight_bytes_); }
   // {"planned_bytes", "peak_bytes"} of the device so far, weights included, after sweeps that
   // planned `sweep_bytes`; printed as well unless `json`. Null on engines that do not count.
   Json memory_report(std::int64_t sweep_bytes, bool json) const;
 
  private:
+  struct BenchDevice {
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<WeightSource> weights;
+  };
+
+  void load(const BenchOptions& options);
+  void make_synthetic(const BenchOptions& options);
+
   BenchShape shape_;
-  std::unique_ptr<Backend> backend_;
-  std::unique_ptr<WeightSource> weights_;
-  std::int64_t weight_bytes_ = 0;
+  std::vector<BenchDevice> devices_;
+  Placement placement_ = Placement::resident;
+  std::int64_t stored_bytes_ = 0;  // of all layers
+  std::int64_t weight_bytes_ = 0;  // on each device
+  int threads_;
 };
 
 // Seconds of the median of `repeat` runs of the device, after one that is not counted.
@@ -81,5 +96,9 @@ TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::i
 Json bench_ops(BenchModel& model, const BenchOptions& options, bool json);
 Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json);
 Json bench_search(BenchModel& model, const BenchOptions& options, bool json);
+
+// The time of one request on 1, 2, … devices; null if there is only one.
+Json bench_scaling(BenchModel& model, const TokenSet& tokens, std::span<const Pattern> patterns,
+                   bool json);
 
 }  // namespace indexcache

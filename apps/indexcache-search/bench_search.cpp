@@ -75,6 +75,9 @@ Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
                  options.whole ? "measured" : "projected");
     if (options.whole) write_output("  {}\n", taken.back().pattern.text());
   }
+  std::vector<Pattern> of_step;
+  for (const Considered& one : taken.front().considered) of_step.push_back(one.pattern);
+  const Json scaling = bench_scaling(model, tokens, of_step, json);
   return {{"tokens", tokens.tokens()},
           {"sequences", tokens.sequences.size()},
           {"steps", steps},
@@ -82,6 +85,7 @@ Json bench_search(BenchModel& model, const BenchOptions& options, bool json) {
           {"total_seconds", projected},
           {"measured", options.whole},
           {"pattern", taken.back().pattern.text()},
+          {"scaling", scaling},
           {"memory", model.memory_report(planned, json)}};
 }
 

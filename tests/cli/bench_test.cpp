@@ -141,3 +141,23 @@ TEST_CASE("bench refuses what it cannot time") {
   CHECK(run_tool({"bench", "ops", "--synthetic", folder / "absent.yaml", "--device", "cpu"}).code ==
         3);
 }
+
+TEST_CASE("bench search prints how several devices scale, and checks that they agree") {
+  const TempFolder folder;
+  write_text(folder / "tiny.yaml", tiny_shape());
+  const std::vector<std::string> search = {
+      "bench", "search", "--synthetic", folder / "tiny.yaml", "--context", "64", "--sequences",
+      "3",     "--keep", "1/4",         "--device",           "cpu,cpu"};
+  const ProcessResult text = run_tool(search);
+  INFO(text.err);
+  REQUIRE(text.code == 0);
+  CHECK_THAT(text.out, Contains("1 device: step 1 in ") && Contains("2 devices: step 1 in ") &&
+                           Contains(" times as fast, idle "));
+  auto with_json = search;
+  with_json.push_back("--json");
+  const Json scaling = parse_json(run_tool(with_json).out, "stdout")["search"]["scaling"];
+  REQUIRE(scaling.size() == 2);
+  CHECK(scaling[0]["speed_up"] == 1.0);
+  CHECK(scaling[1]["devices"] == 2);
+  CHECK(scaling[1]["seconds"].get<double>() > 0);
+}

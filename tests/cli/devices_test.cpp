@@ -44,6 +44,32 @@ TEST_CASE("1, 2 and 3 devices write the same files") {
   }
 }
 
+TEST_CASE("run.json and the report say what each of several devices did") {
+  const TempFolder folder;
+  const auto tokens = short_tokens(folder, 160, 4);
+  const ProcessResult result = run_tool(arguments(tokens, folder / "out", "cpu,cpu"));
+  REQUIRE(result.code == 0);
+  CHECK_THAT(result.err, Contains("devices: 2 computed, idle "));
+  const Json run = parse_json(read_file(folder / "out/run.json"), "run.json");
+  const Json& devices = run["created"]["devices"];
+  REQUIRE(devices.size() == 2);
+  for (const Json& device : devices) {
+    CHECK(device["tasks"].get<int>() > 0);
+    CHECK(device["busy_seconds"].get<double>() > 0);
+  }
+  CHECK(devices[1]["name"] == "CPU 1");
+  CHECK(run["created"]["idle_share"].get<double>() < 1);
+  CHECK_THAT(read_file(folder / "out/report.html"), Contains("; 2 devices, idle "));
+  // It is read back for a new page.
+  std::filesystem::remove(folder / "out/report.html");
+  CHECK(run_tool(arguments(tokens, folder / "out", "cpu")).code == 0);
+  CHECK_THAT(read_file(folder / "out/report.html"), Contains("; 2 devices, idle "));
+  const TempFolder other;
+  REQUIRE(run_tool(arguments(tokens, other / "out", "cpu")).code == 0);
+  CHECK_FALSE(
+      parse_json(read_file(other / "out/run.json"), "run.json")["created"].contains("devices"));
+}
+
 TEST_CASE("a run that is killed continues on another number of devices to the same bytes") {
   const TempFolder folder;
   const auto tokens = short_tokens(folder, 160, 6);

@@ -2,8 +2,8 @@
 // How requests are cut for several workers.
 #include "search/sweep_cut.h"
 
-#include "support/spread_session.h"
 #include "support/catch.h"
+#include "support/spread_session.h"
 
 #include <algorithm>
 #include <set>
