@@ -138,6 +138,16 @@ void print_text(const Json& document, const Overlap& overlap, const std::string&
   for (const Json& file : document["files"]) write_output("{}\n", file.get<std::string>());
 }
 
+void warn_of_other_device(const StoredRun& stored, const std::string& device, Progress& progress,
+                          std::vector<std::string>& warnings) {
+  const std::string& of_run = stored.result.provenance.device;
+  if (of_run == device) return;
+  warn(progress, warnings,
+       fmt::format("the run was measured on \"{}\" and this overlap on \"{}\": differences could "
+                   "come from the device or the precision",
+                   of_run, device));
+}
+
 int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   Ranks& ranks = common.join_ranks();
   Backends backends = make_backends(options.device);
@@ -160,13 +170,7 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   }
   std::optional<StoredRun> stored;
   if (!options.against.empty()) stored = read_run(options.against, model);
-  if (const std::string device = backends.front()->name();
-      stored && stored->result.provenance.device != device) {
-    warn(progress, warnings,
-         fmt::format("the run was measured on \"{}\" and this overlap on \"{}\": differences could "
-                     "come from the device or the precision",
-                     stored->result.provenance.device, device));
-  }
+  if (stored) warn_of_other_device(*stored, backends.front()->name(), progress, warnings);
   const Pattern pattern = stored ? stored->result.baseline : model.baseline();
   std::optional<QueryOverlap> along;
   if (options.along_queries) along = prepare_query_overlap(model.config, tokens, pattern);
