@@ -162,7 +162,7 @@ TEST_CASE("plan --on plans for machines that are not here, from config.json") {
   const Json memory = parse_json(on("4x80GiB", {"--json"}).out, "plan");
   CHECK(memory["device_limit_bytes"].get<double>() < 80e9);
   CHECK(memory["scaling"].is_null());  // nothing is known of its speed
-  for (const std::string& wrong : {"8xH2000", "0xH200", "8x", "GPU", "-1xH200"}) {
+  for (const char* wrong : {"8xH2000", "0xH200", "8x", "GPU", "-1xH200"}) {
     INFO(wrong);
     const ProcessResult refused = on(wrong);
     CHECK(refused.code == 2);
