@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -117,7 +118,8 @@ const LayerWeights& ModelWeights::layer(std::int64_t layer) {
   const bool there =
       resident ? resident_[static_cast<std::size_t>(next)].has_value() : next == layer;
   if (!there) request(next);
-  if (there && resident) stored_.reset();  // every layer has been read
+  const auto is_there = [](const auto& one) { return one.has_value(); };
+  if (resident && std::ranges::all_of(resident_, is_there)) stored_.reset();  // not needed any more
   return *result;
 }
 

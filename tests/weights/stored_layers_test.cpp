@@ -76,6 +76,16 @@ TEST_CASE("devices that work at the same time get the same layers, wherever thes
   }
 }
 
+TEST_CASE("resident layers may be asked for in any order before all of them are there") {
+  SharedWeights alone(golden("deepseek_v32_tiny"), Placement::resident, 1);
+  const std::int64_t layers = alone.model.config.layers;
+  const auto expected = one_pass(alone.backends[0], alone.weights[0], layers);
+  SharedWeights shared(golden("deepseek_v32_tiny"), Placement::resident, 2);
+  for (const std::int64_t layer : {2, 1, 0, 1}) shared.weights[0].layer(layer);
+  CHECK(one_pass(shared.backends[0], shared.weights[0], layers) == expected);
+  CHECK(one_pass(shared.backends[1], shared.weights[1], layers) == expected);
+}
+
 TEST_CASE("streamed layers take host memory once, layers from disk twice per device") {
   SharedWeights shared(golden("deepseek_v32_tiny"), Placement::stream, 4);
   const WeightSizes& sizes = shared.stored->sizes();
