@@ -25,7 +25,7 @@ int compute(std::shared_ptr<LoopbackNetwork> network, int rank, const Fingerprin
   int code = 0;
   try {
     const std::string weights = ranks.introduce(fingerprint, {"CPU 0"});
-    CHECK(weights == "resident");
+    if (weights != "resident") std::abort();  // Catch's macros are for the main thread
     code = ranks.serve(
         1, [&](std::size_t, const RankGoal& goal) -> SweepWorker& { return worker_of(goal); });
   } catch (const RankDismissed& dismissed) {
@@ -74,7 +74,7 @@ TEST_CASE("three ranks compute the bits of one") {
       DeviceWorker worker("CPU 0", session.backend, session.evaluator(tokens));
       codes[static_cast<std::size_t>(rank)] =
           compute(network, rank, kSame, [&](const RankGoal& goal) -> SweepWorker& {
-            CHECK(goal.tokens_sha256 == "abc");
+            if (goal.tokens_sha256 != "abc") std::abort();
             return worker;
           });
     });
@@ -184,8 +184,7 @@ TEST_CASE("a silent rank is lost, and its name is in the error") {
   std::atomic<int> reports{0};
   PostOffice post(std::make_unique<LoopbackCommunicator>(network, 0), PostOffice::Duration{50},
                   PostOffice::Duration{1}, [&](const Error& error) {
-                    CHECK(error.code() == ExitCode::resource);
-                    ++reports;
+                    if (error.code() == ExitCode::resource) ++reports;
                   });
   post.watch({{"here", 1}, {"elsewhere", 4321}});
   try {
