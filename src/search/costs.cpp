@@ -18,13 +18,17 @@ struct Rates {
 };
 
 // docs/performance.md: one H200, shapes of released models; products of fp32 without TF32.
-constexpr Rates kGpuBf16{650e12, 300e12, 800e12, 54e9, 2e9};
+constexpr Rates kGpuBf16{650e12, 450e12, 800e12, 54e9, 2e9};
+constexpr Rates kGpuFp8{850e12, 450e12, 800e12, 54e9, 2e9};
 constexpr Rates kGpuFp32{40e12, 30e12, 40e12, 54e9, 2e9};
 // A core of a server with AVX-512: what dsa-mini's search reaches.
 constexpr Rates kCpuCore{45e9, 12e9, 20e9, 4e9, 1e9};
 
 Rates rates_of(const Device& backend, int threads) {
-  if (backend.is_gpu()) return backend.activation() == DType::bf16 ? kGpuBf16 : kGpuFp32;
+  if (backend.is_gpu()) {
+    if (backend.keeps_fp8()) return kGpuFp8;
+    return backend.activation() == DType::bf16 ? kGpuBf16 : kGpuFp32;
+  }
   const auto cores = static_cast<double>(threads);
   return {kCpuCore.products * cores, kCpuCore.attention * cores, kCpuCore.indexer * cores,
           kCpuCore.link, kCpuCore.disk};
