@@ -84,8 +84,8 @@ cudaError_t block_quantize(const BlockQuantizeParams& params, cudaStream_t strea
       static_cast<unsigned>(warps * kWarp < kMostThreads ? warps * kWarp : kMostThreads);
   return with_float_type(params.type, [&](auto type) {
     using T = decltype(type);
-    const bool whole = reinterpret_cast<std::uintptr_t>(params.x) % 16 == 0 &&
-                       params.x_stride * static_cast<std::int64_t>(sizeof(T)) % 16 == 0;
+    const bool whole =
+        whole_chunks(params.x, params.x_stride * static_cast<std::int64_t>(sizeof(T)));
     block_quantize_kernel<T>
         <<<static_cast<unsigned>(params.rows), threads, 0, stream>>>(params, whole);
     return cudaGetLastError();

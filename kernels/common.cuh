@@ -33,9 +33,14 @@ __device__ inline float to_float(__nv_fp8_e4m3 x) {
   return static_cast<float>(x);
 }
 
-// Whether 16-byte copies can read rows of 16-bit elements that are `stride` elements apart.
+// Whether 16-byte accesses can read rows that are `stride_bytes` apart.
+inline bool whole_chunks(const void* pointer, std::int64_t stride_bytes) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0 && stride_bytes % 16 == 0;
+}
+
+// The same of 16-bit elements that are `stride` elements apart.
 inline bool aligned(const void* pointer, std::int64_t stride) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0 && stride % 8 == 0;
+  return whole_chunks(pointer, stride * 2);
 }
 
 // The first of the ascending ends that is above a position.

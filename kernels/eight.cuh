@@ -11,9 +11,7 @@ inline constexpr int kEight = 8;
 
 // Whether rows of `width` elements, `stride` elements apart, consist of such groups.
 inline bool whole_eights(const void* data, Type type, std::int64_t stride, std::int64_t width) {
-  const std::int64_t bytes = type == Type::f32 ? 4 : 2;
-  return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride * bytes % 16 == 0 &&
-         width % kEight == 0;
+  return whole_chunks(data, stride * (type == Type::f32 ? 4 : 2)) && width % kEight == 0;
 }
 
 template <typename T>

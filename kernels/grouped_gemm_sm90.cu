@@ -35,8 +35,7 @@ constexpr int kSlots = kMultipliers * kOwnSlots;
 constexpr int kSpan = 128;      // bytes of depth of a stage
 constexpr int kRowCopiers = 8;  // threads that share a row
 constexpr int kRowsAtOnce = kGroupThreads / kRowCopiers;
-constexpr int kBand = 16;         // tiles of slots
-constexpr int kScaleBlock = 128;  // columns of x, and of a weight in both directions
+constexpr int kBand = 16;  // tiles of slots
 // Of a thread; the launch takes 168 each.
 constexpr int kMultiplierRegisters = 216;
 constexpr int kCopierRegisters = 72;
@@ -445,10 +444,6 @@ cudaError_t launch(const GroupedGemmParams& p, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-bool whole(const void* pointer, std::int64_t bytes) {
-  return (reinterpret_cast<std::uintptr_t>(pointer) | static_cast<std::uintptr_t>(bytes)) % 16 == 0;
-}
-
 }  // namespace
 
 cudaError_t make_grouped_weight(const void* data, const float* scales, Type type, int cols,
@@ -485,8 +480,8 @@ bool grouped_gemm_applies(const GroupedGemmParams& p) {
   const std::int64_t size = p.type == Type::bf16 ? 2 : 1,
                      out_size = p.out_type == Type::bf16 ? 2 : 4;
   return p.groups >= 1 && p.groups <= kMostGroups && p.slots <= INT32_MAX / 2 && p.depth > 0 &&
-         p.cols % 8 == 0 && p.depth * size % 16 == 0 && whole(p.x, p.x_stride * size) &&
-         whole(p.out, p.out_stride * out_size) && has_warpgroups();
+         p.cols % 8 == 0 && p.depth * size % 16 == 0 && whole_chunks(p.x, p.x_stride * size) &&
+         whole_chunks(p.out, p.out_stride * out_size) && has_warpgroups();
 }
 
 cudaError_t grouped_gemm(const GroupedGemmParams& params, cudaStream_t stream) {

@@ -22,14 +22,6 @@ std::vector<std::string> arguments(const std::filesystem::path& tokens,
           "-o",  output,           "--device", device, "--race-greedy", "--threads", "2"};
 }
 
-// What a run found. Its journal holds the losses in the order in which devices measured them.
-std::map<std::string, std::string> results_of(const std::filesystem::path& folder) {
-  auto files = files_of(folder);
-  CHECK(files.erase("journal.jsonl") == 1);
-  CHECK(files.contains("run.json"));
-  return files;
-}
-
 }  // namespace
 
 TEST_CASE("1, 2 and 3 devices write the same files") {
@@ -40,7 +32,7 @@ TEST_CASE("1, 2 and 3 devices write the same files") {
     const ProcessResult result = run_tool(arguments(tokens, folder / device, device), kFixedTime);
     INFO(result.err);
     REQUIRE(result.code == 0);
-    CHECK(results_of(folder / device) == results_of(folder / "one"));
+    CHECK(run_results_of(folder / device) == run_results_of(folder / "one"));
   }
 }
 
@@ -84,7 +76,7 @@ TEST_CASE("a run that is killed continues on another number of devices to the sa
   }
   CHECK(killed >= 2);
   REQUIRE(run_tool(arguments(tokens, folder / "parts", "cpu,cpu"), kFixedTime).code == 0);
-  CHECK(results_of(folder / "parts") == results_of(folder / "whole"));
+  CHECK(run_results_of(folder / "parts") == run_results_of(folder / "whole"));
 }
 
 TEST_CASE("an interrupt ends all devices, and the journal keeps what they finished") {

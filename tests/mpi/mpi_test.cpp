@@ -94,13 +94,6 @@ int launch_and_signal(const Job& job, std::size_t lines, int victim, int signal)
   return code;
 }
 
-std::map<std::string, std::string> results_of(const std::filesystem::path& folder) {
-  auto files = files_of(folder);
-  CHECK(files.erase("journal.jsonl") == 1);
-  CHECK(files.contains("run.json"));
-  return files;
-}
-
 }  // namespace
 
 TEST_CASE("2, 3 and 4 ranks write the files of one process") {
@@ -113,7 +106,7 @@ TEST_CASE("2, 3 and 4 ranks write the files of one process") {
     const int code = launch(job);
     INFO(job.log());
     REQUIRE(code == 0);
-    CHECK(results_of(folder / name) == results_of(folder / "one"));
+    CHECK(run_results_of(folder / name) == run_results_of(folder / "one"));
     for (int rank = 0; rank < ranks; ++rank) CHECK(number_in(job.file("code", rank)) == 0);
     // Rank 0 alone narrates and prints.
     const std::string log = job.log();
@@ -158,7 +151,7 @@ TEST_CASE(
   CHECK(killed >= 2);
   const Job last{2, folder / "last", arguments(tokens, folder / "parts")};
   REQUIRE(launch(last) == 0);
-  CHECK(results_of(folder / "parts") == results_of(folder / "whole"));
+  CHECK(run_results_of(folder / "parts") == run_results_of(folder / "whole"));
 }
 
 TEST_CASE("rank 0 that is killed leaves no rank behind, and its journal continues") {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "io/files.h"
+#include "support/catch.h"
 
 #include <filesystem>
 #include <map>
@@ -19,6 +20,14 @@ inline std::map<std::string, std::string> files_of(const std::filesystem::path& 
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     files[entry.path().filename().string()] = read_file(entry.path());
   }
+  return files;
+}
+
+// What a run found. Its journal holds the losses in the order in which devices measured them.
+inline std::map<std::string, std::string> run_results_of(const std::filesystem::path& folder) {
+  auto files = files_of(folder);
+  CHECK(files.erase("journal.jsonl") == 1);
+  CHECK(files.contains("run.json"));
   return files;
 }
 
