@@ -3,6 +3,9 @@
 // consecutive columns share a scale,
 //   scale = max(max |x|, 1e-10) / 448,   out = e4m3(x / scale),  both operations rounded once,
 // to the nearest, ties to even, saturating. The last group of a row may be shorter.
+//
+// What is quantized are the rows of x or, if `gated`, SwiGLU of them (swiglu.h) rounded to the type
+// of x. A row can go to several places: the slots of the experts that it chose.
 #pragma once
 
 #include "kernels/types.h"
@@ -12,12 +15,15 @@ namespace indexcache::kernels {
 inline constexpr int kQuantizedGroup = 128;
 
 struct BlockQuantizeParams {
-  const void* x;  // type [rows, width]
+  const void* x;  // type [rows, width], or [rows, 2 * width] if gated: gate, then up
   Type type;      // f32 or bf16
   std::int64_t x_stride;
-  void* out;      // e4m3 [rows, width] without gaps
-  float* scales;  // [rows, ceil(width / 128)]
+  bool gated;
+  void* out;      // e4m3 [rows * copies, width] without gaps
+  float* scales;  // [rows * copies, ceil(width / 128)]
   std::int64_t rows, width;
+  const std::int32_t* places;  // [rows, copies] rows of the output; null: each row in its own place
+  int copies;                  // at least 1
 };
 
 cudaError_t block_quantize(const BlockQuantizeParams& params, cudaStream_t stream);

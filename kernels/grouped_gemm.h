@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of groups of rows, each with a matrix of its own, in one launch:
-//   out[i, c] (+)= sum_d x[row(i), d] weight_g[c, d],   slots i of group g consecutive,
-// row(i) = row_of_slot[i], or i if that is null. A plain product is one group.
+//   out[i, c] (+)= sum_d x[i, d] weight_g[c, d],   rows i of group g consecutive ("slots").
+// A plain product is one group.
 //
 // e4m3 (docs/numerics.md, FP8): x has a scale for every row and 128 columns, a weight one for every
 // 128 x 128; products of 128 columns are summed by the tensor cores and added up in float32:
-//   out = sum_b (x_scale[row, b] * w_scale[c / 128, b]) * sum_{d in block b} x w
+//   out = sum_b (x_scale[i, b] * w_scale[c / 128, b]) * sum_{d in block b} x w
 // in ascending order of b, by fused multiply-add. bf16: sums in float32, in ascending order of
-// steps of 16 columns. A row's bits depend on nothing else in the launch.
+// steps of 16 columns. A slot's bits depend on nothing else in the launch.
 //
 // Only Hopper, and only widths that 16-byte copies can read: grouped_gemm_applies() says.
 #pragma once
@@ -28,20 +28,20 @@ cudaError_t make_grouped_weight(const void* data, const float* scales, Type type
                                 int depth, GroupedWeight* weight);
 
 struct GroupedGemmParams {
-  const void* x;  // type [rows, x_stride], 16-byte aligned
+  const void* x;  // type [slots, x_stride], 16-byte aligned
   Type type;      // bf16 or e4m3, of x and the weights
   std::int64_t x_stride;
-  const float* x_scales;            // e4m3: [rows, ceil(depth / 128)], else null
-  const std::int32_t* row_of_slot;  // [slots], or null
-  const GroupedWeight* weights;     // [groups], in device memory
-  const std::int32_t* counts;       // [groups] slots of each, in device memory; null: one group
-  int groups;                       // at most kMostGroups
-  std::int64_t slots;               // of all groups
+  const float* x_scales;         // e4m3: [slots, ceil(depth / 128)], else null
+  const GroupedWeight* weights;  // [groups], in device memory
+  const std::int32_t* counts;    // [groups] slots of each, in device memory; null: one group
+  int groups;                    // at most kMostGroups
+  std::int64_t slots;            // of all groups
   int cols, depth;
   void* out;      // out_type [slots, out_stride], 16-byte aligned
   Type out_type;  // bf16 or f32
   std::int64_t out_stride;
-  bool accumulate;  // f32 only
+  bool accumulate;            // f32 only
+  std::int32_t* tiles_taken;  // [1] scratch in device memory, of this launch only
 };
 
 inline constexpr int kMostGroups = 1024;

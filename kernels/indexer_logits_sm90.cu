@@ -21,6 +21,7 @@
 #include "kernels/mma.cuh"
 #include "kernels/tile_shares.cuh"
 #include "kernels/wgmma.cuh"
+#include "kernels/wgmma_widths.cuh"
 
 namespace indexcache::kernels {
 namespace {

@@ -53,20 +53,34 @@ __global__ void __launch_bounds__(kThreads) place_kernel(PermuteParams p) {
       slot += w < warp ? totals[w] : 0;
       all += totals[w];
     }
-    if (choice >= 0) {
-      p.row_of_slot[slot] = static_cast<int>(row);
-      p.slot_of[row * p.used + choice] = slot;
-    }
+    if (choice >= 0) p.slot_of[row * p.used + choice] = slot;
     next += all;
   }
 }
 
-template <typename T>
-__global__ void gather_kernel(GatherParams p) {
-  const std::int64_t slot = blockIdx.x;
-  const T* x = static_cast<const T*>(p.x) + p.row_of_slot[slot] * p.x_stride;
-  T* out = static_cast<T*>(p.out) + slot * p.width;
-  for (std::int64_t c = threadIdx.x; c < p.width; c += blockDim.x) out[c] = x[c];
+// A block per row, which is read once; `stride` and `width` in pieces.
+template <typename Piece>
+__global__ void scatter_kernel(ScatterParams p, std::int64_t stride, int width) {
+  const std::int64_t row = blockIdx.x;
+  for (int c = static_cast<int>(threadIdx.x); c < width; c += static_cast<int>(blockDim.x)) {
+    const Piece piece = static_cast<const Piece*>(p.x)[row * stride + c];
+    for (int i = 0; i < p.used; ++i) {
+      const std::int64_t slot = p.slot_of[row * p.used + i];
+      static_cast<Piece*>(p.out)[slot * width + c] = piece;
+    }
+  }
+}
+
+template <typename Piece>
+cudaError_t launch_scatter(const ScatterParams& p, std::int64_t row_bytes, std::int64_t width_bytes,
+                           cudaStream_t stream) {
+  constexpr auto kBytes = static_cast<std::int64_t>(sizeof(Piece));
+  constexpr std::int64_t kMost = 256;
+  const std::int64_t width = width_bytes / kBytes, threads = ceil_div(width, kWarp) * kWarp;
+  scatter_kernel<Piece>
+      <<<static_cast<unsigned>(p.rows), static_cast<unsigned>(threads < kMost ? threads : kMost), 0,
+         stream>>>(p, row_bytes / kBytes, static_cast<int>(width));
+  return cudaGetLastError();
 }
 
 template <typename T>
@@ -114,11 +128,16 @@ cudaError_t permute(const PermuteParams& params, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-cudaError_t gather(const GatherParams& params, cudaStream_t stream) {
-  if (params.slots == 0) return cudaSuccess;
+cudaError_t scatter(const ScatterParams& params, cudaStream_t stream) {
+  if (params.rows == 0 || params.width == 0) return cudaSuccess;
   return with_float_type(params.type, [&](auto type) {
-    gather_kernel<decltype(type)><<<static_cast<unsigned>(params.slots), 256, 0, stream>>>(params);
-    return cudaGetLastError();
+    using T = decltype(type);
+    constexpr auto kBytes = static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t row_bytes = params.x_stride * kBytes, width_bytes = params.width * kBytes;
+    if (whole_chunks(params.x, row_bytes) && whole_chunks(params.out, width_bytes)) {
+      return launch_scatter<uint4>(params, row_bytes, width_bytes, stream);
+    }
+    return launch_scatter<T>(params, row_bytes, width_bytes, stream);
   });
 }
 

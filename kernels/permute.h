@@ -12,25 +12,25 @@ struct PermuteParams {
   std::int64_t rows;
   int used;
   int experts;
-  std::int32_t* counts;       // [experts] rows of each expert
-  std::int32_t* row_of_slot;  // [rows * used]
-  std::int32_t* slot_of;      // [rows, used]
+  std::int32_t* counts;   // [experts] rows of each expert
+  std::int32_t* slot_of;  // [rows, used]
 };
 
 // Two launches: counts, then slots.
 cudaError_t permute(const PermuteParams& params, cudaStream_t stream);
 
-struct GatherParams {
+struct ScatterParams {
   const void* x;  // type [rows, width]
   std::int64_t x_stride;
-  const std::int32_t* row_of_slot;  // [slots]
-  void* out;                        // type [slots, width]
+  const std::int32_t* slot_of;  // [rows, used]
+  void* out;                    // type [slots, width]
   Type type;
-  std::int64_t slots, width;
+  std::int64_t rows, width;
+  int used;
 };
 
-// out[slot] = x[row_of_slot[slot]]
-cudaError_t gather(const GatherParams& params, cudaStream_t stream);
+// out[slot_of[row, i]] = x[row] for every i.
+cudaError_t scatter(const ScatterParams& params, cudaStream_t stream);
 
 struct CombineParams {
   const void* y;  // type [slots, width]

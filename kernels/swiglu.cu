@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/eight.cuh"
+#include "kernels/silu.cuh"
 #include "kernels/swiglu.h"
 
 namespace indexcache::kernels {
 namespace {
-
-__device__ float silu_times(float gate, float up) {
-  return gate / (1.0f + expf(-gate)) * up;
-}
 
 template <typename T>
 __global__ void swiglu_kernel(SwigluParams p) {

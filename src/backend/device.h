@@ -91,7 +91,7 @@ class Device {
   // experts().
   virtual std::int64_t linear_row_bytes(std::int64_t width) const;
   virtual std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const;
-  virtual std::int64_t expert_row_bytes(const ModelShape& shape) const;
+  std::int64_t expert_row_bytes(const ModelShape& shape) const;
   // Device memory that a WeightUploader takes for itself.
   virtual std::int64_t uploader_bytes() const { return 0; }
 

@@ -15,7 +15,7 @@
 namespace indexcache {
 namespace {
 
-constexpr std::int64_t kMostChunkRows = 16384;  // more do not make products faster
+constexpr std::int64_t kMostChunkRows = 32768;  // more do not make products faster
 constexpr std::int64_t kChunkShare = 4;         // of the memory, for what a chunk holds
 
 std::int64_t sum(const std::array<std::int64_t, kMemoryKinds>& bytes) {

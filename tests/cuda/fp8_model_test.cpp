@@ -59,6 +59,16 @@ TokenSet random_ids() {
   return tokens;
 }
 
+// Root mean square of the differences, relative to that of `expected`.
+double relative_rms(const std::vector<float>& actual, const std::vector<float>& expected) {
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    difference += std::pow(double{actual[i]} - double{expected[i]}, 2);
+    size += std::pow(double{expected[i]}, 2);
+  }
+  return std::sqrt(difference / size);
+}
+
 }  // namespace
 
 TEST_CASE("GPU weights that stay in FP8 arrive as on the CPU, and NaN is reported", "[fp8]") {
@@ -116,8 +126,11 @@ TEST_CASE("GPU FP8 experts and MLP equal the CPU's, and rows alone", "[fp8]") {
     const Fp8Experts c{.hidden = hidden, .width = width};
     INFO(hidden << " x " << width);
     const auto whole = gpu.backend.download(c.run(gpu.backend, 0, c.rows.total));
-    // Numbers between the products are bf16, and quantized: some move to a neighbor.
-    CHECK_CLOSE(whole, cpu.download(c.run(cpu, 0, c.rows.total)), 2e-2);
+    // Numbers between the products are bf16, and quantized: a few of a row's move to a neighbor,
+    // 6 to 12% of their size away.
+    const auto expected = cpu.download(c.run(cpu, 0, c.rows.total));
+    CHECK(relative_rms(whole, expected) < 2e-2);
+    CHECK_CLOSE(whole, expected, 5e-2);
     for (const auto& [first, count] : {std::pair{0, 1}, {100, 131}, {461, 1}}) {
       CHECK(gpu.backend.download(c.run(gpu.backend, first, count)) ==
             std::vector<float>(whole.begin() + first * hidden,

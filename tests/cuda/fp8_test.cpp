@@ -9,6 +9,7 @@
 #include "kernels/architecture.h"
 #include "kernels/block_quantize.h"
 #include "kernels/grouped_gemm.h"
+#include "kernels/swiglu.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -33,6 +34,22 @@ bool same(float a, double b) {
   return std::isnan(a) ? std::isnan(b) : double{a} == b;
 }
 
+// Of the elements of a quantized row and its scales, how many are not those of `expected`, a row of
+// numbers.
+std::size_t wrong_of_row(const float* numbers, const float* scales, const float* expected,
+                         std::int64_t width) {
+  std::size_t wrong = 0;
+  for (std::int64_t first = 0; first < width; first += 128) {
+    const QuantizedGroup group =
+        quantized_group(expected + first, std::min<std::int64_t>(128, width - first));
+    wrong += scales[first / 128] == group.scale ? 0 : 1;
+    for (std::size_t i = 0; i < group.numbers.size(); ++i) {
+      wrong += same(numbers[static_cast<std::size_t>(first) + i], group.numbers[i]) ? 0 : 1;
+    }
+  }
+  return wrong;
+}
+
 // Quantizes x, float32 rows that are `gap` columns further apart than wide, in type `type`.
 void check_quantized(const std::vector<float>& x, std::int64_t width, std::int64_t gap,
                      DType type) {
@@ -46,24 +63,21 @@ void check_quantized(const std::vector<float>& x, std::int64_t width, std::int64
       {.x = in.data<void>(),
        .type = type == DType::f32 ? kernels::Type::f32 : kernels::Type::bf16,
        .x_stride = width + gap,
+       .gated = false,
        .out = out.data<void>(),
        .scales = scales.data<float>(),
        .rows = rows,
-       .width = width},
+       .width = width,
+       .places = nullptr,
+       .copies = 1},
       nullptr));
   wait();
   const auto numbers = b.download(out), actual_scales = b.download(scales);
-  std::size_t wrong = 0, block = 0;
+  std::size_t wrong = 0;
   for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t first = 0; first < width; first += 128, ++block) {
-      const QuantizedGroup group = quantized_group(x.data() + r * (width + gap) + first,
-                                                   std::min<std::int64_t>(128, width - first));
-      wrong += actual_scales[block] == group.scale ? 0 : 1;
-      for (std::size_t i = 0; i < group.numbers.size(); ++i) {
-        const std::size_t at = count_of(r, width) + static_cast<std::size_t>(first) + i;
-        wrong += same(numbers[at], group.numbers[i]) ? 0 : 1;
-      }
-    }
+    wrong +=
+        wrong_of_row(numbers.data() + r * width, actual_scales.data() + r * scale_blocks(width),
+                     x.data() + r * (width + gap), width);
   }
   INFO(rows << " x " << width << " + " << gap << " " << name_of(type));
   CHECK(wrong == 0);
@@ -74,7 +88,6 @@ struct Product {
   kernels::Type type;
   std::vector<std::int32_t> counts;  // of each group
   std::int64_t cols, depth;
-  bool gathered = false;  // slots read rows in another order, some of them twice
   kernels::Type out_type = kernels::Type::f32;
   bool accumulate = false;
   bool plain = false;  // one group, and no counts
@@ -85,11 +98,9 @@ struct Product {
     for (const std::int32_t count : counts) sum += count;
     return sum;
   }
-  std::int64_t rows() const { return gathered ? slots() / 2 + 1 : slots(); }
-  std::int64_t row_of(std::int64_t slot) const { return gathered ? slot * 5 % rows() : slot; }
 
   // Inputs, and the results that they should have.
-  std::vector<float> x() const { return uneven(rows(), depth, 60); }
+  std::vector<float> x() const { return uneven(slots(), depth, 60); }
   Fp8Matrix fp8_weight(std::uint32_t group) const { return Fp8Matrix(cols, depth, 70 + group); }
   std::vector<float> bf16_weight(std::uint32_t group) const {
     return to_bf16(random_floats(count_of(cols, depth), 70 + group));
@@ -102,7 +113,7 @@ struct Product {
     std::int64_t slot = 0;
     for (std::uint32_t g = 0; g < counts.size(); ++g) {
       for (std::int32_t i = 0; i < counts[g]; ++i, ++slot) {
-        for (const double value : row(rows_of_x.data() + row_of(slot) * depth, g)) {
+        for (const double value : row(rows_of_x.data() + slot * depth, g)) {
           out.push_back(static_cast<float>(value + (accumulate ? residual[out.size()] : 0)));
         }
       }
@@ -130,20 +141,27 @@ Tensor weight_of(CudaBackend& b, const Product& p, std::uint32_t group) {
   return b.upload_matrix(p.bf16_weight(group), p.cols, p.depth);
 }
 
-// x of a product in its type, with scales for e4m3.
-std::pair<Tensor, Tensor> operand_of(CudaBackend& b, const Product& p) {
-  const Tensor x = b.upload_matrix(p.x(), p.rows(), p.depth);
+// x of slots [first, first + count) of a product in its type, with scales for e4m3.
+std::pair<Tensor, Tensor> operand_of(CudaBackend& b, const Product& p, std::int64_t first,
+                                     std::int64_t count) {
+  const auto all = p.x();
+  const std::vector<float> own(all.begin() + first * p.depth,
+                               all.begin() + (first + count) * p.depth);
+  const Tensor x = b.upload_matrix(own, count, p.depth);
   if (!p.fp8()) return {x, {}};
-  const Tensor out = b.allocate(p.rows(), p.depth, DType::f8_e4m3);
-  const Tensor scales = b.allocate(p.rows(), scale_blocks(p.depth));
+  const Tensor out = b.allocate(count, p.depth, DType::f8_e4m3);
+  const Tensor scales = b.allocate(count, scale_blocks(p.depth));
   wait();
   INDEXCACHE_CUDA(kernels::block_quantize({.x = x.data<void>(),
                                            .type = kernels::Type::bf16,
                                            .x_stride = p.depth,
+                                           .gated = false,
                                            .out = out.data<void>(),
                                            .scales = scales.data<float>(),
-                                           .rows = p.rows(),
-                                           .width = p.depth},
+                                           .rows = count,
+                                           .width = p.depth,
+                                           .places = nullptr,
+                                           .copies = 1},
                                           nullptr));
   wait();
   return {out, scales};
@@ -155,7 +173,7 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
   if (count < 0) count = p.slots();
   CudaBackend b({Precision::bf16, Precision::fp32});
   std::vector<Tensor> weights;
-  std::vector<std::int32_t> counts, rows;
+  std::vector<std::int32_t> counts;
   std::int64_t end = 0;
   for (std::uint32_t g = 0; g < p.counts.size(); ++g) {
     const std::int64_t begin = std::exchange(end, end + p.counts[g]);
@@ -163,13 +181,10 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
     counts.push_back(static_cast<std::int32_t>(
         std::max<std::int64_t>(0, std::min(end, first + count) - std::max(begin, first))));
   }
-  for (std::int64_t s = first; s < first + count; ++s) {
-    rows.push_back(static_cast<std::int32_t>(p.row_of(s)));
-  }
-  const auto [x, scales] = operand_of(b, p);
+  const auto [x, scales] = operand_of(b, p, first, count);
   const Tensor d_counts =
       b.upload(std::span<const std::int32_t>(counts), 1, static_cast<std::int64_t>(counts.size()));
-  const Tensor d_rows = b.upload(std::span<const std::int32_t>(rows), 1, count);
+  const Tensor tiles_taken = b.allocate(1, 1, DType::i32);
   const std::int64_t stride = p.cols + 16;
   std::vector<float> out(count_of(count, stride), kPoison);
   const auto before = p.before();
@@ -181,13 +196,11 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
   wait();
   cuda::DeviceMemory memory(0, nullptr);
   cuda::WeightTables tables(memory, nullptr);
-  const bool all_rows = first == 0 && count == p.slots() && !p.gathered;
   const kernels::GroupedGemmParams params{
       .x = x.data<void>(),
       .type = p.type,
       .x_stride = p.depth,
       .x_scales = scales.data<float>(),
-      .row_of_slot = all_rows ? nullptr : d_rows.data<std::int32_t>(),
       .weights = tables.get(weights),
       .counts = p.plain ? nullptr : d_counts.data<std::int32_t>(),
       .groups = static_cast<int>(weights.size()),
@@ -197,7 +210,8 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
       .out = d_out.data<void>(),
       .out_type = p.out_type,
       .out_stride = stride,
-      .accumulate = p.accumulate};
+      .accumulate = p.accumulate,
+      .tiles_taken = tiles_taken.data<std::int32_t>()};
   REQUIRE(kernels::grouped_gemm_applies(params));
   INDEXCACHE_CUDA(kernels::grouped_gemm(params, nullptr));
   wait();
@@ -221,11 +235,7 @@ const std::vector<Product> kProducts = {
      .counts = {129, 0, 1, 257, 128, 0, 63},
      .cols = 256,
      .depth = 384},
-    {.type = kernels::Type::e4m3,
-     .counts = {0, 0, 5, 200, 0},
-     .cols = 272,
-     .depth = 128,
-     .gathered = true},
+    {.type = kernels::Type::e4m3, .counts = {0, 0, 5, 200, 0}, .cols = 272, .depth = 128},
     {.type = kernels::Type::e4m3,
      .counts = {150, 7},
      .cols = 128,
@@ -237,16 +247,21 @@ const std::vector<Product> kProducts = {
      .depth = 512,
      .accumulate = true,
      .plain = true},
+    // More tiles than multiprocessors, and columns whose blocks of scales end within a tile.
+    {.type = kernels::Type::e4m3,
+     .counts = std::vector<std::int32_t>(40, 37),
+     .cols = 1016,
+     .depth = 256},
+    {.type = kernels::Type::bf16,
+     .counts = std::vector<std::int32_t>(40, 37),
+     .cols = 1032,
+     .depth = 192},
     {.type = kernels::Type::bf16, .counts = {1}, .cols = 64, .depth = 64, .plain = true},
     {.type = kernels::Type::bf16,
      .counts = {129, 0, 1, 257, 128, 0, 63},
      .cols = 256,
      .depth = 384},
-    {.type = kernels::Type::bf16,
-     .counts = {0, 0, 5, 200, 0},
-     .cols = 264,
-     .depth = 136,
-     .gathered = true},
+    {.type = kernels::Type::bf16, .counts = {0, 0, 5, 200, 0}, .cols = 264, .depth = 136},
     {.type = kernels::Type::bf16,
      .counts = {150, 7},
      .cols = 128,
@@ -260,9 +275,8 @@ const std::vector<Product> kProducts = {
      .plain = true}};
 
 std::string text_of(const Product& p) {
-  return fmt::format("{} groups, {} slots, {} -> {}, {}{}{}", p.counts.size(), p.slots(), p.depth,
-                     p.cols, p.fp8() ? "e4m3" : "bf16", p.gathered ? ", gathered" : "",
-                     p.accumulate ? ", accumulated" : "");
+  return fmt::format("{} groups, {} slots, {} -> {}, {}{}", p.counts.size(), p.slots(), p.depth,
+                     p.cols, p.fp8() ? "e4m3" : "bf16", p.accumulate ? ", accumulated" : "");
 }
 
 }  // namespace
@@ -284,8 +298,79 @@ TEST_CASE("GPU quantizes groups of activations as stated, exactly", "[fp8]") {
     ties[5] = ties[200] = ties[260] = 448;
     check_quantized(ties, 272, 0, type);
     ties[130] = kPoison;
+    ties[70] = std::numeric_limits<float>::infinity();
     check_quantized(ties, 272, 0, type);
   }
+}
+
+TEST_CASE("GPU quantizes SwiGLU as its own kernel and then quantization", "[fp8]") {
+  CudaBackend b({Precision::bf16, Precision::fp32});
+  for (const std::int64_t width : {16, 136, 2048}) {
+    const std::int64_t rows = 7;
+    const Tensor both = b.upload_matrix(uneven(rows, 2 * width, 51), rows, 2 * width);
+    const Tensor gated = b.allocate(rows, width, DType::bf16);
+    const Tensor out = b.allocate(rows, width, DType::f8_e4m3);
+    const Tensor scales = b.allocate(rows, scale_blocks(width));
+    wait();
+    INDEXCACHE_CUDA(kernels::swiglu({.gate_up = both.data<void>(),
+                                     .out = gated.data<void>(),
+                                     .type = kernels::Type::bf16,
+                                     .rows = rows,
+                                     .width = width},
+                                    nullptr));
+    INDEXCACHE_CUDA(kernels::block_quantize({.x = both.data<void>(),
+                                             .type = kernels::Type::bf16,
+                                             .x_stride = 2 * width,
+                                             .gated = true,
+                                             .out = out.data<void>(),
+                                             .scales = scales.data<float>(),
+                                             .rows = rows,
+                                             .width = width,
+                                             .places = nullptr,
+                                             .copies = 1},
+                                            nullptr));
+    wait();
+    const auto numbers = b.download(out), actual = b.download(scales), expected = b.download(gated);
+    std::size_t wrong = 0;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      wrong += wrong_of_row(numbers.data() + r * width, actual.data() + r * scale_blocks(width),
+                            expected.data() + r * width, width);
+    }
+    INFO(width);
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("GPU quantizes a row into all of its places", "[fp8]") {
+  CudaBackend b({Precision::bf16, Precision::fp32});
+  const std::int64_t rows = 5, width = 272;
+  const std::vector<std::int32_t> places = {3, 9, 0, 7, 8, 1, 2, 6, 5, 4};  // two per row
+  const auto x = uneven(rows, width, 52);
+  const Tensor in = b.upload_matrix(x, rows, width);
+  const Tensor d_places = b.upload(std::span<const std::int32_t>(places), rows, 2);
+  const Tensor out = b.allocate(2 * rows, width, DType::f8_e4m3);
+  const Tensor scales = b.allocate(2 * rows, scale_blocks(width));
+  wait();
+  INDEXCACHE_CUDA(kernels::block_quantize({.x = in.data<void>(),
+                                           .type = kernels::Type::bf16,
+                                           .x_stride = width,
+                                           .gated = false,
+                                           .out = out.data<void>(),
+                                           .scales = scales.data<float>(),
+                                           .rows = rows,
+                                           .width = width,
+                                           .places = d_places.data<std::int32_t>(),
+                                           .copies = 2},
+                                          nullptr));
+  wait();
+  const auto numbers = b.download(out), actual = b.download(scales);
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    wrong += wrong_of_row(numbers.data() + places[i] * width,
+                          actual.data() + places[i] * scale_blocks(width),
+                          x.data() + static_cast<std::int64_t>(i) / 2 * width, width);
+  }
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("GPU grouped products equal plain loops", "[fp8]") {

@@ -127,18 +127,4 @@ std::int64_t CudaBackend::mlp_row_bytes(std::int64_t hidden, std::int64_t middle
          std::max(quantized_row_bytes(hidden), quantized_row_bytes(middle));
 }
 
-// Products of groups read rows where they are. In FP8 a model may have other experts as well.
-std::int64_t CudaBackend::expert_row_bytes(const ModelShape& s) const {
-  const auto bytes = static_cast<std::int64_t>(size_of(activation()));
-  const std::int64_t grouped =
-      quantized_row_bytes(s.hidden) +
-      s.experts_used * (4 * 4 + bytes * (s.hidden + 3 * s.moe_intermediate) +
-                        quantized_row_bytes(s.moe_intermediate));
-  const ExpertProducts products =
-      products_of_experts(s.routed_experts, s.hidden, s.moe_intermediate);
-  if (products == ExpertProducts::groups) return grouped;
-  const std::int64_t gathered = CudaDevice::expert_row_bytes(s);
-  return keeps_fp8() ? std::max(grouped, gathered) : gathered;
-}
-
 }  // namespace indexcache

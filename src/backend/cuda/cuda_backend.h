@@ -7,6 +7,7 @@
 #include "backend/cuda/device_rows.h"
 #include "backend/cuda/gemm.h"
 #include "backend/cuda/weight_tables.h"
+#include "kernels/block_quantize.h"
 #include "kernels/types.h"
 
 #include <array>
@@ -29,7 +30,6 @@ class CudaBackend : public CudaDevice {
                              std::int64_t longest) const override;
   std::int64_t linear_row_bytes(std::int64_t width) const override;
   std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const override;
-  std::int64_t expert_row_bytes(const ModelShape& shape) const override;
 
 #include "backend/operation_overrides.inc"
 
@@ -39,10 +39,12 @@ class CudaBackend : public CudaDevice {
     Tensor values;
     Tensor scales;
   };
-  // Which rows meet which of several weights; empty tensors for one weight and rows in order.
-  struct Groups {
-    Tensor counts;       // i32 [1, weights] consecutive slots of each
-    Tensor row_of_slot;  // i32 [1, slots]
+  // A slot is a row for one of the experts that it chose; those of an expert are consecutive.
+  struct ExpertSlots {
+    Tensor counts;   // i32 [1, experts]
+    Tensor slot_of;  // i32 [rows, experts of a row]
+
+    std::int64_t total() const { return slot_of.rows() * slot_of.cols(); }
   };
 
   // How the products of experts are computed: all in one launch by the kernel for small ones
@@ -69,16 +71,21 @@ class CudaBackend : public CudaDevice {
   std::vector<std::int32_t> expert_counts(const Tensor& counts);
   ExpertProducts products_of_experts(std::int64_t experts, std::int64_t hidden,
                                      std::int64_t middle) const;
-  Tensor gathered(const Tensor& x, const Tensor& row_of_slot);
-  // The results of the experts' MLPs, [slots, H]; rows are gathered first, or not.
-  Tensor gathered_experts(const Tensor& x, const Groups& groups, const ExpertWeights& weights,
-                          ExpertProducts products);
-  Tensor grouped_experts(const Tensor& x, const Groups& groups, const ExpertWeights& weights);
+  Tensor in_slots(const Tensor& x, const ExpertSlots& slots);
+  // The results of the experts' MLPs, [slots, H].
+  Tensor single_experts(const Tensor& x, const ExpertSlots& slots, const ExpertWeights& weights,
+                        ExpertProducts products);
+  Tensor grouped_experts(const Tensor& x, const ExpertSlots& slots, const ExpertWeights& weights);
 
-  // x in the type of `weight`.
+  // x in the type of `weight`; x in the order of slots; SwiGLU of x.
   Operand operand_for(const Tensor& weight, const Tensor& x);
-  // out (+)= x weight^T, one launch for all weights, which have one shape and type.
-  void multiply_groups(const Operand& x, std::span<const Tensor> weights, const Groups& groups,
+  Operand slot_operand_for(const Tensor& weight, const Tensor& x, const ExpertSlots& slots);
+  Operand gated_operand_for(const Tensor& weight, const Tensor& gate_up);
+  // The fields of `params` that the tensors decide are filled in.
+  Operand quantized(const Tensor& x, kernels::BlockQuantizeParams params);
+  // out (+)= x weight^T, one launch for all weights, which have one shape and type. `counts`, i32
+  // [1, weights], has the consecutive rows of each; empty for one weight.
+  void multiply_groups(const Operand& x, std::span<const Tensor> weights, const Tensor& counts,
                        const Tensor& out, Store store);
   // Whether multiply_groups() takes experts of that shape in activation().
   bool takes_groups(std::int64_t experts, std::int64_t hidden, std::int64_t middle) const;

@@ -2,7 +2,6 @@
 // Products through kernels::grouped_gemm: FP8 weights, which no other product takes, and all large
 // experts of a layer in one launch.
 #include "backend/cuda/cuda_backend.h"
-#include "kernels/block_quantize.h"
 #include "kernels/grouped_gemm.h"
 
 #include <algorithm>
@@ -41,38 +40,65 @@ std::int64_t CudaBackend::quantized_row_bytes(std::int64_t width) const {
   return keeps_fp8() ? width + 4 * scale_blocks(width) : 0;
 }
 
+CudaBackend::Operand CudaBackend::quantized(const Tensor& x, kernels::BlockQuantizeParams params) {
+  params.copies = std::max(params.copies, 1);
+  params.rows = x.rows();
+  params.width = params.gated ? x.cols() / 2 : x.cols();
+  params.x = x.data<void>();
+  params.type = kernel_type(x.dtype());
+  params.x_stride = x.stride();
+  const std::int64_t places = params.rows * params.copies;
+  Operand operand{allocate(places, params.width, DType::f8_e4m3),
+                  allocate(places, scale_blocks(params.width), DType::f32)};
+  params.out = operand.values.data<void>();
+  params.scales = operand.scales.data<float>();
+  INDEXCACHE_CUDA(kernels::block_quantize(params, stream_.get()));
+  return operand;
+}
+
 CudaBackend::Operand CudaBackend::operand_for(const Tensor& weight, const Tensor& x) {
   if (weight.dtype() != DType::f8_e4m3) return {x, {}};
-  Operand operand{allocate(x.rows(), x.cols(), DType::f8_e4m3),
-                  allocate(x.rows(), scale_blocks(x.cols()), DType::f32)};
-  INDEXCACHE_CUDA(kernels::block_quantize({.x = x.data<void>(),
-                                           .type = kernel_type(x.dtype()),
-                                           .x_stride = x.stride(),
-                                           .out = operand.values.data<void>(),
-                                           .scales = operand.scales.data<float>(),
-                                           .rows = x.rows(),
-                                           .width = x.cols()},
-                                          stream_.get()));
+  return quantized(x, {});
+}
+
+CudaBackend::Operand CudaBackend::slot_operand_for(const Tensor& weight, const Tensor& x,
+                                                   const ExpertSlots& slots) {
+  if (weight.dtype() != DType::f8_e4m3) return {in_slots(x, slots), {}};
+  kernels::BlockQuantizeParams params{};
+  params.places = slots.slot_of.data<std::int32_t>();
+  params.copies = static_cast<int>(slots.slot_of.cols());
+  return quantized(x, params);
+}
+
+CudaBackend::Operand CudaBackend::gated_operand_for(const Tensor& weight, const Tensor& gate_up) {
+  if (weight.dtype() == DType::f8_e4m3) {
+    kernels::BlockQuantizeParams params{};
+    params.gated = true;
+    return quantized(gate_up, params);
+  }
+  Operand operand{allocate(gate_up.rows(), gate_up.cols() / 2, gate_up.dtype()), {}};
+  swiglu(gate_up, operand.values);
   return operand;
 }
 
 void CudaBackend::multiply_groups(const Operand& x, std::span<const Tensor> weights,
-                                  const Groups& groups, const Tensor& out, Store store) {
+                                  const Tensor& counts, const Tensor& out, Store store) {
   if (out.rows() == 0) return;
   const Tensor& weight = weights.front();
+  const Tensor tiles_taken = allocate(1, 1, DType::i32);
   kernels::GroupedGemmParams params = params_of(
       weight.dtype(), static_cast<std::int64_t>(weights.size()), weight.rows(), weight.cols());
   params.x = x.values.data<void>();
   params.x_stride = x.values.stride();
   params.x_scales = x.scales.data<float>();
-  params.row_of_slot = groups.row_of_slot.data<std::int32_t>();
   params.weights = tables_.get(weights);
-  params.counts = groups.counts.data<std::int32_t>();
+  params.counts = counts.data<std::int32_t>();
   params.slots = out.rows();
   params.out = out.data<void>();
   params.out_type = kernel_type(out.dtype());
   params.out_stride = out.stride();
   params.accumulate = store == Store::accumulate;
+  params.tiles_taken = tiles_taken.data<std::int32_t>();
   INDEXCACHE_CUDA(kernels::grouped_gemm(params, stream_.get()));
 }
 

@@ -107,54 +107,54 @@ void CudaBackend::run_small_experts(const Tensor& x, const std::vector<Tensor>& 
   INDEXCACHE_CUDA(kernels::expert_gemm(params, stream_.get()));
 }
 
-Tensor CudaBackend::gathered(const Tensor& x, const Tensor& row_of_slot) {
-  Tensor out = allocate(row_of_slot.cols(), x.cols(), x.dtype());
-  INDEXCACHE_CUDA(kernels::gather({.x = x.data<void>(),
-                                   .x_stride = x.stride(),
-                                   .row_of_slot = row_of_slot.data<std::int32_t>(),
-                                   .out = out.data<void>(),
-                                   .type = kernel_type(x.dtype()),
-                                   .slots = out.rows(),
-                                   .width = x.cols()},
-                                  stream_.get()));
+Tensor CudaBackend::in_slots(const Tensor& x, const ExpertSlots& slots) {
+  Tensor out = allocate(slots.total(), x.cols(), x.dtype());
+  INDEXCACHE_CUDA(kernels::scatter({.x = x.data<void>(),
+                                    .x_stride = x.stride(),
+                                    .slot_of = slots.slot_of.data<std::int32_t>(),
+                                    .out = out.data<void>(),
+                                    .type = kernel_type(x.dtype()),
+                                    .rows = x.rows(),
+                                    .width = x.cols(),
+                                    .used = static_cast<int>(slots.slot_of.cols())},
+                                   stream_.get()));
   return out;
 }
 
-Tensor CudaBackend::gathered_experts(const Tensor& x, const Groups& groups,
-                                     const ExpertWeights& weights, ExpertProducts products) {
-  const std::int64_t slots = groups.row_of_slot.cols(), width = weights.down.front().cols();
-  const Tensor rows = gathered(x, groups.row_of_slot);
+Tensor CudaBackend::single_experts(const Tensor& x, const ExpertSlots& slots,
+                                   const ExpertWeights& weights, ExpertProducts products) {
+  const std::int64_t count = slots.total(), width = weights.down.front().cols();
+  const Tensor rows = in_slots(x, slots);
   std::vector<std::int32_t> sizes;
-  if (products == ExpertProducts::single) sizes = expert_counts(groups.counts);
+  if (products == ExpertProducts::single) sizes = expert_counts(slots.counts);
   const auto multiply_all = [&](const Tensor& in, const std::vector<Tensor>& matrices,
                                 const Tensor& result) {
     if (products == ExpertProducts::small) {
-      run_small_experts(in, matrices, groups.counts, result);
+      run_small_experts(in, matrices, slots.counts, result);
     } else {
       run_experts(in, matrices, sizes, result);
     }
   };
-  const Tensor both = allocate(slots, 2 * width, x.dtype());
+  const Tensor both = allocate(count, 2 * width, x.dtype());
   multiply_all(rows, weights.gate_up, both);
-  const Tensor middle = allocate(slots, width, x.dtype());
+  const Tensor middle = allocate(count, width, x.dtype());
   swiglu(both, middle);
-  Tensor results = allocate(slots, x.cols(), x.dtype());
+  Tensor results = allocate(count, x.cols(), x.dtype());
   multiply_all(middle, weights.down, results);
   return results;
 }
 
-// The kernel finds the rows of an expert itself, and the host need not know how many there are.
-Tensor CudaBackend::grouped_experts(const Tensor& x, const Groups& groups,
+// The kernel finds the slots of an expert itself, and the host need not know how many there are.
+Tensor CudaBackend::grouped_experts(const Tensor& x, const ExpertSlots& slots,
                                     const ExpertWeights& weights) {
-  const std::int64_t slots = groups.row_of_slot.cols(), width = weights.down.front().cols();
-  const Tensor both = allocate(slots, 2 * width, x.dtype());
-  multiply_groups(operand_for(weights.gate_up.front(), x), weights.gate_up, groups, both,
+  const std::int64_t count = slots.total();
+  const Tensor &gate_up = weights.gate_up.front(), &down = weights.down.front();
+  const Tensor both = allocate(count, gate_up.rows(), x.dtype());
+  multiply_groups(slot_operand_for(gate_up, x, slots), weights.gate_up, slots.counts, both,
                   Store::assign);
-  const Tensor middle = allocate(slots, width, x.dtype());
-  swiglu(both, middle);
-  Tensor results = allocate(slots, x.cols(), x.dtype());
-  multiply_groups(operand_for(weights.down.front(), middle), weights.down, {groups.counts, {}},
-                  results, Store::assign);
+  const Operand middle = gated_operand_for(down, both);
+  Tensor results = allocate(count, x.cols(), x.dtype());
+  multiply_groups(middle, weights.down, slots.counts, results, Store::assign);
   return results;
 }
 
@@ -164,25 +164,23 @@ void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing&
   const Operation operation(*this, Component::experts);
   const auto experts = static_cast<std::int64_t>(weights.down.size());
   const std::int64_t used = routing.experts.cols();
-  const Groups groups{allocate(1, experts, DType::i32), allocate(1, rows.total * used, DType::i32)};
-  const Tensor slot_of = allocate(rows.total, used, DType::i32);
+  const ExpertSlots slots{allocate(1, experts, DType::i32), allocate(rows.total, used, DType::i32)};
   INDEXCACHE_CUDA(kernels::permute({.chosen = routing.experts.data<std::int32_t>(),
                                     .rows = rows.total,
                                     .used = static_cast<int>(used),
                                     .experts = static_cast<int>(experts),
-                                    .counts = groups.counts.data<std::int32_t>(),
-                                    .row_of_slot = groups.row_of_slot.data<std::int32_t>(),
-                                    .slot_of = slot_of.data<std::int32_t>()},
+                                    .counts = slots.counts.data<std::int32_t>(),
+                                    .slot_of = slots.slot_of.data<std::int32_t>()},
                                    stream_.get()));
   const ExpertProducts products =
       has_fp8(weights) ? ExpertProducts::groups
                        : products_of_experts(experts, x.cols(), weights.down.front().cols());
   const Tensor results = products == ExpertProducts::groups
-                             ? grouped_experts(x, groups, weights)
-                             : gathered_experts(x, groups, weights, products);
+                             ? grouped_experts(x, slots, weights)
+                             : single_experts(x, slots, weights, products);
   INDEXCACHE_CUDA(kernels::combine({.y = results.data<void>(),
                                     .type = kernel_type(results.dtype()),
-                                    .slot_of = slot_of.data<std::int32_t>(),
+                                    .slot_of = slots.slot_of.data<std::int32_t>(),
                                     .weights = routing.weights.data<float>(),
                                     .out = out.data<float>(),
                                     .out_stride = out.stride(),

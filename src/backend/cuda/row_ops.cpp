@@ -162,6 +162,10 @@ void CudaBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor
   const Operation operation(*this, Component::experts);
   const Tensor both = allocate(rows.total, gate_up.rows(), x.dtype());
   multiply(x, gate_up, both, Store::assign, stream_.get(), 0);
+  if (down.dtype() == DType::f8_e4m3) {
+    multiply_groups(gated_operand_for(down, both), std::span(&down, 1), {}, out, Store::accumulate);
+    return;
+  }
   const Tensor middle = allocate(rows.total, gate_up.rows() / 2, x.dtype());
   swiglu(both, middle);
   multiply(middle, down, out, Store::accumulate, stream_.get(), 0);
