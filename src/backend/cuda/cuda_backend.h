@@ -93,6 +93,24 @@ class CudaBackend : public CudaDevice {
   std::int64_t quantized_row_bytes(std::int64_t width) const;
   std::int64_t table_bytes(const ModelShape& shape) const;
 
+  // TokenComparison of every x on the device, a row of each tensor per x.
+  struct Comparisons {
+    Tensor loss, kl;  // float64 [xs, rows]
+    Tensor same_top;  // u8 [xs, rows]
+  };
+  // Losses float64 [rows, 1] of rows with targets. Logits are written, or reduced as they are
+  // computed, which takes products of groups.
+  bool reduces_logits(const Tensor& x, const Tensor& lm_head) const;
+  struct LogitReducer;
+  void written_losses(const Tensor& x, const Tensor& lm_head, const Tensor& targets,
+                      const Tensor& losses);
+  void reduced_losses(const Tensor& x, const Tensor& lm_head, const Tensor& targets,
+                      const Tensor& losses);
+  void written_comparisons(const Tensor& reference, std::span<const Tensor> xs,
+                           const Tensor& lm_head, const Tensor& targets, const Comparisons& out);
+  void reduced_comparisons(const Tensor& reference, std::span<const Tensor> xs,
+                           const Tensor& lm_head, const Tensor& targets, const Comparisons& out);
+
   void limit_logits();
 
   // Of logits that indexer or loss hold at once.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cross-entropy of the next token, and how its distribution differs from a reference's, in chunks
-// of rows.
+// of rows. Where kernels/next_token.h applies, logits are reduced as they are computed
+// (next_token.cpp); else those of a chunk are written first.
 #include "backend/cuda/cuda_backend.h"
 #include "kernels/compare_logits.h"
 #include "kernels/cross_entropy.h"
@@ -22,44 +23,64 @@ void queue_losses(const Tensor& logits, std::int64_t rows, const std::int32_t* t
                                          stream));
 }
 
-// TokenComparison of every x on the device, a row of each tensor per x.
-struct DeviceComparisons {
-  Tensor loss, kl;  // float64 [xs, rows]
-  Tensor same_top;  // u8 [xs, rows]
-};
+}  // namespace
 
-void queue_comparison(const Tensor& reference, const Tensor& logits, std::int64_t rows,
-                      const std::int32_t* targets, const DeviceComparisons& out, std::int64_t at,
-                      cudaStream_t stream) {
-  queue_losses(logits, rows, targets, out.loss.data<double>() + at, stream);
-  INDEXCACHE_CUDA(kernels::compare_logits({.reference = reference.data<float>(),
-                                           .logits = logits.data<float>(),
-                                           .targets = targets,
-                                           .kl = out.kl.data<double>() + at,
-                                           .same_top = out.same_top.data<std::uint8_t>() + at,
-                                           .rows = rows,
-                                           .vocabulary = logits.cols()},
-                                          stream));
+void CudaBackend::written_losses(const Tensor& x, const Tensor& lm_head, const Tensor& targets,
+                                 const Tensor& losses) {
+  const std::int64_t rows = x.rows(), vocabulary = lm_head.rows();
+  const std::int64_t chunk = std::clamp<std::int64_t>(logits_bytes_ / (4 * vocabulary), 1, rows);
+  const Tensor logits = allocate(chunk, vocabulary, DType::f32);
+  for (std::int64_t first = 0; first < rows; first += chunk) {
+    const std::int64_t count = std::min(chunk, rows - first);
+    multiply(x.row_range(first, count), lm_head, logits.row_range(0, count), Store::assign,
+             stream_.get(), 0);
+    queue_losses(logits, count, targets.data<std::int32_t>() + first, losses.data<double>() + first,
+                 stream_.get());
+  }
 }
 
-}  // namespace
+void CudaBackend::written_comparisons(const Tensor& reference, std::span<const Tensor> xs,
+                                      const Tensor& lm_head, const Tensor& targets,
+                                      const Comparisons& out) {
+  const std::int64_t rows = reference.rows(), vocabulary = lm_head.rows();
+  const std::int64_t chunk =
+      std::clamp<std::int64_t>(logits_bytes_ / (2 * 4 * vocabulary), 1, rows);
+  const Tensor reference_logits = allocate(chunk, vocabulary, DType::f32);
+  const Tensor logits = allocate(chunk, vocabulary, DType::f32);
+  for (std::int64_t first = 0; first < rows; first += chunk) {
+    const std::int64_t count = std::min(chunk, rows - first);
+    const auto* const own_targets = targets.data<std::int32_t>() + first;
+    const auto project = [&](const Tensor& x, const Tensor& to) {
+      multiply(x.row_range(first, count), lm_head, to.row_range(0, count), Store::assign,
+               stream_.get(), 0);
+    };
+    project(reference, reference_logits);
+    for (std::size_t i = 0; i < xs.size(); ++i) {
+      const std::int64_t at = static_cast<std::int64_t>(i) * rows + first;
+      project(xs[i], logits);
+      queue_losses(logits, count, own_targets, out.loss.data<double>() + at, stream_.get());
+      INDEXCACHE_CUDA(kernels::compare_logits({.reference = reference_logits.data<float>(),
+                                               .logits = logits.data<float>(),
+                                               .targets = own_targets,
+                                               .kl = out.kl.data<double>() + at,
+                                               .same_top = out.same_top.data<std::uint8_t>() + at,
+                                               .rows = count,
+                                               .vocabulary = vocabulary},
+                                              stream_.get()));
+    }
+  }
+}
 
 std::vector<double> CudaBackend::next_token_loss(const RowLayout& rows, const Tensor& x,
                                                  const Tensor& lm_head, const Tensor& targets) {
   std::vector<double> sums(rows.segments.size(), 0.0);
   if (rows.total == 0) return sums;
   const Operation operation(*this, Component::loss);
-  const std::int64_t vocabulary = lm_head.rows();
-  const std::int64_t chunk =
-      std::clamp<std::int64_t>(logits_bytes_ / (4 * vocabulary), 1, rows.total);
-  const Tensor logits = allocate(chunk, vocabulary, DType::f32);
   const Tensor losses = allocate(rows.total, 1, DType::i64);  // float64
-  for (std::int64_t first = 0; first < rows.total; first += chunk) {
-    const std::int64_t count = std::min(chunk, rows.total - first);
-    multiply(x.row_range(first, count), lm_head, logits.row_range(0, count), Store::assign,
-             stream_.get(), 0);
-    queue_losses(logits, count, targets.data<std::int32_t>() + first, losses.data<double>() + first,
-                 stream_.get());
+  if (reduces_logits(x, lm_head)) {
+    reduced_losses(x, lm_head, targets, losses);
+  } else {
+    written_losses(x, lm_head, targets, losses);
   }
   const cuda::DeviceRows& places = layouts_.get(rows, rows);
   const Tensor totals = allocate(places.segment_count, 1, DType::i64);
@@ -85,27 +106,17 @@ std::vector<TokenComparison> CudaBackend::compare_next_tokens(const RowLayout& r
   std::vector<TokenComparison> results(xs.size());
   if (rows.total == 0 || xs.empty()) return results;
   const Operation operation(*this, Component::loss);
-  const std::int64_t vocabulary = lm_head.rows();
-  const std::int64_t chunk =
-      std::clamp<std::int64_t>(logits_bytes_ / (2 * 4 * vocabulary), 1, rows.total);
-  const Tensor reference_logits = allocate(chunk, vocabulary, DType::f32);
-  const Tensor logits = allocate(chunk, vocabulary, DType::f32);
   const auto count_of_xs = static_cast<std::int64_t>(xs.size());
-  const DeviceComparisons out{.loss = allocate(count_of_xs, rows.total, DType::i64),
-                              .kl = allocate(count_of_xs, rows.total, DType::i64),
-                              .same_top = allocate(count_of_xs, rows.total, DType::u8)};
-  for (std::int64_t first = 0; first < rows.total; first += chunk) {
-    const std::int64_t count = std::min(chunk, rows.total - first);
-    const auto project = [&](const Tensor& x, const Tensor& to) {
-      multiply(x.row_range(first, count), lm_head, to.row_range(0, count), Store::assign,
-               stream_.get(), 0);
-    };
-    project(reference, reference_logits);
-    for (std::size_t i = 0; i < xs.size(); ++i) {
-      project(xs[i], logits);
-      queue_comparison(reference_logits, logits, count, targets.data<std::int32_t>() + first, out,
-                       static_cast<std::int64_t>(i) * rows.total + first, stream_.get());
-    }
+  const Comparisons out{.loss = allocate(count_of_xs, rows.total, DType::i64),
+                        .kl = allocate(count_of_xs, rows.total, DType::i64),
+                        .same_top = allocate(count_of_xs, rows.total, DType::u8)};
+  const bool reduces =
+      reduces_logits(reference, lm_head) &&
+      std::ranges::all_of(xs, [&](const Tensor& x) { return reduces_logits(x, lm_head); });
+  if (reduces) {
+    reduced_comparisons(reference, xs, lm_head, targets, out);
+  } else {
+    written_comparisons(reference, xs, lm_head, targets, out);
   }
   for (std::size_t i = 0; i < xs.size(); ++i) {
     const auto count = static_cast<std::size_t>(rows.total);
