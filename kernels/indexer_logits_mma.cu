@@ -26,12 +26,13 @@ struct Wide<__nv_fp8_e4m3> {
   using Type = __half;
 };
 
-// Copies 8 elements, widened; their address is a multiple of 8 elements.
-__device__ void copy_eight(bf16* to, const bf16* from) {
-  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+// Copies 8 elements, widened, or zeros if `present` is false; their address is a multiple of 8
+// elements. bf16 is on its way until copies_done().
+__device__ void copy_eight(bf16* to, const bf16* from, bool present) {
+  copy_async(shared_address(to), from, present);
 }
-__device__ void copy_eight(__half* to, const __nv_fp8_e4m3* from) {
-  const uint2 bytes = *reinterpret_cast<const uint2*>(from);
+__device__ void copy_eight(__half* to, const __nv_fp8_e4m3* from, bool present) {
+  const uint2 bytes = present ? *reinterpret_cast<const uint2*>(from) : make_uint2(0, 0);
   const unsigned words[2] = {bytes.x, bytes.y};
   __half2 pairs[4];
   for (int i = 0; i < 4; ++i) {
@@ -39,6 +40,10 @@ __device__ void copy_eight(__half* to, const __nv_fp8_e4m3* from) {
     pairs[i] = __half2(__nv_cvt_fp8x2_to_halfraw2(two, __NV_E4M3));
   }
   *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(pairs);
+}
+__device__ void copies_done() {
+  copy_async_commit();
+  copy_async_wait<0>();
 }
 
 // How the heads of queries fill groups of 8 columns.
@@ -62,13 +67,10 @@ __device__ void load_columns(const IndexerLogitsParams& p, const Tiling& tiling,
   for (int i = static_cast<int>(threadIdx.x); i < columns * chunks; i += kThreads) {
     const int column = i / chunks, d = i % chunks * 8;
     const int query = column / tiling.stride, head = column % tiling.stride;
-    W* to = tile + column * tiling.pitch + d;
-    if (query < queries && head < p.heads) {
-      copy_eight(to,
-                 static_cast<const T*>(p.queries) + ((row + query) * p.heads + head) * p.width + d);
-    } else {
-      *reinterpret_cast<uint4*>(to) = uint4{};
-    }
+    const bool present = query < queries && head < p.heads;
+    const std::int64_t from = present ? (row + query) * p.heads + head : row * p.heads;
+    copy_eight(tile + column * tiling.pitch + d,
+               static_cast<const T*>(p.queries) + from * p.width + d, present);
   }
   for (int column = static_cast<int>(threadIdx.x); column < columns; column += kThreads) {
     const int query = column / tiling.stride, head = column % tiling.stride;
@@ -82,12 +84,8 @@ __device__ void load_keys(const T* keys, int width, int pitch, int valid, W* til
   const int chunks = width / 8;
   for (int i = static_cast<int>(threadIdx.x); i < kKeys * chunks; i += kThreads) {
     const int row = i / chunks, d = i % chunks * 8;
-    W* to = tile + row * pitch + d;
-    if (row < valid) {
-      copy_eight(to, keys + static_cast<std::int64_t>(row) * width + d);
-    } else {
-      *reinterpret_cast<uint4*>(to) = uint4{};
-    }
+    const std::int64_t from = row < valid ? row : 0;
+    copy_eight(tile + row * pitch + d, keys + from * width + d, row < valid);
   }
 }
 
@@ -141,6 +139,7 @@ __global__ void __launch_bounds__(kThreads) logits_mma_kernel(IndexerLogitsParam
   const int queries = min(tiling.queries, segment.rows - first_query);
   if (queries <= 0) return;
   const int keys = segment.candidates(first_query + queries - 1);
+  if (static_cast<int>(blockIdx.x) * kKeys >= keys) return;
   const int columns = (queries * tiling.stride + 7) / 8 * 8;
   W* k_tile = reinterpret_cast<W*>(memory);
   W* q_tile = k_tile + kKeys * tiling.pitch;
@@ -158,6 +157,7 @@ __global__ void __launch_bounds__(kThreads) logits_mma_kernel(IndexerLogitsParam
     __syncthreads();
     load_keys(static_cast<const T*>(p.keys) + (std::int64_t{segment.key_base} + first) * p.width,
               p.width, tiling.pitch, keys - first, k_tile);
+    copies_done();
     __syncthreads();
     std::uint32_t a[2][Steps][4];
 #pragma unroll

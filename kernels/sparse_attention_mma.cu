@@ -27,13 +27,14 @@ struct Buffers {
   bf16* weights;               // [kRows, kWeightPitch] exponentials
   float* scores;               // [kRows, kScorePitch]
   float *peak, *sum, *shrink;  // [kRows]
+  int* numbers;                // [kKeys] rows of the tile's keys, negative: none
   int pitch;
 };
 
 std::size_t shared_bytes(int width) {
   return static_cast<std::size_t>((kKeys + kRows) * (width + kPad) + kRows * kWeightPitch) *
              sizeof(bf16) +
-         static_cast<std::size_t>(kRows * kScorePitch + 3 * kRows) * sizeof(float);
+         static_cast<std::size_t>(kRows * kScorePitch + 3 * kRows + kKeys) * sizeof(float);
 }
 
 // What a block owns: heads [first_head, first_head + heads) of each query. Only packed tiles have
@@ -67,24 +68,34 @@ __device__ Buffers buffers_in(char* memory, int width) {
   shared.peak = shared.scores + kRows * kScorePitch;
   shared.sum = shared.peak + kRows;
   shared.shrink = shared.sum + kRows;
+  shared.numbers = reinterpret_cast<int*>(shared.shrink + kRows);
   return shared;
 }
 
-// Gathers up to kKeys rows from the `first`-th of the selection on; the others become zero.
+// The row of the key that this thread announces, the `first`-th of the selection for the first
+// thread; negative if there is none, or for threads that announce none.
 template <bool Packed>
-__device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared,
-                          const Tile<Packed>& tile, int first) {
+__device__ int number_of_key(const SparseAttentionParams& p, const Tile<Packed>& tile, int first) {
+  const int key = first + static_cast<int>(threadIdx.x);
+  if (threadIdx.x >= kKeys || key >= tile.count) return -1;
+  return tile.key_base + (p.sets == nullptr ? key : p.sets[tile.row * p.sets_stride + key]);
+}
+
+// Gathers the rows whose numbers were announced; the others become zero. A number that is read from
+// global memory right before the copy of its row makes every copy wait for a read.
+__device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared) {
   const int chunks = p.key_width / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < kKeys * chunks; i += kThreads) {
-    const int key = i / chunks, d = i % chunks * 8;
-    const bool present = first + key < tile.count;
-    const int candidate = !present            ? 0
-                          : p.sets == nullptr ? first + key
-                                              : p.sets[tile.row * p.sets_stride + first + key];
-    copy_async(shared_address(shared.keys + key * shared.pitch + d),
-               static_cast<const bf16*>(p.keys) +
-                   (std::int64_t{tile.key_base} + candidate) * p.key_stride + d,
-               present);
+  const int keys_at_once = kThreads / chunks, rest = kThreads % chunks;
+  int key = static_cast<int>(threadIdx.x) / chunks, chunk = static_cast<int>(threadIdx.x) % chunks;
+  while (key < kKeys) {
+    const int number = shared.numbers[key];
+    copy_async(
+        shared_address(shared.keys + key * shared.pitch + 8 * chunk),
+        static_cast<const bf16*>(p.keys) + std::int64_t{max(number, 0)} * p.key_stride + 8 * chunk,
+        number >= 0);
+    key += keys_at_once;
+    chunk += rest;
+    if (chunk >= chunks) chunk -= chunks, ++key;
   }
 }
 
@@ -218,9 +229,13 @@ __device__ void attend(const SparseAttentionParams& p, const Buffers& shared,
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int candidates[2] = {tile.candidates(p, lane / 4), tile.candidates(p, lane / 4 + 8)};
   float out[Blocks][2][4] = {};
+  int number = number_of_key(p, tile, 0);
+  if (threadIdx.x < kKeys) shared.numbers[threadIdx.x] = number;
+  __syncthreads();
   for (int first = 0; first < tile.count; first += kKeys) {
-    load_keys(p, shared, tile, first);
+    load_keys(p, shared);
     copy_async_commit();
+    number = number_of_key(p, tile, first + kKeys);  // arrives while this tile is computed
     copy_async_wait<0>();
     __syncthreads();
     score(p, shared, candidates, first);
@@ -228,6 +243,7 @@ __device__ void attend(const SparseAttentionParams& p, const Buffers& shared,
     exponentiate(shared);
     __syncthreads();
     add_values(p, shared, out);
+    if (threadIdx.x < kKeys) shared.numbers[threadIdx.x] = number;
     __syncthreads();
   }
   store(p, shared, tile, out);
