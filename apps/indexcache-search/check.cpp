@@ -9,6 +9,7 @@
 #include "io/files.h"
 #include "io/json_text.h"
 #include "option_values.h"
+#include "present/verdict_metrics.h"
 #include "present/verdict_output.h"
 #include "result/pattern_file.h"
 #include "run/folder.h"
@@ -29,6 +30,7 @@ struct CheckOptions {
   std::string baseline;
   std::string drift;
   std::string output;
+  std::string metrics;
 };
 
 void write_files(const std::filesystem::path& folder, const Verdict& verdict) {
@@ -64,6 +66,9 @@ int run_check(const CheckOptions& options, const CommonOptions& common) {
   if (!options.drift.empty()) drift = read_drift(options.drift);
   const Verdict verdict = apply_gate(gate, result, baseline, drift);
   if (!options.output.empty()) write_files(options.output, verdict);
+  if (!options.metrics.empty()) {
+    write_file(options.metrics, verdict_metrics(verdict, drift ? &*drift : nullptr));
+  }
   if (common.json) {
     write_output("{}\n", json_text(verdict_json(verdict), 1));
   } else {
@@ -98,11 +103,19 @@ Command add_check(CLI::App& app, CommonOptions& common) {
     add_target_option(*command, options->target);
     command->add_option("-o,--output", options->output, "Folder for verdict.json and junit.xml")
         ->type_name("DIR");
+    command
+        ->add_option("--metrics", options->metrics,
+                     "File of metrics for Prometheus, such as the textfile collector of "
+                     "node_exporter reads")
+        ->type_name("FILE");
   }
   add_common_options(*command, common);
   return {command,
           {"source", "gate"},
-          {{"in a CI job", "check run --gate configs/ci-gate.yaml -o verdict"}},
+          {{"in a CI job", "check run --gate configs/ci-gate.yaml -o verdict"},
+           {"for an alarm when the overlap on this week's data falls",
+            "check run --gate configs/drift-gate.yaml --drift drift/drift.json --metrics "
+            "indexcache.prom"}},
           [options, &common] { return run_check(*options, common); }};
 }
 

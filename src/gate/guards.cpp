@@ -21,7 +21,7 @@ Finding compared(bool within, std::optional<double> measured, std::string limit,
                  std::string detail) {
   return {measured && within, std::move(limit),
           measured ? std::optional(fmt::format("{:.6g}", *measured)) : std::nullopt,
-          std::move(detail)};
+          std::move(detail), measured};
 }
 
 Finding at_most(std::optional<double> measured, const Limit& limit, std::string detail) {

@@ -44,6 +44,7 @@ struct Finding {
   std::string limit;
   std::optional<std::string> value;
   std::string detail;
+  std::optional<double> number = std::nullopt;  // the value, if it is one that a limit bounds
 };
 
 struct GuardKind {

@@ -59,7 +59,7 @@ Verdict apply_gate(const Gate& gate, const StoredPattern& result,
     Finding finding = guard.kind->judge(evidence, guard.limit);
     verdict.guards.push_back({guard, finding.passed && finding.value.has_value(),
                               std::move(finding.limit), finding.value.value_or("missing"),
-                              std::move(finding.detail)});
+                              std::move(finding.detail), finding.number});
   }
   return verdict;
 }

@@ -17,6 +17,7 @@ struct GuardResult {
   std::string limit;     // "<= 0.05"
   std::string measured;  // "0.0312", or "missing"
   std::string detail;    // which layer or sequence, or why the measurement is missing
+  std::optional<double> number = std::nullopt;  // `measured`, if it is one that a limit bounds
 };
 
 struct Verdict {
