@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/sweep_cut.h"
 
+#include "core/balanced_ranges.h"
+
 #include <algorithm>
 #include <functional>
 #include <numeric>
@@ -15,8 +17,6 @@ constexpr std::size_t kTasksPerWorker = 8;
 // Estimates are wrong by about so much: the last task may take that much longer. More would divide
 // equal sequences that are dealt evenly as they are.
 constexpr double kUncertainty = 0.1;
-// Of an interval of seconds, until its width does not matter.
-constexpr int kHalvings = 30;
 // A cut into more tasks has to be shorter by so much.
 constexpr double kLeastGain = 0.01;
 
@@ -101,26 +101,10 @@ std::vector<std::vector<std::size_t>> subtrees(std::span<const Pattern> patterns
         i == 0 ? first[0]
                : seconds_from(pattern, common_prefix(patterns[order[i - 1]], pattern), costs));
   }
-  // Where groups begin that cost at most `limit`, if their first pattern does not cost more.
-  const auto begins = [&](double limit) {
-    std::vector<std::size_t> places;
-    double cost = 0;
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      const std::size_t before = places.empty() ? 0 : i - places.back();
-      const double more = before % costs.together == 0 ? first[i] : next[i];
-      const bool fits = before > 0 && cost + more <= limit;
-      if (!fits) places.push_back(i);
-      cost = fits ? cost + more : first[i];
-    }
-    return places;
-  };
-  double low = 0, high = std::accumulate(first.begin(), first.end(), 0.0);
-  for (int halving = 0; halving < kHalvings; ++halving) {
-    const double middle = (low + high) / 2;
-    (begins(middle).size() <= parts ? high : low) = middle;
-  }
-  std::vector<std::size_t> edges = begins(high);
-  edges.push_back(order.size());
+  const std::vector<std::size_t> edges =
+      balanced_ranges(order.size(), parts, [&](std::size_t i, std::size_t begin) {
+        return (i - begin) % costs.together == 0 ? first[i] : next[i];
+      });
   std::vector<std::vector<std::size_t>> groups;
   for (std::size_t g = 0; g + 1 < edges.size(); ++g) {
     groups.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(edges[g]),
