@@ -81,13 +81,10 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
   if (options.kind == "search") parse_keep(options.keep, shape.has_indexer.size());
   Progress progress(progress_style(options.progress, common));
   BenchModel model(std::move(shape), options, progress);
-  if (!common.json) write_output("{}, {}\n", model.name(), model.backend().name());
-  Json document{{"schema", "indexcache-bench/2"},
-                {"version", kToolVersion},
-                {"kind", options.kind},
-                {"model", model.name()},
-                {"device", model.backend().name()},
-                {"repeat", options.repeat}};
+  if (!common.json) write_output("{}, {}\n", model.name(), model.kinds());
+  Json document{{"schema", "indexcache-bench/2"}, {"version", kToolVersion},
+                {"kind", options.kind},           {"model", model.name()},
+                {"device", model.kinds()},        {"repeat", options.repeat}};
   if (options.kind == "ops") document["ops"] = bench_ops(model, options, common.json);
   if (options.kind == "prefill") document["prefill"] = bench_prefill(model, options, common.json);
   if (options.kind == "search") document["search"] = bench_search(model, options, common.json);
@@ -113,6 +110,12 @@ BenchModel::BenchModel(BenchShape shape, const BenchOptions& options, Progress& 
   } else {
     make_synthetic(options);
   }
+}
+
+std::string BenchModel::kinds() const {
+  std::vector<std::string> names;
+  for (const BenchDevice& device : devices_) names.push_back(device.backend->name());
+  return kinds_of(names);
 }
 
 void BenchModel::load(const BenchOptions& options) {

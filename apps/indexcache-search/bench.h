@@ -55,6 +55,8 @@ class BenchModel {
   Backend& backend() { return *devices_.front().backend; }
   WeightSource& weights() { return *devices_.front().weights; }
   std::size_t devices() const { return devices_.size(); }
+  // Of all of them (kinds_of).
+  std::string kinds() const;
   // An evaluator on the first `devices` of them; `tokens` and `use` must outlive it.
   SpreadEvaluator evaluator(const TokenSet& tokens, std::size_t devices, SpreadUse& use);
   Pattern baseline() const { return Pattern::from_full_layers(shape_.has_indexer); }

@@ -44,6 +44,10 @@ void add_device_options(CLI::App& command, DeviceOptions& options, std::string& 
                                 "Number of GPUs to use (0: all that --device names)"),
              "N", 0, 1024)
         ->capture_default_str();
+    command.add_flag(
+        "--mixed", options.mixed,
+        "Allow GPUs of different kinds in one job: the last bits of results then depend "
+        "on which of them computes what");
     one_of(command.add_option("--precision", options.precision,
                               "Type of weights and activations: fp32 (without TF32) or, on a GPU, "
                               "bf16; fp8: FP8 checkpoints multiply as deployed, the rest is bf16 "

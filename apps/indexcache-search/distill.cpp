@@ -9,6 +9,7 @@
 #include "pattern_spec.h"
 #include "present/distillation_text.h"
 #include "run/distill_run.h"
+#include "run/rank_service.h"
 #include "run/run.h"
 
 #include <fmt/format.h>
@@ -23,13 +24,14 @@ struct DistillCommand {
   std::string progress = "auto";
 };
 
-int run_distill(DistillCommand options, const CommonOptions& common) {
+int run_distill(DistillCommand options, CommonOptions& common) {
   DistillOptions& distill_options = options.distill;
   distill_options.save_seconds = parse_duration(options.save_every, "--save-every");
   share_settings(distill_options);
-  std::unique_ptr<Backend> backend = make_backend(distill_options.device);
+  require_one_process(common.join_ranks(), "distill");
+  Backends backends = make_backends(distill_options.device);
   Progress progress(progress_style(options.progress, common));
-  note_of_device(*backend, progress);
+  note_of_device(*backends.front(), progress);
   const DeviceOptions& device = distill_options.device;
   // A plan needs no weights.
   const bool expected = distill_options.plan && is_config_alone(device.model);
@@ -38,7 +40,7 @@ int run_distill(DistillCommand options, const CommonOptions& common) {
   const Pattern pattern = parse_pattern_spec(options.pattern, model.has_indexer);
   if (distill_options.plan) {
     const TrainingPlan plan =
-        plan_distillation(distill_options, model, pattern, *backend, progress);
+        plan_distillation(distill_options, model, pattern, backends, progress);
     progress.clear();
     if (common.json) write_output("{}\n", json_text(to_json(plan), 1));
     if (common.json) return 0;
@@ -46,7 +48,7 @@ int run_distill(DistillCommand options, const CommonOptions& common) {
     return 0;
   }
   const Distillation result =
-      distill(distill_options, model, pattern, std::move(backend), progress);
+      distill(distill_options, model, pattern, std::move(backends), progress);
   progress.clear();
   write_output("{}", common.json ? json_text(to_json(result), 1) + "\n"
                                  : distillation_text(result, distill_options.output));

@@ -97,6 +97,7 @@ int run_eval(const EvalOptions& options, CommonOptions& common) {
   }
   Session session(model, std::move(backends), options.device);
   admit_to(session, model, tokens, ranks);
+  warn_of_kinds(session.kinds(), progress, warnings);
   SpreadEvaluator evaluator = session.evaluator(tokens, progress, "evaluating");
   choose_by_overlap(overlap_sizes, evaluator, patterns);
   const auto losses = evaluator.losses(patterns);

@@ -170,13 +170,14 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   }
   std::optional<StoredRun> stored;
   if (!options.against.empty()) stored = read_run(options.against, model);
-  if (stored) warn_of_other_device(*stored, backends.front()->name(), progress, warnings);
+  if (stored) warn_of_other_device(*stored, kinds_of(backends), progress, warnings);
   const Pattern pattern = stored ? stored->result.baseline : model.baseline();
   std::optional<QueryOverlap> along;
   if (options.along_queries) along = prepare_query_overlap(model.config, tokens, pattern);
   prepare_folder(options.output, {"overlap.h5"});
   Session session(model, std::move(backends), options.device);
   admit_to(session, model, tokens, ranks);
+  warn_of_kinds(session.kinds(), progress, warnings);
   SpreadEvaluator evaluator = session.evaluator(tokens, progress, "measuring overlap");
   const OverlapPass pass = evaluator.measure_overlap(pattern, along ? &*along : nullptr);
   const std::filesystem::path folder = options.output;

@@ -43,12 +43,12 @@ std::vector<bool> shared_layers(const std::vector<Student>& students, std::int64
 }  // namespace
 
 Distiller::Distiller(const ModelConfig& config, Backend& backend, FrozenPass& pass,
-                     StudentSet& students)
+                     StudentSet& students, const std::vector<Student>& all)
     : config_(config),
       backend_(backend),
       pass_(pass),
       set_(students),
-      shared_(shared_layers(set_.students(), config.layers)) {}
+      shared_(shared_layers(all, config.layers)) {}
 
 Distiller::Keys Distiller::make_keys(std::size_t student, const Features& features) {
   const std::int64_t rows = features.rows.total, width = config_.index_head_dim;
@@ -219,13 +219,20 @@ std::int64_t Distiller::matrices(const ModelConfig& config, const std::vector<St
 }
 
 std::int64_t Distiller::bytes(const ModelConfig& c, const Device& backend,
-                              const std::vector<Student>& students, std::int64_t rows,
-                              std::int64_t range_rows, std::int64_t longest) {
+                              const std::vector<Student>& students, const std::vector<Student>& all,
+                              std::int64_t rows, std::int64_t range_rows, std::int64_t longest) {
   const auto count = static_cast<std::int64_t>(students.size());
   const auto index = static_cast<std::int64_t>(size_of(backend.index_activation()));
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
   const std::int64_t keys = count * rows * c.index_head_dim * (2 * index + 4);
-  const std::int64_t distributions = matrices(c, students) * range_rows * longest * 4;
+  // Those that are kept, their sum, and scores.
+  const std::vector<bool> taught = taught_layers(students, c.layers),
+                          shared = shared_layers(all, c.layers);
+  std::int64_t matrices = 2;
+  for (std::size_t layer = 0; layer < taught.size(); ++layer) {
+    if (taught[layer] && shared[layer]) ++matrices;
+  }
+  const std::int64_t distributions = matrices * range_rows * longest * 4;
   const std::int64_t queries =
       range_rows *
       (bytes * (c.hidden + 2 * c.q_lora_rank + c.heads * (c.qk_head_dim() + c.latent_width())) +

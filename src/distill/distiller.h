@@ -22,8 +22,11 @@ namespace indexcache {
 
 class Distiller {
  public:
-  // Students must be sorted; the references must outlive the object.
-  Distiller(const ModelConfig& config, Backend& backend, FrozenPass& pass, StudentSet& students);
+  // Students must be sorted; the references must outlive the object. `all`: the students that are
+  // trained, on this device and others. They decide how distributions are added up, so that a
+  // student gets the same bits whatever is trained next to it.
+  Distiller(const ModelConfig& config, Backend& backend, FrozenPass& pass, StudentSet& students,
+            const std::vector<Student>& all);
 
   // Adds to the students' gradients those of row_weight * sum KL(mean p || q) over the queries of
   // `ranges`, and returns the sum of KL for every student (without row_weight), in nats. A
@@ -47,10 +50,10 @@ class Distiller {
   static std::int64_t matrices(const ModelConfig& config, const std::vector<Student>& students);
 
   // Bytes for `rows` rows of keys of sequences of `longest` tokens, and ranges with `range_rows`
-  // rows.
+  // rows: of `students` next to `all`.
   static std::int64_t bytes(const ModelConfig& config, const Device& backend,
-                            const std::vector<Student>& students, std::int64_t rows,
-                            std::int64_t range_rows, std::int64_t longest);
+                            const std::vector<Student>& students, const std::vector<Student>& all,
+                            std::int64_t rows, std::int64_t range_rows, std::int64_t longest);
 
  private:
   struct Keys;

@@ -1,27 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "distill/students.h"
 
-#include "model/sizes.h"
-
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 namespace indexcache {
-namespace {
-
-// An indexer's parameters, in the order in which a row has them.
-constexpr std::array kParts = {WeightRole::index_q, WeightRole::index_k, WeightRole::index_weights,
-                               WeightRole::index_k_norm, WeightRole::index_k_norm_bias};
-
-WeightTable parts_of(const ModelConfig& config) {
-  const WeightTable table = config.family->layer_weights(config, 0);
-  WeightTable parts;
-  for (const WeightRole role : kParts) parts.push_back(row_of(table, role));
-  return parts;
-}
-
-}  // namespace
 
 std::vector<Student> students_of(const Pattern& pattern) {
   std::vector<Student> students;
@@ -51,14 +34,10 @@ std::vector<bool> taught_layers(const std::vector<Student>& students, std::int64
   return taught;
 }
 
-std::int64_t indexer_parameters(const ModelConfig& config) {
-  return parameters_of(parts_of(config));
-}
-
 TrainedIndexer indexer_of(const ModelConfig& config, std::size_t layer, const float* row) {
   TrainedIndexer indexer;
   indexer.layer = static_cast<std::int64_t>(layer);
-  for (const WeightRow& part : parts_of(config)) {
+  for (const WeightRow& part : indexer_parts(config)) {
     const std::int64_t elements = part.rows * part.cols;
     indexer_member(indexer, part.role).assign(row, row + elements);
     row += elements;
@@ -67,13 +46,9 @@ TrainedIndexer indexer_of(const ModelConfig& config, std::size_t layer, const fl
 }
 
 StudentSet::StudentSet(const Model& model, Backend& backend, std::vector<Student> students)
-    : config_(model.config),
-      backend_(backend),
+    : backend_(backend),
       students_(std::move(students)),
-      parts_(parts_of(model.config)),
-      columns_(indexer_parameters(model.config)) {
-  const auto rows = static_cast<std::int64_t>(students_.size());
-  const auto make = [&] { return backend.allocate(rows, columns_, DType::f32, Memory::weights); };
+      rows_(model.config, backend, students_.size()) {
   std::vector<float> values;
   TrainedIndexer stored;
   for (std::size_t i = 0; i < students_.size(); ++i) {
@@ -81,49 +56,18 @@ StudentSet::StudentSet(const Model& model, Backend& backend, std::vector<Student
     if (i == 0 || stored.layer != layer) {
       stored = read_indexer(model.config, model.checkpoint, layer);
     }
-    for (const WeightRole role : kParts) {
-      const std::vector<float>& part = indexer_member(stored, role);
-      values.insert(values.end(), part.begin(), part.end());
+    for (const WeightRow& part : indexer_parts(model.config)) {
+      const std::vector<float>& stored_part = indexer_member(stored, part.role);
+      values.insert(values.end(), stored_part.begin(), stored_part.end());
     }
   }
-  parameters_ = backend.upload(std::move(values), rows, columns_);
-  gradients_ = make();
-  mean_ = make();
-  variance_ = make();
+  rows_.set(values);
+  for (Tensor* tensor : {&gradients_, &mean_, &variance_}) {
+    *tensor = backend.allocate(static_cast<std::int64_t>(size()), rows_.columns(), DType::f32,
+                               Memory::weights);
+  }
   clear_gradients();
   clear_moments();
-  rounded_ = parameters_;
-  if (backend.activation() != DType::f32) {
-    rounded_ = backend.allocate(rows, columns_, backend.activation(), Memory::weights);
-  }
-  round_weights();
-}
-
-void StudentSet::round_weights() {
-  if (rounded_.dtype() != DType::f32) backend_.convert(parameters_, rounded_);
-}
-
-IndexerWeights StudentSet::views(const Tensor& matrices, const Tensor& norms,
-                                 std::size_t student) const {
-  IndexerWeights weights;
-  std::int64_t first = 0;
-  for (const WeightRow& part : parts_) {
-    const Tensor& from = part.form == WeightForm::row ? norms : matrices;
-    const std::int64_t elements = part.rows * part.cols;
-    indexer_member(weights, part.role) = from.row_range(static_cast<std::int64_t>(student), 1)
-                                             .columns(first, elements)
-                                             .as(part.rows, part.cols, from.dtype());
-    first += elements;
-  }
-  return weights;
-}
-
-IndexerWeights StudentSet::weights(std::size_t student) const {
-  return views(rounded_, parameters_, student);
-}
-
-IndexerWeights StudentSet::gradients(std::size_t student) const {
-  return views(gradients_, gradients_, student);
 }
 
 std::vector<double> StudentSet::gradient_norms() const {
@@ -133,18 +77,18 @@ std::vector<double> StudentSet::gradient_norms() const {
 }
 
 void StudentSet::update(const AdamStep& step) {
-  backend_.adam(step, gradients_, mean_, variance_, parameters_);
-  round_weights();
+  backend_.adam(step, gradients_, mean_, variance_, rows_.parameters());
+  rows_.round();
 }
 
 StudentSet::State StudentSet::state() const {
-  return {backend_.download(parameters_), backend_.download(mean_), backend_.download(variance_)};
+  return {parameters(), backend_.download(mean_), backend_.download(variance_)};
 }
 
 void StudentSet::restore(const State& state) {
   set_parameters(state.parameters);
-  backend_.convert(backend_.upload(state.mean, mean_.rows(), columns_), mean_);
-  backend_.convert(backend_.upload(state.variance, mean_.rows(), columns_), variance_);
+  backend_.convert(backend_.upload(state.mean, mean_.rows(), mean_.cols()), mean_);
+  backend_.convert(backend_.upload(state.variance, mean_.rows(), mean_.cols()), variance_);
 }
 
 void StudentSet::clear_moments() {
@@ -152,17 +96,11 @@ void StudentSet::clear_moments() {
   backend_.fill_zero(variance_);
 }
 
-void StudentSet::set_parameters(const std::vector<float>& parameters) {
-  backend_.convert(backend_.upload(parameters, parameters_.rows(), columns_), parameters_);
-  round_weights();
-}
-
 std::int64_t StudentSet::bytes(const ModelConfig& config, const Device& backend,
                                std::size_t count) {
-  const std::int64_t rounded = backend.activation() == DType::f32
-                                   ? 0
-                                   : static_cast<std::int64_t>(size_of(backend.activation()));
-  return static_cast<std::int64_t>(count) * indexer_parameters(config) * (4 * 4 + rounded);
+  constexpr std::int64_t kOthers = 3 * sizeof(float);  // the gradient and two moments
+  return IndexerRows::bytes(config, backend, count) +
+         static_cast<std::int64_t>(count) * indexer_parameters(config) * kOthers;
 }
 
 }  // namespace indexcache

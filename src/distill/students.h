@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "core/pattern.h"
+#include "distill/indexer_rows.h"
 #include "model/config.h"
 #include "model/model.h"
 #include "model/stored_indexer.h"
@@ -15,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace indexcache {
@@ -45,12 +47,14 @@ class StudentSet {
 
   const std::vector<Student>& students() const { return students_; }
   std::size_t size() const { return students_.size(); }
-  std::int64_t parameters_per_student() const { return columns_; }
+  std::int64_t parameters_per_student() const { return rows_.columns(); }
 
   // As a forward pass takes them: matrices in the backend's activation().
-  IndexerWeights weights(std::size_t student) const;
+  IndexerWeights weights(std::size_t student) const { return rows_.weights(student); }
   // Where gradients are added up; f32.
-  IndexerWeights gradients(std::size_t student) const;
+  IndexerWeights gradients(std::size_t student) const {
+    return rows_.parts_of(gradients_, student);
+  }
 
   void clear_gradients() { backend_.fill_zero(gradients_); }
   // Norm of the gradient of every student.
@@ -67,27 +71,18 @@ class StudentSet {
   // As before the first step of Adam.
   void clear_moments();
   // Only the parameters; the moments are left as they are.
-  std::vector<float> parameters() const { return backend_.download(parameters_); }
-  void set_parameters(const std::vector<float>& parameters);
+  std::vector<float> parameters() const { return backend_.download(rows_.parameters()); }
+  void set_parameters(std::span<const float> parameters) { rows_.set(parameters); }
 
   // Bytes on the device, of `count` students.
   static std::int64_t bytes(const ModelConfig& config, const Device& backend, std::size_t count);
 
  private:
-  IndexerWeights views(const Tensor& matrices, const Tensor& norms, std::size_t student) const;
-  void round_weights();
-
-  const ModelConfig& config_;
   Backend& backend_;
   std::vector<Student> students_;
-  WeightTable parts_;  // of a row of parameters
-  std::int64_t columns_;
-  Tensor parameters_, gradients_, mean_, variance_;  // f32 [students, columns]
-  Tensor rounded_;  // parameters_ in activation(); shares them if that is f32
+  IndexerRows rows_;
+  Tensor gradients_, mean_, variance_;  // f32, as rows_
 };
-
-// Parameters of one indexer of this shape.
-std::int64_t indexer_parameters(const ModelConfig& config);
 
 // One student's row of parameters as an indexer of `layer`.
 TrainedIndexer indexer_of(const ModelConfig& config, std::size_t layer, const float* row);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -98,14 +99,13 @@ std::int64_t FeatureSource::queries(std::int64_t index,
   return count;
 }
 
-Stage::Stage(const StageSettings& settings, StudentSet& students, Distiller& distiller,
-             FeatureSource& training, FeatureSource& validation, std::int64_t longest,
-             std::int64_t split, std::int64_t at_once)
+Stage::Stage(const StageSettings& settings, DealtStudents& students, std::vector<StagePart> parts,
+             std::int64_t longest, std::int64_t split, std::int64_t at_once)
     : settings_(settings),
       students_(students),
-      distiller_(distiller),
-      training_(training),
-      validation_(validation),
+      parts_(std::move(parts)),
+      training_(*parts_.front().training),
+      validation_(*parts_.front().validation),
       ranges_(position_ranges(longest, split, kRangePositions)),
       split_(split),
       at_once_(at_once) {
@@ -131,17 +131,26 @@ std::vector<PositionRange> Stage::ranges_of_step(std::int64_t step) const {
   return ranges;
 }
 
-std::vector<double> Stage::divergences(FeatureSource& source, std::int64_t batch,
-                                       const std::vector<PositionRange>& ranges, bool training) {
-  const auto queries = static_cast<float>(std::max<std::int64_t>(1, source.queries(batch, ranges)));
+std::vector<double> Stage::divergences(Source source, std::int64_t batch,
+                                       const std::vector<PositionRange>& ranges) {
+  const FeatureSource& first = *(parts_.front().*source);
+  const auto queries = static_cast<float>(std::max<std::int64_t>(1, first.queries(batch, ranges)));
+  const float row_weight = source == &StagePart::training ? 1 / queries : 0.0f;
   const std::vector<PositionRange> joined = joined_ranges(ranges, split_, at_once_);
-  std::vector<double> sums(students_.size(), 0.0);
-  students_.clear_gradients();
-  for (std::int64_t w = 0; w < source.waves(batch); ++w) {
-    const std::vector<double> of_wave =
-        distiller_.add_gradients(source.wave(batch, w), joined, training ? 1 / queries : 0.0f);
-    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += of_wave[i];
-  }
+  std::vector<std::vector<double>> of_parts(parts_.size());
+  students_.for_each_part([&](std::size_t p) {
+    StudentSet& own = students_.part(p);
+    FeatureSource& features = *(parts_[p].*source);
+    own.clear_gradients();
+    of_parts[p].assign(own.size(), 0.0);
+    for (std::int64_t w = 0; w < features.waves(batch); ++w) {
+      const std::vector<double> of_wave =
+          parts_[p].distiller->add_gradients(features.wave(batch, w), joined, row_weight);
+      for (std::size_t i = 0; i < own.size(); ++i) of_parts[p][i] += of_wave[i];
+    }
+  });
+  std::vector<double> sums;
+  for (const auto& some : of_parts) sums.insert(sums.end(), some.begin(), some.end());
   return sums;
 }
 
@@ -176,7 +185,7 @@ void Stage::validate() {
   std::vector<double> sums(students_.size(), 0.0);
   double queries = 0;
   for (std::int64_t b = 0; b < validation_.batches(); ++b) {
-    const std::vector<double> of_batch = divergences(validation_, b, ranges_, false);
+    const std::vector<double> of_batch = divergences(&StagePart::validation, b, ranges_);
     for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += of_batch[i];
     queries += static_cast<double>(validation_.queries(b, ranges_));
   }
@@ -203,7 +212,7 @@ void Stage::step() {
     if (finished()) return;
   }
   const std::vector<PositionRange> ranges = ranges_of_step(state_.step);
-  std::vector<double> means = divergences(training_, state_.step, ranges, true);
+  std::vector<double> means = divergences(&StagePart::training, state_.step, ranges);
   const auto queries = static_cast<double>(training_.queries(state_.step, ranges));
   for (double& mean : means) mean /= std::max(queries, 1.0);
   const std::vector<float> scales = clipped();

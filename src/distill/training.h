@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "calibration/token_set.h"
+#include "distill/dealt_students.h"
 #include "distill/distiller.h"
 #include "distill/frozen_pass.h"
 #include "distill/students.h"
@@ -103,13 +104,19 @@ class FeatureSource {
   Features current_;
 };
 
+// What a device needs to train its part of the students, and what they see.
+struct StagePart {
+  Distiller* distiller;
+  FeatureSource *training, *validation;
+};
+
 class Stage {
  public:
   // Sequences have up to `longest` tokens; no range crosses position `split`; adjacent ranges are
-  // computed together up to `at_once` positions. The references must outlive the object.
-  Stage(const StageSettings& settings, StudentSet& students, Distiller& distiller,
-        FeatureSource& training, FeatureSource& validation, std::int64_t longest,
-        std::int64_t split, std::int64_t at_once);
+  // computed together up to `at_once` positions. `parts` are those of `students`. What is passed
+  // must outlive the object.
+  Stage(const StageSettings& settings, DealtStudents& students, std::vector<StagePart> parts,
+        std::int64_t longest, std::int64_t split, std::int64_t at_once);
 
   StageState& state() { return state_; }
   bool finished() const;
@@ -125,18 +132,20 @@ class Stage {
 
  private:
   void validate();
-  // Sums of divergences over a batch; with training, gradients of their mean, too.
-  std::vector<double> divergences(FeatureSource& source, std::int64_t batch,
-                                  const std::vector<PositionRange>& ranges, bool training);
+  // Sums of divergences over a batch of `source`; from training sequences, gradients of their mean,
+  // too.
+  using Source = FeatureSource* StagePart::*;
+  std::vector<double> divergences(Source source, std::int64_t batch,
+                                  const std::vector<PositionRange>& ranges);
   std::vector<PositionRange> ranges_of_step(std::int64_t step) const;
   std::vector<float> clipped() const;
   void check(const std::vector<double>& means) const;
 
   const StageSettings& settings_;
-  StudentSet& students_;
-  Distiller& distiller_;
-  FeatureSource& training_;
-  FeatureSource& validation_;
+  DealtStudents& students_;
+  std::vector<StagePart> parts_;
+  const FeatureSource& training_;  // of the first part: all have the same sequences
+  const FeatureSource& validation_;
   std::vector<PositionRange> ranges_;
   std::int64_t split_, at_once_;
   StageState state_;

@@ -303,12 +303,6 @@ std::string documents_text(const DocumentAccount& account) {
       total.duplicate, total.unused);
 }
 
-std::string device_text(const Provenance& provenance) {
-  if (provenance.devices.empty()) return provenance.device;
-  return fmt::format("{}; {} devices, idle {:.0f}% of the time", provenance.device,
-                     provenance.devices.size(), 100 * provenance.idle_share);
-}
-
 std::string provenance_html(const Result& result) {
   const Provenance& provenance = result.provenance;
   std::vector<std::pair<std::string, std::string>> facts = {

@@ -332,7 +332,7 @@ std::string distillation_provenance(const Distillation& d) {
   std::vector<std::pair<std::string, std::string>> facts = {
       {"program", fmt::format("indexcache-search {}, numerics version {}", provenance.tool_version,
                               provenance.numerics_version)},
-      {"device", provenance.device},
+      {"device", device_text(provenance)},
       {"written", provenance.created_at},
       {"model", fmt::format("{}, {}, {} layers, top-{}", d.model.name, d.model.architecture,
                             d.model.layers, d.model.index_topk)},

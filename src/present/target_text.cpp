@@ -98,4 +98,10 @@ std::vector<SequenceDifference> worst_sequences(const Measured& measured, std::s
   return order;
 }
 
+std::string device_text(const Provenance& provenance) {
+  if (provenance.devices.empty()) return provenance.device;
+  return fmt::format("{}; {} devices, idle {:.0f}% of the time", provenance.device,
+                     provenance.devices.size(), 100 * provenance.idle_share);
+}
+
 }  // namespace indexcache

@@ -51,4 +51,7 @@ std::vector<IndexerCost> indexer_costs(const Result& result, const Target& targe
 // The sequences whose loss increases most, the worst first.
 std::vector<SequenceDifference> worst_sequences(const Measured& measured, std::size_t count);
 
+// The device of a result, and how well several were used.
+std::string device_text(const Provenance& provenance);
+
 }  // namespace indexcache

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <string_view>
 #include <unistd.h>
 #include <utility>
 
@@ -17,6 +18,9 @@ namespace indexcache {
 namespace {
 
 using Duration = PostOffice::Duration;
+
+// Of a fingerprint: the kinds of the devices.
+constexpr std::string_view kDeviceField = "device";
 
 constexpr Duration kTick{100};
 constexpr Duration kSilence{20'000};
@@ -52,7 +56,8 @@ Ranks::Ranks(std::unique_ptr<Communicator> communicator)
 
 Ranks::~Ranks() = default;
 
-void Ranks::check_same(int rank, const Hello& hello, const Fingerprint& fingerprint) const {
+void Ranks::check_same(int rank, const Hello& hello, const Fingerprint& fingerprint,
+                       bool mixed) const {
   const std::string where = fmt::format("rank {} ({})", rank, hello.place.text());
   const auto refuse = [&](const std::string& field, const std::string& here,
                           const std::string& there) {
@@ -64,6 +69,7 @@ void Ranks::check_same(int rank, const Hello& hello, const Fingerprint& fingerpr
     if (f >= hello.fingerprint.size()) refuse(fingerprint[f].first, fingerprint[f].second, "none");
     const auto& [field, value] = hello.fingerprint[f];
     if (f >= fingerprint.size()) refuse(field, "none", value);
+    if (mixed && field == kDeviceField && fingerprint[f].first == kDeviceField) continue;
     if (hello.fingerprint[f] != fingerprint[f]) {
       refuse(fingerprint[f].first, fingerprint[f].second,
              field == fingerprint[f].first ? value : "none");
@@ -71,7 +77,7 @@ void Ranks::check_same(int rank, const Hello& hello, const Fingerprint& fingerpr
   }
 }
 
-void Ranks::admit(const Fingerprint& fingerprint, const std::string& weights) {
+void Ranks::admit(const Fingerprint& fingerprint, const std::string& weights, bool mixed) {
   if (!post_) return;
   std::vector<RankPlace> places(static_cast<std::size_t>(size()), this_place());
   for (int rank = 1; rank < size(); ++rank) {
@@ -88,7 +94,10 @@ void Ranks::admit(const Fingerprint& fingerprint, const std::string& weights) {
       throw_failure(*message, fmt::format("rank {}", rank));
     }
     const Hello hello = decode_hello(*message);
-    check_same(rank, hello, fingerprint);
+    check_same(rank, hello, fingerprint, mixed);
+    for (const auto& [field, value] : hello.fingerprint) {
+      if (field == kDeviceField) kinds_.push_back(value);
+    }
     places[static_cast<std::size_t>(rank)] = hello.place;
     for (std::size_t d = 0; d < hello.devices.size(); ++d) {
       devices_.push_back(

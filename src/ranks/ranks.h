@@ -41,12 +41,15 @@ class Ranks {
   int size() const { return post_ ? post_->size() : 1; }
   bool computes_for_others() const { return rank() > 0; }
 
-  // Rank 0: waits for the others and checks that they would compute the same; `weights` says where
-  // weights wait (Placement). Throws InputError naming the rank and the first field that differs,
-  // what a rank failed with, and ResourceError if one is lost.
-  void admit(const Fingerprint& fingerprint, const std::string& weights);
+  // Rank 0: waits for the others and checks that they would compute the same, if `mixed` except for
+  // the kind of their devices; `weights` says where weights wait (Placement). Throws InputError
+  // naming the rank and the first field that differs, what a rank failed with, and ResourceError if
+  // one is lost.
+  void admit(const Fingerprint& fingerprint, const std::string& weights, bool mixed = false);
   // The devices of the ranks that were admitted.
   const std::vector<RemoteDevice>& devices() const { return devices_; }
+  // What their fingerprints say of them, by rank.
+  const std::vector<std::string>& kinds() const { return kinds_; }
   // Computes on one of them; the ranks must outlive it.
   std::unique_ptr<SweepWorker> worker(const RemoteDevice& device, const RankGoal& goal);
 
@@ -67,11 +70,12 @@ class Ranks {
 
  private:
   void serve_device(std::size_t device, const WorkerOf& worker_of, std::stop_token stop);
-  void check_same(int rank, const Hello& hello, const Fingerprint& fingerprint) const;
+  void check_same(int rank, const Hello& hello, const Fingerprint& fingerprint, bool mixed) const;
 
   std::unique_ptr<PostOffice> post_;
   std::vector<RankPlace> places_;
   std::vector<RemoteDevice> devices_;
+  std::vector<std::string> kinds_;
 };
 
 // Thrown on a rank that waits for work when the job is over.

@@ -42,9 +42,11 @@ Json created_json(const Provenance& provenance) {
   if (!provenance.devices.empty()) {
     created["devices"] = Json::array();
     for (const DeviceShare& device : provenance.devices) {
-      created["devices"].push_back(Json{{"name", text_json(device.name)},
-                                        {"tasks", device.tasks},
-                                        {"busy_seconds", device.busy_seconds}});
+      Json share{{"name", text_json(device.name)},
+                 {"tasks", device.tasks},
+                 {"busy_seconds", device.busy_seconds}};
+      if (device.students > 0) share["students"] = device.students;
+      created["devices"].push_back(std::move(share));
     }
     created["idle_share"] = provenance.idle_share;
   }
@@ -71,8 +73,10 @@ Provenance provenance_from_json(const JsonField& document) {
   }
   if (const auto devices = created.find("devices")) {
     for (const JsonField& device : devices->elements()) {
+      const auto students = device.find("students");
       provenance.devices.push_back({device.at("name").text(), device.at("tasks").integer(0),
-                                    device.at("busy_seconds").number(0, 1e12)});
+                                    device.at("busy_seconds").number(0, 1e12),
+                                    students ? students->integer(1) : 0});
     }
     provenance.idle_share = created.at("idle_share").number(0, 1);
   }

@@ -25,9 +25,10 @@ namespace indexcache {
 
 // What one of the devices of a run did.
 struct DeviceShare {
-  std::string name;  // "GPU 0", or "rank 2 GPU 0"
-  std::int64_t tasks = 0;
+  std::string name;        // "GPU 0", or "rank 2 GPU 0"
+  std::int64_t tasks = 0;  // parts of sweeps
   double busy_seconds = 0;
+  std::int64_t students = 0;  // indexers that were trained on it
 
   bool operator==(const DeviceShare&) const = default;
 };

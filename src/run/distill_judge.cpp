@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run/distill_judge.h"
 
-#include "distill/student_weights.h"
 #include "search/baselines.h"
 
 #include <utility>
@@ -26,11 +25,11 @@ DistillJudge::DistillJudge(const Model& model, Session& session, const DistillSu
 
 void DistillJudge::judge(const std::string& indexers,
                          const std::vector<std::pair<std::string, Pattern>>& patterns,
-                         WeightSource& weights, Distillation& result) {
-  SweepEvaluator evaluator = session_.evaluator(subject_.judge, weights, taken_bytes_);
+                         std::span<const TrainedIndexer> trained, Distillation& result) {
+  SpreadEvaluator evaluator = session_.evaluator(subject_.judge, trained, taken_bytes_);
   std::vector<Pattern> swept;
   for (const auto& [name, pattern] : patterns) swept.push_back(pattern);
-  const std::vector<SequenceLosses> losses = static_cast<Evaluator&>(evaluator).losses(swept);
+  const std::vector<SequenceLosses> losses = evaluator.losses(swept);
   for (std::size_t p = 0; p < patterns.size(); ++p) {
     if (result.baseline_losses.empty()) {
       result.baseline_losses = losses[p];
@@ -46,8 +45,8 @@ void DistillJudge::judge(const std::string& indexers,
   }
 }
 
-double DistillJudge::validation_loss(WeightSource& weights) {
-  SweepEvaluator evaluator = session_.evaluator(subject_.validation, weights, taken_bytes_);
+double DistillJudge::validation_loss(std::span<const TrainedIndexer> trained) {
+  SpreadEvaluator evaluator = session_.evaluator(subject_.validation, trained, taken_bytes_);
   return evaluator.mean(evaluator.losses_of(subject_.pattern));
 }
 
@@ -57,20 +56,18 @@ void DistillJudge::judge_checkpoint(Distillation& result) {
                                                            {"pattern", subject_.pattern}};
   const Pattern uniform = uniform_of_size(baseline, subject_.pattern.full_count());
   if (uniform != subject_.pattern) patterns.emplace_back("uniform", uniform);
-  judge("checkpoint", patterns, session_.weights(), result);
-  result.validation_loss_before = validation_loss(session_.weights());
+  judge("checkpoint", patterns, {}, result);
+  result.validation_loss_before = validation_loss({});
 }
 
 double DistillJudge::judge_stage(const std::string& stage, const std::vector<float>& parameters,
                                  Distillation& result) {
-  std::map<std::size_t, IndexerWeights> indexers;
-  for (const StoredIndexer& stored : stored_indexers(model_, subject_.students, parameters)) {
-    indexers[static_cast<std::size_t>(stored.dequantized.layer)] =
-        upload_indexer(session_.backend(), model_.config, stored.dequantized);
+  std::vector<TrainedIndexer> trained;
+  for (StoredIndexer& stored : stored_indexers(model_, subject_.students, parameters)) {
+    trained.push_back(std::move(stored.dequantized));
   }
-  StudentWeights weights(session_.weights(), std::move(indexers));
-  judge(stage, {{"pattern", subject_.pattern}, {"all-Full", model_.baseline()}}, weights, result);
-  return validation_loss(weights);
+  judge(stage, {{"pattern", subject_.pattern}, {"all-Full", model_.baseline()}}, trained, result);
+  return validation_loss(trained);
 }
 
 PairedDifference change_of(const Distillation& result, const std::string& stage,

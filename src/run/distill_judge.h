@@ -7,8 +7,9 @@
 #include "run/distill_subject.h"
 #include "run/session.h"
 
-#include <map>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -20,7 +21,8 @@ std::vector<StoredIndexer> stored_indexers(const Model& model, const std::vector
 
 class DistillJudge {
  public:
-  // The references must outlive the object. `taken_bytes` of the device are used by others.
+  // Computes on all devices of the session. The references must outlive the object. `taken_bytes`
+  // of each device are used by others.
   DistillJudge(const Model& model, Session& session, const DistillSubject& subject,
                std::int64_t taken_bytes);
 
@@ -33,9 +35,9 @@ class DistillJudge {
 
  private:
   void judge(const std::string& indexers,
-             const std::vector<std::pair<std::string, Pattern>>& patterns, WeightSource& weights,
-             Distillation& result);
-  double validation_loss(WeightSource& weights);
+             const std::vector<std::pair<std::string, Pattern>>& patterns,
+             std::span<const TrainedIndexer> trained, Distillation& result);
+  double validation_loss(std::span<const TrainedIndexer> trained);
 
   const Model& model_;
   Session& session_;

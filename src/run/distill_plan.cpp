@@ -5,7 +5,7 @@
 #include "core/count_text.h"
 #include "core/error.h"
 #include "core/thread_count.h"
-#include "run/distill_training.h"
+#include "run/training_fit.h"
 #include "search/costs.h"
 
 #include <fmt/format.h>
@@ -20,19 +20,18 @@ namespace {
 // their gradients, for queries and for keys.
 constexpr double kIndexerProducts = 5;
 
-// Seconds of a token in the frozen model with dense attention, and for its students.
+// Seconds of a token in the frozen model with dense attention, and for the students of a device.
 struct TokenSeconds {
   double model = 0, students = 0, uncertainty = 0;
 };
 
-TokenSeconds token_seconds(const DistillOptions& options, const Model& model,
-                           const DistillSubject& subject, const Device& backend,
-                           Placement placement) {
+TokenSeconds token_seconds(const Model& model, const DistillSubject& subject,
+                           const std::vector<Student>& students, const Device& backend,
+                           Placement placement, int threads) {
   // Dense attention is what rows before the first position that selects do.
   ModelConfig dense = model.config;
   dense.index_topk = subject.longest();
-  const Costs costs = estimated_costs(dense, subject.training, backend, placement,
-                                      thread_count(options.device.threads));
+  const Costs costs = estimated_costs(dense, subject.training, backend, placement, threads);
   TokenSeconds seconds;
   seconds.uncertainty = costs.uncertainty;
   const auto prefix = static_cast<std::size_t>(Visit::prefix);
@@ -42,12 +41,12 @@ TokenSeconds token_seconds(const DistillOptions& options, const Model& model,
   const double pairs = d(subject.longest()) / 2;
   const double attention = d(dense.heads) * d(2 * dense.kv_lora_rank + dense.qk_rope_head_dim);
   const double layer = seconds.model / d(dense.layers);
-  const std::vector<bool> taught = taught_layers(subject.students, dense.layers);
+  const std::vector<bool> taught = taught_layers(students, dense.layers);
   const double teacher = d(dense.heads) * d(dense.latent_width()) / attention * layer;
   const double indexer = kIndexerProducts * 2 * d(dense.index_heads * dense.index_head_dim) * pairs;
   const double rate = 2 * attention * pairs / std::max(layer, 1e-30);
   seconds.students = d(std::ranges::count(taught, true)) * teacher +
-                     static_cast<double>(subject.students.size()) * indexer / rate;
+                     static_cast<double>(students.size()) * indexer / rate;
   return seconds;
 }
 
@@ -76,7 +75,7 @@ double validations_of(const StageSettings& stage) {
 
 TrainingPlan plan_training(const DistillOptions& options, const Model& model,
                            const DistillSubject& subject, const Device& backend,
-                           Placement placement) {
+                           Placement placement, std::size_t devices) {
   const ModelConfig& config = model.config;
   const WeightSizes sizes =
       weight_sizes(config, model.checkpoint, model.has_indexer, backend.weight_types());
@@ -84,14 +83,18 @@ TrainingPlan plan_training(const DistillOptions& options, const Model& model,
   TrainingPlan plan;
   plan.students = subject.students.size();
   plan.parameters = indexer_parameters(config);
-  plan.student_bytes = StudentSet::bytes(config, backend, plan.students);
   plan.steps = options.dense.steps + options.sparse.steps;
   plan.device_limit = backend.memory_bytes();
   plan.paged = !backend.is_gpu();
-  const std::int64_t fixed =
-      sizes.device(placement) + backend.uploader_bytes() + plan.student_bytes;
-  const TrainingFit fit = fit_training(config, backend, subject, options.dense.batch, sparse,
-                                       plan.device_limit - fixed);
+  const std::int64_t fixed = sizes.device(placement) + backend.uploader_bytes();
+  // As Session::training_memory: the CPU's memory is divided, and devices share what is free.
+  const std::int64_t memory =
+      plan.paged ? static_cast<std::int64_t>(devices) * plan.device_limit : plan.device_limit;
+  const TrainingFit fit = TrainingSizes(config, backend, subject, sparse, memory - fixed)
+                              .fit(options.dense.batch, devices);
+  plan.devices = fit.parts.size();
+  for (const auto& part : fit.parts) plan.most_students = std::max(plan.most_students, part.size());
+  plan.student_bytes = StudentSet::bytes(config, backend, plan.most_students);
   plan.wave = fit.wave;
   plan.keeps_features = fit.keeps;
   plan.device_bytes = fixed + fit.bytes;
@@ -99,7 +102,13 @@ TrainingPlan plan_training(const DistillOptions& options, const Model& model,
   const double second =
       sparse ? tokens_of(options.sparse, subject, validations_of(options.sparse)) : 0;
   plan.tokens = dense + second;
-  const TokenSeconds seconds = token_seconds(options, model, subject, backend, placement);
+  // Devices wait for the one that takes longest; each runs the frozen model itself.
+  const int threads = std::max(thread_count(options.device.threads) / static_cast<int>(devices), 1);
+  TokenSeconds seconds;
+  for (const auto& part : fit.parts) {
+    const TokenSeconds own = token_seconds(model, subject, part, backend, placement, threads);
+    if (own.model + own.students >= seconds.model + seconds.students) seconds = own;
+  }
   const double fresh = fresh_share(options, subject, fit.keeps);
   const double queries = 1 / static_cast<double>(options.dense.query_interval);
   plan.seconds =
@@ -127,8 +136,9 @@ void require_fit(const TrainingPlan& plan) {
       {"the training does not fit the device's memory", "",
        fmt::format("{} indexers and one sequence at a time need {}, but only {} may "
                    "be used",
-                   plan.students, bytes_text(plan.device_bytes), bytes_text(plan.device_limit)),
-       "shorter sequences, --precision bf16, --weights stream, and for a search "
+                   plan.most_students, bytes_text(plan.device_bytes),
+                   bytes_text(plan.device_limit)),
+       "more GPUs, shorter sequences, --precision bf16, --weights stream, and for a search "
        "over segments a smaller --max-run"});
 }
 
@@ -136,16 +146,20 @@ std::vector<std::string> plan_lines(const TrainingPlan& plan) {
   const double factor = 1 + plan.uncertainty;
   std::vector<std::string> lines = {
       fmt::format(
-          "training: {} indexer{} of {} parameters, at most {} steps, {} tokens through the "
+          "training: {} indexer{} of {} parameters{}, at most {} steps, {} tokens through the "
           "model, about {} ({} to {})",
           plan.students, plan.students == 1 ? "" : "s", count_text(plan.parameters),
+          plan.devices == 1
+              ? ""
+              : fmt::format(" on {} devices, at most {} on each", plan.devices, plan.most_students),
           count_text(plan.steps), count_text(std::llround(plan.tokens)),
           format_duration(plan.seconds), format_duration(plan.seconds / factor),
           format_duration(plan.seconds * factor)),
-      fmt::format("training memory: {} of {} on the device, {} of them for indexers; {} sequence{} "
+      fmt::format("training memory: {} of {} on {} device, {} of them for indexers; {} sequence{} "
                   "at a time",
                   bytes_text(plan.device_bytes), bytes_text(plan.device_limit),
-                  bytes_text(plan.student_bytes), plan.wave, plan.wave == 1 ? "" : "s")};
+                  plan.devices == 1 ? "the" : "each", bytes_text(plan.student_bytes), plan.wave,
+                  plan.wave == 1 ? "" : "s")};
   if (plan.streamed_bytes > 0) {
     lines.push_back(
         fmt::format("weights to move: {}", bytes_text(std::llround(plan.streamed_bytes))));
@@ -158,6 +172,8 @@ std::vector<std::string> plan_lines(const TrainingPlan& plan) {
 
 Json to_json(const TrainingPlan& plan) {
   return Json{{"students", plan.students},
+              {"devices", plan.devices},
+              {"students_per_device", plan.most_students},
               {"parameters_per_student", plan.parameters},
               {"student_bytes", plan.student_bytes},
               {"steps", plan.steps},

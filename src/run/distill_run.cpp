@@ -81,7 +81,7 @@ Chosen train_and_judge(DistillTraining& training, DistillJudge& judge,
   Chosen chosen;
   for (std::size_t s = 0; s < training.stages() && training.in_time(); ++s) {
     training.train(s);
-    const std::vector<float> parameters = training.students().parameters();
+    const std::vector<float> parameters = training.parameters();
     result.stages.push_back(training.summary(s));
     result.stages[s].validation_loss = judge.judge_stage(result.stages[s].name, parameters, result);
     const double best = result.stages[chosen.stage].validation_loss;
@@ -89,7 +89,7 @@ Chosen train_and_judge(DistillTraining& training, DistillJudge& judge,
       chosen = {s, parameters, training.mass_recall()};
     }
   }
-  const auto& students = training.students().students();
+  const std::vector<Student>& students = training.students();
   for (std::size_t i = 0; i < students.size(); ++i) {
     result.layers.push_back({students[i].layer, students[i].end, before[i], chosen.mass[i]});
   }
@@ -145,7 +145,7 @@ Distillation distill(const DistillOptions& options, const Model& model,
                      const DistillSubject& subject, Session& session,
                      const std::vector<float>& initial, Progress& progress) {
   const Fingerprint fingerprint =
-      with_initial(fingerprint_of(options, model, subject, session.backend().name()), initial);
+      with_initial(fingerprint_of(options, model, subject, session.kinds()), initial);
   const DistillFolder folder{options.output};
   prepare_folder(folder.folder, {"distill.json", "training.safetensors"});
   const FolderLock lock(folder.folder);
@@ -163,21 +163,23 @@ Distillation distill(const DistillOptions& options, const Model& model,
     }
     return std::move(*stored);
   }
+  const SpreadUse before = session.use();
   DistillTraining training(options, model, subject, session, progress, fingerprint, folder.state());
-  DistillJudge judge(model, session, subject,
-                     StudentSet::bytes(model.config, session.backend(), subject.students.size()));
+  DistillJudge judge(model, session, subject, training.student_bytes());
   Distillation result = begin_result(model, options, subject, fingerprint);
+  warn_of_kinds(session.kinds(), progress, result.warnings);
   const Chosen chosen = train_and_judge(training, judge, initial, result);
   result.complete = training.in_time();
   result.change = change_of(result, result.chosen, subject.judge.predicted());
   result.gain = is_gain(result.change);
   result.provenance = {.tool_version = kToolVersion,
                        .numerics_version = kNumericsVersion,
-                       .device = session.backend().name(),
+                       .device = session.kinds(),
                        .created_at = created_time(),
                        .search_seconds = recorded_seconds(training.seconds()),
                        .planned_bytes = std::nullopt,
                        .peak_bytes = std::nullopt};
+  if (recorded_seconds(0)) add_devices(result.provenance, session.use().since(before));
   // What was there is of a training that the budget ended, or that was killed while writing.
   discard(folder);
   if (result.gain || options.always) {
@@ -194,30 +196,33 @@ Distillation distill(const DistillOptions& options, const Model& model,
 namespace {
 
 TrainingPlan plan_of(const DistillOptions& options, const Model& model,
-                     const DistillSubject& subject, const Device& backend) {
+                     const DistillSubject& subject, const Device& backend, std::size_t devices) {
   require_writable_indexers(model, subject.students, options.link);
   const WeightSizes sizes =
       weight_sizes(model.config, model.checkpoint, model.has_indexer, backend.weight_types());
   return plan_training(options, model, subject, backend,
-                       placement_for(options.device, sizes, backend));
+                       placement_for(options.device, sizes, backend), devices);
 }
 
 }  // namespace
 
 TrainingPlan plan_distillation(const DistillOptions& options, const Model& model,
-                               const Pattern& pattern, const Backend& backend, Progress& progress) {
+                               const Pattern& pattern, const Backends& backends,
+                               Progress& progress) {
+  const Backend& backend = *backends.front();
   return plan_of(options, model, open_distill_subject(options, model, pattern, backend, progress),
-                 backend);
+                 backend, backends.size());
 }
 
 Distillation distill(const DistillOptions& options, const Model& model, const Pattern& pattern,
-                     std::unique_ptr<Backend> backend, Progress& progress) {
-  const DistillSubject subject = open_distill_subject(options, model, pattern, *backend, progress);
+                     Backends backends, Progress& progress) {
+  const Backend& backend = *backends.front();
+  const DistillSubject subject = open_distill_subject(options, model, pattern, backend, progress);
   require_other_folder(model, options.output);
-  const TrainingPlan plan = plan_of(options, model, subject, *backend);
+  const TrainingPlan plan = plan_of(options, model, subject, backend, backends.size());
   for (const std::string& line : plan_lines(plan)) progress.note(line);
   require_fit(plan);
-  Session session(model, std::move(backend), options.device);
+  Session session(model, std::move(backends), options.device);
   return distill(options, model, subject, session, {}, progress);
 }
 

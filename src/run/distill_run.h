@@ -8,7 +8,6 @@
 #include "run/distill_subject.h"
 
 #include <filesystem>
-#include <memory>
 #include <vector>
 
 namespace indexcache {
@@ -23,22 +22,23 @@ struct DistillFolder {
   std::filesystem::path state() const { return folder / "training.safetensors"; }
 };
 
-// Trains the indexers of the subject's pattern in an open session, judges them on held-out data,
-// and writes a checkpoint folder into options.output if they gain. `initial`: parameters of
-// students to begin with instead of the checkpoint's, if not empty. Continues a training that is in
-// the folder; one that is finished is read. Throws InputError, ResourceError, ResumeMismatch,
-// Interrupted.
+// Trains the indexers of the subject's pattern on all devices of an open session, judges them on
+// held-out data, and writes a checkpoint folder into options.output if they gain. `initial`:
+// parameters of students to begin with instead of the checkpoint's, if not empty. Continues a
+// training that is in the folder; one that is finished is read. Throws InputError, ResourceError,
+// ResumeMismatch, Interrupted.
 Distillation distill(const DistillOptions& options, const Model& model,
                      const DistillSubject& subject, Session& session,
                      const std::vector<float>& initial, Progress& progress);
 
 // What distill() below would need. Throws what it would throw before any work.
 TrainingPlan plan_distillation(const DistillOptions& options, const Model& model,
-                               const Pattern& pattern, const Backend& backend, Progress& progress);
+                               const Pattern& pattern, const Backends& backends,
+                               Progress& progress);
 
-// The whole command. Throws also UsageError and InputError for what cannot be trained, before any
-// work.
+// The whole command, on all backends. Throws also UsageError and InputError for what cannot be
+// trained, before any work.
 Distillation distill(const DistillOptions& options, const Model& model, const Pattern& pattern,
-                     std::unique_ptr<Backend> backend, Progress& progress);
+                     Backends backends, Progress& progress);
 
 }  // namespace indexcache

@@ -11,21 +11,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <utility>
 
 namespace indexcache {
 namespace {
-
-// Rows that pass through a layer together.
-std::int64_t chunk_rows(const Device& backend, const ModelConfig& config,
-                        const std::vector<Student>& students, std::int64_t wave,
-                        std::int64_t longest) {
-  return wave * std::min(longest, positions_at_once(backend, config, students, wave, longest));
-}
 
 double mean_of(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -39,55 +32,13 @@ std::vector<TrainingPoint> curve_of(const std::vector<DivergencePoint>& points) 
 
 }  // namespace
 
-std::int64_t training_bytes(const ModelConfig& config, const Device& backend,
-                            const std::vector<Student>& students, std::int64_t wave,
-                            std::int64_t longest, bool sparse) {
-  const std::int64_t rows = wave * longest,
-                     chunk = chunk_rows(backend, config, students, wave, longest);
-  const std::int64_t residual = rows * 4 * config.hidden;
-  // Copies of the weights that make queries of attention, where layers do not stay.
-  std::int64_t query_weights = 0;
-  for (const Student& student : students) {
-    query_weights = std::max(query_weights, static_cast<std::int64_t>(student.end));
-  }
-  query_weights *=
-      static_cast<std::int64_t>(size_of(backend.activation())) * config.heads *
-      (config.qk_head_dim() * config.q_lora_rank + config.kv_lora_rank * config.qk_nope_head_dim);
-  return rows * FrozenPass::feature_row_bytes(config, backend, students, sparse) + residual +
-         query_weights + chunk * Decoder::row_bytes(config, backend) +
-         Distiller::bytes(config, backend, students, rows, chunk, longest) +
-         backend.scratch_bytes(config.shape(), chunk, longest);
-}
-
-namespace {
-
-std::int64_t all_feature_bytes(const ModelConfig& config, const Device& backend,
-                               const DistillSubject& subject) {
-  return FrozenPass::feature_row_bytes(config, backend, subject.students, false) *
-         (subject.training.tokens() + subject.validation.tokens());
-}
-
-// Whether the features of all sequences have room, with as much left for other things.
-bool keeps_features(const ModelConfig& config, const Device& backend, const DistillSubject& subject,
-                    std::int64_t wave, bool sparse, std::int64_t room) {
-  const std::int64_t working =
-      training_bytes(config, backend, subject.students, wave, subject.longest(), sparse);
-  return all_feature_bytes(config, backend, subject) <= (room - working) / 2;
-}
-
-}  // namespace
-
-TrainingFit fit_training(const ModelConfig& config, const Device& backend,
-                         const DistillSubject& subject, std::int64_t batch, bool sparse,
-                         std::int64_t room) {
-  const auto needed = [&](std::int64_t wave) {
-    return training_bytes(config, backend, subject.students, wave, subject.longest(), sparse);
-  };
-  auto wave = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(batch)));
-  while (wave > 1 && needed(wave) > room) wave /= 2;
-  const bool keeps = keeps_features(config, backend, subject, wave, sparse, room);
-  return {wave, keeps, needed(wave) + (keeps ? all_feature_bytes(config, backend, subject) : 0)};
-}
+// What one device trains with.
+struct DistillTraining::Device {
+  std::unique_ptr<FrozenPass> pass;
+  std::unique_ptr<StudentWeights> weights;  // of the sparse stage
+  std::unique_ptr<Distiller> distiller;
+  std::unique_ptr<FeatureSource> training, validation;
+};
 
 DistillTraining::DistillTraining(const DistillOptions& options, const Model& model,
                                  const DistillSubject& subject, Session& session,
@@ -100,73 +51,130 @@ DistillTraining::DistillTraining(const DistillOptions& options, const Model& mod
       progress_(progress),
       fingerprint_(std::move(fingerprint)),
       file_(std::move(state)),
-      students_(model, session.backend(), subject.students),
       budget_(parse_duration(options.budget)) {
-  if (auto stored = read_training_state(file_, fingerprint_, students_.size(),
-                                        students_.parameters_per_student())) {
+  const std::size_t devices = session.devices();
+  if (auto stored = read_training_state(file_, fingerprint_, subject.students.size(),
+                                        indexer_parameters(model.config))) {
     state_ = std::move(*stored);
+    fit_ = sizes().fit_wave(state_.wave, devices);
     progress.note(fmt::format("continuing after step {} of the {} stage", state_.stages.back().step,
                               kTrainingStages[state_.stages.size() - 1]));
   } else {
-    state_.wave = fit().wave;
+    fit_ = sizes().fit(options.dense.batch, devices);
+    state_.wave = fit_.wave;
   }
+  make_students();
 }
 
 double DistillTraining::seconds() const {
   return state_.seconds + std::chrono::duration<double>(Clock::now() - begin_).count();
 }
 
-std::int64_t DistillTraining::room() const {
-  return session_.backend().memory_bytes() - session_.weight_bytes() -
-         StudentSet::bytes(model_.config, session_.backend(), students_.size());
+TrainingSizes DistillTraining::sizes() const {
+  return {model_.config, session_.backend(), subject_, stages() > 1,
+          session_.training_memory() - session_.weight_bytes()};
 }
 
-TrainingFit DistillTraining::fit() const {
-  const TrainingFit fit = fit_training(model_.config, session_.backend(), subject_,
-                                       options_.dense.batch, stages() > 1, room());
-  if (fit.bytes <= room() || !session_.backend().is_gpu()) return fit;
-  throw ResourceError(
-      {"the device has too little memory for the training", "--memory-limit",
-       fmt::format("one sequence of {} tokens needs {}, and {} are free", subject_.longest(),
-                   bytes_text(fit.bytes), bytes_text(std::max<std::int64_t>(room(), 0))),
-       "a GPU with more memory, --precision bf16, or --weights stream"});
+void DistillTraining::make_students() {
+  const TrainingSizes sizes = this->sizes();
+  if (session_.backend().is_gpu() && !sizes.has_room(fit_)) {
+    throw ResourceError(
+        {"the devices have too little memory for the training", "--memory-limit",
+         fmt::format("{} indexers on {} device{}, with {} tokens at a time, need {} on each, and "
+                     "{} are free",
+                     subject_.students.size(), fit_.parts.size(), fit_.parts.size() == 1 ? "" : "s",
+                     state_.wave * subject_.longest(), bytes_text(fit_.bytes),
+                     bytes_text(std::max<std::int64_t>(sizes.room(), 0))),
+         "more GPUs or GPUs with more memory, --precision bf16, or --weights stream"});
+  }
+  std::vector<Backend*> backends;
+  std::string dealt;
+  for (std::size_t d = 0; d < fit_.parts.size(); ++d) {
+    backends.push_back(&session_.backend(d));
+    dealt += fmt::format("{}{} on {}", d == 0 ? "" : ", ", fit_.parts[d].size(), session_.name(d));
+    session_.add_students(d, fit_.parts[d].size());
+  }
+  if (session_.devices() > 1) progress_.note(fmt::format("indexers in training: {}", dealt));
+  students_.emplace(model_, backends, fit_.parts);
+}
+
+std::int64_t DistillTraining::student_bytes() const {
+  std::int64_t most = 0;
+  for (const auto& part : fit_.parts) {
+    most = std::max(most, StudentSet::bytes(model_.config, session_.backend(), part.size()));
+  }
+  return most;
+}
+
+// Everything but the students, for a stage.
+std::vector<DistillTraining::Device> DistillTraining::devices(std::size_t number) {
+  const bool sparse = number == 1;
+  const Pattern* pattern = sparse ? &subject_.pattern : nullptr;
+  const ModelConfig& config = model_.config;
+  const std::int64_t longest = subject_.longest();
+  const TrainingSizes sizes = this->sizes();
+  std::vector<Device> devices;
+  for (std::size_t d = 0; d < students_->parts(); ++d) {
+    Backend& backend = session_.backend(d);
+    StudentSet& own = students_->part(d);
+    Device device;
+    device.pass = std::make_unique<FrozenPass>(
+        config, backend, longest, own.students(),
+        training_chunk_rows(backend, config, subject_.students, state_.wave, longest));
+    device.distiller =
+        std::make_unique<Distiller>(config, backend, *device.pass, own, subject_.students);
+    WeightSource* weights = &session_.weights(d);
+    if (sparse) {
+      std::map<std::size_t, IndexerWeights> indexers;
+      for (std::size_t i = 0; i < students_->size(); ++i) {
+        indexers[subject_.students[i].layer] = students_->weights(d, i);
+      }
+      device.weights = std::make_unique<StudentWeights>(*weights, std::move(indexers));
+      weights = device.weights.get();
+    }
+    // With a pattern the students decide what is seen.
+    const FeatureSource::Shape shape{options_.dense.batch, state_.wave,
+                                     !sparse && sizes.keeps_features(own.students(), state_.wave)};
+    const auto source = [&](const TokenSet& tokens) {
+      return std::make_unique<FeatureSource>(*device.pass, *weights, tokens, shape, pattern);
+    };
+    device.training = source(subject_.training);
+    device.validation = source(subject_.validation);
+    devices.push_back(std::move(device));
+  }
+  return devices;
 }
 
 void DistillTraining::train(std::size_t number) {
   const bool begun = state_.stages.size() > number;
   if (begun && state_.stages[number].over) {
     shown_.push_back(state_.stages[number]);
-    return students_.set_parameters(state_.stages[number].best);
+    return students_->set_parameters(state_.stages[number].best);
   }
-  Backend& backend = session_.backend();
+  if (number == 1) students_->share();
+  const std::vector<Device> devices = this->devices(number);
+  std::vector<StagePart> parts;
+  for (const Device& device : devices) {
+    parts.push_back({device.distiller.get(), device.training.get(), device.validation.get()});
+  }
   const std::int64_t longest = subject_.longest();
-  FrozenPass pass(model_.config, backend, longest, subject_.students,
-                  chunk_rows(backend, model_.config, subject_.students, state_.wave, longest));
-  std::map<std::size_t, IndexerWeights> indexers;
-  for (std::size_t i = 0; i < students_.size(); ++i) {
-    indexers[subject_.students[i].layer] = students_.weights(i);
-  }
-  StudentWeights weights(session_.weights(), std::move(indexers));
-  Distiller distiller(model_.config, backend, pass, students_);
-  const bool sparse = number == 1;
-  const Pattern* pattern = sparse ? &subject_.pattern : nullptr;
-  // With a pattern the students decide what is seen.
-  const bool keeps = !sparse && keeps_features(model_.config, backend, subject_, state_.wave,
-                                               stages() > 1, room());
-  const FeatureSource::Shape shape{options_.dense.batch, state_.wave, keeps};
-  FeatureSource training(pass, weights, subject_.training, shape, pattern);
-  FeatureSource validation(pass, weights, subject_.validation, shape, pattern);
-  Stage stage(settings(number), students_, distiller, training, validation, longest,
+  Stage stage(settings(number), *students_, std::move(parts), longest,
               model_.config.first_selecting_position(),
-              positions_at_once(backend, model_.config, subject_.students, state_.wave, longest));
+              positions_at_once(session_.backend(), model_.config, subject_.students, state_.wave,
+                                longest));
   if (begun) {
     stage.state() = state_.stages[number];
-    students_.restore(state_.students);
+    students_->restore(state_.students);
   } else {
-    students_.clear_moments();
+    students_->clear_moments();
     state_.stages.push_back(stage.state());
   }
+  const std::vector<double> busy_before = students_->busy_seconds();
+  const auto begin = Clock::now();
   loop(stage, number);
+  session_.add_training(busy_before, students_->busy_seconds(),
+                        std::chrono::duration<double>(Clock::now() - begin).count());
+  students_->keep_apart();
 }
 
 // A step that a signal ends was not begun, as far as the state is concerned.
@@ -223,35 +231,37 @@ void DistillTraining::tell(const StageState& stage, std::size_t number, std::siz
 
 void DistillTraining::save(std::size_t number, const StageState& stage) {
   state_.stages[number] = stage;
-  state_.students = students_.state();
+  state_.students = students_->state();
   TrainingState stored = state_;
   stored.seconds = recorded_seconds(seconds()).value_or(0);
   write_training_state(file_, stored, fingerprint_);
 }
 
 std::vector<std::optional<double>> DistillTraining::mass_recall() {
-  Backend& backend = session_.backend();
-  const std::int64_t longest = subject_.longest();
-  FrozenPass pass(model_.config, backend, longest, subject_.students,
-                  chunk_rows(backend, model_.config, subject_.students, state_.wave, longest));
-  Distiller distiller(model_.config, backend, pass, students_);
-  FeatureSource source(pass, session_.weights(), subject_.validation,
-                       {options_.dense.batch, state_.wave}, nullptr);
-  const auto ranges = position_ranges(
-      longest, model_.config.first_selecting_position(),
-      positions_at_once(backend, model_.config, subject_.students, state_.wave, longest));
-  std::vector<double> sums(students_.size(), 0.0);
-  std::int64_t queries = 0;
-  for (std::int64_t b = 0; b < source.batches(); ++b) {
-    for (std::int64_t w = 0; w < source.waves(b); ++w) {
-      const auto recall = distiller.mass_recall(source.wave(b, w), ranges);
-      for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += recall.sums[i];
-      queries += recall.queries;
+  const std::vector<Device> devices = this->devices(0);
+  const auto ranges =
+      position_ranges(subject_.longest(), model_.config.first_selecting_position(),
+                      positions_at_once(session_.backend(), model_.config, subject_.students,
+                                        state_.wave, subject_.longest()));
+  std::vector<Distiller::MassRecall> of_parts(devices.size());
+  students_->for_each_part([&](std::size_t p) {
+    Distiller::MassRecall& all = of_parts[p];
+    all.sums.assign(students_->part(p).size(), 0.0);
+    FeatureSource& source = *devices[p].validation;
+    for (std::int64_t b = 0; b < source.batches(); ++b) {
+      for (std::int64_t w = 0; w < source.waves(b); ++w) {
+        const auto recall = devices[p].distiller->mass_recall(source.wave(b, w), ranges);
+        for (std::size_t i = 0; i < all.sums.size(); ++i) all.sums[i] += recall.sums[i];
+        all.queries += recall.queries;
+      }
     }
-  }
-  std::vector<std::optional<double>> mass(sums.size());
-  for (std::size_t i = 0; i < sums.size() && queries > 0; ++i) {
-    mass[i] = sums[i] / static_cast<double>(queries);
+  });
+  std::vector<std::optional<double>> mass;
+  for (const Distiller::MassRecall& all : of_parts) {
+    for (const double sum : all.sums) {
+      mass.push_back(all.queries > 0 ? std::optional(sum / static_cast<double>(all.queries))
+                                     : std::nullopt);
+    }
   }
   return mass;
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stages of a training on a device, with saved states and a time limit.
+// The stages of a training on the devices of a session, with saved states and a time limit.
 #pragma once
 
 #include "core/progress.h"
+#include "distill/dealt_students.h"
 #include "distill/training_state.h"
 #include "result/distillation.h"
 #include "run/distill_subject.h"
 #include "run/session.h"
+#include "run/training_fit.h"
 
 #include <array>
 #include <chrono>
@@ -21,37 +23,17 @@ namespace indexcache {
 
 inline constexpr std::array<std::string_view, 2> kTrainingStages = {"dense", "sparse"};
 
-// Bytes of the device that a training of `subject` takes with so many sequences at once, weights
-// excluded.
-std::int64_t training_bytes(const ModelConfig& config, const Device& backend,
-                            const std::vector<Student>& students, std::int64_t wave,
-                            std::int64_t longest, bool sparse);
-
-// How a training is cut to fit a device.
-struct TrainingFit {
-  std::int64_t wave;  // sequences at once: a power of two, so that small differences in free memory
-                      // do not matter, since the number decides the order of sums
-  bool keeps;  // features of the dense stage stay in memory: sequences that come again do not
-               // go through the model again
-  std::int64_t bytes;  // weights and students excluded
-};
-
-// `room`: bytes of the device besides weights and students. At least one sequence at once, whether
-// or not it fits.
-TrainingFit fit_training(const ModelConfig& config, const Device& backend,
-                         const DistillSubject& subject, std::int64_t batch, bool sparse,
-                         std::int64_t room);
-
 class DistillTraining {
  public:
-  // Continues from `state` if that exists. Throws what read_training_state throws, and
-  // ResourceError if not even one sequence fits the device. The references must outlive the object.
+  // Continues from `state` if that exists, on any number of devices. Throws what
+  // read_training_state throws, and ResourceError if not even one sequence fits the devices. The
+  // references must outlive the object.
   DistillTraining(const DistillOptions& options, const Model& model, const DistillSubject& subject,
                   Session& session, Progress& progress, Fingerprint fingerprint,
                   std::filesystem::path state);
 
   // Parameters of students for the first stage, unless a saved state has it already.
-  void begin_with(const std::vector<float>& parameters) { students_.set_parameters(parameters); }
+  void begin_with(const std::vector<float>& parameters) { students_->set_parameters(parameters); }
 
   // 1 or 2.
   std::size_t stages() const { return options_.sparse.steps > 0 ? 2 : 1; }
@@ -61,7 +43,11 @@ class DistillTraining {
   // False if the time ended before the training.
   bool in_time() const { return in_time_; }
 
-  const StudentSet& students() const { return students_; }
+  const std::vector<Student>& students() const { return subject_.students; }
+  // As they are: [students, n].
+  std::vector<float> parameters() { return students_->parameters(); }
+  // On the device with most students.
+  std::int64_t student_bytes() const;
   // Attention mass of what the students select, on the validation sequences; nullopt if no query
   // sees more than index_topk.
   std::vector<std::optional<double>> mass_recall();
@@ -74,8 +60,11 @@ class DistillTraining {
   const StageSettings& settings(std::size_t stage) const {
     return stage == 0 ? options_.dense : options_.sparse;
   }
-  std::int64_t room() const;
-  TrainingFit fit() const;
+  struct Device;
+
+  TrainingSizes sizes() const;
+  void make_students();
+  std::vector<Device> devices(std::size_t number);
   void step(Stage& stage, std::size_t number);
   void loop(Stage& stage, std::size_t number);
   void tell(const StageState& stage, std::size_t number, std::size_t& told);
@@ -88,8 +77,9 @@ class DistillTraining {
   Progress& progress_;
   Fingerprint fingerprint_;
   std::filesystem::path file_;
-  StudentSet students_;
   TrainingState state_;
+  TrainingFit fit_;
+  std::optional<DealtStudents> students_;
   std::vector<StageState> shown_;  // with what a stage that is not over would give now
   Clock::time_point begin_ = Clock::now();
   std::optional<Clock::time_point> budget_begin_;  // the first step

@@ -22,6 +22,12 @@ namespace indexcache {
 
 enum class DataSide { search, holdout };
 
+// Nats per token by which losses may differ between devices of different kinds: far more than
+// rounding does, and less than another model or other data.
+inline constexpr double kKindNats = 0.02;
+// Of the same sequences.
+bool losses_agree(const SequenceLosses& a, const SequenceLosses& b);
+
 struct FidelityPass {
   std::vector<SequenceLosses> losses;             // [patterns]
   std::vector<std::optional<Fidelity>> fidelity;  // [patterns]
@@ -49,6 +55,8 @@ class Instruments {
   void begin(WorkPart part, std::string label);
   // Whether losses are measured: predictions from them mean something.
   virtual bool measures() const = 0;
+  // Whether a loss has the same bits whenever it is measured.
+  virtual bool repeats_bits() const { return true; }
   // What evaluating so many patterns in the search takes; 0 if nothing is known.
   virtual double seconds_for(double evaluations) const;
 
@@ -73,13 +81,15 @@ class DeviceInstruments : public Instruments {
   DeviceInstruments(Session& session, const SearchSubject& subject, Journal& journal,
                     Progress& progress, double budget_seconds);
 
-  // Throws ResumeMismatch if the journal's baseline has other bits than this machine's.
+  // Throws ResumeMismatch if the journal's baseline has other bits than this machine's, or with
+  // devices of different kinds differs by more than they do.
   OverlapPass measure_baseline(const Pattern& baseline) override;
   Evaluator& search() override { return remembering_; }
   Evaluator& verification() override { return counted_; }
   Evaluator& next_token_losses() override;
   FidelityPass measure_fidelity(DataSide side, std::span<const Pattern> patterns) override;
   bool measures() const override { return true; }
+  bool repeats_bits() const override { return !is_mixed(session_.kinds()); }
   double seconds_for(double evaluations) const override { return budget_.seconds_for(evaluations); }
 
  private:

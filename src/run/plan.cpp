@@ -140,7 +140,7 @@ RunPlan make_plan(const Model& model, const SearchSubject& subject, const Device
   plan.costs = costs_for(plan, model.config, lengths, backend);
   if (subject.training) {
     plan.training = plan_training(subject.training->options, model, subject.training->subject,
-                                  backend, plan.placement);
+                                  backend, plan.placement, devices);
   }
   plan.startup_seconds = seconds_since_process_start();
   estimate_time(plan);

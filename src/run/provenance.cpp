@@ -85,4 +85,13 @@ TokenSummary summarize(const TokenSet& tokens) {
           .longest = tokens.longest()};
 }
 
+void add_devices(Provenance& provenance, const SpreadUse& use) {
+  if (use.workers.size() == 1) return;
+  for (const WorkerUse& worker : use.workers) {
+    provenance.devices.push_back({worker.name, static_cast<std::int64_t>(worker.tasks),
+                                  worker.busy_seconds, static_cast<std::int64_t>(worker.students)});
+  }
+  provenance.idle_share = use.idle_share();
+}
+
 }  // namespace indexcache

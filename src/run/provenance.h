@@ -6,6 +6,7 @@
 #include "model/model.h"
 #include "result/result.h"
 #include "run/subject.h"
+#include "search/spread.h"
 
 #include <string>
 
@@ -17,5 +18,8 @@ TokenSummary summarize(const TokenSet& tokens);
 // Everything that decides the losses and the constraints of a run on a device.
 Fingerprint fingerprint_of(const Model& model, const SearchSubject& subject,
                            const std::string& device);
+
+// Who computed what, where there was a choice.
+void add_devices(Provenance& provenance, const SpreadUse& use);
 
 }  // namespace indexcache

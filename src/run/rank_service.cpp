@@ -42,7 +42,7 @@ int serve_run(const SearchOptions& options, Ranks& ranks) {
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
   const SearchSubject subject = open_subject(options, model, *backends.front(), silent);
   const Fingerprint fingerprint =
-      rank_fingerprint(fingerprint_of(model, subject, backends.front()->name()));
+      rank_fingerprint(fingerprint_of(model, subject, kinds_of(backends)));
   std::vector<const TokenSet*> token_sets = {&subject.data.search};
   if (subject.data.holdout) token_sets.push_back(&*subject.data.holdout);
   return serve(model, token_sets, std::move(backends), options.device, fingerprint, ranks);
@@ -50,13 +50,22 @@ int serve_run(const SearchOptions& options, Ranks& ranks) {
 
 int serve_tokens(const Model& model, const TokenSet& tokens, Backends backends,
                  const DeviceOptions& options, Ranks& ranks) {
-  const Fingerprint fingerprint = rank_fingerprint(model, tokens, backends.front()->name());
+  const Fingerprint fingerprint = rank_fingerprint(model, tokens, kinds_of(backends));
   return serve(model, {&tokens}, std::move(backends), options, fingerprint, ranks);
 }
 
 void admit_to(Session& session, const Model& model, const TokenSet& tokens, Ranks& ranks) {
-  ranks.admit(rank_fingerprint(model, tokens, session.backend().name()), session.weights_name());
+  ranks.admit(rank_fingerprint(model, tokens, session.kinds()), session.weights_name(),
+              session.allows_mixed());
   session.add(ranks);
+}
+
+void require_one_process(const Ranks& ranks, const std::string& what) {
+  if (ranks.size() == 1) return;
+  throw UsageError({fmt::format("{} runs in one process", what),
+                    fmt::format("{} ranks", ranks.size()),
+                    "trained indexers are not sent to other ranks",
+                    "one process, which uses all GPUs of its node"});
 }
 
 }  // namespace indexcache

@@ -27,4 +27,7 @@ int serve_tokens(const Model& model, const TokenSet& tokens, Backends backends,
 // Rank 0: admits the others to work on `tokens`, and adds their devices to the session.
 void admit_to(Session& session, const Model& model, const TokenSet& tokens, Ranks& ranks);
 
+// Throws UsageError if there are other ranks: trainings are spread over the devices of one process.
+void require_one_process(const Ranks& ranks, const std::string& what);
+
 }  // namespace indexcache

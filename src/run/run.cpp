@@ -26,20 +26,10 @@
 namespace indexcache {
 namespace {
 
-// Who computed what, where there was a choice.
-void add_devices(Provenance& provenance, const SpreadUse& use) {
-  if (use.workers.size() == 1) return;
-  for (const WorkerUse& worker : use.workers) {
-    provenance.devices.push_back(
-        {worker.name, static_cast<std::int64_t>(worker.tasks), worker.busy_seconds});
-  }
-  provenance.idle_share = use.idle_share();
-}
-
 Provenance provenance_of(Session& session, const Instruments& instruments, const Journal& journal) {
   Provenance provenance{.tool_version = kToolVersion,
                         .numerics_version = kNumericsVersion,
-                        .device = session.backend().name(),
+                        .device = session.kinds(),
                         .created_at = created_time(),
                         .search_seconds = recorded_seconds(journal.seconds()),
                         .planned_bytes = std::nullopt,
@@ -131,14 +121,6 @@ void note_use(const Provenance& use, Progress& progress) {
                             100 * use.idle_share));
 }
 
-// Trained indexers are on the devices of the process that trained them.
-void require_one_process(const Ranks& ranks) {
-  if (ranks.size() == 1) return;
-  throw UsageError({"--distill runs in one process", fmt::format("{} ranks", ranks.size()),
-                    "trained indexers are not sent to other ranks",
-                    "one process, which uses all GPUs of its node"});
-}
-
 ExpectedWork expected_work(const RunPlan& plan, const SearchSubject& subject) {
   ExpectedWork expected{.evaluations = plan.work.evaluations(Phase::search)};
   // A search for the size comes first, and then the paths are others.
@@ -193,13 +175,17 @@ Result run(const RunOptions& options, Progress& progress, Ranks& ranks) {
   const Backend& backend = *backends.front();
   const Model model = open_model(device.model, device.mla_norm_eps);
   SearchSubject subject = open_subject(options.search, model, backend, progress);
-  const Fingerprint fingerprint = fingerprint_of(model, subject, backend.name());
   const RunPlan plan = make_plan(model, subject, backend, device, backends.size());
   check_fits(plan, subject);
-  if (subject.training) require_one_process(ranks);
+  if (subject.training) require_one_process(ranks, "--distill");
   if (subject.training) require_other_folder(model, options.output);
 
-  ranks.admit(rank_fingerprint(fingerprint), std::string(name_of(plan.placement)));
+  const std::string own_kinds = kinds_of(backends);
+  ranks.admit(rank_fingerprint(fingerprint_of(model, subject, own_kinds)),
+              std::string(name_of(plan.placement)), device.mixed);
+  std::vector<std::string> kinds = ranks.kinds();
+  kinds.push_back(own_kinds);
+  const Fingerprint fingerprint = fingerprint_of(model, subject, kinds_of(kinds));
   const std::filesystem::path folder = options.output;
   prepare_folder(folder, {"journal.jsonl"});
   Journal journal(folder / "journal.jsonl", fingerprint, options.restart);
@@ -218,6 +204,7 @@ Result run(const RunOptions& options, Progress& progress, Ranks& ranks) {
   device.weights = name_of(plan.placement);
   Session session(model, std::move(backends), device);
   session.add(ranks);
+  warn_of_kinds(session.kinds(), progress, subject.warnings);
   std::optional<SegmentStudents> students;
   if (subject.training) {
     students = train_in_budget(options, model, session, folder, progress, subject, budget_seconds);

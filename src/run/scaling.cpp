@@ -14,12 +14,20 @@ namespace {
 
 constexpr double kLeastGain = 0.1;
 
-// What one request takes.
-struct DealtSweep {
+// What requests take, one after another.
+struct DealtSweeps {
   double seconds = 0;
   double busy = 0;         // of all devices together
-  double longest = 0;      // of one pattern on one sequence: no cut is shorter
+  double longest = 0;      // of one pattern on one sequence each: no cut is shorter
   std::size_t passes = 0;  // over the layers, of all devices together
+
+  void add(std::span<const CutTask> tasks, std::size_t devices) {
+    for (const CutTask& task : tasks) {
+      busy += task.estimate.seconds;
+      passes += task.estimate.passes;
+    }
+    seconds += spread_seconds(tasks, devices);
+  }
 };
 
 class ScaledRun {
@@ -40,16 +48,20 @@ class ScaledRun {
                    ? plan.costs.stream_byte * static_cast<double>(plan.weights.stored)
                    : 0} {}
 
-  // All requests but those of a refinement, which a plan's time does not contain either.
-  DealtSweep on(std::size_t devices) const {
-    DealtSweep all;
+  // All requests but those of a refinement, which a plan's time does not contain either, on each
+  // number of devices.
+  std::vector<DealtSweeps> on(std::span<const std::size_t> devices) const {
+    std::vector<DealtSweeps> all(devices.size());
+    SweepCost search(search_, rates_), holdout(holdout_, rates_);
     for (const CountedSweep& sweep : plan_.work.sweeps) {
       if (sweep.phase == Phase::refinement) continue;
-      const DealtSweep one = dealt(sweep, devices);
-      all.seconds += one.seconds;
-      all.busy += one.busy;
-      all.longest += one.longest;
-      all.passes += one.passes;
+      SweepCost& cost = sweep.phase == Phase::holdout ? holdout : search;
+      SweepCutter cutter(sweep.patterns, sweep.sequences, cost);
+      const double longest = longest_evaluation(sweep, cost);
+      for (std::size_t i = 0; i < devices.size(); ++i) {
+        all[i].add(cutter.cut(devices[i]), devices[i]);
+        all[i].longest += longest;
+      }
     }
     return all;
   }
@@ -59,23 +71,13 @@ class ScaledRun {
   double pass_seconds() const { return rates_.pass_seconds; }
 
  private:
-  DealtSweep dealt(const CountedSweep& sweep, std::size_t devices) const {
-    SweepCost cost(sweep.phase == Phase::holdout ? holdout_ : search_, rates_);
-    DealtSweep result;
-    std::vector<CutTask> tasks = cut_sweep(sweep.patterns, sweep.sequences, cost, devices);
-    if (devices == 1) {
-      tasks.front().estimate = cost.of(cost.work_of(sweep.patterns), sweep.sequences);
-    }
-    for (const CutTask& task : tasks) {
-      result.busy += task.estimate.seconds;
-      result.passes += task.estimate.passes;
-    }
-    result.seconds = spread_seconds(tasks, devices);
+  static double longest_evaluation(const CountedSweep& sweep, SweepCost& cost) {
     const PatternWork one = cost.work_of(std::span(sweep.patterns).first(1));
+    double longest = 0;
     for (const std::size_t s : sweep.sequences) {
-      result.longest = std::max(result.longest, cost.of(one, std::span(&s, 1)).seconds);
+      longest = std::max(longest, cost.of(one, std::span(&s, 1)).seconds);
     }
-    return result;
+    return longest;
   }
 
   const RunPlan& plan_;
@@ -86,7 +88,7 @@ class ScaledRun {
   SweepRates rates_;
 };
 
-std::string limit_of(const ScaledRun& run, const DealtSweep& last, std::size_t requests) {
+std::string limit_of(const ScaledRun& run, const DealtSweeps& last, std::size_t requests) {
   const double fixed = run.fixed_seconds();
   const double streaming = run.pass_seconds() * static_cast<double>(requests);
   if (fixed > std::max(last.longest, last.seconds - last.longest)) {
@@ -101,15 +103,16 @@ std::string limit_of(const ScaledRun& run, const DealtSweep& last, std::size_t r
 Scaling scale_run(const RunPlan& plan, const Model& model, const SearchSubject& subject,
                   const Device& backend, std::span<const std::size_t> devices) {
   const ScaledRun run(plan, model, subject, backend);
+  const std::vector<DealtSweeps> dealt = run.on(devices);
   Scaling scaling;
-  DealtSweep last;
-  for (const std::size_t count : devices) {
-    last = run.on(count);
-    const std::int64_t loads = plan.streamed_bytes > 0 ? static_cast<std::int64_t>(last.passes)
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    const std::size_t count = devices[i];
+    const DealtSweeps& all = dealt[i];
+    const std::int64_t loads = plan.streamed_bytes > 0 ? static_cast<std::int64_t>(all.passes)
                                                        : static_cast<std::int64_t>(count);
-    const double available = last.seconds * static_cast<double>(count);
-    scaling.times.push_back({count, run.fixed_seconds() + last.seconds,
-                             available > 0 ? std::max(1 - last.busy / available, 0.0) : 0.0,
+    const double available = all.seconds * static_cast<double>(count);
+    scaling.times.push_back({count, run.fixed_seconds() + all.seconds,
+                             available > 0 ? std::max(1 - all.busy / available, 0.0) : 0.0,
                              loads * plan.weights.stored});
   }
   scaling.ends_at = scaling.times.front().devices;
@@ -117,7 +120,7 @@ Scaling scale_run(const RunPlan& plan, const Model& model, const SearchSubject& 
     if (scaling.times[i].seconds > scaling.times[i - 1].seconds * (1 - kLeastGain)) break;
     scaling.ends_at = scaling.times[i].devices;
   }
-  scaling.limit = limit_of(run, last, plan.work.sweeps.size());
+  scaling.limit = limit_of(run, dealt.back(), plan.work.sweeps.size());
   return scaling;
 }
 

@@ -196,7 +196,9 @@ class SearchRun {
     const Pattern& pattern = found.step.pattern;
     const SequenceLosses values = evaluator.losses_of(pattern);
     const double value = evaluator.mean(values);
-    if (value != found.step.loss) {
+    if (!instruments_.repeats_bits() && std::abs(value - found.step.loss) <= kKindNats) {
+      note_repetition(pattern, found.step.loss, value);
+    } else if (value != found.step.loss) {
       throw InternalError(
           {"the chosen pattern does not reproduce its loss", pattern.text(),
            fmt::format("{} in the search, {} when evaluated by itself", found.step.loss, value),
@@ -212,6 +214,14 @@ class SearchRun {
     for (const Strategy* strategy : subject_.strategies) strategies.emplace_back(strategy->name);
     add_contenders(target, recorder_.paths(), strategies, values, evaluator.weights());
     return target;
+  }
+
+  void note_repetition(const Pattern& pattern, double searched, double repeated) {
+    if (repeated == searched) return;
+    warn(progress_, outcome_.warnings,
+         fmt::format("{} has loss {} in the search and {} when evaluated by itself, on devices of "
+                     "different kinds",
+                     pattern.text(), searched, repeated));
   }
 
   // Its next-token losses; `values` are those of the objective. Fidelity is measured on held-out

@@ -42,7 +42,7 @@ SegmentStudents train_segments(const DistillOptions& options, const Model& model
   trained.students = subject.students;
   {
     DistillTraining training(options, model, subject, session, progress,
-                             fingerprint_of(options, model, subject, backend.name()), state);
+                             fingerprint_of(options, model, subject, session.kinds()), state);
     training.train(0);
     if (!training.in_time()) {
       throw ResourceError({"the time is over before the indexers of all segments are trained",
@@ -51,7 +51,7 @@ SegmentStudents train_segments(const DistillOptions& options, const Model& model
                                        training.summary(0).steps_done, options.dense.steps),
                            "the same command, which continues the training"});
     }
-    trained.parameters = training.students().parameters();
+    trained.parameters = training.parameters();
     trained.seconds = training.seconds();
   }
   progress.note(fmt::format("{} segments have an indexer of their own, trained in {:.1f} s",

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/host_memory.h"
 #include "core/thread_count.h"
+#include "distill/student_weights.h"
 #include "distill/students.h"
 #include "search/device_worker.h"
 
@@ -72,7 +73,7 @@ IndexerWeights copy_of(const IndexerWeights& indexer, Backend& from, Backend& to
 }  // namespace
 
 Backends make_backends(const DeviceOptions& options) {
-  return make_backends(devices_of(options), backend_options(options));
+  return make_backends(devices_of(options), backend_options(options), options.mixed);
 }
 
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
@@ -106,6 +107,15 @@ void note_of_weights(const Model& model, const Device& device, Progress& progres
                   "128, and rows "
                   "and columns in multiples of 16 (in multiples of 128 for rows of gate and up)",
                   count.stored - count.kept, count.stored, name_of(device.activation())));
+}
+
+void warn_of_kinds(const std::string& kinds, Progress& progress,
+                   std::vector<std::string>& warnings) {
+  if (!is_mixed(kinds)) return;
+  warn(progress, warnings,
+       fmt::format("--mixed: devices of different kinds compute ({}), so the last bits of losses "
+                   "depend on which of them computes what, and a second run may choose otherwise",
+                   kinds));
 }
 
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings) {
@@ -153,7 +163,7 @@ Session::Session(const Model& model, std::unique_ptr<Backend> backend, const Dev
     : Session(model, one(std::move(backend)), options) {}
 
 Session::Session(const Model& model, Backends backends, const DeviceOptions& options)
-    : model_(model), threads_(options.threads) {
+    : model_(model), threads_(options.threads), mixed_(options.mixed), kinds_(kinds_of(backends)) {
   const WeightSizes sizes = weight_sizes(model.config, model.checkpoint, model.has_indexer,
                                          backends.front()->weight_types());
   const auto stored = std::make_shared<StoredLayers>(
@@ -176,6 +186,23 @@ std::int64_t Session::peak_bytes() const {
     peak = std::max(peak, device.backend->memory_use().peak_total);
   }
   return peak;
+}
+
+std::int64_t Session::training_memory() const {
+  const auto count = static_cast<std::int64_t>(devices());
+  return backend().is_gpu() ? backend().memory_bytes() : count * backend().memory_bytes();
+}
+
+void Session::add_students(std::size_t device, std::size_t count) {
+  use_.workers[device].students += count;
+}
+
+void Session::add_training(std::span<const double> before, std::span<const double> after,
+                           double seconds) {
+  for (std::size_t d = 0; d < before.size(); ++d) {
+    use_.workers[d].busy_seconds += after[d] - before[d];
+  }
+  use_.seconds += seconds;
 }
 
 // The first device has the indexers; the others get copies, which the evaluators share.
@@ -235,6 +262,11 @@ SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
       workers.push_back(ranks_->worker(device, remote));
     }
   }
+  return spread(std::move(workers), tokens, goal, memory);
+}
+
+SpreadEvaluator Session::spread(std::vector<std::unique_ptr<SweepWorker>> workers,
+                                const TokenSet& tokens, const SweepGoal& goal, SweepMemory memory) {
   SweepPlanner planner(model_.config, backend(), tokens, memory, goal.reference, goal.indexers);
   return {std::move(workers), std::move(planner), rates(),
           averaged_tokens(tokens, goal.objective, model_.config.first_selecting_position()), use_};
@@ -242,6 +274,9 @@ SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
 
 void Session::add(Ranks& ranks) {
   ranks_ = &ranks;
+  std::vector<std::string> kinds = ranks.kinds();
+  kinds.push_back(kinds_);
+  kinds_ = kinds_of(kinds);
   for (const RemoteDevice& device : ranks.devices()) use_.workers.push_back({device.name});
 }
 
@@ -266,10 +301,24 @@ int Session::serve(Ranks& ranks, const std::vector<const TokenSet*>& token_sets)
   return ranks.serve(devices_.size(), worker_of);
 }
 
-SweepEvaluator Session::evaluator(const TokenSet& tokens, WeightSource& weights,
-                                  std::int64_t taken_bytes) {
-  return {model_.config, weights, backend(), tokens,
-          sweep_memory(backend(), weight_bytes() + taken_bytes)};
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, std::span<const TrainedIndexer> indexers,
+                                   std::int64_t taken_bytes) {
+  const SweepMemory memory =
+      sweep_memory(backend(), weight_bytes() + taken_bytes +
+                                  indexer_bytes(model_.config, backend(), indexers.size()));
+  std::vector<std::unique_ptr<SweepWorker>> workers;
+  for (SessionDevice& device : devices_) {
+    std::map<std::size_t, IndexerWeights> uploaded;
+    for (const TrainedIndexer& indexer : indexers) {
+      uploaded[static_cast<std::size_t>(indexer.layer)] =
+          upload_indexer(*device.backend, model_.config, indexer);
+    }
+    auto weights = std::make_shared<StudentWeights>(*device.weights, std::move(uploaded));
+    workers.push_back(std::make_unique<DeviceWorker>(
+        device.name, *device.backend,
+        SweepEvaluator(model_.config, *weights, *device.backend, tokens, memory), weights));
+  }
+  return spread(std::move(workers), tokens, {}, memory);
 }
 
 SpreadEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string label) {

@@ -7,12 +7,14 @@
 #include "core/progress.h"
 #include "model/model.h"
 #include "model/model_weights.h"
+#include "model/stored_indexer.h"
 #include "ranks/ranks.h"
 #include "search/spread_evaluator.h"
 #include "search/sweep_evaluator.h"
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,13 +29,14 @@ struct DeviceOptions {
   std::string weights = "auto";
   std::string memory_limit;  // "24GiB", of each device; empty: what the device has
   int gpus = 0;              // at most so many; 0: all that device names
+  bool mixed = false;        // devices may be of different kinds
   int threads = 0;           // of the CPU; 0: all
   std::optional<std::int64_t> host_bytes = {};  // that weights may use; none: what is free here
 };
 
 // The devices that --device, --gpus and the precisions name, before anything else is read. Throws
-// UsageError for what no device can do and for devices of different kinds, ResourceError if there
-// is no GPU to use.
+// UsageError for what no device can do and, unless options.mixed, for devices of different kinds;
+// ResourceError if there is no GPU to use.
 Backends make_backends(const DeviceOptions& options);
 // The first of them.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
@@ -47,6 +50,10 @@ void note_of_device(const Device& device, Progress& progress);
 // Refuses a model without FP8 weights on a device that keeps them (UsageError, --precision fp8),
 // and says how many of them are dequantized all the same. Reads headers only.
 void note_of_weights(const Model& model, const Device& device, Progress& progress);
+
+// Says, and keeps in `warnings`, that devices of different kinds compute, if they do.
+void warn_of_kinds(const std::string& kinds, Progress& progress,
+                   std::vector<std::string>& warnings);
 
 // Shows what of the model is ignored although it might matter, and keeps it in `warnings`.
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings);
@@ -69,9 +76,17 @@ class Session {
   Session(const Model& model, Backends backends, const DeviceOptions& options);
   Session(const Model& model, std::unique_ptr<Backend> backend, const DeviceOptions& options);
 
-  // The first device, for what runs on one.
-  Backend& backend() { return *devices_.front().backend; }
-  WeightSource& weights() { return *devices_.front().weights; }
+  // Of this process.
+  std::size_t devices() const { return devices_.size(); }
+  // The first device stands for all where only its kind matters.
+  Backend& backend(std::size_t device = 0) { return *devices_[device].backend; }
+  const Backend& backend(std::size_t device = 0) const { return *devices_[device].backend; }
+  WeightSource& weights(std::size_t device) { return *devices_[device].weights; }
+  const std::string& name(std::size_t device) const { return devices_[device].name; }
+  // Whether devices may be of different kinds.
+  bool allows_mixed() const { return mixed_; }
+  // Of all devices, those of other ranks included (kinds_of).
+  const std::string& kinds() const { return kinds_; }
   // Where weights wait.
   std::string weights_name() const {
     return std::string(name_of(devices_.front().weights->placement()));
@@ -87,15 +102,25 @@ class Session {
   // Computes for rank 0 until the job ends, with any of the token sets. Returns the exit code.
   int serve(Ranks& ranks, const std::vector<const TokenSet*>& token_sets);
 
-  // What each device did for the evaluators so far.
+  // Bytes of a device for a training. Backends on the CPU share its memory, which is paged, and how
+  // many there are must not show.
+  std::int64_t training_memory() const;
+  // So many indexers are trained on a device.
+  void add_students(std::size_t device, std::size_t count);
+  // A training took so many seconds, in which devices were busy from `before` to `after`.
+  void add_training(std::span<const double> before, std::span<const double> after, double seconds);
+
+  // What each device did for evaluators and trainings so far.
   const SpreadUse& use() const { return use_; }
 
   // An evaluator of `tokens`, which must outlive it, on all devices.
   SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal = {});
   // The same; `label` names the work in progress lines.
   SpreadEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label);
-  // On the first device, with other weights of the same model, and less memory for the sweep.
-  SweepEvaluator evaluator(const TokenSet& tokens, WeightSource& weights, std::int64_t taken_bytes);
+  // With other indexers in some layers, on all devices of this process, each of which uses
+  // `taken_bytes` for other things.
+  SpreadEvaluator evaluator(const TokenSet& tokens, std::span<const TrainedIndexer> indexers,
+                            std::int64_t taken_bytes);
 
  private:
   struct SessionDevice {
@@ -109,12 +134,16 @@ class Session {
   std::unique_ptr<SweepWorker> worker_on(SessionDevice& device, const TokenSet& tokens,
                                          const SweepGoal& goal, SweepMemory memory);
   SweepMemory memory_with(const SweepGoal& goal);
+  SpreadEvaluator spread(std::vector<std::unique_ptr<SweepWorker>> workers, const TokenSet& tokens,
+                         const SweepGoal& goal, SweepMemory memory);
   std::shared_ptr<const SegmentIndexers> indexers_on(SessionDevice& device,
                                                      const SegmentIndexers* of_first);
   SweepRates rates() const;
 
   const Model& model_;
   int threads_;
+  bool mixed_;
+  std::string kinds_;
   std::vector<SessionDevice> devices_;
   Ranks* ranks_ = nullptr;
   SpreadUse use_;

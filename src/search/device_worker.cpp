@@ -8,10 +8,10 @@
 namespace indexcache {
 
 DeviceWorker::DeviceWorker(std::string name, Backend& backend, SweepEvaluator evaluator,
-                           std::shared_ptr<const SegmentIndexers> indexers)
+                           std::shared_ptr<const void> kept)
     : name_(std::move(name)),
       backend_(backend),
-      indexers_(std::move(indexers)),
+      kept_(std::move(kept)),
       evaluator_(std::move(evaluator)) {}
 
 SweepOutput DeviceWorker::compute(const SweepTask& task, const SweepReports& reports) {

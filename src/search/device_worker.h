@@ -11,9 +11,10 @@ namespace indexcache {
 
 class DeviceWorker : public SweepWorker {
  public:
-  // `evaluator` sweeps on `backend`, which must outlive the worker, with `indexers` if it has any.
+  // `evaluator` sweeps on `backend`, which must outlive the worker, with weights or indexers that
+  // are kept as long as the worker.
   DeviceWorker(std::string name, Backend& backend, SweepEvaluator evaluator,
-               std::shared_ptr<const SegmentIndexers> indexers = nullptr);
+               std::shared_ptr<const void> kept = nullptr);
 
   std::string name() const override { return name_; }
   SweepOutput compute(const SweepTask& task, const SweepReports& reports) override;
@@ -21,7 +22,7 @@ class DeviceWorker : public SweepWorker {
  private:
   std::string name_;
   Backend& backend_;
-  std::shared_ptr<const SegmentIndexers> indexers_;  // kept as long as the evaluator uses them
+  std::shared_ptr<const void> kept_;
   SweepEvaluator evaluator_;
 };
 

@@ -112,6 +112,17 @@ double SpreadUse::idle_share() const {
   return std::max(1 - busy / (seconds * static_cast<double>(workers.size())), 0.0);
 }
 
+SpreadUse SpreadUse::since(const SpreadUse& earlier) const {
+  SpreadUse after = *this;
+  after.seconds -= earlier.seconds;
+  for (std::size_t w = 0; w < earlier.workers.size(); ++w) {
+    after.workers[w].tasks -= earlier.workers[w].tasks;
+    after.workers[w].busy_seconds -= earlier.workers[w].busy_seconds;
+    after.workers[w].students -= earlier.workers[w].students;
+  }
+  return after;
+}
+
 std::vector<SweepOutput> spread(std::span<const std::unique_ptr<SweepWorker>> workers,
                                 std::span<const SweepTask> tasks,
                                 std::span<const SweepEstimate> estimates,

@@ -19,7 +19,8 @@ namespace indexcache {
 struct WorkerUse {
   std::string name;
   std::size_t tasks = 0;
-  double busy_seconds = 0;
+  double busy_seconds = 0;   // trainings included
+  std::size_t students = 0;  // indexers that were trained on it
 };
 
 // What all of them did; `seconds` is the time in which they could work.
@@ -29,6 +30,8 @@ struct SpreadUse {
 
   // 1 - busy / available time of all workers; 0 before any work.
   double idle_share() const;
+  // What was done after `earlier`, a copy of this object.
+  SpreadUse since(const SpreadUse& earlier) const;
 };
 
 // Called on the thread that calls spread(). Both may be empty.

@@ -45,7 +45,8 @@ SpreadEvaluator::SpreadEvaluator(std::vector<std::unique_ptr<SweepWorker>> worke
 SpreadEvaluator::Computed SpreadEvaluator::compute(const LossRequest& request,
                                                    const SweepExtras& extras) {
   SweepCost cost(planner_, rates_);
-  Computed computed{cut_sweep(request.patterns, request.sequences, cost, workers_.size()), {}};
+  Computed computed{SweepCutter(request.patterns, request.sequences, cost).cut(workers_.size()),
+                    {}};
   std::vector<SweepTask> tasks;
   std::vector<SweepEstimate> estimates;
   for (const CutTask& task : computed.cut) {

@@ -22,16 +22,33 @@ double seconds_of(const Visits& visits, const Costs& costs) {
 SweepCost::SweepCost(const SweepPlanner& planner, SweepRates rates)
     : planner_(planner), rates_(std::move(rates)) {}
 
-const Costs& SweepCost::costs_of(std::size_t sequence) {
-  const auto length = static_cast<std::int64_t>(planner_.tokens().sequences[sequence].size());
+std::int64_t SweepCost::length_of(std::size_t sequence) const {
+  return static_cast<std::int64_t>(planner_.tokens().sequences[sequence].size());
+}
+
+const Costs& SweepCost::costs_of(std::int64_t length) {
   const auto found = known_.find(length);
   return found != known_.end() ? found->second
                                : known_.emplace(length, rates_.costs(length)).first->second;
 }
 
-PatternWork SweepCost::work_of(std::span<const Pattern> patterns) const {
+std::size_t SweepCost::waves(std::size_t patterns, std::span<const std::size_t> sequences) {
+  std::vector<std::int64_t> lengths;
+  for (const std::size_t s : sequences) lengths.push_back(length_of(s));
+  const auto [found, is_new] = waves_.try_emplace({patterns, std::move(lengths)});
+  if (is_new) found->second = planner_.plan(patterns, sequences).waves.size();
+  return found->second;
+}
+
+const SweepPlan& SweepCost::plan(std::size_t patterns) {
+  const auto [found, is_new] = plans_.try_emplace(patterns);
+  if (is_new) found->second = planner_.plan(patterns, {});
+  return found->second;
+}
+
+PatternWork SweepCost::work_of(std::span<const Pattern> patterns) {
   PatternWork work{patterns.size(), 0, {}, 0};
-  for (const auto& group : planner_.groups(patterns, planner_.plan(patterns.size(), {}))) {
+  for (const auto& group : planner_.groups(patterns, plan(patterns.size()))) {
     const Visits own = count_visits(group, planner_.config().moe_layer, planner_.indexers());
     work.visits += own;
     work.steps += static_cast<std::size_t>(own.stream_layers()) + group.size();
@@ -40,15 +57,35 @@ PatternWork SweepCost::work_of(std::span<const Pattern> patterns) const {
   return work;
 }
 
-SweepEstimate SweepCost::of(const PatternWork& work, std::span<const std::size_t> sequences) {
-  SweepEstimate estimate;
-  for (const std::size_t s : sequences) {
-    estimate.seconds += seconds_of(work.visits, costs_of(s)) *
-                        static_cast<double>(planner_.tokens().sequences[s].size());
+StreamCosts SweepCost::streams(std::size_t patterns, std::size_t sequence) {
+  const std::int64_t length = length_of(sequence);
+  const auto seconds = [&](bool moe, Visit visit) {
+    return costs_of(length).visit[moe ? 1 : 0][static_cast<std::size_t>(visit)] *
+           static_cast<double>(length);
+  };
+  StreamCosts stream;
+  stream.together = plan(patterns).patterns - planner_.reference_count();
+  for (const bool moe : planner_.config().moe_layer) {
+    stream.full.push_back(seconds(moe, Visit::full));
+    stream.shared.push_back(seconds(moe, Visit::shared));
   }
-  const std::size_t waves = planner_.plan(work.patterns, sequences).waves.size();
-  estimate.visits = waves * work.steps;
-  estimate.passes = waves * work.groups;
+  stream.loss = seconds(false, Visit::loss);
+  return stream;
+}
+
+double SweepCost::computing(const PatternWork& work, std::span<const std::size_t> sequences) {
+  double seconds = 0;
+  for (const std::size_t s : sequences) {
+    const std::int64_t length = length_of(s);
+    seconds += seconds_of(work.visits, costs_of(length)) * static_cast<double>(length);
+  }
+  return seconds;
+}
+
+SweepEstimate SweepCost::of(const PatternWork& work, std::span<const std::size_t> sequences) {
+  const std::size_t waves_of_all = waves(work.patterns, sequences);
+  SweepEstimate estimate{computing(work, sequences), waves_of_all * work.steps,
+                         waves_of_all * work.groups};
   estimate.seconds =
       std::max(estimate.seconds, static_cast<double>(estimate.passes) * rates_.pass_seconds);
   return estimate;

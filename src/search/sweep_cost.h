@@ -11,6 +11,8 @@
 #include <functional>
 #include <map>
 #include <span>
+#include <utility>
+#include <vector>
 
 namespace indexcache {
 
@@ -34,21 +36,40 @@ struct PatternWork {
   std::size_t steps = 0;   // of progress, for each wave of sequences
 };
 
+// What streams of patterns cost on one sequence, in seconds.
+struct StreamCosts {
+  std::vector<double> full, shared;  // [L] where it runs the layer's indexer, and where it does not
+  double loss = 0;
+  std::size_t together = 1;  // patterns that share streams, at most
+};
+
+// Costs of one model's sweeps. What it has worked out it keeps, so one object should serve many
+// requests.
 class SweepCost {
  public:
   // `planner` must outlive the object.
   SweepCost(const SweepPlanner& planner, SweepRates rates);
 
-  PatternWork work_of(std::span<const Pattern> patterns) const;
+  PatternWork work_of(std::span<const Pattern> patterns);
   // On some sequences: the time of the visits, or that of streaming if it is longer.
   SweepEstimate of(const PatternWork& work, std::span<const std::size_t> sequences);
+  // Of so many patterns.
+  StreamCosts streams(std::size_t patterns, std::size_t sequence);
+  // Only that of the visits.
+  double computing(const PatternWork& work, std::span<const std::size_t> sequences);
 
  private:
-  const Costs& costs_of(std::size_t sequence);
+  const Costs& costs_of(std::int64_t length);
+  std::int64_t length_of(std::size_t sequence) const;
+  const SweepPlan& plan(std::size_t patterns);
+  std::size_t waves(std::size_t patterns, std::span<const std::size_t> sequences);
 
   const SweepPlanner& planner_;
   SweepRates rates_;
   std::map<std::int64_t, Costs> known_;  // by length
+  // What the planner said: patterns at a time of so many, and waves of sequences of these lengths.
+  std::map<std::size_t, SweepPlan> plans_;
+  std::map<std::pair<std::size_t, std::vector<std::int64_t>>, std::size_t> waves_;
 };
 
 }  // namespace indexcache

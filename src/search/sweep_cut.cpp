@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/sweep_cut.h"
 
+#include "core/balanced_ranges.h"
+
 #include <algorithm>
 #include <functional>
 #include <numeric>
@@ -12,8 +14,9 @@ namespace {
 
 // More tasks per worker do not balance better.
 constexpr std::size_t kTasksPerWorker = 8;
-// Estimates are wrong by about so much: the last task may take that much longer.
-constexpr double kUncertainty = 0.2;
+// Estimates are wrong by about so much: the last task may take that much longer. More would divide
+// equal sequences that are dealt evenly as they are.
+constexpr double kUncertainty = 0.1;
 // A cut into more tasks has to be shorter by so much.
 constexpr double kLeastGain = 0.01;
 
@@ -22,6 +25,15 @@ std::size_t common_prefix(const Pattern& a, const Pattern& b) {
   std::size_t layer = 0;
   while (layer < a.layers() && a.is_full(layer) == b.is_full(layer)) ++layer;
   return layer;
+}
+
+// What a stream of only this pattern costs from a layer on.
+double seconds_from(const Pattern& pattern, std::size_t layer, const StreamCosts& costs) {
+  double sum = costs.loss;
+  for (; layer < pattern.layers(); ++layer) {
+    sum += pattern.is_full(layer) ? costs.full[layer] : costs.shared[layer];
+  }
+  return sum;
 }
 
 std::vector<std::size_t> lexicographic(std::span<const Pattern> patterns) {
@@ -34,17 +46,14 @@ std::vector<std::size_t> lexicographic(std::span<const Pattern> patterns) {
   return order;
 }
 
-// Sequences in `parts` bins of about equal work: the most expensive ones first, each into the bin
-// that has least.
+// Sequences in `parts` bins of about equal work: one after another, each into the bin that has
+// least. `sequences` begins with the most expensive ones, and `seconds` are theirs.
 std::vector<std::vector<std::size_t>> sequence_parts(std::span<const std::size_t> sequences,
                                                      std::span<const double> seconds,
                                                      std::size_t parts) {
-  std::vector<std::size_t> order(sequences.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, std::greater(), [&](std::size_t i) { return seconds[i]; });
   std::vector<std::vector<std::size_t>> bins(parts);
   std::vector<double> filled(parts, 0.0);
-  for (const std::size_t i : order) {
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
     const auto least = std::ranges::min_element(filled) - filled.begin();
     bins[static_cast<std::size_t>(least)].push_back(sequences[i]);
     filled[static_cast<std::size_t>(least)] += seconds[i];
@@ -64,94 +73,13 @@ std::vector<std::size_t> part_counts(std::size_t most) {
   return counts;
 }
 
-class Cutter {
- public:
-  Cutter(std::span<const Pattern> patterns, std::span<const std::size_t> sequences, SweepCost& cost,
-         std::size_t workers)
-      : patterns_(patterns), sequences_(sequences), cost_(cost), workers_(workers) {
-    const PatternWork one = cost.work_of(patterns.first(1));
-    for (const std::size_t s : sequences) {
-      seconds_.push_back(cost.of(one, std::span(&s, 1)).seconds);
-    }
-  }
-
-  std::vector<CutTask> best() {
-    const std::size_t most = kTasksPerWorker * workers_;
-    std::vector<CutTask> best = cut(1, 1);
-    double best_score = score(best);
-    for (const std::size_t groups : part_counts(std::min(patterns_.size(), most))) {
-      for (const std::size_t parts : part_counts(std::min(sequences_.size(), most / groups))) {
-        std::vector<CutTask> tasks = cut(groups, parts);
-        const double found = score(tasks);
-        const double needed =
-            tasks.size() > best.size() ? best_score * (1 - kLeastGain) : best_score;
-        if (found >= needed) continue;
-        best = std::move(tasks);
-        best_score = found;
-      }
-    }
-    return best;
-  }
-
- private:
-  std::vector<CutTask> cut(std::size_t groups, std::size_t parts) {
-    std::vector<CutTask> tasks;
-    const auto bins = sequence_parts(sequences_, seconds_, parts);
-    for (const std::vector<std::size_t>& group : subtrees(patterns_, groups)) {
-      std::vector<Pattern> some;
-      for (const std::size_t p : group) some.push_back(patterns_[p]);
-      const PatternWork work = cost_.work_of(some);
-      for (const std::vector<std::size_t>& bin : bins) {
-        tasks.push_back({group, bin, cost_.of(work, bin)});
-      }
-    }
-    std::ranges::stable_sort(tasks, std::greater(),
-                             [](const CutTask& task) { return task.estimate.seconds; });
-    return tasks;
-  }
-
-  double score(const std::vector<CutTask>& tasks) const {
-    return spread_seconds(tasks, workers_) + kUncertainty * tasks.front().estimate.seconds;
-  }
-
-  std::span<const Pattern> patterns_;
-  std::span<const std::size_t> sequences_;
-  SweepCost& cost_;
-  std::size_t workers_;
-  std::vector<double> seconds_;  // of every sequence, relative to each other
-};
-
-}  // namespace
-
-std::vector<std::vector<std::size_t>> subtrees(std::span<const Pattern> patterns,
-                                               std::size_t parts) {
-  const std::vector<std::size_t> order = lexicographic(patterns);
-  // What each pattern adds to the one before it: the layers on which they differ, and its loss.
-  std::vector<std::size_t> work;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const std::size_t shared =
-        i == 0 ? 0 : common_prefix(patterns[order[i - 1]], patterns[order[i]]);
-    work.push_back(patterns[order[i]].layers() - shared + 1);
-  }
-  const std::size_t all = std::accumulate(work.begin(), work.end(), std::size_t{0});
-  std::vector<std::vector<std::size_t>> groups;
-  std::size_t done = 0;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    // A group begins where the middle of the pattern's work passes a share of it.
-    const std::size_t place = (2 * done + work[i]) * parts / (2 * all);
-    if (groups.empty() || place >= groups.size()) groups.emplace_back();
-    groups.back().push_back(order[i]);
-    done += work[i];
-  }
-  return groups;
-}
-
-double spread_seconds(std::span<const CutTask> tasks, std::size_t workers) {
+// When the last of `workers` is done with tasks of these seconds, taken in this order.
+double last_end(std::span<const double> seconds, std::size_t workers) {
   std::priority_queue<double, std::vector<double>, std::greater<>> free_at;
   for (std::size_t w = 0; w < workers; ++w) free_at.push(0);
   double last = 0;
-  for (const CutTask& task : tasks) {
-    const double end = free_at.top() + task.estimate.seconds;
+  for (const double task : seconds) {
+    const double end = free_at.top() + task;
     free_at.pop();
     free_at.push(end);
     last = std::max(last, end);
@@ -159,13 +87,168 @@ double spread_seconds(std::span<const CutTask> tasks, std::size_t workers) {
   return last;
 }
 
-std::vector<CutTask> cut_sweep(std::span<const Pattern> patterns,
-                               std::span<const std::size_t> sequences, SweepCost& cost,
-                               std::size_t workers) {
-  if (workers > 1) return Cutter(patterns, sequences, cost, workers).best();
-  std::vector<std::size_t> all(patterns.size());
-  std::iota(all.begin(), all.end(), std::size_t{0});
-  return {{std::move(all), {sequences.begin(), sequences.end()}, {}}};
+}  // namespace
+
+std::vector<std::vector<std::size_t>> subtrees(std::span<const Pattern> patterns, std::size_t parts,
+                                               const StreamCosts& costs) {
+  const std::vector<std::size_t> order = lexicographic(patterns);
+  // What each costs as the first of a group, and after the one before it.
+  std::vector<double> first, next;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const Pattern& pattern = patterns[order[i]];
+    first.push_back(seconds_from(pattern, 0, costs));
+    next.push_back(
+        i == 0 ? first[0]
+               : seconds_from(pattern, common_prefix(patterns[order[i - 1]], pattern), costs));
+  }
+  const std::vector<std::size_t> edges =
+      balanced_ranges(order.size(), parts, [&](std::size_t i, std::size_t begin) {
+        return (i - begin) % costs.together == 0 ? first[i] : next[i];
+      });
+  std::vector<std::vector<std::size_t>> groups;
+  for (std::size_t g = 0; g + 1 < edges.size(); ++g) {
+    groups.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(edges[g]),
+                        order.begin() + static_cast<std::ptrdiff_t>(edges[g + 1]));
+  }
+  return groups;
+}
+
+SweepCutter::SweepCutter(std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
+                         SweepCost& cost)
+    : patterns_(patterns), request_(sequences), cost_(cost) {
+  const PatternWork one = cost.work_of(patterns.first(1));
+  std::vector<std::pair<double, std::size_t>> order;
+  for (const std::size_t s : sequences) {
+    order.emplace_back(cost.of(one, std::span(&s, 1)).seconds, s);
+  }
+  std::ranges::stable_sort(order, std::greater(), [](const auto& pair) { return pair.first; });
+  for (const auto& [seconds, sequence] : order) {
+    seconds_.push_back(seconds);
+    sequences_.push_back(sequence);
+  }
+}
+
+const std::vector<SweepCutter::Group>& SweepCutter::divide(std::size_t groups) {
+  const auto [found, is_new] = groups_.try_emplace(groups);
+  if (!is_new) return found->second;
+  for (std::vector<std::size_t>& group :
+       subtrees(patterns_, groups, cost_.streams(patterns_.size(), sequences_.front()))) {
+    std::vector<Pattern> some;
+    for (const std::size_t p : group) some.push_back(patterns_[p]);
+    found->second.push_back({std::move(group), cost_.work_of(some)});
+  }
+  return found->second;
+}
+
+SweepCutter::Sides SweepCutter::sides(const Choice& choice) const {
+  const std::span<const std::size_t> all = sequences_;
+  const std::size_t whole = all.size() - choice.divided;
+  if (choice.cheapest) return {all.first(whole), all.subspan(whole)};
+  return {all.subspan(choice.divided), all.first(choice.divided)};
+}
+
+template <typename Visit>
+void SweepCutter::for_tasks(const Choice& choice, const Visit& visit) {
+  const auto parts_of = [&](std::span<const std::size_t> some, std::size_t parts) {
+    const auto first = static_cast<std::size_t>(some.data() - sequences_.data());
+    return sequence_parts(some, std::span(seconds_).subspan(first, some.size()), parts);
+  };
+  const Sides side = sides(choice);
+  if (choice.bins > 0) {
+    for (const auto& bin : parts_of(side.dealt, choice.bins)) visit(divide(1).front(), bin);
+  }
+  const auto bins = parts_of(side.divided, choice.parts);
+  for (const Group& group : divide(choice.groups)) {
+    for (const auto& bin : bins) visit(group, bin);
+  }
+}
+
+// No more than score(), without looking at every task.
+double SweepCutter::least_score(const Choice& choice, std::size_t workers) {
+  const Sides side = sides(choice);
+  double all = 0, longest = 0;
+  const auto add = [&](double seconds, std::size_t tasks) {
+    all += seconds;
+    longest = std::max(longest, seconds / static_cast<double>(tasks));
+  };
+  if (choice.bins > 0) add(cost_.computing(divide(1).front().work, side.dealt), choice.bins);
+  double divided = 0;
+  const std::vector<Group>& groups = divide(choice.groups);
+  for (const Group& group : groups) divided += cost_.computing(group.work, side.divided);
+  add(divided, groups.size() * choice.parts);
+  const double end = std::max(all / static_cast<double>(workers), longest);
+  constexpr double kRounding = 1 - 1e-9;
+  return (end + kUncertainty * longest) * kRounding;
+}
+
+double SweepCutter::score(const Choice& choice, std::size_t workers) {
+  std::vector<double> seconds;
+  for_tasks(choice, [&](const Group& group, std::span<const std::size_t> bin) {
+    seconds.push_back(cost_.of(group.work, bin).seconds);
+  });
+  std::ranges::sort(seconds, std::greater());
+  return last_end(seconds, workers) + kUncertainty * seconds.front();
+}
+
+void SweepCutter::consider(const Choice& choice, std::size_t workers, Best& best) {
+  const std::size_t tasks = choice.bins + divide(choice.groups).size() * choice.parts;
+  const double needed = tasks > best.tasks ? best.score * (1 - kLeastGain) : best.score;
+  if (least_score(choice, workers) >= needed) return;
+  const double found = score(choice, workers);
+  if (found < needed) best = {choice, tasks, found};
+}
+
+// So many sequences are divided, and the others dealt whole.
+void SweepCutter::consider_dealing(std::size_t divided, std::size_t workers, Best& best) {
+  const std::size_t most = kTasksPerWorker * workers, whole = sequences_.size() - divided;
+  const bool equal = seconds_.front() == seconds_.back();
+  for (const std::size_t groups : part_counts(std::min(patterns_.size(), most))) {
+    if (groups == 1) continue;  // then all are dealt whole
+    for (const std::size_t parts : part_counts(std::min(divided, most / groups))) {
+      for (std::size_t bins = std::min(workers, whole); bins <= std::min(whole, most); bins *= 2) {
+        consider({divided, true, bins, groups, parts}, workers, best);
+        if (!equal) consider({divided, false, bins, groups, parts}, workers, best);
+      }
+    }
+  }
+}
+
+std::vector<CutTask> SweepCutter::cut(std::size_t workers) {
+  if (workers == 1) {
+    std::vector<std::size_t> all(patterns_.size());
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    return {{std::move(all),
+             {request_.begin(), request_.end()},
+             cost_.of(cost_.work_of(patterns_), request_)}};
+  }
+  const std::size_t most = kTasksPerWorker * workers, count = sequences_.size();
+  const Choice whole{count, true, 0, 1, 1};
+  Best best{whole, 1, score(whole, workers)};
+  for (const std::size_t groups : part_counts(std::min(patterns_.size(), most))) {
+    for (const std::size_t parts : part_counts(std::min(count, most / groups))) {
+      consider({count, true, 0, groups, parts}, workers, best);
+    }
+  }
+  if (count > 1) {
+    std::vector<std::size_t> numbers = part_counts(std::min(count - 1, 2 * workers));
+    if (count % workers != 0) numbers.push_back(count % workers);
+    for (const std::size_t divided : numbers) {
+      if (divided < count) consider_dealing(divided, workers, best);
+    }
+  }
+  std::vector<CutTask> tasks;
+  for_tasks(best.choice, [&](const Group& group, std::span<const std::size_t> bin) {
+    tasks.push_back({group.patterns, {bin.begin(), bin.end()}, cost_.of(group.work, bin)});
+  });
+  std::ranges::stable_sort(tasks, std::greater(),
+                           [](const CutTask& task) { return task.estimate.seconds; });
+  return tasks;
+}
+
+double spread_seconds(std::span<const CutTask> tasks, std::size_t workers) {
+  std::vector<double> seconds;
+  for (const CutTask& task : tasks) seconds.push_back(task.estimate.seconds);
+  return last_end(seconds, workers);
 }
 
 }  // namespace indexcache

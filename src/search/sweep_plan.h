@@ -76,11 +76,10 @@ class SweepPlanner {
   const TokenSet& tokens() const { return tokens_; }
   const std::optional<Pattern>& reference() const { return reference_; }
   const SegmentIndexers* indexers() const { return indexers_; }
-
- private:
   // Patterns of a group besides those that were asked for.
   std::size_t reference_count() const { return reference_ ? 1 : 0; }
 
+ private:
   const ModelConfig& config_;
   const Device& backend_;
   const TokenSet& tokens_;

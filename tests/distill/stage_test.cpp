@@ -39,12 +39,15 @@ struct StageBench {
                       bool keep = false, int threads = 1)
       : settings(wanted),
         bench(golden("deepseek_v32_tiny"), {{0, 2}, {2, 6}}, kLength, {}, threads),
+        students(bench.session.model, {&bench.backend()}, {bench.students.students()}),
+        distiller(bench.config(), bench.backend(), bench.pass, students.part(0),
+                  students.students()),
         pattern(Pattern::parse(sparse == nullptr ? "FSFSSS" : sparse)),
         training(bench.pass, bench.session.weights, train, {settings.batch, wave, keep},
                  sparse == nullptr ? nullptr : &pattern),
         validation(bench.pass, bench.session.weights, held, {settings.batch, wave, keep},
                    sparse == nullptr ? nullptr : &pattern),
-        stage(settings, bench.students, bench.distiller, training, validation, kLength,
+        stage(settings, students, {{&distiller, &training, &validation}}, kLength,
               bench.config().index_topk, kRangePositions) {}
 
   void run() {
@@ -53,12 +56,12 @@ struct StageBench {
   }
   // The mean KL of the students as they are, on the validation sequences.
   std::vector<double> divergences() {
-    std::vector<double> sums(bench.students.size(), 0.0);
+    std::vector<double> sums(students.size(), 0.0);
     const auto ranges = position_ranges(kLength, bench.config().index_topk, kRangePositions);
     double queries = 0;
     for (std::int64_t b = 0; b < validation.batches(); ++b) {
       for (std::int64_t w = 0; w < validation.waves(b); ++w) {
-        const auto of_wave = bench.distiller.add_gradients(validation.wave(b, w), ranges, 0.0f);
+        const auto of_wave = distiller.add_gradients(validation.wave(b, w), ranges, 0.0f);
         for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += of_wave[i];
       }
       queries += static_cast<double>(validation.queries(b, ranges));
@@ -70,6 +73,8 @@ struct StageBench {
   StageSettings settings;
   TokenSet train = tokens_of(0, 5), held = tokens_of(5, 2);
   DistillBench bench;
+  DealtStudents students;
+  Distiller distiller;
   Pattern pattern;
   FeatureSource training, validation;
   Stage stage;
@@ -223,7 +228,7 @@ TEST_CASE("a step is one of Adam with its rate on the mean gradient over a batch
           Approx(sums[1] / static_cast<double>(features.rows.total)).epsilon(1e-5));
     // Where a gradient is nearly 0, the direction of a first step is that of rounding.
     std::vector<double> errors;
-    const std::vector<float> parameters = b.bench.students.parameters();
+    const std::vector<float> parameters = b.students.parameters();
     for (std::size_t i = 0; i < next.size(); ++i) {
       errors.push_back(std::abs(double{parameters[i]} - double{next[i]}));
     }
@@ -237,13 +242,13 @@ TEST_CASE("a step is one of Adam with its rate on the mean gradient over a batch
 TEST_CASE("a student that gets worse goes back to its best parameters, the other goes on") {
   StageBench b(short_stage());
   for (int i = 0; i < 6; ++i) b.stage.step();
-  std::vector<float> parameters = b.bench.students.parameters();
+  std::vector<float> parameters = b.students.parameters();
   const std::vector<float> best = b.stage.state().best;  // at step 3
   const auto columns = parameters.size() / 2;
   for (std::size_t i = 0; i < columns; ++i) parameters[i] *= 1.5f;
-  b.bench.students.set_parameters(parameters);
+  b.students.set_parameters(parameters);
   b.run();
-  const std::vector<float> end = b.bench.students.parameters();
+  const std::vector<float> end = b.students.parameters();
   const auto middle = static_cast<std::ptrdiff_t>(columns);
   const auto& curve = b.stage.state().validation;
   CHECK(curve[2].values[0] > curve[1].values[0]);
@@ -259,11 +264,11 @@ TEST_CASE("patience ends a stage in which no student improves") {
   settings.rate = 1e-30f;  // moves nothing
   settings.patience = 2;
   StageBench b(settings);
-  const std::vector<float> parameters = b.bench.students.parameters();
+  const std::vector<float> parameters = b.students.parameters();
   b.run();
   CHECK(b.stage.state().step == 6);  // the first validation, and two without progress
   CHECK(b.stage.state().validation.size() == 3);
-  CHECK(b.bench.students.parameters() == parameters);
+  CHECK(b.students.parameters() == parameters);
   settings.patience = 0;
   StageBench patient(settings);
   patient.run();
@@ -275,7 +280,7 @@ TEST_CASE("the bits of a stage do not depend on threads, or on whether features 
   one.run();
   three.run();
   CHECK(same(one.stage.state(), three.stage.state()));
-  CHECK(one.bench.students.parameters() == three.bench.students.parameters());
+  CHECK(one.students.parameters() == three.students.parameters());
 }
 
 TEST_CASE("each step trains on some ranges of positions, another one in turn") {
@@ -298,7 +303,7 @@ TEST_CASE("the norm of each student's gradient is cut to the limit, others are l
     settings.clip = clip;
     StageBench b(settings);
     b.stage.step();
-    const std::vector<float> mean = b.bench.students.state().mean;
+    const std::vector<float> mean = b.students.state().mean;
     std::vector<double> norms(2, 0.0);
     for (std::size_t i = 0; i < mean.size(); ++i) {
       norms[i / (mean.size() / 2)] += 100 * double{mean[i]} * double{mean[i]};
@@ -318,16 +323,16 @@ TEST_CASE("the norm of each student's gradient is cut to the limit, others are l
 TEST_CASE("a gradient that is not finite stops the training with its layer and step") {
   StageBench b(short_stage());
   b.stage.step();
-  std::vector<float> parameters = b.bench.students.parameters();
+  std::vector<float> parameters = b.students.parameters();
   parameters.back() = std::numeric_limits<float>::quiet_NaN();  // of the second student
-  b.bench.students.set_parameters(parameters);
+  b.students.set_parameters(parameters);
   const std::string refusal = refusal_of([&] { b.stage.step(); });
   CHECK_THAT(refusal, Contains("the training failed") && Contains("not finite in step 2") &&
                           Contains("layer 2") && Contains("a lower learning rate"));
   CHECK(b.stage.state().step == 1);
   CHECK(b.stage.state().training.size() == 1);
   // Nothing was changed, in the other student either.
-  const std::vector<float> after = b.bench.students.parameters();
+  const std::vector<float> after = b.students.parameters();
   CHECK(std::equal(after.begin(), after.end() - 1, parameters.begin()));
 }
 
@@ -337,9 +342,9 @@ TEST_CASE("a divergence that grows stops the training with its layer and step") 
     settings.validate_every = 1;
     StageBench b(settings);
     b.stage.step();
-    std::vector<float> parameters = b.bench.students.parameters();
+    std::vector<float> parameters = b.students.parameters();
     for (std::size_t i = 0; i < parameters.size() / 2; ++i) parameters[i] *= factor;
-    b.bench.students.set_parameters(parameters);
+    b.students.set_parameters(parameters);
     CHECK_THAT(refusal_of([&] { b.stage.step(); }),
                Contains("the training diverges") && Contains("layer 0") &&
                    Contains("before step 2") && Contains("a lower learning rate"));
@@ -357,19 +362,19 @@ TEST_CASE("a stage that was saved and restored after any step ends in the same b
       const auto file = folder / "training.safetensors";
       StageBench first(short_stage(), pattern), second(short_stage(), pattern);
       for (int i = 0; i < steps; ++i) first.stage.step();
-      write_training_state(file, {2, 1.5, {first.stage.state()}, first.bench.students.state()},
+      write_training_state(file, {2, 1.5, {first.stage.state()}, first.students.state()},
                            kFingerprint);
-      const auto stored = read_training_state(file, kFingerprint, second.bench.students.size(),
-                                              second.bench.students.parameters_per_student());
+      const auto stored = read_training_state(file, kFingerprint, second.students.size(),
+                                              second.students.parameters_per_student());
       REQUIRE(stored);
       CHECK(stored->wave == 2);
       CHECK(stored->seconds == 1.5);
       CHECK(same(stored->stages.at(0), first.stage.state()));
       second.stage.state() = stored->stages[0];
-      second.bench.students.restore(stored->students);
+      second.students.restore(stored->students);
       second.run();
       CHECK(same(second.stage.state(), whole.stage.state()));
-      const auto ended = second.bench.students.state(), expected = whole.bench.students.state();
+      const auto ended = second.students.state(), expected = whole.students.state();
       CHECK((ended.parameters == expected.parameters && ended.mean == expected.mean &&
              ended.variance == expected.variance));
     }

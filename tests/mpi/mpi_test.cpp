@@ -225,4 +225,14 @@ TEST_CASE("trained indexers stay in one process") {
   CHECK(launch(job) != 0);
   INFO(job.log());
   CHECK_THAT(job.log(), Contains("--distill runs in one process"));
+  const Job alone{2,
+                  folder / "alone",
+                  {"distill", data("dsa-mini"), "-c", tokens, "-p", "uniform:4", "--device", "cpu",
+                   "-o", folder / "distilled"}};
+  CHECK(launch(alone) != 0);
+  const std::string log = alone.log();
+  INFO(log);
+  CHECK_THAT(log, Contains("distill runs in one process") && Contains("2 ranks"));
+  CHECK(log.find("error: ") == log.rfind("error: "));
+  CHECK_FALSE(std::filesystem::exists(folder / "distilled"));
 }

@@ -134,6 +134,29 @@ TEST_CASE("a rank with other data, or another version, is refused by name") {
   }
 }
 
+TEST_CASE("a rank with devices of another kind is refused, unless kinds may be mixed") {
+  const Fingerprint here = {{"program version", "1"}, {"device", "A"}};
+  const Fingerprint there = {{"program version", "1"}, {"device", "B + C"}};
+  const Fingerprint newer = {{"program version", "2"}, {"device", "B"}};
+  const auto kinds_with = [&](const Fingerprint& other, bool mixed) {
+    const auto network = std::make_shared<LoopbackNetwork>(2);
+    std::jthread computing(
+        [&] { compute(network, 1, other, [](const RankGoal&) -> SweepWorker& { std::abort(); }); });
+    Ranks ranks(std::make_unique<LoopbackCommunicator>(network, 0));
+    try {
+      ranks.admit(here, "resident", mixed);
+    } catch (const InputError& error) {
+      ranks.leave(3);
+      return error.describe();
+    }
+    ranks.leave(0);
+    return ranks.kinds().at(0);
+  };
+  CHECK_THAT(kinds_with(there, false), Contains("device differs"));
+  CHECK(kinds_with(there, true) == "B + C");
+  CHECK_THAT(kinds_with(newer, true), Contains("program version differs"));
+}
+
 TEST_CASE("what fails on a rank fails on rank 0, with its code and the rank's name") {
   const auto network = std::make_shared<LoopbackNetwork>(2);
   FailingWorker worker(

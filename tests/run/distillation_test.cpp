@@ -35,7 +35,7 @@ DistillOptions training_of(const TempFolder& folder) {
 Distillation quiet_distill(const DistillOptions& options) {
   Progress progress(Progress::Style::silent);
   const Model model = open_model(options.device.model);
-  return distill(options, model, Pattern::parse("FFSSFS"), make_backend(options.device), progress);
+  return distill(options, model, Pattern::parse("FFSSFS"), make_backends(options.device), progress);
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ ONLY_IN = {
     # Loops in parallel are OpenMP's; a thread of one's own loads weights, or gives work to a device.
     # Other uses want a reason.
     "omp.h": ["src/core/", "src/backend/cpu/", "src/calibration/", "tests/backend/"],
-    "thread": ["src/model/", "src/search/spread.cpp", "src/ranks/", "src/run/", "apps/", "tests/"],
+    "thread": ["src/model/", "src/search/spread.cpp", "src/distill/dealt_students.cpp",
+               "src/ranks/", "src/run/", "apps/", "tests/"],
     "future": [],
     "execution": [],
 }

@@ -30,7 +30,7 @@ struct DistillBench {
       : session(folder, mla_norm_eps, Placement::resident, threads),
         students(session.model, session.backend, std::move(taught)),
         pass(session.model.config, session.backend, positions, students.students(), chunk_rows),
-        distiller(session.model.config, session.backend, pass, students) {}
+        distiller(session.model.config, session.backend, pass, students, students.students()) {}
 
   const ModelConfig& config() const { return session.model.config; }
   CpuBackend& backend() { return session.backend; }

@@ -6,14 +6,18 @@
 #include "core/thread_count.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <string>
 #include <string_view>
 
 namespace indexcache {
 namespace {
+
+constexpr std::string_view kAndKind = " + ";
 
 // Chooses between GPU and CPU; `reason` says why an automatic choice was not a GPU.
 bool wants_gpu(const DeviceSpec& device, std::string& reason) {
@@ -50,7 +54,9 @@ void require_same_kind(const DeviceSpec& first, const Backend& of_first, const D
                     fmt::format("--device cuda:{},{}", first.index, other.index),
                     fmt::format("\"{}\" and \"{}\" give results that differ in the last bits",
                                 of_first.name(), of_other.name()),
-                    fmt::format("--device cuda:{}, or a list of GPUs of one kind", first.index)});
+                    fmt::format("--device cuda:{}, a list of GPUs of one kind, or --mixed, which "
+                                "gives up equal bits",
+                                first.index)});
 }
 
 }  // namespace
@@ -90,7 +96,7 @@ std::vector<DeviceSpec> choose_devices(const DeviceList& list, int most) {
   return devices;
 }
 
-Backends make_backends(const std::vector<DeviceSpec>& devices, BackendOptions options) {
+Backends make_backends(const std::vector<DeviceSpec>& devices, BackendOptions options, bool mixed) {
   const auto count = static_cast<int>(devices.size());
   if (count > 1 && devices.front().kind == DeviceSpec::Kind::cpu) {
     options.threads = std::max(thread_count(options.threads) / count, 1);
@@ -99,7 +105,7 @@ Backends make_backends(const std::vector<DeviceSpec>& devices, BackendOptions op
   for (const DeviceSpec& device : devices) {
     options.device = device;
     backends.push_back(make_backend(options));
-    require_same_kind(devices.front(), *backends.front(), device, *backends.back());
+    if (!mixed) require_same_kind(devices.front(), *backends.front(), device, *backends.back());
   }
   if (count == 1) return backends;
   // The same plan serves all of them. Backends on the CPU share its memory.
@@ -108,6 +114,28 @@ Backends make_backends(const std::vector<DeviceSpec>& devices, BackendOptions op
   if (!backends.front()->is_gpu() && !options.memory_limit) memory /= count;
   for (const auto& backend : backends) backend->limit_memory(memory);
   return backends;
+}
+
+std::string kinds_of(const std::vector<std::string>& names) {
+  std::set<std::string> kinds;
+  for (std::string rest : names) {
+    for (auto at = rest.find(kAndKind); at != std::string::npos; at = rest.find(kAndKind)) {
+      kinds.insert(rest.substr(0, at));
+      rest.erase(0, at + kAndKind.size());
+    }
+    kinds.insert(rest);
+  }
+  return fmt::format("{}", fmt::join(kinds, kAndKind));
+}
+
+std::string kinds_of(const Backends& backends) {
+  std::vector<std::string> names;
+  for (const auto& backend : backends) names.push_back(backend->name());
+  return kinds_of(names);
+}
+
+bool is_mixed(const std::string& kinds) {
+  return kinds.find(kAndKind) != std::string::npos;
 }
 
 }  // namespace indexcache

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace indexcache {
@@ -34,8 +35,16 @@ using Backends = std::vector<std::unique_ptr<Backend>>;
 
 // Makes a backend for each of the devices. `options.device` is not used; threads are shared by the
 // CPU backends, and memory_limit is of each. All plan with the same memory. Throws what
-// make_backend throws, and UsageError if two of them are of different kinds, because their results
-// differ in the last bits.
-Backends make_backends(const std::vector<DeviceSpec>& devices, BackendOptions options);
+// make_backend throws, and, unless `mixed`, UsageError if two of them are of different kinds,
+// because their results differ in the last bits.
+Backends make_backends(const std::vector<DeviceSpec>& devices, BackendOptions options,
+                       bool mixed = false);
+
+// The kinds of devices with these names or kinds: each once, in alphabetical order, joined by
+// " + ". One kind is the name of its devices.
+std::string kinds_of(const std::vector<std::string>& names);
+std::string kinds_of(const Backends& backends);
+// Whether there are several, so that last bits depend on which device computes what.
+bool is_mixed(const std::string& kinds);
 
 }  // namespace indexcache
