@@ -146,7 +146,7 @@ class OpsBench {
 
   void products() {
     const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
-    product("q_b", rows, projection(c_.heads * c_.qk_head_dim(), c_.q_lora_rank));
+    product("q_b", rows, projection(c_.heads * c_.q_head_rows(), c_.q_latent_width()));
     product("o", rows, projection(c_.hidden, c_.heads * c_.v_head_dim));
     product("gate_up", rows, projection(2 * c_.intermediate, c_.hidden));
     product("lm_head", std::min<std::int64_t>(rows, 4096), lm_head_);

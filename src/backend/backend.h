@@ -20,6 +20,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -37,6 +38,8 @@ struct RouterRule {
   std::int64_t experts_used;  // num_experts_per_tok
   bool normalize;             // norm_topk_prob
   float scale;                // routed_scaling_factor
+  // What orders the experts of groups that are not kept.
+  float excluded = -std::numeric_limits<float>::infinity();
 };
 
 // Distances and groups of one call of neighbor_counts.
@@ -95,6 +98,10 @@ class Backend : public Device {
   // Pairs are read and written in `layout`; out may be x.
   virtual void rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
                     const Tensor& sines, RopeLayout layout, const Heads& out) = 0;
+
+  // values *= sigmoid(gates), of as many heads of the same width and type. `gates` may be `values`:
+  // x * sigmoid(x) is SiLU.
+  virtual void sigmoid_gate(const RowLayout& rows, const Heads& gates, const Heads& values) = 0;
 
   // Copies each segment of `from` to the rows of the same sequence and positions of `to`.
   virtual void copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,

@@ -73,7 +73,7 @@ LayerFeatures FrozenPass::allocate(std::size_t layer, std::int64_t rows, bool sp
     return backend_.allocate(rows, cols, dtype, kind);
   };
   const DType activation = backend_.activation();
-  if (taught_[layer]) kept.q_latent = make(config_.q_lora_rank, activation, Memory::state);
+  if (taught_[layer]) kept.q_latent = make(config_.q_latent_width(), activation, Memory::state);
   if (students_[layer]) kept.x = make(config_.hidden, activation, Memory::state);
   if (students_[layer] && sparse)
     kept.sets = make(config_.index_topk, DType::i32, Memory::index_sets);
@@ -175,7 +175,7 @@ std::int64_t FrozenPass::feature_row_bytes(const ModelConfig& config, const Devi
   std::vector<bool> own(taught.size(), false);
   for (const Student& student : students) own[student.layer] = true;
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
-  const std::int64_t teacher = bytes * (config.q_lora_rank + config.latent_width());
+  const std::int64_t teacher = bytes * (config.q_latent_width() + config.latent_width());
   const std::int64_t student = bytes * config.hidden + (sparse ? 4 * config.index_topk : 0);
   return std::ranges::count(taught, true) * teacher + std::ranges::count(own, true) * student;
 }

@@ -28,6 +28,12 @@ struct Yarn {
   bool operator==(const Yarn&) const = default;
 };
 
+// What multiplies the results of the heads, through a sigmoid, before o.
+enum class OutputGate {
+  none,
+  queries,  // further rows of q_b: per head the query, then the gate
+};
+
 // Symbols in the comments are those of docs/numerics.md.
 struct ModelConfig {
   const Family* family;
@@ -37,10 +43,12 @@ struct ModelConfig {
   std::int64_t mtp_layers;        // num_nextn_predict_layers, ignored
   std::int64_t heads;             // A
   std::int64_t q_lora_rank;       // rq
+  bool raw_q_latent = false;      // q_b reads the latent before its norm, too
   std::int64_t kv_lora_rank;      // rk
   std::int64_t qk_nope_head_dim;  // dn
   std::int64_t qk_rope_head_dim;  // dr
   std::int64_t v_head_dim;        // dv
+  OutputGate output_gate = OutputGate::none;
   std::int64_t index_heads;       // Ni
   std::int64_t index_head_dim;    // Di
   std::int64_t index_topk;        // K
@@ -49,10 +57,11 @@ struct ModelConfig {
   std::int64_t routed_experts;    // E
   std::int64_t shared_experts;    // n_shared_experts
   RouterRule router;
-  std::int64_t max_positions;  // max_position_embeddings
-  float rms_norm_eps;          // block and final norms
-  float mla_norm_eps;          // norms of the q and kv latents
-  float index_norm_eps;        // LayerNorm of the indexer's keys
+  std::int64_t max_positions;       // max_position_embeddings
+  float rms_norm_eps;               // block and final norms
+  float mla_norm_eps;               // norms of the q and kv latents
+  float index_norm_eps;             // LayerNorm of the indexer's keys
+  std::int64_t norm_gate_rank = 0;  // of the gates on the norms before sublayers; 0: no gates
   double rope_theta;
   std::optional<Yarn> yarn;
   RopeLayout index_rope;
@@ -75,6 +84,12 @@ struct ModelConfig {
   // What a backend must know to say whether it can run the model.
   ModelShape shape() const;
   std::int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
+  // What q_b reads: the normalized latent, and maybe the latent itself after it.
+  std::int64_t q_latent_width() const { return (raw_q_latent ? 2 : 1) * q_lora_rank; }
+  // Rows of q_b for a head.
+  std::int64_t q_head_rows() const {
+    return qk_head_dim() + (output_gate == OutputGate::queries ? v_head_dim : 0);
+  }
   // dqk^-0.5, times the square of YaRN's attention factor where there is YaRN.
   float softmax_scale() const;
 };

@@ -4,6 +4,7 @@
 #include "model/rope.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace indexcache {
 
@@ -25,6 +26,19 @@ Tensor Decoder::normalized(const Tensor& weight, const RowLayout& rows, const Te
   return x;
 }
 
+Tensor Decoder::normalized(const Tensor& weight, const std::optional<NormGate>& gate,
+                           const RowLayout& rows, const Tensor& hidden) {
+  Tensor x = normalized(weight, rows, hidden);
+  if (!gate) return x;
+  const Tensor narrow = activations(rows.total, gate->down.rows());
+  const Tensor wide = activations(rows.total, x.cols());
+  backend_.linear(rows, x, gate->down, narrow);
+  backend_.sigmoid_gate(rows, one_head(narrow), one_head(narrow));  // SiLU
+  backend_.linear(rows, narrow, gate->up, wide);
+  backend_.sigmoid_gate(rows, one_head(wide), one_head(x));
+  return x;
+}
+
 KeyRows Decoder::allocate_keys(std::int64_t rows, bool with_index) const {
   KeyRows keys;
   keys.latents =
@@ -39,7 +53,7 @@ KeyRows Decoder::allocate_keys(std::int64_t rows, bool with_index) const {
 void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
                    const KeyRows& out) {
   const ModelConfig& c = config_;
-  const Tensor x = normalized(w.input_norm, rows, hidden);
+  const Tensor x = normalized(w.input_norm, w.input_gate, rows, hidden);
   backend_.linear(rows, x, w.kv_a, out.latents);
   const Tensor latent = out.latents.columns(0, c.kv_lora_rank);
   const Heads k_pe{out.latents.columns(c.kv_lora_rank, c.qk_rope_head_dim), 1, 0,
@@ -60,29 +74,43 @@ void Decoder::index_keys(const IndexerWeights& w, const RowLayout& rows, const T
 QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
   const ModelConfig& c = config_;
   QueryRows in;
-  in.x = normalized(w.input_norm, rows, hidden);
-  in.q_latent = activations(rows.total, c.q_lora_rank);
-  backend_.linear(rows, in.x, w.q_a, in.q_latent);
-  backend_.rms_norm(rows, in.q_latent, w.q_a_norm, c.mla_norm_eps, in.q_latent);
-  in.queries = absorbed_queries(w.q_b, w.k_absorb, rows, in.q_latent);
+  in.x = normalized(w.input_norm, w.input_gate, rows, hidden);
+  in.q_latent = activations(rows.total, c.q_latent_width());
+  const Tensor latent = in.q_latent.columns(0, c.q_lora_rank);
+  // The latent itself stays, after the normalized one, if q_b reads both.
+  const Tensor raw = in.q_latent.columns(in.q_latent.cols() - c.q_lora_rank, c.q_lora_rank);
+  backend_.linear(rows, in.x, w.q_a, raw);
+  backend_.rms_norm(rows, raw, w.q_a_norm, c.mla_norm_eps, latent);
+  ProjectedQueries projected = project_queries(w.q_b, w.k_absorb, rows, in.q_latent);
+  in.queries = std::move(projected.queries);
+  in.gates = std::move(projected.gates);
   return in;
 }
 
-Heads Decoder::absorbed_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
-                                const Tensor& q_latent) {
+Tensor Decoder::index_latent(const Tensor& q_latent) const {
+  return q_latent.columns(0, config_.q_lora_rank);
+}
+
+ProjectedQueries Decoder::project_queries(const Tensor& q_b, const Tensor& k_absorb,
+                                          const RowLayout& rows, const Tensor& q_latent) {
   const ModelConfig& c = config_;
-  const Tensor q = activations(rows.total, c.heads * c.qk_head_dim());
+  const std::int64_t stride = c.q_head_rows();
+  const Tensor q = activations(rows.total, c.heads * stride);
   backend_.linear(rows, q_latent, q_b, q);
-  const Heads q_nope{q, c.heads, c.qk_head_dim(), c.qk_nope_head_dim};
-  const Heads q_pe{q.columns(c.qk_nope_head_dim, q.cols() - c.qk_nope_head_dim), c.heads,
-                   c.qk_head_dim(), c.qk_rope_head_dim};
+  const auto part = [&](std::int64_t first, std::int64_t width) {
+    return Heads{q.columns(first, q.cols() - first), c.heads, stride, width};
+  };
+  const Heads q_nope = part(0, c.qk_nope_head_dim);
+  const Heads q_pe = part(c.qk_nope_head_dim, c.qk_rope_head_dim);
   const Tensor absorbed = activations(rows.total, c.heads * c.latent_width());
   const Heads absorbed_nope{absorbed, c.heads, c.latent_width(), c.kv_lora_rank};
   const Heads absorbed_pe{absorbed.columns(c.kv_lora_rank, absorbed.cols() - c.kv_lora_rank),
                           c.heads, c.latent_width(), c.qk_rope_head_dim};
   backend_.head_linear(rows, q_nope, k_absorb, absorbed_nope);
   backend_.rope(rows, q_pe, cosines_, sines_, RopeLayout::interleaved, absorbed_pe);
-  return {absorbed, c.heads, c.latent_width(), c.latent_width()};
+  ProjectedQueries out{{absorbed, c.heads, c.latent_width(), c.latent_width()}, {}};
+  if (c.output_gate == OutputGate::queries) out.gates = part(c.qk_head_dim(), c.v_head_dim);
+  return out;
 }
 
 // MLA rotates the last dr components, the indexer the first.
@@ -101,7 +129,7 @@ IndexQueries Decoder::index_queries(const IndexerWeights& w, const RowLayout& ro
   const std::int64_t width = config_.index_heads * config_.index_head_dim;
   const IndexQueries out{backend_.allocate(rows.total, width, backend_.index_activation()),
                          backend_.allocate(rows.total, config_.index_heads)};
-  backend_.linear(rows, q_latent, w.wq_b, out.queries);
+  backend_.linear(rows, index_latent(q_latent), w.wq_b, out.queries);
   const Heads rotated = index_heads(out.queries, config_.index_heads);
   backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
   backend_.linear(rows, x, w.weights_proj, out.head_weights);
@@ -130,7 +158,7 @@ void Decoder::backward_index_keys(const IndexerWeights& w, const RowLayout& rows
 void Decoder::backward_index_queries(const RowLayout& rows, const Tensor& q_latent, const Tensor& x,
                                      const IndexQueries& d_out, const IndexerWeights& gradients) {
   rotate_index_gradients(rows, d_out.queries);
-  backend_.linear_backward(rows, q_latent, d_out.queries, gradients.wq_b);
+  backend_.linear_backward(rows, index_latent(q_latent), d_out.queries, gradients.wq_b);
   backend_.linear_backward(rows, x, d_out.head_weights, gradients.weights_proj);
 }
 
@@ -143,13 +171,14 @@ void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRo
   backend_.sparse_attention(rows, in.queries, key_rows, latents, latents.columns(0, c.kv_lora_rank),
                             sets, c.softmax_scale(), mixed_heads);
   const Tensor values = activations(rows.total, c.heads * c.v_head_dim);
-  backend_.head_linear(rows, mixed_heads, w.v_absorb,
-                       {values, c.heads, c.v_head_dim, c.v_head_dim});
+  const Heads value_heads{values, c.heads, c.v_head_dim, c.v_head_dim};
+  backend_.head_linear(rows, mixed_heads, w.v_absorb, value_heads);
+  if (!in.gates.tensor.empty()) backend_.sigmoid_gate(rows, in.gates, value_heads);
   backend_.linear(rows, values, w.o, hidden, Store::accumulate);
 }
 
 void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
-  const Tensor x = normalized(w.post_attention_norm, rows, hidden);
+  const Tensor x = normalized(w.post_attention_norm, w.post_attention_gate, rows, hidden);
   if (w.moe) {
     const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
     backend_.linear(rows, x, w.moe->gate, logits);
@@ -180,10 +209,11 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
   const auto index_bytes = static_cast<std::int64_t>(size_of(backend.index_activation()));
   const std::int64_t product =
-      std::max({backend.linear_row_bytes(c.hidden), backend.linear_row_bytes(c.q_lora_rank),
+      std::max({backend.linear_row_bytes(c.hidden), backend.linear_row_bytes(c.q_latent_width()),
                 backend.linear_row_bytes(c.heads * c.v_head_dim)});
+  const std::int64_t norm_gate = c.norm_gate_rank > 0 ? bytes * (c.norm_gate_rank + c.hidden) : 0;
   const std::int64_t asking =
-      bytes * (c.hidden + c.q_lora_rank + c.heads * (c.qk_head_dim() + c.latent_width()));
+      bytes * (c.hidden + c.q_latent_width() + c.heads * (c.q_head_rows() + c.latent_width()));
   // Queries in the indexer's own precision as well, with a scale a head.
   const std::int64_t selecting =
       c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);
@@ -192,7 +222,8 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t routed =
       4 * (c.routed_experts + 2 * c.router.experts_used) + backend.expert_row_bytes(c.shape());
   const std::int64_t feeding =
-      bytes * c.hidden + std::max(routed, backend.mlp_row_bytes(c.hidden, c.intermediate));
+      bytes * c.hidden +
+      std::max({norm_gate, routed, backend.mlp_row_bytes(c.hidden, c.intermediate)});
   return std::max(asking + std::max(selecting, attending) + product, feeding);
 }
 

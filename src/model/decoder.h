@@ -12,6 +12,7 @@
 #include "model/weights.h"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,8 +27,14 @@ struct KeyRows {
 // What a row asks of the keys.
 struct QueryRows {
   Tensor x;         // [rows, H] normalized input
-  Tensor q_latent;  // [rows, rq] normalized
+  Tensor q_latent;  // [rows, ModelConfig::q_latent_width()], the normalized one first
   Heads queries;    // A heads of rk + dr: absorbed query, rotated part last
+  Heads gates;      // A heads of dv, before the sigmoid; no tensor if nothing gates the output
+};
+
+// What q_b makes of a latent.
+struct ProjectedQueries {
+  Heads queries, gates;  // as in QueryRows
 };
 
 // What a row asks of the indexer's keys.
@@ -56,9 +63,9 @@ class Decoder {
               const RowLayout& key_rows, const Tensor& keys, const Tensor& sets);
 
   // The steps of keys(), queries() and select() by themselves, from what a pass has kept:
-  // x [rows, H] is the normalized input and q_latent [rows, rq].
-  Heads absorbed_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
-                         const Tensor& q_latent);
+  // x [rows, H] is the normalized input, and q_latent as in QueryRows.
+  ProjectedQueries project_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
+                                   const Tensor& q_latent);
   // `projected`, before LayerNorm, is what the backward pass reads; it may be `keys`.
   void index_keys(const IndexerWeights& weights, const RowLayout& rows, const Tensor& x,
                   const Tensor& projected, const Tensor& keys);
@@ -105,6 +112,11 @@ class Decoder {
  private:
   Tensor activations(std::int64_t rows, std::int64_t cols) const;
   Tensor normalized(const Tensor& weight, const RowLayout& rows, const Tensor& hidden);
+  // The same with a gate, if there is one.
+  Tensor normalized(const Tensor& weight, const std::optional<NormGate>& gate,
+                    const RowLayout& rows, const Tensor& hidden);
+  // The part of q_latent that the indexer reads.
+  Tensor index_latent(const Tensor& q_latent) const;
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;
   // The transpose of the indexer's rotation, in place.
   void rotate_index_gradients(const RowLayout& rows, const Tensor& gradients);

@@ -17,7 +17,11 @@ enum class WeightRole {
   final_norm,
   lm_head,
   input_norm,
+  input_gate_down,
+  input_gate_up,
   post_attention_norm,
+  post_attention_gate_down,
+  post_attention_gate_up,
   q_a,
   q_a_norm,
   q_b,
@@ -60,6 +64,14 @@ struct WeightRow {
 };
 using WeightTable = std::vector<WeightRow>;
 
+// A row of WeightForm::row, of WeightForm::matrix, and of a matrix that FP8 checkpoints store in
+// FP8.
+WeightRow row_weight(WeightRole role, const std::string& name, std::int64_t cols);
+WeightRow matrix_weight(WeightRole role, const std::string& name, std::int64_t rows,
+                        std::int64_t cols);
+WeightRow projection_weight(WeightRole role, const std::string& name, std::int64_t rows,
+                            std::int64_t cols);
+
 bool is_indexer(WeightRole role);
 
 // The rows of the indexer, or all others.
@@ -68,6 +80,7 @@ WeightTable trunk_rows(const WeightTable& table);
 
 // The row of a role, which must be there.
 const WeightRow& row_of(const WeightTable& table, WeightRole role);
+WeightRow& row_of(WeightTable& table, WeightRole role);
 
 // `name` with the number of an expert.
 std::string expert_name(const std::string& name, std::int64_t expert);

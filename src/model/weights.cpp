@@ -22,6 +22,14 @@ Tensor& member_of(LayerWeights& w, WeightRole role, std::size_t expert) {
       return w.input_norm;
     case WeightRole::post_attention_norm:
       return w.post_attention_norm;
+    case WeightRole::input_gate_down:
+      return part_of(w.input_gate).down;
+    case WeightRole::input_gate_up:
+      return part_of(w.input_gate).up;
+    case WeightRole::post_attention_gate_down:
+      return part_of(w.post_attention_gate).down;
+    case WeightRole::post_attention_gate_up:
+      return part_of(w.post_attention_gate).up;
     case WeightRole::q_a:
       return w.q_a;
     case WeightRole::q_a_norm:

@@ -54,17 +54,25 @@ struct MoeWeights {
   ExpertWeights experts;
 };
 
+// A low-rank gate on a normalized row: x * sigmoid(up silu(down x)).
+struct NormGate {
+  Tensor down;  // [g, H]
+  Tensor up;    // [H, g]
+};
+
 struct LayerWeights {
   Tensor input_norm;           // [1, H]
   Tensor post_attention_norm;  // [1, H]
-  Tensor q_a;                  // [rq, H]
-  Tensor q_a_norm;             // [1, rq]
-  Tensor q_b;                  // [A * (dn + dr), rq]
-  Tensor kv_a;                 // [rk + dr, H]
-  Tensor kv_a_norm;            // [1, rk]
-  Tensor k_absorb;             // [A * rk, dn]: per head the transpose of kv_b's key rows
-  Tensor v_absorb;             // [A * dv, rk]: per head kv_b's value rows
-  Tensor o;                    // [H, A * dv]
+  std::optional<NormGate> input_gate;
+  std::optional<NormGate> post_attention_gate;
+  Tensor q_a;        // [rq, H]
+  Tensor q_a_norm;   // [1, rq]
+  Tensor q_b;        // [A * (dn + dr), rq]; more with ModelConfig::q_head_rows()
+  Tensor kv_a;       // [rk + dr, H]
+  Tensor kv_a_norm;  // [1, rk]
+  Tensor k_absorb;   // [A * rk, dn]: per head the transpose of kv_b's key rows
+  Tensor v_absorb;   // [A * dv, rk]: per head kv_b's value rows
+  Tensor o;          // [H, A * dv]
   std::optional<IndexerWeights> indexer;
   std::optional<MlpWeights> mlp;  // the dense MLP, or the shared experts
   std::optional<MoeWeights> moe;

@@ -50,9 +50,9 @@ std::int64_t training_bytes(const ModelConfig& config, const Device& backend,
   for (const Student& student : students) {
     query_weights = std::max(query_weights, static_cast<std::int64_t>(student.end));
   }
-  query_weights *=
-      static_cast<std::int64_t>(size_of(backend.activation())) * config.heads *
-      (config.qk_head_dim() * config.q_lora_rank + config.kv_lora_rank * config.qk_nope_head_dim);
+  query_weights *= static_cast<std::int64_t>(size_of(backend.activation())) * config.heads *
+                   (config.q_head_rows() * config.q_latent_width() +
+                    config.kv_lora_rank * config.qk_nope_head_dim);
   return rows * FrozenPass::feature_row_bytes(config, backend, students, sparse) + residual +
          query_weights + chunk * Decoder::row_bytes(config, backend) +
          Distiller::bytes(config, backend, students, rows, chunk, longest) +

@@ -93,6 +93,10 @@ void CpuBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosin
   compute().rope(threads_, rows, x, cosines, sines, layout, out);
 }
 
+void CpuBackend::sigmoid_gate(const RowLayout& rows, const Heads& gates, const Heads& values) {
+  compute().sigmoid_gate(threads_, rows, gates, values);
+}
+
 void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                             const Tensor& head_weights, const RowLayout& key_rows,
                             const Tensor& keys, const Tensor& sets) {

@@ -52,7 +52,8 @@ Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Te
                                   .kept_groups = static_cast<int>(rule.kept_groups),
                                   .experts_used = static_cast<int>(rule.experts_used),
                                   .normalize = rule.normalize,
-                                  .scale = rule.scale},
+                                  .scale = rule.scale,
+                                  .excluded = rule.excluded},
                                  stream_.get()));
   return routing;
 }

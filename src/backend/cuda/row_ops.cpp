@@ -5,6 +5,7 @@
 #include "kernels/embed.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
+#include "kernels/sigmoid_gate.h"
 #include "kernels/swiglu.h"
 
 namespace indexcache {
@@ -120,6 +121,21 @@ void CudaBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosi
                                  .width = x.width,
                                  .interleaved = layout == RopeLayout::interleaved},
                                 stream_.get()));
+}
+
+void CudaBackend::sigmoid_gate(const RowLayout& rows, const Heads& gates, const Heads& values) {
+  const Operation operation(*this, Component::other);
+  INDEXCACHE_CUDA(kernels::sigmoid_gate({.gates = gates.tensor.data<void>(),
+                                         .gate_stride = gates.tensor.stride(),
+                                         .gate_head_stride = gates.stride,
+                                         .values = values.tensor.data<void>(),
+                                         .value_stride = values.tensor.stride(),
+                                         .value_head_stride = values.stride,
+                                         .type = kernel_type(values.tensor.dtype()),
+                                         .rows = rows.total,
+                                         .heads = values.count,
+                                         .width = values.width},
+                                        stream_.get()));
 }
 
 void CudaBackend::move_rows(const Tensor& x, const Tensor& out, const kernels::RowPlace* places,

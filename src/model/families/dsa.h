@@ -14,6 +14,7 @@ namespace indexcache {
 struct DsaDefaults {
   RopeLayout index_rope = RopeLayout::half_split;  // unless indexer_rope_interleave says it
   float index_norm_eps = 1e-6f;                    // of the indexer's LayerNorm; no key states it
+  std::int64_t dense_layers = 0;                   // unless config.json states it
 };
 
 void read_dsa_config(const ConfigReader& config, const DsaDefaults& defaults, ModelConfig& model);

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace indexcache {
 namespace {
 
@@ -33,9 +35,10 @@ void refuse_variants(const ConfigReader& r) {
           "only float32 is supported");
 }
 
-void read_moe_layers(const ConfigReader& r, ModelConfig& config) {
+void read_moe_layers(const ConfigReader& r, const DsaDefaults& defaults, ModelConfig& config) {
   const auto layers = static_cast<std::size_t>(config.layers);
-  const auto dense = r.integer_or("first_k_dense_replace", 0, config.layers, 0);
+  const auto dense = r.integer_or("first_k_dense_replace", 0, config.layers,
+                                  std::min(defaults.dense_layers, config.layers));
   config.moe_layer.assign(layers, true);
   for (std::int64_t layer = 0; layer < dense; ++layer) {
     config.moe_layer[static_cast<std::size_t>(layer)] = false;
@@ -190,7 +193,7 @@ void read_dsa_config(const ConfigReader& r, const DsaDefaults& defaults, ModelCo
   read_attention(r, defaults, config);
   read_router(r, config);
   read_rope(r, config);
-  read_moe_layers(r, config);
+  read_moe_layers(r, defaults, config);
   read_native_schedule(r, config);
   read_fp8(r, config);
 }

@@ -6,6 +6,7 @@
 
 namespace indexcache {
 
+extern const Family kAxk2;
 extern const Family kDeepseekV32;
 extern const Family kGlmMoeDsa;
 

@@ -29,6 +29,7 @@ void head_linear(int threads, const RowLayout& rows, const Heads& x, const Tenso
                  const Heads& out);
 void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosines,
           const Tensor& sines, RopeLayout layout, const Heads& out);
+void sigmoid_gate(int threads, const RowLayout& rows, const Heads& gates, const Heads& values);
 void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
                 const Tensor& sets);
@@ -89,6 +90,7 @@ struct Arithmetic {
   decltype(&cpu::linear) linear;
   decltype(&cpu::head_linear) head_linear;
   decltype(&cpu::rope) rope;
+  decltype(&cpu::sigmoid_gate) sigmoid_gate;
   decltype(&cpu::index_topk) index_topk;
   decltype(&cpu::sparse_attention) sparse_attention;
   decltype(&cpu::gated_mlp) gated_mlp;

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 namespace indexcache::cpu {
@@ -37,7 +36,7 @@ std::vector<std::int32_t> largest(const std::vector<float>& values, std::int64_t
 }
 
 // Group limit: the score of a group is the sum of its two largest choices; choices of groups that
-// are not among the best become -inf.
+// are not among the best become rule.excluded.
 void limit_groups(std::vector<float>& choices, const RouterRule& rule) {
   const std::int64_t size = static_cast<std::int64_t>(choices.size()) / rule.groups;
   std::vector<float> group_scores;
@@ -50,7 +49,7 @@ void limit_groups(std::vector<float>& choices, const RouterRule& rule) {
   const auto kept = largest(group_scores, rule.kept_groups);
   for (std::int64_t group = 0; group < rule.groups; ++group) {
     if (std::ranges::binary_search(kept, static_cast<std::int32_t>(group))) continue;
-    std::fill_n(choices.begin() + group * size, size, -std::numeric_limits<float>::infinity());
+    std::fill_n(choices.begin() + group * size, size, rule.excluded);
   }
 }
 

@@ -110,6 +110,19 @@ void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosi
   });
 }
 
+void sigmoid_gate(int threads, const RowLayout& rows, const Heads& gates, const Heads& values) {
+  for_each_tile(threads, rows, kVectorRows, [&](const Tile& tile) {
+    for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
+      for (std::int64_t head = 0; head < values.count; ++head) {
+        const float* gate = row_of(gates.tensor, row) + head * gates.stride;
+        float* value = row_of(values.tensor, row) + head * values.stride;
+        // Not an Eigen array: the address of a row would decide which elements are vectorized.
+        for (std::int64_t i = 0; i < values.width; ++i) value[i] /= 1.0f + std::exp(-gate[i]);
+      }
+    }
+  });
+}
+
 void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
                const Tensor& down, const Tensor& out) {
   for_each_tile(threads, rows, kProductRows, [&](const Tile& tile) {
