@@ -32,6 +32,7 @@ struct Yarn {
 enum class OutputGate {
   none,
   queries,  // further rows of q_b: per head the query, then the gate
+  input,    // a projection of the normalized input
 };
 
 // Symbols in the comments are those of docs/numerics.md.
@@ -49,13 +50,16 @@ struct ModelConfig {
   std::int64_t qk_rope_head_dim;  // dr
   std::int64_t v_head_dim;        // dv
   OutputGate output_gate = OutputGate::none;
-  std::int64_t index_heads;       // Ni
-  std::int64_t index_head_dim;    // Di
-  std::int64_t index_topk;        // K
-  std::int64_t intermediate;      // dense MLP width
-  std::int64_t moe_intermediate;  // expert width
-  std::int64_t routed_experts;    // E
-  std::int64_t shared_experts;    // n_shared_experts
+  bool attention_sinks = false;            // a logit per head that takes its share of the softmax
+  std::optional<StreamRule> streams = {};  // residual streams; else the residual is one vector
+  float expert_limit = kNoLimit;           // of SwiGLU in the routed experts
+  std::int64_t index_heads;                // Ni
+  std::int64_t index_head_dim;             // Di
+  std::int64_t index_topk;                 // K
+  std::int64_t intermediate;               // dense MLP width
+  std::int64_t moe_intermediate;           // expert width
+  std::int64_t routed_experts;             // E
+  std::int64_t shared_experts;             // n_shared_experts
   RouterRule router;
   std::int64_t max_positions;       // max_position_embeddings
   float rms_norm_eps;               // block and final norms
@@ -64,8 +68,10 @@ struct ModelConfig {
   std::int64_t norm_gate_rank = 0;  // of the gates on the norms before sublayers; 0: no gates
   double rope_theta;
   std::optional<Yarn> yarn;
+  RopeLayout mla_rope = RopeLayout::interleaved;
   RopeLayout index_rope;
-  std::vector<bool> moe_layer;  // [L] routed experts (true) or a dense MLP
+  bool index_rope_last = false;  // of the indexer's components the last dr rotate, not the first
+  std::vector<bool> moe_layer;   // [L] routed experts (true) or a dense MLP
   // [L] F in the schedule that config.json states. If its sharing keys are no schedule, which
   // engines tolerate, sharing_problem says why, parse_config leaves every layer F, and open_model
   // puts the layers that own an indexer here.
@@ -77,6 +83,8 @@ struct ModelConfig {
   std::vector<std::string> remarks;      // of config.json, to be shown as warnings
   std::vector<std::string> unread_keys;  // of config.json, that might change the forward pass
 
+  // Numbers of the residual of a row.
+  std::int64_t residual_width() const { return (streams ? streams->count : 1) * hidden; }
   std::int64_t latent_width() const { return kv_lora_rank + qk_rope_head_dim; }
   // The first position that has more than index_topk candidates. Before it every candidate is
   // selected, so that no pattern changes anything: sequences are cut into prefix and tail there.

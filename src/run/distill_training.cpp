@@ -44,7 +44,7 @@ std::int64_t training_bytes(const ModelConfig& config, const Device& backend,
                             std::int64_t longest, bool sparse) {
   const std::int64_t rows = wave * longest,
                      chunk = chunk_rows(backend, config, students, wave, longest);
-  const std::int64_t residual = rows * 4 * config.hidden;
+  const std::int64_t residual = rows * 4 * config.residual_width();
   // Copies of the weights that make queries of attention, where layers do not stay.
   std::int64_t query_weights = 0;
   for (const Student& student : students) {

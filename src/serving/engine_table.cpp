@@ -148,7 +148,11 @@ Rows transformers() {
       .hand_over = HandOver::config_json,
       .sends = {indexer_types},
       .glm_only = true,
-      .models = {{ModelCode::hy_v4, hy4_by_types}},
+      .models = {{ModelCode::hy_v4,
+                  [](EngineProfile& hy4) {
+                    hy4_by_types(hy4);
+                    hy4.loads_trained = "5.23.0";
+                  }}},
       .loads_trained = "5.17.0",
       .order = {indexer_types},
       .too_short = Tolerance::fails,

@@ -5,6 +5,7 @@
 #include "support/compare.h"
 #include "support/random.h"
 
+#include <algorithm>
 #include <cmath>
 
 using namespace indexcache;
@@ -173,7 +174,9 @@ TEST_CASE("RoPE turns pairs of either layout by the row's position") {
   CHECK(backend.download(out) == std::vector<float>{-3, 2, 1, 4, 7, -3, -4, 1, 2, 7});
 }
 
-TEST_CASE("the gated MLP and routed experts add to their output") {
+namespace {
+
+void check_mlps(float limit) {
   CpuBackend backend;
   const RowLayout rows = two_segments();
   const std::int64_t hidden = 24, width = 10, experts = 3;
@@ -196,8 +199,8 @@ TEST_CASE("the gated MLP and routed experts add to their output") {
   const Routing routing{backend.upload(std::span<const std::int32_t>(chosen), rows.total, 2),
                         backend.upload(shares, rows.total, 2)};
   const Tensor out = backend.upload(x, rows.total, hidden);  // the residual
-  backend.experts(rows, tx, routing, weights, out);
-  backend.gated_mlp(rows, tx, weights.gate_up[0], weights.down[0], out);
+  backend.experts(rows, tx, routing, weights, out, limit);
+  backend.gated_mlp(rows, tx, weights.gate_up[0], weights.down[0], out, limit);
   std::vector<float> expected;
   for (std::int64_t r = 0; r < rows.total; ++r) {
     std::vector<double> sum(x.begin() + r * hidden, x.begin() + (r + 1) * hidden);
@@ -205,7 +208,9 @@ TEST_CASE("the gated MLP and routed experts add to their output") {
       const auto both = product(gate_up[e], x.data() + r * hidden, 2 * width, hidden);
       std::vector<float> middle;
       for (std::size_t i = 0; i < width; ++i) {
-        middle.push_back(static_cast<float>(silu(both[i]) * both[width + i]));
+        const double gate = std::min(both[i], double{limit});
+        const double up = std::clamp(both[width + i], -double{limit}, double{limit});
+        middle.push_back(static_cast<float>(silu(gate) * up));
       }
       const auto y = product(down[e], middle.data(), hidden, width);
       for (std::size_t i = 0; i < y.size(); ++i) sum[i] += share * y[i];
@@ -216,6 +221,13 @@ TEST_CASE("the gated MLP and routed experts add to their output") {
     for (double value : sum) expected.push_back(static_cast<float>(value));
   }
   CHECK_CLOSE(backend.download(out), expected, 1e-6);
+}
+
+}  // namespace
+
+TEST_CASE("the gated MLP and routed experts add to their output, clamped or not") {
+  check_mlps(kNoLimit);
+  check_mlps(0.75f);
 }
 
 TEST_CASE("routing limits groups, orders by the biased score and weighs by the unbiased one") {

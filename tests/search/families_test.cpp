@@ -31,6 +31,7 @@ struct AllFamilies {
                              {&kGlmMoeDsa, golden("glm_moe_dsa_tiny")},
                              {&kGlmMoeDsa, golden("glm_moe_dsa_shared_tiny")},
                              {&kAxk2, golden("axk2_tiny")},
+                             {&kHyV4, golden("hy_v4_tiny")},
                              {&kSample, sample.path()}};
 
   template <typename Check>
@@ -67,9 +68,19 @@ std::vector<std::int64_t> extents(const Tensor& tensor) {
 // Rows and columns of every weight of a layer.
 std::vector<std::vector<std::int64_t>> shapes_of(const LayerWeights& w) {
   std::vector<std::vector<std::int64_t>> shapes;
-  for (const Tensor* tensor : {&w.input_norm, &w.post_attention_norm, &w.q_a, &w.q_a_norm, &w.q_b,
-                               &w.kv_a, &w.kv_a_norm, &w.k_absorb, &w.v_absorb, &w.o}) {
+  for (const Tensor* tensor :
+       {&w.attention_input.norm, &w.mlp_input.norm, &w.q_a, &w.q_a_norm, &w.q_b, &w.kv_a,
+        &w.kv_a_norm, &w.k_absorb, &w.v_absorb, &w.sinks, &w.output_gate, &w.o}) {
     shapes.push_back(extents(*tensor));
+  }
+  for (const InputWeights* input : {&w.attention_input, &w.mlp_input}) {
+    if (input->gate) {
+      shapes.insert(shapes.end(), {extents(input->gate->down), extents(input->gate->up)});
+    }
+    if (!input->streams) continue;
+    const StreamWeights& streams = *input->streams;
+    shapes.insert(shapes.end(),
+                  {extents(streams.mixer), extents(streams.base), extents(streams.scale)});
   }
   if (w.mlp) shapes.insert(shapes.end(), {extents(w.mlp->gate_up), extents(w.mlp->down)});
   if (w.moe) {

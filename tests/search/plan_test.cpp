@@ -124,7 +124,7 @@ TEST_CASE("what is counted without computing is what a search then does, whateve
   const TokenSet tokens = example_tokens();
   for (const auto& folder :
        {golden("deepseek_v32_tiny"), golden("deepseek_v32_fp8_tiny"), golden("glm_moe_dsa_tiny"),
-        golden("glm_moe_dsa_fp8_tiny"), golden("axk2_tiny")}) {
+        golden("glm_moe_dsa_fp8_tiny"), golden("axk2_tiny"), golden("hy_v4_tiny")}) {
     INFO(folder.string());
     // One thread: with the scratch memory of more, three quarters would not be tight.
     Session<> session(folder, std::nullopt, Placement::stream, 1);

@@ -54,7 +54,7 @@ class CudaBackend : public CudaDevice {
                  std::int64_t rows, bool gather);
   void multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
                 cudaStream_t stream, int side);
-  void swiglu(const Tensor& gate_up, const Tensor& out);
+  void swiglu(const Tensor& gate_up, const Tensor& out, float limit);
   // Rows of the indexer in the type that its logits are computed in.
   Operand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
   struct DistillPart;
@@ -72,8 +72,9 @@ class CudaBackend : public CudaDevice {
   Tensor gathered(const Tensor& x, const Tensor& row_of_slot);
   // The results of the experts' MLPs, [slots, H]; rows are gathered first, or not.
   Tensor gathered_experts(const Tensor& x, const Groups& groups, const ExpertWeights& weights,
-                          ExpertProducts products);
-  Tensor grouped_experts(const Tensor& x, const Groups& groups, const ExpertWeights& weights);
+                          ExpertProducts products, float limit);
+  Tensor grouped_experts(const Tensor& x, const Groups& groups, const ExpertWeights& weights,
+                         float limit);
 
   // x in the type of `weight`.
   Operand operand_for(const Tensor& weight, const Tensor& x);

@@ -122,7 +122,8 @@ Tensor CudaBackend::gathered(const Tensor& x, const Tensor& row_of_slot) {
 }
 
 Tensor CudaBackend::gathered_experts(const Tensor& x, const Groups& groups,
-                                     const ExpertWeights& weights, ExpertProducts products) {
+                                     const ExpertWeights& weights, ExpertProducts products,
+                                     float limit) {
   const std::int64_t slots = groups.row_of_slot.cols(), width = weights.down.front().cols();
   const Tensor rows = gathered(x, groups.row_of_slot);
   std::vector<std::int32_t> sizes;
@@ -138,7 +139,7 @@ Tensor CudaBackend::gathered_experts(const Tensor& x, const Groups& groups,
   const Tensor both = allocate(slots, 2 * width, x.dtype());
   multiply_all(rows, weights.gate_up, both);
   const Tensor middle = allocate(slots, width, x.dtype());
-  swiglu(both, middle);
+  swiglu(both, middle, limit);
   Tensor results = allocate(slots, x.cols(), x.dtype());
   multiply_all(middle, weights.down, results);
   return results;
@@ -146,13 +147,13 @@ Tensor CudaBackend::gathered_experts(const Tensor& x, const Groups& groups,
 
 // The kernel finds the rows of an expert itself, and the host need not know how many there are.
 Tensor CudaBackend::grouped_experts(const Tensor& x, const Groups& groups,
-                                    const ExpertWeights& weights) {
+                                    const ExpertWeights& weights, float limit) {
   const std::int64_t slots = groups.row_of_slot.cols(), width = weights.down.front().cols();
   const Tensor both = allocate(slots, 2 * width, x.dtype());
   multiply_groups(operand_for(weights.gate_up.front(), x), weights.gate_up, groups, both,
                   Store::assign);
   const Tensor middle = allocate(slots, width, x.dtype());
-  swiglu(both, middle);
+  swiglu(both, middle, limit);
   Tensor results = allocate(slots, x.cols(), x.dtype());
   multiply_groups(operand_for(weights.down.front(), middle), weights.down, {groups.counts, {}},
                   results, Store::assign);
@@ -160,7 +161,7 @@ Tensor CudaBackend::grouped_experts(const Tensor& x, const Groups& groups,
 }
 
 void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
-                          const ExpertWeights& weights, const Tensor& out) {
+                          const ExpertWeights& weights, const Tensor& out, float limit) {
   if (rows.total == 0) return;
   const Operation operation(*this, Component::experts);
   const auto experts = static_cast<std::int64_t>(weights.down.size());
@@ -179,8 +180,8 @@ void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing&
       has_fp8(weights) ? ExpertProducts::groups
                        : products_of_experts(experts, x.cols(), weights.down.front().cols());
   const Tensor results = products == ExpertProducts::groups
-                             ? grouped_experts(x, groups, weights)
-                             : gathered_experts(x, groups, weights, products);
+                             ? grouped_experts(x, groups, weights, limit)
+                             : gathered_experts(x, groups, weights, products, limit);
   INDEXCACHE_CUDA(kernels::combine({.y = results.data<void>(),
                                     .type = kernel_type(results.dtype()),
                                     .slot_of = slot_of.data<std::int32_t>(),

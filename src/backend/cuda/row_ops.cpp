@@ -37,6 +37,7 @@ void CudaBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor&
                                   .table = table.data<void>(),
                                   .table_type = kernel_type(table.dtype()),
                                   .out = out.data<float>(),
+                                  .out_stride = out.stride(),
                                   .rows = tokens.rows(),
                                   .width = table.cols()},
                                  stream_.get()));
@@ -164,22 +165,23 @@ void CudaBackend::gather_rows(const RowLayout& from, const Tensor& x, const RowL
   move_rows(x, out, layouts_.get(to, from).places, to.total, true);
 }
 
-void CudaBackend::swiglu(const Tensor& gate_up, const Tensor& out) {
+void CudaBackend::swiglu(const Tensor& gate_up, const Tensor& out, float limit) {
   INDEXCACHE_CUDA(kernels::swiglu({.gate_up = gate_up.data<void>(),
                                    .out = out.data<void>(),
                                    .type = kernel_type(out.dtype()),
                                    .rows = out.rows(),
-                                   .width = out.cols()},
+                                   .width = out.cols(),
+                                   .limit = limit},
                                   stream_.get()));
 }
 
 void CudaBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
-                            const Tensor& down, const Tensor& out) {
+                            const Tensor& down, const Tensor& out, float limit) {
   const Operation operation(*this, Component::experts);
   const Tensor both = allocate(rows.total, gate_up.rows(), x.dtype());
   multiply(x, gate_up, both, Store::assign, stream_.get(), 0);
   const Tensor middle = allocate(rows.total, gate_up.rows() / 2, x.dtype());
-  swiglu(both, middle);
+  swiglu(both, middle, limit);
   multiply(middle, down, out, Store::accumulate, stream_.get(), 0);
 }
 

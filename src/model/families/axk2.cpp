@@ -12,7 +12,8 @@ namespace {
 constexpr std::int64_t kUsualGateRank = 16;
 
 void read(const ConfigReader& r, ModelConfig& model) {
-  read_dsa_config(r, {.dense_layers = 1}, model);
+  read_dsa_config(r, {.dense_layers = 1, .shared_experts = 1, .routed_scaling = 2.5}, model);
+  r.require(r.flag_or("gated_norm", true), "gated_norm", "only true is supported");
   model.raw_q_latent = true;
   model.output_gate = OutputGate::queries;
   model.norm_gate_rank = r.integer_or("gated_norm_rank", 1, model.hidden, kUsualGateRank);

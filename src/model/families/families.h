@@ -9,5 +9,6 @@ namespace indexcache {
 extern const Family kAxk2;
 extern const Family kDeepseekV32;
 extern const Family kGlmMoeDsa;
+extern const Family kHyV4;
 
 }  // namespace indexcache

@@ -94,7 +94,7 @@ std::vector<std::vector<Visit>> visits_by_expert(const Tile& tile, const Routing
 
 // out[row] += weight * MLP(x[row]) for the rows of one expert.
 void run_expert(const std::vector<Visit>& visits, const Tensor& x, const Tensor& gate_up,
-                const Tensor& down, const Tensor& out) {
+                const Tensor& down, const Tensor& out, float limit) {
   const auto count = static_cast<std::int64_t>(visits.size());
   auto input = scratch<ExpertInput>(count, x.cols());
   for (std::int64_t i = 0; i < count; ++i) {
@@ -102,7 +102,7 @@ void run_expert(const std::vector<Visit>& visits, const Tensor& x, const Tensor&
   }
   auto hidden = scratch<ExpertHidden>(count, gate_up.rows());
   product(input, gate_up, Store::assign, hidden);
-  swiglu(hidden);
+  swiglu(hidden, limit);
   auto result = scratch<ExpertOutput>(count, down.rows());
   product(left_half(hidden), down, Store::assign, result);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -126,11 +126,12 @@ void route(int threads, const RowLayout& rows, const Tensor& logits, const Tenso
 }
 
 void experts(int threads, const RowLayout& rows, const Tensor& x, const Routing& routing,
-             const ExpertWeights& weights, const Tensor& out) {
+             const ExpertWeights& weights, const Tensor& out, float limit) {
   for_each_tile(threads, rows, kTokenRows, [&](const Tile& tile) {
     const auto visits = visits_by_expert(tile, routing, weights.down.size());
     for (std::size_t e = 0; e < visits.size(); ++e) {
-      if (!visits[e].empty()) run_expert(visits[e], x, weights.gate_up[e], weights.down[e], out);
+      if (visits[e].empty()) continue;
+      run_expert(visits[e], x, weights.gate_up[e], weights.down[e], out, limit);
     }
   });
 }
