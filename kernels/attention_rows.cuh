@@ -7,6 +7,7 @@
 // passes every barrier) and kFirstCopier (the first thread of the last warpgroup, which copies).
 #pragma once
 
+#include "kernels/attention_sinks.cuh"
 #include "kernels/mbarrier.cuh"
 #include "kernels/mma.cuh"
 #include "kernels/sparse_attention.h"

@@ -26,12 +26,13 @@ __device__ void load(float (&x)[kOwn], const T* from, int valid, bool whole) {
 
 // The same of silu(gate) * up, rounded to T.
 template <typename T>
-__device__ void load_gated(float (&x)[kOwn], const T* gate, const T* up, int valid, bool whole) {
+__device__ void load_gated(float (&x)[kOwn], const T* gate, const T* up, float limit, int valid,
+                           bool whole) {
   float ups[kOwn];
   load(x, gate, valid, whole);
   load(ups, up, valid, whole);
 #pragma unroll
-  for (int i = 0; i < kOwn; ++i) x[i] = to_float(from_float<T>(silu_times(x[i], ups[i])));
+  for (int i = 0; i < kOwn; ++i) x[i] = to_float(from_float<T>(silu_times(x[i], ups[i], limit)));
 }
 
 // x / scale, rounded once, with two corrections of a product by the reciprocal: a division for
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(kMostThreads)
     const int valid = min(kOwn, max(width - column, 0));
     float x[kOwn];
     if (p.gated) {
-      load_gated(x, from + column, from + width + column, valid, whole);
+      load_gated(x, from + column, from + width + column, p.limit, valid, whole);
     } else {
       load(x, from + column, valid, whole);
     }

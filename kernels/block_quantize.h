@@ -19,6 +19,7 @@ struct BlockQuantizeParams {
   Type type;      // f32 or bf16
   std::int64_t x_stride;
   bool gated;
+  float limit;    // of SwiGLU if gated
   void* out;      // e4m3 [rows * copies, width] without gaps
   float* scales;  // [rows * copies, ceil(width / 128)]
   std::int64_t rows, width;

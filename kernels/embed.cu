@@ -10,7 +10,7 @@ __global__ void embed_kernel(EmbedParams p) {
   const std::int64_t row = blockIdx.x;
   const T* source = static_cast<const T*>(p.table) + p.tokens[row] * p.width;
   for (std::int64_t c = threadIdx.x; c < p.width; c += blockDim.x) {
-    p.out[row * p.width + c] = to_float(source[c]);
+    p.out[row * p.out_stride + c] = to_float(source[c]);
   }
 }
 

@@ -11,6 +11,7 @@ struct EmbedParams {
   const void* table;           // table_type [V, width]
   Type table_type;
   float* out;  // [rows, width]
+  std::int64_t out_stride;
   std::int64_t rows;
   std::int64_t width;
 };

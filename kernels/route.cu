@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kRows = 4;  // warps of a block
 
-// Sets the choices of all but the best groups to -inf. A lane scores a group.
+// Sets the choices of all but the best groups to p.excluded. A lane scores a group.
 __device__ void limit_groups(const RouteParams& p, float* choices) {
   const int lane = static_cast<int>(threadIdx.x);
   const int size = p.experts / p.groups;
@@ -28,7 +28,7 @@ __device__ void limit_groups(const RouteParams& p, float* choices) {
   const unsigned kept = __ballot_sync(kAllLanes, lane < p.groups && better < p.kept_groups);
   __syncwarp();
   for (int e = lane; e < p.experts; e += kWarp) {
-    if ((kept >> (e / size) & 1u) == 0) choices[e] = -INFINITY;
+    if ((kept >> (e / size) & 1u) == 0) choices[e] = p.excluded;
   }
   __syncwarp();
 }

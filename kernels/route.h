@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // noaux_tc routing (docs/numerics.md): probabilities p = sigmoid(logits), choices c = p + bias.
-// With groups, a group scores the sum of its two largest c and the best `kept_groups` stay. The
+// With groups, a group scores the sum of its two largest c and the best `kept_groups` stay; the c
+// of all others become `excluded`. The
 // `experts_used` largest c are chosen, the lower expert first among equals, and written in
 // ascending order; weights are their p, normalized (sum + 1e-20) if `normalize`, times `scale`.
 // Sums in ascending order of experts. One warp per row.
@@ -26,6 +27,7 @@ struct RouteParams {
   int experts_used;  // at most kMostExpertsUsed
   bool normalize;
   float scale;
+  float excluded;  // -inf, or what competes with the choices of the kept groups
 };
 
 cudaError_t route(const RouteParams& params, cudaStream_t stream);

@@ -3,6 +3,7 @@
 // the selected rows with a running softmax. Scores: a thread holds one key and four heads, so that
 // a value of the key is read once for four products. Values: a thread holds columns and all heads
 // of the group.
+#include "kernels/attention_sinks.cuh"
 #include "kernels/mma.cuh"
 #include "kernels/sparse_attention.h"
 
@@ -176,8 +177,8 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(SparseAttentionPara
     shared.queries[i] = head < p.heads ? to_float(*source) * p.scale : 0.0f;
   }
   for (int h = static_cast<int>(threadIdx.x); h < kHeads; h += kThreads) {
-    shared.peak[h] = -INFINITY;
-    shared.sum[h] = 0;
+    shared.peak[h] = first_peak(p, first_head + h);
+    shared.sum[h] = first_sum(p, first_head + h);
   }
   float out[kHeads][Columns] = {};
   for (int first = 0; first < count; first += Keys) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention of every head over the selected rows of a latent cache, as absorbed MLA has it:
 //   out[t, h] = sum_u p[u] values[u],   p = softmax over u of scale * (q[t, h] . keys[u]),
-// u in sets[t], or every candidate of t, at least one, if `sets` is null. Values are the first
-// value_width columns of the keys. Scores, softmax and sums in float32, keys in the order of the
-// set; one row depends on nothing else in the launch.
+// u in sets[t], or every candidate of t, at least one, if `sets` is null. With sinks, the softmax
+// of head h has one more logit, sinks[h], which is not scaled and has no value. Values are the
+// first value_width columns of the keys. Scores, softmax and sums in float32, keys in the order of
+// the set; one row depends on nothing else in the launch.
 //
 //   bf16, keys of 512 + 64, values of 512, scale > 0, Hopper   sparse_attention_sm90.cu, with at
 //        most kFewHeads heads sparse_attention_few_sm90.cu: wgmma; the probabilities are rounded to
@@ -38,6 +39,7 @@ struct SparseAttentionParams {
   int key_width;    // at most kMostAttentionKeyWidth, a multiple of kAttentionKeyUnit
   int value_width;  // at most kMostAttentionValueWidth and key_width
   float scale;
+  const float* sinks;  // [heads], or null
 };
 
 cudaError_t sparse_attention(const SparseAttentionParams& params, cudaStream_t stream);

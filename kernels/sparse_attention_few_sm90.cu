@@ -53,8 +53,7 @@ class Scorer {
          tile += static_cast<int>(gridDim.x), parity ^= 1) {
       count_ = selected(p_, tiles.row(tile));
       const int blocks = key_blocks<S>(count_);
-#pragma unroll
-      for (int j = 0; j < kTerms; ++j) peak_[j] = -INFINITY, sum_[j] = 0;
+      begin(tiles.first_head(tile));
       barrier_wait(shared_.queries_full(), static_cast<unsigned>(parity));
       for (int i = 0; i < blocks; ++i) {
         if (i % kScorers == Group) {
@@ -78,11 +77,18 @@ class Scorer {
   static constexpr int kTerms = S::kTerms;
   static constexpr int kScores = S::kHeads / 2;  // of a thread: keys g and g + 8 of its warp's 16
 
-  __device__ static int lane() {
-    return group_thread() % kWarp;
-  }
-  __device__ static int warp() {
-    return group_thread() / kWarp;
+  __device__ static int lane() { return group_thread() % kWarp; }
+  __device__ static int warp() { return group_thread() / kWarp; }
+
+  // A tile begins with the sinks of its heads, whose exponentials are in the sums of the first
+  // scorer's first lanes.
+  __device__ void begin(int first_head) {
+#pragma unroll
+    for (int j = 0; j < kTerms; ++j) {
+      const int head = first_head + static_cast<int>(term_offset(j)) / 4;
+      peak_[j] = Group == 0 ? first_peak(p_, head) * kLog2E : -INFINITY;
+      sum_[j] = Group == 0 && group_thread() < 4 ? first_sum(p_, head) : 0.0f;
+    }
   }
 
   // The scores of the next block.
@@ -152,7 +158,7 @@ class Scorer {
     const float factor = p_.scale * kLog2E;
 #pragma unroll
     for (int j = 0; j < kTerms; ++j) {
-      before[j] = i == 0 ? -INFINITY : load_shared(shared_.peaks(1 - Group) + term_offset(j));
+      before[j] = i == 0 ? peak_[j] : load_shared(shared_.peaks(1 - Group) + term_offset(j));
       const float peak = fmaxf(before[j], top[j] * factor);
       sum_[j] *= exponential(peak_[j] - peak);
       peak_[j] = peak;

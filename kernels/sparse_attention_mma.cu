@@ -7,6 +7,7 @@
 // Over all candidates, a query with few heads shares its block with the next ones: their keys are
 // the same but for the last. Keys beyond a query's own have a weight of exactly 0, which
 // changes no bit of its sums.
+#include "kernels/attention_sinks.cuh"
 #include "kernels/mma.cuh"
 #include "kernels/sparse_attention.h"
 
@@ -223,8 +224,9 @@ __device__ void attend(const SparseAttentionParams& p, const Buffers& shared,
                        const Tile<Packed>& tile) {
   load_queries(p, shared, tile);
   if (threadIdx.x < kRows) {
-    shared.peak[threadIdx.x] = -INFINITY;
-    shared.sum[threadIdx.x] = 0;
+    const int head = tile.head(static_cast<int>(threadIdx.x));
+    shared.peak[threadIdx.x] = first_peak(p, head);
+    shared.sum[threadIdx.x] = first_sum(p, head);
   }
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int candidates[2] = {tile.candidates(p, lane / 4), tile.candidates(p, lane / 4 + 8)};

@@ -36,6 +36,16 @@ struct Softmax {
   float peak[2] = {-INFINITY, -INFINITY};
   float sum[2] = {0, 0};
 
+  // Begins with the sinks of heads `head` and head + 8; `counts`: their exponentials are part of
+  // this thread's sums.
+  __device__ void begin(const SparseAttentionParams& p, int head, bool counts) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      peak[r] = first_peak(p, head + 8 * r) * kLog2E;
+      sum[r] = counts ? first_sum(p, head + 8 * r) : 0.0f;
+    }
+  }
+
   // Turns the scores of some keys into exponentials; returns by how much earlier sums shrink.
   template <int Count>
   __device__ void update(float (&s)[Count], int valid, float factor, float (&shrink)[2]) {
@@ -127,7 +137,8 @@ class Multiplier {
          tile += static_cast<int>(gridDim.x), parity ^= 1) {
       count_ = selected(p_, tiles_.row(tile));
       blocks_ = key_blocks<S>(count_);
-      softmax_ = Softmax{};
+      softmax_.begin(p_, tiles_.first_head(tile) + first_row() + lane() / 4,
+                     Group == 0 && lane() % 4 == 0);
       float out[128], scores[kScores];
 #pragma unroll
       for (float& x : out) x = 0;

@@ -13,7 +13,7 @@ __global__ void swiglu_kernel(SwigluParams p) {
   const std::int64_t row = i / p.width;
   const std::int64_t c = i % p.width;
   const T* in = static_cast<const T*>(p.gate_up) + row * 2 * p.width;
-  const float value = silu_times(to_float(in[c]), to_float(in[p.width + c]));
+  const float value = silu_times(to_float(in[c]), to_float(in[p.width + c]), p.limit);
   static_cast<T*>(p.out)[i] = from_float<T>(value);
 }
 
@@ -29,7 +29,7 @@ __global__ void swiglu_eight_kernel(SwigluParams p) {
   load_eight(gate, in);
   load_eight(up, in + p.width);
 #pragma unroll
-  for (int j = 0; j < kEight; ++j) gate[j] = silu_times(gate[j], up[j]);
+  for (int j = 0; j < kEight; ++j) gate[j] = silu_times(gate[j], up[j], p.limit);
   store_eight(static_cast<T*>(p.out) + row * p.width + c, gate);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SwiGLU: out = silu(gate) * up, silu(x) = x / (1 + exp(-x)), in float32.
+// SwiGLU: out = silu(gate) * up, silu(x) = x / (1 + exp(-x)), in float32. A limit below infinity
+// first clamps gate to at most `limit`, and up to [-limit, limit].
 #pragma once
 
 #include "kernels/types.h"
@@ -11,6 +12,7 @@ struct SwigluParams {
   void* out;            // type [rows, width]
   Type type;
   std::int64_t rows, width;
+  float limit;
 };
 
 cudaError_t swiglu(const SwigluParams& params, cudaStream_t stream);

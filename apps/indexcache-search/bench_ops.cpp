@@ -146,7 +146,7 @@ class OpsBench {
 
   void products() {
     const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
-    product("q_b", rows, projection(c_.heads * c_.qk_head_dim(), c_.q_lora_rank));
+    product("q_b", rows, projection(c_.heads * c_.q_head_rows(), c_.q_latent_width()));
     product("o", rows, projection(c_.hidden, c_.heads * c_.v_head_dim));
     product("gate_up", rows, projection(2 * c_.intermediate, c_.hidden));
     product("lm_head", std::min<std::int64_t>(rows, 4096), lm_head_);
@@ -245,7 +245,7 @@ class OpsBench {
     const double seconds = time([&] {
       b_.sparse_attention(last, {q, c_.heads, width, width}, place_.keys, keys,
                           keys.columns(0, c_.kv_lora_rank), sets, c_.softmax_scale(),
-                          {out, c_.heads, c_.kv_lora_rank, c_.kv_lora_rank});
+                          {out, c_.heads, c_.kv_lora_rank, c_.kv_lora_rank}, w_.sinks);
     });
     const double flop = static_cast<double>(rows * c_.index_topk) * attention_pair_operations(c_);
     report("sparse attention",
@@ -266,7 +266,8 @@ class OpsBench {
     const Tensor tokens = b_.upload(std::span<const std::int32_t>(ids), rows, 1);
     const double embed = time([&] { b_.embed(tokens, embedding_, residual); });
     report("embed", shape, embed, 0, elements * 4);
-    const double norm = time([&] { b_.rms_norm(layout, residual, w_.input_norm, 1e-6f, x); });
+    const double norm =
+        time([&] { b_.rms_norm(layout, residual, w_.attention_input.norm, 1e-6f, x); });
     report("rms_norm", shape, norm, 0, elements * (4 + element));
     const Tensor keys = random(rows, c_.index_head_dim, b_.index_activation());
     const double layer_norm = time([&] {
@@ -283,6 +284,38 @@ class OpsBench {
         time([&] { b_.rope(layout, rotated, cosines, sines, RopeLayout::interleaved, rotated); });
     report("rope", fmt::format("{} x {} x {}", rows, c_.heads, c_.qk_rope_head_dim), rope, 0,
            2 * element * static_cast<double>(rows * q.cols()));
+    if (c_.output_gate != OutputGate::none) gate(layout);
+    if (c_.streams) streams(layout);
+  }
+
+  // The gate on the results of the heads.
+  void gate(const RowLayout& layout) {
+    const std::int64_t width = c_.heads * c_.v_head_dim;
+    const Tensor gates = activations(layout.total, width);
+    const Tensor values = activations(layout.total, width);
+    const double seconds =
+        time([&] { b_.sigmoid_gate(layout, one_head(gates), one_head(values)); });
+    report("gate", fmt::format("{} x {}", layout.total, width), seconds, 0,
+           3.0 * static_cast<double>(size_of(b_.activation())) *
+               static_cast<double>(layout.total * width));
+  }
+
+  // Reading takes a product and two looks at the streams, writing one look and the result.
+  void streams(const RowLayout& layout) {
+    const std::int64_t rows = layout.total;
+    const Tensor residual = random(rows, c_.residual_width(), DType::f32);
+    const Tensor x = random(rows, c_.hidden, DType::f32);
+    const Tensor factors = b_.allocate(rows, c_.streams->count);
+    const StreamWeights& weights = *w_.attention_input.streams;
+    const std::string shape = fmt::format("{} x {} x {}", rows, c_.streams->count, c_.hidden);
+    const auto bytes = static_cast<double>(4 * rows * c_.residual_width());
+    const auto result = static_cast<double>(4 * rows * c_.hidden);
+    const double read =
+        time([&] { b_.read_streams(layout, residual, weights, *c_.streams, x, factors); });
+    report("read streams", shape, read, 0, bytes + result);
+    b_.fill_zero(x);  // what is added over and over again
+    const double write = time([&] { b_.write_streams(layout, x, factors, residual); });
+    report("write streams", shape, write, 0, 2 * bytes + result);
   }
 
   void feed_forward() {
@@ -306,7 +339,7 @@ class OpsBench {
       report("route", fmt::format("{} of {} experts", c_.router.experts_used, c_.routed_experts),
              route, 0, static_cast<double>(rows * c_.routed_experts) * 4);
       const double experts =
-          time([&] { b_.experts(layout, x, routing, w_.moe->experts, residual); });
+          time([&] { b_.experts(layout, x, routing, w_.moe->experts, residual, c_.expert_limit); });
       report("experts",
              fmt::format("{} rows, {} x {}", rows, c_.router.experts_used, c_.moe_intermediate),
              experts,

@@ -99,6 +99,7 @@ void describe_config(const ModelConfig& c, Json& json) {
   json["v_head_dim"] = c.v_head_dim;
   json["rope"] = c.yarn ? "yarn" : "default";
   json["rope_theta"] = c.rope_theta;
+  if (c.streams) json["residual_streams"] = c.streams->count;
   json["indexer_rope"] = c.index_rope == RopeLayout::interleaved ? "interleaved" : "half-split";
   json["max_position_embeddings"] = c.max_positions;
   json["routed_experts"] = c.routed_experts;

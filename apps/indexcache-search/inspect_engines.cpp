@@ -43,7 +43,10 @@ Json engine_readings(const Json& config, const Json& overrides,
   for (const EngineProfile* profile : newest_profiles()) {
     const ConfigReading reading = read_schedule(*profile, config, overrides, where);
     Json remarks = reading.remarks;
-    add_missing(reading, has_indexer, remarks);
+    // An engine that does not share in this model at all says so already.
+    if (rules_for(*profile, model_code(config)).unsupported.empty()) {
+      add_missing(reading, has_indexer, remarks);
+    }
     readings.push_back(Json{{"engine", profile->name},
                             {"read_in", profile->read},
                             {"schedule", reading.schedule},

@@ -20,6 +20,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -37,6 +38,29 @@ struct RouterRule {
   std::int64_t experts_used;  // num_experts_per_tok
   bool normalize;             // norm_topk_prob
   float scale;                // routed_scaling_factor
+  // What orders the experts of groups that are not kept.
+  float excluded = -std::numeric_limits<float>::infinity();
+};
+
+// Limit of SwiGLU: silu(min(gate, limit)) * clamp(up, -limit, limit).
+inline constexpr float kNoLimit = std::numeric_limits<float>::infinity();
+
+// Residual streams, known as hyper-connections: the residual of a row is `count` vectors of H
+// numbers. A sublayer reads a mixture of them, and what it computes is added to each of them with a
+// factor of its own (docs/numerics.md).
+struct StreamRule {
+  std::int64_t count;  // n
+  float norm_eps;      // of the norm of all n * H numbers
+  float eps;           // added to shares and factors
+  float factor_scale;  // of the factors
+};
+
+// What one sublayer, or the head, reads of the streams; all f32.
+struct StreamWeights {
+  Tensor
+      mixer;    // [2n, n * H]: rows of the shares, then of the factors; only [n, n * H] of the head
+  Tensor base;  // [1, rows of mixer]
+  Tensor scale;  // [1, 2], of the shares and of the factors; [1, 1] of the head
 };
 
 // Distances and groups of one call of neighbor_counts.
@@ -91,10 +115,25 @@ class Backend : public Device {
   virtual void head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
                            const Heads& out) = 0;
 
+  // m = mixer x / sqrt(mean(x^2) + norm_eps), with x all n * H numbers of a row of `streams`;
+  //   out = sum_k (sigmoid(scale_0 m_k + base_k) + eps) x_k, the n vectors in order,
+  //   factors_k = factor_scale * sigmoid(scale_1 m_{n + k} + base_{n + k}) + eps.
+  // streams f32 [rows, n * H], out f32 [rows, H], factors f32 [rows, n], or empty for the head.
+  virtual void read_streams(const RowLayout& rows, const Tensor& streams,
+                            const StreamWeights& weights, const StreamRule& rule, const Tensor& out,
+                            const Tensor& factors) = 0;
+  // Vector k of `streams` += factors_k x; x f32 [rows, H].
+  virtual void write_streams(const RowLayout& rows, const Tensor& x, const Tensor& factors,
+                             const Tensor& streams) = 0;
+
   // Rotates every head of x by its row's position; cosines and sines [positions, x.width / 2].
   // Pairs are read and written in `layout`; out may be x.
   virtual void rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
                     const Tensor& sines, RopeLayout layout, const Heads& out) = 0;
+
+  // values *= sigmoid(gates), of as many heads of the same width and type. `gates` may be `values`:
+  // x * sigmoid(x) is SiLU.
+  virtual void sigmoid_gate(const RowLayout& rows, const Heads& gates, const Heads& values) = 0;
 
   // Copies each segment of `from` to the rows of the same sequence and positions of `to`.
   virtual void copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
@@ -115,22 +154,26 @@ class Backend : public Device {
   // empty), every head with the same keys and values, as MLA has them in absorbed form:
   //   out[t, h] = sum_u softmax_u(scale * queries[t, h] . keys[u]) values[u]
   // queries of keys.cols() and out of values.cols() wide heads; keys and values [key_rows, ...].
+  // With sinks, f32 [1, heads], the softmax of head h has one more logit, sinks[h], which is not
+  // scaled and has no value.
   virtual void sparse_attention(const RowLayout& rows, const Heads& queries,
                                 const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
-                                const Tensor& sets, float scale, const Heads& out) = 0;
+                                const Tensor& sets, float scale, const Heads& out,
+                                const Tensor& sinks = {}) = 0;
 
-  // out += down(silu(gate(x)) * up(x)); gate_up [2 * I, H] holds gate rows, then up rows.
+  // out += down(silu(gate(x)) * up(x)); gate_up [2 * I, H] holds gate rows, then up rows. `limit`
+  // clamps gate and up (kNoLimit).
   virtual void gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
-                         const Tensor& down, const Tensor& out) = 0;
+                         const Tensor& down, const Tensor& out, float limit = kNoLimit) = 0;
 
   // Chooses experts from logits [rows, E]; bias [1, E] orders the choice, it does not enter the
   // weights. Ties go to the lower expert.
   virtual Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                         const RouterRule& rule) = 0;
 
-  // out += sum over the row's experts of weight * MLP_expert(x).
+  // out += sum over the row's experts of weight * MLP_expert(x), `limit` as in gated_mlp().
   virtual void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
-                       const ExpertWeights& weights, const Tensor& out) = 0;
+                       const ExpertWeights& weights, const Tensor& out, float limit = kNoLimit) = 0;
 
   // Negative log-likelihood of targets (i32 [rows, 1]; rows with a negative one are skipped) under
   // x lm_head^T: the sum over each segment, in float64. Logits are never held for all rows.

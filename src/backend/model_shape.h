@@ -12,6 +12,7 @@ struct ModelShape {
   std::int64_t layers;            // num_hidden_layers
   std::int64_t vocabulary;        // vocab_size
   std::int64_t hidden;            // hidden_size
+  std::int64_t streams = 1;       // hc_mult; 1 for a plain residual
   std::int64_t heads;             // num_attention_heads
   std::int64_t latent_width;      // kv_lora_rank + qk_rope_head_dim: keys of the absorbed form
   std::int64_t kv_lora_rank;      // values of the absorbed form

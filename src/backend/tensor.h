@@ -109,6 +109,11 @@ struct Heads {
   std::int64_t width;
 };
 
+// The rows of a tensor as one head.
+inline Heads one_head(const Tensor& tensor) {
+  return {tensor, 1, tensor.cols(), tensor.cols()};
+}
+
 // Keys that a query at `position` sees, if each of them represents `positions_per_key` positions,
 // from position 0 on: a key is seen from the last of its positions on.
 constexpr std::int64_t candidates_at(std::int64_t position, std::int64_t positions_per_key) {

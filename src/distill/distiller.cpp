@@ -189,9 +189,9 @@ void Distiller::add_attention(const Features& features, std::size_t layer, const
       backend_.allocate(range.rows.total, kept.q_latent.cols(), kept.q_latent.dtype());
   backend_.gather_rows(features.rows, kept.q_latent, range.rows, q_latent);
   const QueryWeights& weights = pass_.query_weights(layer);
-  const Heads queries =
-      pass_.decoder().absorbed_queries(weights.q_b, weights.k_absorb, range.rows, q_latent);
-  backend_.mean_attention(range.rows, queries, features.rows, kept.latents, sets,
+  const ProjectedQueries projected =
+      pass_.decoder().project_queries(weights.q_b, weights.k_absorb, range.rows, q_latent);
+  backend_.mean_attention(range.rows, projected.queries, features.rows, kept.latents, sets,
                           config_.softmax_scale(), 1.0f, sums);
 }
 
@@ -234,9 +234,9 @@ std::int64_t Distiller::bytes(const ModelConfig& c, const Device& backend,
   }
   const std::int64_t distributions = matrices * range_rows * longest * 4;
   const std::int64_t queries =
-      range_rows *
-      (bytes * (c.hidden + 2 * c.q_lora_rank + c.heads * (c.qk_head_dim() + c.latent_width())) +
-       c.index_heads * c.index_head_dim * (index + 4) + 8 * c.index_heads);
+      range_rows * (bytes * (c.hidden + 2 * c.q_latent_width() +
+                             c.heads * (c.q_head_rows() + c.latent_width())) +
+                    c.index_heads * c.index_head_dim * (index + 4) + 8 * c.index_heads);
   return keys + distributions + queries + 4 * count * rows;
 }
 

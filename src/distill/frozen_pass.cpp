@@ -48,7 +48,7 @@ std::vector<PositionRange> joined_ranges(std::span<const PositionRange> ranges, 
 struct FrozenPass::Layer {
   const LayerWeights& weights;
   const RowLayout& rows;
-  const Tensor& hidden;       // f32 [rows, H]
+  const Tensor& hidden;       // f32 [rows, residual_width()]
   const KeyRows& keys;        // of all rows
   const Tensor& sets;         // i32 [rows, K] in force; filled if the layer selects
   const LayerFeatures& kept;  // filled where tensors are not empty
@@ -73,7 +73,7 @@ LayerFeatures FrozenPass::allocate(std::size_t layer, std::int64_t rows, bool sp
     return backend_.allocate(rows, cols, dtype, kind);
   };
   const DType activation = backend_.activation();
-  if (taught_[layer]) kept.q_latent = make(config_.q_lora_rank, activation, Memory::state);
+  if (taught_[layer]) kept.q_latent = make(config_.q_latent_width(), activation, Memory::state);
   if (students_[layer]) kept.x = make(config_.hidden, activation, Memory::state);
   if (students_[layer] && sparse)
     kept.sets = make(config_.index_topk, DType::i32, Memory::index_sets);
@@ -111,8 +111,8 @@ Features FrozenPass::run(WeightSource& weights,
       std::max<std::int64_t>(1, chunk_rows_ / static_cast<std::int64_t>(sequences.size()));
   const auto ranges = position_ranges(
       longest, pattern == nullptr ? 0 : config_.first_selecting_position(), positions);
-  const Tensor hidden = backend_.allocate(total, config_.hidden, DType::f32, Memory::state);
-  backend_.embed(backend_.upload(ids, total, 1), weights.embedding(), hidden);
+  const Tensor hidden =
+      decoder_.embed(weights.embedding(), backend_.upload(ids, total, 1), Memory::state);
   Tensor sets;
   for (std::size_t i = 0; i < static_cast<std::size_t>(config_.layers); ++i) {
     const LayerWeights& of_layer = weights.layer(static_cast<std::int64_t>(i));
@@ -128,7 +128,7 @@ Features FrozenPass::run(WeightSource& weights,
     const Layer layer{of_layer, features.rows, hidden, keys, sets, kept, full};
     for (const PositionRange& range : ranges) {
       const RowLayout chunk = rows_of(features.rows, range);
-      const Tensor h = backend_.allocate(chunk.total, config_.hidden);
+      const Tensor h = backend_.allocate(chunk.total, config_.residual_width());
       backend_.gather_rows(features.rows, hidden, chunk, h);
       const KeyRows part = decoder_.allocate_keys(chunk.total, full);
       decoder_.keys(of_layer, chunk, h, part);
@@ -148,7 +148,7 @@ Features FrozenPass::run(WeightSource& weights,
 
 // Takes a chunk through a layer. `selects`: its rows see more than K positions, and a pattern runs.
 void FrozenPass::advance(const Layer& layer, const RowLayout& chunk, bool selects) {
-  const Tensor h = backend_.allocate(chunk.total, config_.hidden);
+  const Tensor h = backend_.allocate(chunk.total, config_.residual_width());
   backend_.gather_rows(layer.rows, layer.hidden, chunk, h);
   const QueryRows in = decoder_.queries(layer.weights, chunk, h);
   const LayerFeatures& kept = layer.kept;
@@ -175,7 +175,7 @@ std::int64_t FrozenPass::feature_row_bytes(const ModelConfig& config, const Devi
   std::vector<bool> own(taught.size(), false);
   for (const Student& student : students) own[student.layer] = true;
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
-  const std::int64_t teacher = bytes * (config.q_lora_rank + config.latent_width());
+  const std::int64_t teacher = bytes * (config.q_latent_width() + config.latent_width());
   const std::int64_t student = bytes * config.hidden + (sparse ? 4 * config.index_topk : 0);
   return std::ranges::count(taught, true) * teacher + std::ranges::count(own, true) * student;
 }

@@ -21,7 +21,7 @@ namespace indexcache {
 // What is kept of a layer, for all positions of some sequences.
 struct LayerFeatures {
   Tensor x;         // [rows, H] normalized input; of layers with a student
-  Tensor q_latent;  // [rows, rq]
+  Tensor q_latent;  // [rows, ModelConfig::q_latent_width()]
   Tensor latents;   // [rows, rk + dr], the keys of attention
   Tensor sets;      // i32 [rows, K], the student's selection where more than K are visible; of
                     // layers with a student, if a pattern runs

@@ -7,9 +7,7 @@ namespace indexcache {
 
 StudentWeights::StudentWeights(WeightSource& base, std::map<std::size_t, IndexerWeights> indexers)
     : base_(base), indexers_(std::move(indexers)) {
-  embedding_ = base.embedding();
-  final_norm_ = base.final_norm();
-  lm_head_ = base.lm_head();
+  outer_ = base.outer();
 }
 
 const LayerWeights& StudentWeights::layer(std::int64_t layer) {

@@ -34,6 +34,7 @@ ModelShape ModelConfig::shape() const {
   return {.layers = layers,
           .vocabulary = vocabulary,
           .hidden = hidden,
+          .streams = streams ? streams->count : 1,
           .heads = heads,
           .latent_width = latent_width(),
           .kv_lora_rank = kv_lora_rank,

@@ -28,6 +28,13 @@ struct Yarn {
   bool operator==(const Yarn&) const = default;
 };
 
+// What multiplies the results of the heads, through a sigmoid, before o.
+enum class OutputGate {
+  none,
+  queries,  // further rows of q_b: per head the query, then the gate
+  input,    // a projection of the normalized input
+};
+
 // Symbols in the comments are those of docs/numerics.md.
 struct ModelConfig {
   const Family* family;
@@ -37,26 +44,34 @@ struct ModelConfig {
   std::int64_t mtp_layers;        // num_nextn_predict_layers, ignored
   std::int64_t heads;             // A
   std::int64_t q_lora_rank;       // rq
+  bool raw_q_latent = false;      // q_b reads the latent before its norm, too
   std::int64_t kv_lora_rank;      // rk
   std::int64_t qk_nope_head_dim;  // dn
   std::int64_t qk_rope_head_dim;  // dr
   std::int64_t v_head_dim;        // dv
-  std::int64_t index_heads;       // Ni
-  std::int64_t index_head_dim;    // Di
-  std::int64_t index_topk;        // K
-  std::int64_t intermediate;      // dense MLP width
-  std::int64_t moe_intermediate;  // expert width
-  std::int64_t routed_experts;    // E
-  std::int64_t shared_experts;    // n_shared_experts
+  OutputGate output_gate = OutputGate::none;
+  bool attention_sinks = false;            // a logit per head that takes its share of the softmax
+  std::optional<StreamRule> streams = {};  // residual streams; else the residual is one vector
+  float expert_limit = kNoLimit;           // of SwiGLU in the routed experts
+  std::int64_t index_heads;                // Ni
+  std::int64_t index_head_dim;             // Di
+  std::int64_t index_topk;                 // K
+  std::int64_t intermediate;               // dense MLP width
+  std::int64_t moe_intermediate;           // expert width
+  std::int64_t routed_experts;             // E
+  std::int64_t shared_experts;             // n_shared_experts
   RouterRule router;
-  std::int64_t max_positions;  // max_position_embeddings
-  float rms_norm_eps;          // block and final norms
-  float mla_norm_eps;          // norms of the q and kv latents
-  float index_norm_eps;        // LayerNorm of the indexer's keys
+  std::int64_t max_positions;       // max_position_embeddings
+  float rms_norm_eps;               // block and final norms
+  float mla_norm_eps;               // norms of the q and kv latents
+  float index_norm_eps;             // LayerNorm of the indexer's keys
+  std::int64_t norm_gate_rank = 0;  // of the gates on the norms before sublayers; 0: no gates
   double rope_theta;
   std::optional<Yarn> yarn;
+  RopeLayout mla_rope = RopeLayout::interleaved;
   RopeLayout index_rope;
-  std::vector<bool> moe_layer;  // [L] routed experts (true) or a dense MLP
+  bool index_rope_last = false;  // of the indexer's components the last dr rotate, not the first
+  std::vector<bool> moe_layer;   // [L] routed experts (true) or a dense MLP
   // [L] F in the schedule that config.json states. If its sharing keys are no schedule, which
   // engines tolerate, sharing_problem says why, parse_config leaves every layer F, and open_model
   // puts the layers that own an indexer here.
@@ -68,6 +83,8 @@ struct ModelConfig {
   std::vector<std::string> remarks;      // of config.json, to be shown as warnings
   std::vector<std::string> unread_keys;  // of config.json, that might change the forward pass
 
+  // Numbers of the residual of a row.
+  std::int64_t residual_width() const { return (streams ? streams->count : 1) * hidden; }
   std::int64_t latent_width() const { return kv_lora_rank + qk_rope_head_dim; }
   // The first position that has more than index_topk candidates. Before it every candidate is
   // selected, so that no pattern changes anything: sequences are cut into prefix and tail there.
@@ -75,6 +92,12 @@ struct ModelConfig {
   // What a backend must know to say whether it can run the model.
   ModelShape shape() const;
   std::int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
+  // What q_b reads: the normalized latent, and maybe the latent itself after it.
+  std::int64_t q_latent_width() const { return (raw_q_latent ? 2 : 1) * q_lora_rank; }
+  // Rows of q_b for a head.
+  std::int64_t q_head_rows() const {
+    return qk_head_dim() + (output_gate == OutputGate::queries ? v_head_dim : 0);
+  }
   // dqk^-0.5, times the square of YaRN's attention factor where there is YaRN.
   float softmax_scale() const;
 };

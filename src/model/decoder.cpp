@@ -4,8 +4,18 @@
 #include "model/rope.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace indexcache {
+namespace {
+
+// What a row takes in addition if the residual is streams: their mixture or what is added to them,
+// products with the mixer, and factors of both sublayers.
+std::int64_t stream_row_bytes(const ModelConfig& c) {
+  return c.streams ? 4 * (c.hidden + 4 * c.streams->count) : 0;
+}
+
+}  // namespace
 
 Decoder::Decoder(const ModelConfig& config, Backend& backend, std::int64_t positions)
     : config_(config), backend_(backend) {
@@ -19,10 +29,60 @@ Tensor Decoder::activations(std::int64_t rows, std::int64_t cols) const {
   return backend_.allocate(rows, cols, backend_.activation());
 }
 
-Tensor Decoder::normalized(const Tensor& weight, const RowLayout& rows, const Tensor& hidden) {
-  Tensor x = activations(rows.total, config_.hidden);
-  backend_.rms_norm(rows, hidden, weight, config_.rms_norm_eps, x);
-  return x;
+Tensor Decoder::embed(const Tensor& table, const Tensor& tokens, Memory kind) {
+  Tensor hidden = backend_.allocate(tokens.rows(), config_.residual_width(), DType::f32, kind);
+  for (std::int64_t first = 0; first < hidden.cols(); first += config_.hidden) {
+    backend_.embed(tokens, table, hidden.columns(first, config_.hidden));
+  }
+  return hidden;
+}
+
+Tensor Decoder::normalized(const Tensor& weight, const RowLayout& rows, const Tensor& x) {
+  Tensor out = activations(rows.total, config_.hidden);
+  backend_.rms_norm(rows, x, weight, config_.rms_norm_eps, out);
+  return out;
+}
+
+Decoder::SublayerInput Decoder::read_residual(const InputWeights& weights, const RowLayout& rows,
+                                              const Tensor& hidden) {
+  SublayerInput in;
+  if (config_.streams) {
+    const Tensor mixture = backend_.allocate(rows.total, config_.hidden);
+    in.stream_factors = backend_.allocate(rows.total, config_.streams->count);
+    backend_.read_streams(rows, hidden, *weights.streams, *config_.streams, mixture,
+                          in.stream_factors);
+    in.x = normalized(weights.norm, rows, mixture);
+  } else {
+    in.x = normalized(weights.norm, rows, hidden);
+  }
+  if (weights.gate) gate_norm(*weights.gate, rows, in.x);
+  return in;
+}
+
+void Decoder::gate_norm(const NormGate& gate, const RowLayout& rows, const Tensor& x) {
+  const Tensor narrow = activations(rows.total, gate.down.rows());
+  const Tensor wide = activations(rows.total, x.cols());
+  backend_.linear(rows, x, gate.down, narrow);
+  backend_.sigmoid_gate(rows, one_head(narrow), one_head(narrow));  // SiLU
+  backend_.linear(rows, narrow, gate.up, wide);
+  backend_.sigmoid_gate(rows, one_head(wide), one_head(x));
+}
+
+void Decoder::add_result(const RowLayout& rows, const Tensor& stream_factors, const Tensor& hidden,
+                         const std::function<void(const Tensor& out)>& compute) {
+  if (!config_.streams) return compute(hidden);
+  const Tensor result = backend_.allocate(rows.total, config_.hidden);
+  backend_.fill_zero(result);
+  compute(result);
+  backend_.write_streams(rows, result, stream_factors, hidden);
+}
+
+Tensor Decoder::head_input(const OuterWeights& weights, const RowLayout& rows,
+                           const Tensor& hidden) {
+  if (!config_.streams) return normalized(weights.final_norm, rows, hidden);
+  const Tensor mixture = backend_.allocate(rows.total, config_.hidden);
+  backend_.read_streams(rows, hidden, *weights.head_streams, *config_.streams, mixture, Tensor());
+  return normalized(weights.final_norm, rows, mixture);
 }
 
 KeyRows Decoder::allocate_keys(std::int64_t rows, bool with_index) const {
@@ -39,13 +99,13 @@ KeyRows Decoder::allocate_keys(std::int64_t rows, bool with_index) const {
 void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
                    const KeyRows& out) {
   const ModelConfig& c = config_;
-  const Tensor x = normalized(w.input_norm, rows, hidden);
+  const Tensor x = read_residual(w.attention_input, rows, hidden).x;
   backend_.linear(rows, x, w.kv_a, out.latents);
   const Tensor latent = out.latents.columns(0, c.kv_lora_rank);
   const Heads k_pe{out.latents.columns(c.kv_lora_rank, c.qk_rope_head_dim), 1, 0,
                    c.qk_rope_head_dim};
   backend_.rms_norm(rows, latent, w.kv_a_norm, c.mla_norm_eps, latent);
-  backend_.rope(rows, k_pe, cosines_, sines_, RopeLayout::interleaved, k_pe);
+  backend_.rope(rows, k_pe, cosines_, sines_, c.mla_rope, k_pe);
   if (!out.index_keys.empty()) index_keys(*w.indexer, rows, x, out.index_keys, out.index_keys);
 }
 
@@ -60,34 +120,58 @@ void Decoder::index_keys(const IndexerWeights& w, const RowLayout& rows, const T
 QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
   const ModelConfig& c = config_;
   QueryRows in;
-  in.x = normalized(w.input_norm, rows, hidden);
-  in.q_latent = activations(rows.total, c.q_lora_rank);
-  backend_.linear(rows, in.x, w.q_a, in.q_latent);
-  backend_.rms_norm(rows, in.q_latent, w.q_a_norm, c.mla_norm_eps, in.q_latent);
-  in.queries = absorbed_queries(w.q_b, w.k_absorb, rows, in.q_latent);
+  SublayerInput input = read_residual(w.attention_input, rows, hidden);
+  in.x = std::move(input.x);
+  in.stream_factors = std::move(input.stream_factors);
+  in.q_latent = activations(rows.total, c.q_latent_width());
+  const Tensor latent = in.q_latent.columns(0, c.q_lora_rank);
+  // The latent itself stays, after the normalized one, if q_b reads both.
+  const Tensor raw = in.q_latent.columns(in.q_latent.cols() - c.q_lora_rank, c.q_lora_rank);
+  backend_.linear(rows, in.x, w.q_a, raw);
+  backend_.rms_norm(rows, raw, w.q_a_norm, c.mla_norm_eps, latent);
+  ProjectedQueries projected = project_queries(w.q_b, w.k_absorb, rows, in.q_latent);
+  in.queries = std::move(projected.queries);
+  in.gates = std::move(projected.gates);
+  if (c.output_gate == OutputGate::input) {
+    const Tensor gates = activations(rows.total, c.heads * c.v_head_dim);
+    backend_.linear(rows, in.x, w.output_gate, gates);
+    in.gates = {gates, c.heads, c.v_head_dim, c.v_head_dim};
+  }
   return in;
 }
 
-Heads Decoder::absorbed_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
-                                const Tensor& q_latent) {
+Tensor Decoder::index_latent(const Tensor& q_latent) const {
+  return q_latent.columns(0, config_.q_lora_rank);
+}
+
+ProjectedQueries Decoder::project_queries(const Tensor& q_b, const Tensor& k_absorb,
+                                          const RowLayout& rows, const Tensor& q_latent) {
   const ModelConfig& c = config_;
-  const Tensor q = activations(rows.total, c.heads * c.qk_head_dim());
+  const std::int64_t stride = c.q_head_rows();
+  const Tensor q = activations(rows.total, c.heads * stride);
   backend_.linear(rows, q_latent, q_b, q);
-  const Heads q_nope{q, c.heads, c.qk_head_dim(), c.qk_nope_head_dim};
-  const Heads q_pe{q.columns(c.qk_nope_head_dim, q.cols() - c.qk_nope_head_dim), c.heads,
-                   c.qk_head_dim(), c.qk_rope_head_dim};
+  const auto part = [&](std::int64_t first, std::int64_t width) {
+    return Heads{q.columns(first, q.cols() - first), c.heads, stride, width};
+  };
+  const Heads q_nope = part(0, c.qk_nope_head_dim);
+  const Heads q_pe = part(c.qk_nope_head_dim, c.qk_rope_head_dim);
   const Tensor absorbed = activations(rows.total, c.heads * c.latent_width());
   const Heads absorbed_nope{absorbed, c.heads, c.latent_width(), c.kv_lora_rank};
   const Heads absorbed_pe{absorbed.columns(c.kv_lora_rank, absorbed.cols() - c.kv_lora_rank),
                           c.heads, c.latent_width(), c.qk_rope_head_dim};
   backend_.head_linear(rows, q_nope, k_absorb, absorbed_nope);
-  backend_.rope(rows, q_pe, cosines_, sines_, RopeLayout::interleaved, absorbed_pe);
-  return {absorbed, c.heads, c.latent_width(), c.latent_width()};
+  backend_.rope(rows, q_pe, cosines_, sines_, c.mla_rope, absorbed_pe);
+  ProjectedQueries out{{absorbed, c.heads, c.latent_width(), c.latent_width()}, {}};
+  if (c.output_gate == OutputGate::queries) out.gates = part(c.qk_head_dim(), c.v_head_dim);
+  return out;
 }
 
-// MLA rotates the last dr components, the indexer the first.
+// MLA rotates the last dr components, the indexer of most families the first.
 Heads Decoder::index_heads(const Tensor& tensor, std::int64_t heads) const {
-  return {tensor, heads, config_.index_head_dim, config_.qk_rope_head_dim};
+  const std::int64_t first =
+      config_.index_rope_last ? config_.index_head_dim - config_.qk_rope_head_dim : 0;
+  return {tensor.columns(first, tensor.cols() - first), heads, config_.index_head_dim,
+          config_.qk_rope_head_dim};
 }
 
 void Decoder::select(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
@@ -101,7 +185,7 @@ IndexQueries Decoder::index_queries(const IndexerWeights& w, const RowLayout& ro
   const std::int64_t width = config_.index_heads * config_.index_head_dim;
   const IndexQueries out{backend_.allocate(rows.total, width, backend_.index_activation()),
                          backend_.allocate(rows.total, config_.index_heads)};
-  backend_.linear(rows, q_latent, w.wq_b, out.queries);
+  backend_.linear(rows, index_latent(q_latent), w.wq_b, out.queries);
   const Heads rotated = index_heads(out.queries, config_.index_heads);
   backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
   backend_.linear(rows, x, w.weights_proj, out.head_weights);
@@ -130,7 +214,7 @@ void Decoder::backward_index_keys(const IndexerWeights& w, const RowLayout& rows
 void Decoder::backward_index_queries(const RowLayout& rows, const Tensor& q_latent, const Tensor& x,
                                      const IndexQueries& d_out, const IndexerWeights& gradients) {
   rotate_index_gradients(rows, d_out.queries);
-  backend_.linear_backward(rows, q_latent, d_out.queries, gradients.wq_b);
+  backend_.linear_backward(rows, index_latent(q_latent), d_out.queries, gradients.wq_b);
   backend_.linear_backward(rows, x, d_out.head_weights, gradients.weights_proj);
 }
 
@@ -141,27 +225,33 @@ void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRo
   const Tensor mixed = activations(rows.total, c.heads * c.kv_lora_rank);
   const Heads mixed_heads{mixed, c.heads, c.kv_lora_rank, c.kv_lora_rank};
   backend_.sparse_attention(rows, in.queries, key_rows, latents, latents.columns(0, c.kv_lora_rank),
-                            sets, c.softmax_scale(), mixed_heads);
+                            sets, c.softmax_scale(), mixed_heads, w.sinks);
   const Tensor values = activations(rows.total, c.heads * c.v_head_dim);
-  backend_.head_linear(rows, mixed_heads, w.v_absorb,
-                       {values, c.heads, c.v_head_dim, c.v_head_dim});
-  backend_.linear(rows, values, w.o, hidden, Store::accumulate);
+  const Heads value_heads{values, c.heads, c.v_head_dim, c.v_head_dim};
+  backend_.head_linear(rows, mixed_heads, w.v_absorb, value_heads);
+  if (!in.gates.tensor.empty()) backend_.sigmoid_gate(rows, in.gates, value_heads);
+  add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
+    backend_.linear(rows, values, w.o, out, Store::accumulate);
+  });
 }
 
 void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
-  const Tensor x = normalized(w.post_attention_norm, rows, hidden);
-  if (w.moe) {
-    const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
-    backend_.linear(rows, x, w.moe->gate, logits);
-    const Routing routing = backend_.route(rows, logits, w.moe->correction_bias, config_.router);
-    backend_.experts(rows, x, routing, w.moe->experts, hidden);
-  }
-  if (w.mlp) backend_.gated_mlp(rows, x, w.mlp->gate_up, w.mlp->down, hidden);
+  const SublayerInput in = read_residual(w.mlp_input, rows, hidden);
+  const Tensor& x = in.x;
+  add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
+    if (w.moe) {
+      const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
+      backend_.linear(rows, x, w.moe->gate, logits);
+      const Routing routing = backend_.route(rows, logits, w.moe->correction_bias, config_.router);
+      backend_.experts(rows, x, routing, w.moe->experts, out, config_.expert_limit);
+    }
+    if (w.mlp) backend_.gated_mlp(rows, x, w.mlp->gate_up, w.mlp->down, out);
+  });
 }
 
 std::vector<double> Decoder::loss(const WeightSource& weights, const RowLayout& rows,
                                   const Tensor& hidden, const Tensor& targets) {
-  const Tensor x = normalized(weights.final_norm(), rows, hidden);
+  const Tensor x = head_input(weights.outer(), rows, hidden);
   return backend_.next_token_loss(rows, x, weights.lm_head(), targets);
 }
 
@@ -169,10 +259,9 @@ std::vector<TokenComparison> Decoder::compare(const WeightSource& weights, const
                                               const Tensor& reference_hidden,
                                               std::span<const Tensor> hidden,
                                               const Tensor& targets) {
-  const Tensor& norm = weights.final_norm();
-  const Tensor reference = normalized(norm, rows, reference_hidden);
+  const Tensor reference = head_input(weights.outer(), rows, reference_hidden);
   std::vector<Tensor> xs;
-  for (const Tensor& tensor : hidden) xs.push_back(normalized(norm, rows, tensor));
+  for (const Tensor& tensor : hidden) xs.push_back(head_input(weights.outer(), rows, tensor));
   return backend_.compare_next_tokens(rows, reference, xs, weights.lm_head(), targets);
 }
 
@@ -180,10 +269,14 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
   const auto index_bytes = static_cast<std::int64_t>(size_of(backend.index_activation()));
   const std::int64_t product =
-      std::max({backend.linear_row_bytes(c.hidden), backend.linear_row_bytes(c.q_lora_rank),
+      std::max({backend.linear_row_bytes(c.hidden), backend.linear_row_bytes(c.q_latent_width()),
                 backend.linear_row_bytes(c.heads * c.v_head_dim)});
+  const std::int64_t norm_gate = c.norm_gate_rank > 0 ? bytes * (c.norm_gate_rank + c.hidden) : 0;
+  const std::int64_t output_gate =
+      c.output_gate == OutputGate::input ? bytes * c.heads * c.v_head_dim : 0;
   const std::int64_t asking =
-      bytes * (c.hidden + c.q_lora_rank + c.heads * (c.qk_head_dim() + c.latent_width()));
+      bytes * (c.hidden + c.q_latent_width() + c.heads * (c.q_head_rows() + c.latent_width())) +
+      output_gate;
   // Queries in the indexer's own precision as well, with a scale a head.
   const std::int64_t selecting =
       c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);
@@ -192,15 +285,21 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t routed =
       4 * (c.routed_experts + 2 * c.router.experts_used) + backend.expert_row_bytes(c.shape());
   const std::int64_t feeding =
-      bytes * c.hidden + std::max(routed, backend.mlp_row_bytes(c.hidden, c.intermediate));
-  return std::max(asking + std::max(selecting, attending) + product, feeding);
+      bytes * c.hidden +
+      std::max({norm_gate, routed, backend.mlp_row_bytes(c.hidden, c.intermediate)});
+  return std::max(asking + std::max(selecting, attending) + product, feeding) + stream_row_bytes(c);
+}
+
+std::int64_t Decoder::loss_row_bytes(const ModelConfig& c, const Device& backend) {
+  return c.hidden * static_cast<std::int64_t>(size_of(backend.activation())) + 8 +
+         stream_row_bytes(c);
 }
 
 std::int64_t Decoder::compare_row_bytes(const ModelConfig& c, const Device& backend,
                                         std::int64_t count) {
   constexpr std::int64_t kResults = 8 + 8 + 1;  // loss, KL, same top
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
-  return (1 + count) * c.hidden * bytes + count * kResults;
+  return (1 + count) * c.hidden * bytes + count * kResults + stream_row_bytes(c);
 }
 
 }  // namespace indexcache

@@ -12,6 +12,7 @@
 #include "model/weights.h"
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -25,9 +26,16 @@ struct KeyRows {
 
 // What a row asks of the keys.
 struct QueryRows {
-  Tensor x;         // [rows, H] normalized input
-  Tensor q_latent;  // [rows, rq] normalized
-  Heads queries;    // A heads of rk + dr: absorbed query, rotated part last
+  Tensor x;               // [rows, H] normalized input
+  Tensor stream_factors;  // f32 [rows, n] for what is added to the streams; empty without streams
+  Tensor q_latent;        // [rows, ModelConfig::q_latent_width()], the normalized one first
+  Heads queries;          // A heads of rk + dr: absorbed query, rotated part last
+  Heads gates;  // A heads of dv, before the sigmoid; no tensor if nothing gates the output
+};
+
+// What q_b makes of a latent.
+struct ProjectedQueries {
+  Heads queries, gates;  // as in QueryRows
 };
 
 // What a row asks of the indexer's keys.
@@ -44,6 +52,9 @@ class Decoder {
   // Memory for the keys of `rows` rows.
   KeyRows allocate_keys(std::int64_t rows, bool with_index) const;
 
+  // The residual before the first layer, f32 [rows, residual_width()]; tokens i32 [rows, 1].
+  Tensor embed(const Tensor& table, const Tensor& tokens, Memory kind);
+
   // Writes the keys of hidden's rows; out.index_keys needs weights.indexer unless it is empty.
   void keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
             const KeyRows& out);
@@ -56,9 +67,9 @@ class Decoder {
               const RowLayout& key_rows, const Tensor& keys, const Tensor& sets);
 
   // The steps of keys(), queries() and select() by themselves, from what a pass has kept:
-  // x [rows, H] is the normalized input and q_latent [rows, rq].
-  Heads absorbed_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
-                         const Tensor& q_latent);
+  // x [rows, H] is the normalized input, and q_latent as in QueryRows.
+  ProjectedQueries project_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
+                                   const Tensor& q_latent);
   // `projected`, before LayerNorm, is what the backward pass reads; it may be `keys`.
   void index_keys(const IndexerWeights& weights, const RowLayout& rows, const Tensor& x,
                   const Tensor& projected, const Tensor& keys);
@@ -81,13 +92,13 @@ class Decoder {
   // hidden += MLP or experts.
   void feed_forward(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
 
-  // Final norm, lm_head and cross-entropy: the sum over each segment.
+  // Head of the streams, final norm, lm_head and cross-entropy: the sum over each segment.
   std::vector<double> loss(const WeightSource& weights, const RowLayout& rows, const Tensor& hidden,
                            const Tensor& targets);
 
   // How the predictions of every row differ from those of a reference (Backend's
   // compare_next_tokens), both before the final norm: reference_hidden and each of `hidden` are
-  // [rows, H]. Holds compare_row_bytes() per row; cutting rows into chunks (row_chunks) bounds that
+  // residuals. Holds compare_row_bytes() per row; cutting rows into chunks (row_chunks) bounds that
   // and does not change a bit.
   std::vector<TokenComparison> compare(const WeightSource& weights, const RowLayout& rows,
                                        const Tensor& reference_hidden,
@@ -97,6 +108,9 @@ class Decoder {
   // scratch_bytes().
   static std::int64_t row_bytes(const ModelConfig& config, const Device& backend);
 
+  // Bytes that loss() holds per row in addition to scratch_bytes().
+  static std::int64_t loss_row_bytes(const ModelConfig& config, const Device& backend);
+
   // Bytes of the device that compare() holds per row for `count` tensors in `hidden`, at most, in
   // addition to scratch_bytes().
   static std::int64_t compare_row_bytes(const ModelConfig& config, const Device& backend,
@@ -104,7 +118,22 @@ class Decoder {
 
  private:
   Tensor activations(std::int64_t rows, std::int64_t cols) const;
-  Tensor normalized(const Tensor& weight, const RowLayout& rows, const Tensor& hidden);
+  Tensor normalized(const Tensor& weight, const RowLayout& rows, const Tensor& x);
+  // What a sublayer reads of the residual: its normalized input, and the factors with which its
+  // result is added to the streams, which are empty if the residual is one vector.
+  struct SublayerInput {
+    Tensor x, stream_factors;
+  };
+  SublayerInput read_residual(const InputWeights& weights, const RowLayout& rows,
+                              const Tensor& hidden);
+  void gate_norm(const NormGate& gate, const RowLayout& rows, const Tensor& x);
+  // Adds the result of a sublayer to the residual: compute(out) adds to out, f32 [rows, H].
+  void add_result(const RowLayout& rows, const Tensor& stream_factors, const Tensor& hidden,
+                  const std::function<void(const Tensor& out)>& compute);
+  // The normalized input of lm_head.
+  Tensor head_input(const OuterWeights& weights, const RowLayout& rows, const Tensor& hidden);
+  // The part of q_latent that the indexer reads.
+  Tensor index_latent(const Tensor& q_latent) const;
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;
   // The transpose of the indexer's rotation, in place.
   void rotate_index_gradients(const RowLayout& rows, const Tensor& gradients);

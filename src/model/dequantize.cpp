@@ -139,7 +139,7 @@ StoredMatrix stored_matrix(const ModelConfig& config, const Checkpoint& checkpoi
   const RawTensor& tensor = checkpoint.tensor(name);
   StoredMatrix stored;
   stored.dtype = tensor.dtype;
-  stored.cols = tensor.shape.back();
+  stored.cols = tensor.shape.empty() ? 1 : tensor.shape.back();  // of one number
   stored.rows = stored.cols == 0 ? 0 : tensor.elements() / stored.cols;
   if (tensor.dtype == DType::f8_e4m3) {
     const Blocks blocks = blocks_for(config, checkpoint, name);

@@ -31,6 +31,9 @@ struct Family {
   std::array<const char*, 4> dense_relatives;
   const char* layers;   // what names of a layer's tensors begin with, before its number
   const char* indexer;  // what names of an indexer's tensors contain
+  // What names of MTP layers begin with, unless they are layers with higher numbers.
+  const char* mtp = nullptr;
+  bool stacks_experts = false;  // checkpoints have one tensor for all experts of a layer
   // Reads and checks all keys of config.json but architectures and model_type.
   void (*read)(const ConfigReader& config, ModelConfig& model);
   // Weights outside the layers, and of a layer with its indexer.

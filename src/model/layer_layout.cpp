@@ -40,7 +40,9 @@ class Builder {
 
   // The matrix of a row of the table, for one expert.
   Tensor weight(const WeightRow& row, std::int64_t expert, bool stacked) {
-    if (row.form == WeightForm::row) return tensor(row.names.front(), DType::f32);
+    if (row.form == WeightForm::row || row.form == WeightForm::exact) {
+      return tensor(row.names.front(), DType::f32);
+    }
     const auto parts = static_cast<std::int64_t>(row.names.size());
     stacked = stacked && !row.stack.empty();
     const Tensor out = matrix(row, parts * row.rows, !stacked && keeps(row));

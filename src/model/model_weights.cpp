@@ -54,9 +54,9 @@ ModelWeights::ModelWeights(const ModelConfig& config, const Checkpoint& checkpoi
       stored_(std::move(stored)) {
   zero_bias_ = backend.upload(std::vector<float>(static_cast<std::size_t>(config.routed_experts)),
                               1, config.routed_experts);
-  embedding_ = load_outer(WeightRole::embedding);
-  final_norm_ = load_outer(WeightRole::final_norm);
-  lm_head_ = load_outer(WeightRole::lm_head);
+  for (const WeightRow& row : config.family->outer_weights(config)) {
+    member_of(outer_, row.role) = load_outer(row);
+  }
   if (placement_ != Placement::resident) {
     for (Slot& slot : slots_) {
       slot.memory = backend.allocate(1, sizes_.largest_layer, DType::u8, Memory::weights);
@@ -78,11 +78,9 @@ std::int64_t ModelWeights::bytes() const {
   return sizes_.device(placement_) + backend_.uploader_bytes();
 }
 
-Tensor ModelWeights::load_outer(WeightRole role) {
-  const WeightTable table = config_.family->outer_weights(config_);
-  const WeightRow& row = row_of(table, role);
+Tensor ModelWeights::load_outer(const WeightRow& row) {
   const std::string& name = row.names.front();
-  const DType type = row.form == WeightForm::row ? DType::f32 : backend_.activation();
+  const DType type = device_type(row, backend_.activation());
   const MatrixBlobLayout layout = lay_out_matrix(
       config_, checkpoint_, name, type, [&](std::int64_t rows, std::int64_t cols, DType dtype) {
         return backend_.allocate(rows, cols, dtype, Memory::weights);

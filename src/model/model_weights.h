@@ -66,7 +66,7 @@ class ModelWeights : public WeightSource {
     LayerBlobLayout layout;
     std::shared_ptr<void> mark;
   };
-  Tensor load_outer(WeightRole role);
+  Tensor load_outer(const WeightRow& row);
   void request(std::int64_t layer);
   LayerWeights await();
   void work();

@@ -16,6 +16,22 @@ float amplitude(std::int64_t cols) {
   return std::sqrt(3.0f / static_cast<float>(cols));
 }
 
+// Of a row: norms and scales are 1, biases, bases of streams and sinks are 0.
+float usual_value(WeightRole role) {
+  using enum WeightRole;
+  switch (role) {
+    case index_k_norm_bias:
+    case router_bias:
+    case sinks:
+    case head_stream_base:
+    case attention_stream_base:
+    case mlp_stream_base:
+      return 0.0f;
+    default:
+      return 1.0f;
+  }
+}
+
 bool has_fp8_products(const WeightRow& row) {
   return is_fp8_product(row) && fits_fp8_product(row);
 }
@@ -24,24 +40,26 @@ bool has_fp8_products(const WeightRow& row) {
 
 SyntheticWeights::SyntheticWeights(const ModelConfig& config, Device& backend, bool share_layers)
     : config_(config), backend_(backend), share_layers_(share_layers) {
-  embedding_ = matrix(config.vocabulary, config.hidden);
-  final_norm_ = constant(config.hidden, 1.0f);
-  lm_head_ = matrix(config.vocabulary, config.hidden);
+  for (const WeightRow& row : config.family->outer_weights(config)) {
+    member_of(outer_, row.role) = weight(row);
+  }
   for (std::int64_t layer = 0; layer < config.layers; ++layer) SyntheticWeights::layer(layer);
 }
 
 std::int64_t SyntheticWeights::bytes_of(const ModelConfig& config, WeightTypes types,
                                         bool share_layers) {
-  const auto element = static_cast<std::int64_t>(size_of(types.activation));
-  std::int64_t bytes = element * parameters_of(config.family->outer_weights(config));
+  const auto bytes_of = [&](const WeightRow& row) {
+    const bool fp8 = types.keeps_fp8 && has_fp8_products(row);
+    const auto size = static_cast<std::int64_t>(size_of(device_type(row, types.activation)));
+    return (fp8 ? 1 : size) * parameters_of({row});
+  };
+  std::int64_t bytes = 0;
+  for (const WeightRow& row : config.family->outer_weights(config)) bytes += bytes_of(row);
   std::set<bool> kinds;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const bool first = kinds.insert(config.moe_layer[static_cast<std::size_t>(layer)]).second;
     if (!first && share_layers) continue;
-    for (const WeightRow& row : config.family->layer_weights(config, layer)) {
-      const bool fp8 = types.keeps_fp8 && has_fp8_products(row);
-      bytes += (fp8 ? 1 : element) * parameters_of({row});
-    }
+    for (const WeightRow& row : config.family->layer_weights(config, layer)) bytes += bytes_of(row);
   }
   return bytes;
 }
@@ -51,8 +69,15 @@ Tensor SyntheticWeights::allocate(std::int64_t rows, std::int64_t cols, DType dt
   return backend_.allocate(rows, cols, dtype, Memory::weights);
 }
 
-Tensor SyntheticWeights::matrix(std::int64_t rows, std::int64_t cols) {
-  Tensor tensor = allocate(rows, cols, backend_.activation());
+Tensor SyntheticWeights::weight(const WeightRow& row) {
+  if (row.form == WeightForm::row) return constant(row.cols, usual_value(row.role));
+  const std::int64_t rows = static_cast<std::int64_t>(row.names.size()) * row.rows;
+  if (backend_.keeps_fp8() && has_fp8_products(row)) return fp8_matrix(rows, row.cols);
+  return matrix(rows, row.cols, device_type(row, backend_.activation()));
+}
+
+Tensor SyntheticWeights::matrix(std::int64_t rows, std::int64_t cols, DType dtype) {
+  Tensor tensor = allocate(rows, cols, dtype);
   backend_.fill_random(tensor, amplitude(cols), 0.0f, ++seed_);
   return tensor;
 }
@@ -74,25 +99,16 @@ Tensor SyntheticWeights::constant(std::int64_t cols, float value) {
 LayerWeights SyntheticWeights::make(std::int64_t layer) {
   const ModelConfig& c = config_;
   LayerWeights w;
-  for_each_weight(
-      c.family->layer_weights(c, layer), [&](const WeightRow& row, std::int64_t expert) {
-        if (row.form == WeightForm::absorbed) {
-          w.k_absorb = matrix(c.heads * c.kv_lora_rank, c.qk_nope_head_dim);
-          w.v_absorb = matrix(c.heads * c.v_head_dim, c.kv_lora_rank);
-          return;
-        }
-        const bool bias =
-            row.role == WeightRole::index_k_norm_bias || row.role == WeightRole::router_bias;
-        const std::int64_t rows = static_cast<std::int64_t>(row.names.size()) * row.rows;
-        Tensor& member = member_of(w, row.role, static_cast<std::size_t>(expert));
-        if (row.form == WeightForm::row) {
-          member = constant(row.cols, bias ? 0.0f : 1.0f);
-        } else if (backend_.keeps_fp8() && has_fp8_products(row)) {
-          member = fp8_matrix(rows, row.cols);
-        } else {
-          member = matrix(rows, row.cols);
-        }
-      });
+  for_each_weight(c.family->layer_weights(c, layer),
+                  [&](const WeightRow& row, std::int64_t expert) {
+                    if (row.form == WeightForm::absorbed) {
+                      const DType type = backend_.activation();
+                      w.k_absorb = matrix(c.heads * c.kv_lora_rank, c.qk_nope_head_dim, type);
+                      w.v_absorb = matrix(c.heads * c.v_head_dim, c.kv_lora_rank, type);
+                      return;
+                    }
+                    member_of(w, row.role, static_cast<std::size_t>(expert)) = weight(row);
+                  });
   return w;
 }
 

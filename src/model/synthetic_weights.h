@@ -25,7 +25,8 @@ class SyntheticWeights : public WeightSource {
   static std::int64_t bytes_of(const ModelConfig& config, WeightTypes types, bool share_layers);
 
  private:
-  Tensor matrix(std::int64_t rows, std::int64_t cols);
+  Tensor weight(const WeightRow& row);
+  Tensor matrix(std::int64_t rows, std::int64_t cols, DType dtype);
   Tensor fp8_matrix(std::int64_t rows, std::int64_t cols);
   Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype);
   Tensor constant(std::int64_t cols, float value);

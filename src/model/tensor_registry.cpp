@@ -14,6 +14,11 @@
 namespace indexcache {
 namespace {
 
+// One number may be stored without a shape.
+bool same_shape(const std::vector<std::int64_t>& stored, const std::vector<std::int64_t>& wanted) {
+  return stored == wanted || (stored.empty() && wanted == std::vector<std::int64_t>{1});
+}
+
 void check_all(const std::vector<TensorSpec>& specs, const ModelConfig& config,
                const Checkpoint& checkpoint) {
   for (const TensorSpec& spec : specs) {
@@ -21,7 +26,7 @@ void check_all(const std::vector<TensorSpec>& specs, const ModelConfig& config,
     const std::string format = unread_storage(checkpoint, spec.name);
     if (!format.empty()) throw UnreadFormat(format, checkpoint.where(spec.name));
     const RawTensor& tensor = checkpoint.tensor(spec.name);
-    if (tensor.shape != spec.shape) {
+    if (!same_shape(tensor.shape, spec.shape)) {
       throw InputError({"a tensor has the wrong shape", checkpoint.where(spec.name),
                         fmt::format("it is {}, but config.json implies {}",
                                     shape_text(tensor.shape), shape_text(spec.shape)),
@@ -95,9 +100,14 @@ std::vector<TensorSpec> indexer_tensors(const ModelConfig& config, std::int64_t 
 bool has_stacked_experts(const ModelConfig& config, const Checkpoint& checkpoint,
                          std::int64_t layer) {
   const WeightTable table = config.family->layer_weights(config, layer);
-  return std::ranges::any_of(table, [&](const WeightRow& row) {
-    return !row.stack.empty() && checkpoint.contains(row.stack);
-  });
+  const auto has_any = [&](const auto& name_of) {
+    return std::ranges::any_of(table, [&](const WeightRow& row) {
+      return !row.stack.empty() && checkpoint.contains(name_of(row));
+    });
+  };
+  if (has_any([](const WeightRow& row) { return row.stack; })) return true;
+  return config.family->stacks_experts &&
+         !has_any([](const WeightRow& row) { return expert_name(row.names.front(), 0); });
 }
 
 std::vector<TensorSpec> read_tensors(const ModelConfig& config, const Checkpoint& checkpoint,

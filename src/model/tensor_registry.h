@@ -21,7 +21,8 @@ std::vector<TensorSpec> trunk_tensors(const ModelConfig& config, std::int64_t la
 // The lightning indexer of one layer.
 std::vector<TensorSpec> indexer_tensors(const ModelConfig& config, std::int64_t layer);
 
-// Whether the checkpoint has one tensor for all experts of a layer.
+// Whether the checkpoint has one tensor for all experts of a layer; what is usual in the family if
+// it has neither that nor one for each.
 bool has_stacked_experts(const ModelConfig& config, const Checkpoint& checkpoint,
                          std::int64_t layer);
 

@@ -30,6 +30,7 @@ Names names_read(const ModelConfig& config, const Checkpoint& checkpoint,
 // MTP layers, and tables that older libraries stored.
 bool is_irrelevant(std::string_view name, const ModelConfig& config) {
   if (name.ends_with("rotary_emb.inv_freq") || name.starts_with("mtp.")) return true;
+  if (config.family->mtp != nullptr && name.starts_with(config.family->mtp)) return true;
   const std::string_view prefix = config.family->layers;
   if (!name.starts_with(prefix)) return false;
   name.remove_prefix(prefix.size());

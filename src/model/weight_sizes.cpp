@@ -21,10 +21,9 @@ std::int64_t WeightSizes::host(Placement placement, std::size_t devices) const {
 WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint,
                          const std::vector<bool>& has_indexer, WeightTypes types) {
   WeightSizes sizes{};
-  for (const TensorSpec& spec : outer_tensors(config)) {
-    const bool row = spec.shape.size() == 1;
-    sizes.outer += checkpoint.tensor(spec.name).elements() *
-                   static_cast<std::int64_t>(size_of(row ? DType::f32 : types.activation));
+  for (const WeightRow& row : config.family->outer_weights(config)) {
+    sizes.outer += checkpoint.tensor(row.names.front()).elements() *
+                   static_cast<std::int64_t>(size_of(device_type(row, types.activation)));
   }
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     CountingAllocator counted;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -17,6 +18,22 @@ TensorSpec tensor_of(const WeightRow& row, const std::string& name) {
 }
 
 }  // namespace
+
+WeightRow row_weight(WeightRole role, const std::string& name, std::int64_t cols) {
+  return {.role = role, .form = WeightForm::row, .names = {name}, .rows = 1, .cols = cols};
+}
+
+WeightRow matrix_weight(WeightRole role, const std::string& name, std::int64_t rows,
+                        std::int64_t cols) {
+  return {.role = role, .form = WeightForm::matrix, .names = {name}, .rows = rows, .cols = cols};
+}
+
+WeightRow projection_weight(WeightRole role, const std::string& name, std::int64_t rows,
+                            std::int64_t cols) {
+  WeightRow row = matrix_weight(role, name, rows, cols);
+  row.quantized = true;
+  return row;
+}
 
 bool is_indexer(WeightRole role) {
   return role >= WeightRole::index_q && role <= WeightRole::index_weights;
@@ -39,6 +56,10 @@ const WeightRow& row_of(const WeightTable& table, WeightRole role) {
   if (found != table.end()) return *found;
   throw InternalError({"a family's table has no row for a role",
                        fmt::format("role {}", static_cast<int>(role)), "", ""});
+}
+
+WeightRow& row_of(WeightTable& table, WeightRole role) {
+  return const_cast<WeightRow&>(row_of(std::as_const(table), role));
 }
 
 std::string expert_name(const std::string& name, std::int64_t expert) {

@@ -5,6 +5,8 @@
 // operations (model/sizes.h) are loops over it.
 #pragma once
 
+#include "core/dtype.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -16,15 +18,30 @@ enum class WeightRole {
   embedding,
   final_norm,
   lm_head,
+  head_stream_mixer,
+  head_stream_base,
+  head_stream_scale,
   input_norm,
+  input_gate_down,
+  input_gate_up,
   post_attention_norm,
+  post_attention_gate_down,
+  post_attention_gate_up,
   q_a,
   q_a_norm,
   q_b,
   kv_a,
   kv_a_norm,
   kv_b,
+  sinks,
+  output_gate,
   o,
+  attention_stream_mixer,
+  attention_stream_base,
+  attention_stream_scale,
+  mlp_stream_mixer,
+  mlp_stream_base,
+  mlp_stream_scale,
   index_q,
   index_k,
   index_k_norm,
@@ -41,6 +58,7 @@ enum class WeightRole {
 // What stored numbers become on the device.
 enum class WeightForm {
   row,       // f32 [1, cols], whatever the activation type: weights of norms, biases
+  exact,     // f32 [rows, cols], likewise
   matrix,    // activation type
   absorbed,  // kv_b [A * (dn + dv), rk]: its key rows, transposed head by head, and its value rows
 };
@@ -60,6 +78,19 @@ struct WeightRow {
 };
 using WeightTable = std::vector<WeightRow>;
 
+// Type on a device whose matrices have the type `activation`.
+inline DType device_type(const WeightRow& row, DType activation) {
+  return row.form == WeightForm::row || row.form == WeightForm::exact ? DType::f32 : activation;
+}
+
+// A row of WeightForm::row, of WeightForm::matrix, and of a matrix that FP8 checkpoints store in
+// FP8.
+WeightRow row_weight(WeightRole role, const std::string& name, std::int64_t cols);
+WeightRow matrix_weight(WeightRole role, const std::string& name, std::int64_t rows,
+                        std::int64_t cols);
+WeightRow projection_weight(WeightRole role, const std::string& name, std::int64_t rows,
+                            std::int64_t cols);
+
 bool is_indexer(WeightRole role);
 
 // The rows of the indexer, or all others.
@@ -68,6 +99,7 @@ WeightTable trunk_rows(const WeightTable& table);
 
 // The row of a role, which must be there.
 const WeightRow& row_of(const WeightTable& table, WeightRole role);
+WeightRow& row_of(WeightTable& table, WeightRole role);
 
 // `name` with the number of an expert.
 std::string expert_name(const std::string& name, std::int64_t expert);

@@ -14,14 +14,44 @@ Tensor& expert_of(std::vector<Tensor>& experts, std::size_t expert) {
   return experts.at(expert);
 }
 
+// Of the inputs of the sublayers; null for other roles.
+Tensor* input_member(LayerWeights& w, WeightRole role) {
+  InputWeights &attention = w.attention_input, &mlp = w.mlp_input;
+  switch (role) {
+    case WeightRole::input_norm:
+      return &attention.norm;
+    case WeightRole::input_gate_down:
+      return &part_of(attention.gate).down;
+    case WeightRole::input_gate_up:
+      return &part_of(attention.gate).up;
+    case WeightRole::attention_stream_mixer:
+      return &part_of(attention.streams).mixer;
+    case WeightRole::attention_stream_base:
+      return &part_of(attention.streams).base;
+    case WeightRole::attention_stream_scale:
+      return &part_of(attention.streams).scale;
+    case WeightRole::post_attention_norm:
+      return &mlp.norm;
+    case WeightRole::post_attention_gate_down:
+      return &part_of(mlp.gate).down;
+    case WeightRole::post_attention_gate_up:
+      return &part_of(mlp.gate).up;
+    case WeightRole::mlp_stream_mixer:
+      return &part_of(mlp.streams).mixer;
+    case WeightRole::mlp_stream_base:
+      return &part_of(mlp.streams).base;
+    case WeightRole::mlp_stream_scale:
+      return &part_of(mlp.streams).scale;
+    default:
+      return nullptr;
+  }
+}
+
 }  // namespace
 
 Tensor& member_of(LayerWeights& w, WeightRole role, std::size_t expert) {
+  if (Tensor* tensor = input_member(w, role)) return *tensor;
   switch (role) {
-    case WeightRole::input_norm:
-      return w.input_norm;
-    case WeightRole::post_attention_norm:
-      return w.post_attention_norm;
     case WeightRole::q_a:
       return w.q_a;
     case WeightRole::q_a_norm:
@@ -32,6 +62,10 @@ Tensor& member_of(LayerWeights& w, WeightRole role, std::size_t expert) {
       return w.kv_a;
     case WeightRole::kv_a_norm:
       return w.kv_a_norm;
+    case WeightRole::sinks:
+      return w.sinks;
+    case WeightRole::output_gate:
+      return w.output_gate;
     case WeightRole::o:
       return w.o;
     case WeightRole::router:
@@ -48,6 +82,25 @@ Tensor& member_of(LayerWeights& w, WeightRole role, std::size_t expert) {
       return part_of(w.mlp).down;
     default:
       return indexer_member(part_of(w.indexer), role);
+  }
+}
+
+Tensor& member_of(OuterWeights& w, WeightRole role) {
+  switch (role) {
+    case WeightRole::embedding:
+      return w.embedding;
+    case WeightRole::final_norm:
+      return w.final_norm;
+    case WeightRole::lm_head:
+      return w.lm_head;
+    case WeightRole::head_stream_mixer:
+      return part_of(w.head_streams).mixer;
+    case WeightRole::head_stream_base:
+      return part_of(w.head_streams).base;
+    case WeightRole::head_stream_scale:
+      return part_of(w.head_streams).scale;
+    default:
+      throw InternalError({"a weight is part of a layer", "member_of", "", ""});
   }
 }
 

@@ -54,35 +54,59 @@ struct MoeWeights {
   ExpertWeights experts;
 };
 
+// A low-rank gate on a normalized row: x * sigmoid(up silu(down x)).
+struct NormGate {
+  Tensor down;  // [g, H]
+  Tensor up;    // [H, g]
+};
+
+// What makes the input of a sublayer of the residual.
+struct InputWeights {
+  std::optional<StreamWeights> streams;
+  Tensor norm;  // [1, H]
+  std::optional<NormGate> gate;
+};
+
 struct LayerWeights {
-  Tensor input_norm;           // [1, H]
-  Tensor post_attention_norm;  // [1, H]
-  Tensor q_a;                  // [rq, H]
-  Tensor q_a_norm;             // [1, rq]
-  Tensor q_b;                  // [A * (dn + dr), rq]
-  Tensor kv_a;                 // [rk + dr, H]
-  Tensor kv_a_norm;            // [1, rk]
-  Tensor k_absorb;             // [A * rk, dn]: per head the transpose of kv_b's key rows
-  Tensor v_absorb;             // [A * dv, rk]: per head kv_b's value rows
-  Tensor o;                    // [H, A * dv]
+  InputWeights attention_input;
+  InputWeights mlp_input;
+  Tensor q_a;          // [rq, H]
+  Tensor q_a_norm;     // [1, rq]
+  Tensor q_b;          // [A * (dn + dr), rq]; more with ModelConfig::q_head_rows()
+  Tensor kv_a;         // [rk + dr, H]
+  Tensor kv_a_norm;    // [1, rk]
+  Tensor k_absorb;     // [A * rk, dn]: per head the transpose of kv_b's key rows
+  Tensor v_absorb;     // [A * dv, rk]: per head kv_b's value rows
+  Tensor sinks;        // [1, A]; empty if there are none
+  Tensor output_gate;  // [A * dv, H] with OutputGate::input
+  Tensor o;            // [H, A * dv]
   std::optional<IndexerWeights> indexer;
   std::optional<MlpWeights> mlp;  // the dense MLP, or the shared experts
   std::optional<MoeWeights> moe;
 };
 
+// Weights outside the layers.
+struct OuterWeights {
+  Tensor embedding;   // [V, H]
+  Tensor final_norm;  // [1, H]
+  Tensor lm_head;     // [V, H]
+  std::optional<StreamWeights> head_streams;
+};
+
 // The member that a role fills; an optional part comes into being when its first member is asked
-// for, experts one after the other. Not for kv_b, which becomes k_absorb and v_absorb, nor for
-// roles outside the layers.
+// for, experts one after the other. Not for kv_b, which becomes k_absorb and v_absorb.
 Tensor& member_of(LayerWeights& weights, WeightRole role, std::size_t expert = 0);
+Tensor& member_of(OuterWeights& weights, WeightRole role);
 
 // Where a forward pass gets its weights from.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
 
-  const Tensor& embedding() const { return embedding_; }    // [V, H]
-  const Tensor& final_norm() const { return final_norm_; }  // [1, H]
-  const Tensor& lm_head() const { return lm_head_; }        // [V, H]
+  const OuterWeights& outer() const { return outer_; }
+  const Tensor& embedding() const { return outer_.embedding; }
+  const Tensor& final_norm() const { return outer_.final_norm; }
+  const Tensor& lm_head() const { return outer_.lm_head; }
 
   // Valid until the next call.
   virtual const LayerWeights& layer(std::int64_t layer) = 0;
@@ -90,7 +114,7 @@ class WeightSource {
   virtual bool is_stable() const { return false; }
 
  protected:
-  Tensor embedding_, final_norm_, lm_head_;
+  OuterWeights outer_;
 };
 
 // Parameters from headers only, MTP layers excluded.

@@ -29,14 +29,14 @@ std::int64_t TrainingSizes::working_bytes(const std::vector<Student>& part,
   const std::vector<Student>& all = subject_.students;
   const std::int64_t longest = subject_.longest(), rows = wave * longest,
                      chunk = training_chunk_rows(backend_, config_, all, wave, longest);
-  const std::int64_t residual = rows * 4 * config_.hidden;
+  const std::int64_t residual = rows * 4 * config_.residual_width();
   // Copies of the weights that make queries of attention, where layers do not stay.
   std::int64_t query_weights = 0;
   for (const Student& student : part) {
     query_weights = std::max(query_weights, static_cast<std::int64_t>(student.end));
   }
   query_weights *= static_cast<std::int64_t>(size_of(backend_.activation())) * config_.heads *
-                   (config_.qk_head_dim() * config_.q_lora_rank +
+                   (config_.q_head_rows() * config_.q_latent_width() +
                     config_.kv_lora_rank * config_.qk_nope_head_dim);
   return rows * FrozenPass::feature_row_bytes(config_, backend_, part, sparse_) + residual +
          query_weights + chunk * Decoder::row_bytes(config_, backend_) +

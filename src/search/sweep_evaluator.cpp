@@ -25,7 +25,7 @@ struct SweepEvaluator::Wave {
 // The common state of patterns that agree so far.
 struct SweepEvaluator::Stream {
   std::vector<std::size_t> patterns;
-  Tensor hidden;  // [tail rows, H]
+  Tensor hidden;  // [tail rows, residual_width()]
   Tensor sets;    // i32 [tail rows, K] of the latest F layer
 };
 
@@ -166,13 +166,11 @@ void SweepEvaluator::timed(Visit visit, std::size_t layer, const std::function<v
 
 void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
                            std::span<SequenceLosses> sums, SweepObserver* observer) {
-  const auto embedded = [&](const RowLayout& rows, const Tensor& tokens) {
-    Tensor hidden = backend_.allocate(rows.total, config_.hidden, DType::f32, Memory::state);
-    backend_.embed(tokens, weights_.embedding(), hidden);
-    return hidden;
+  const auto embedded = [&](const Tensor& tokens) {
+    return decoder_.embed(weights_.embedding(), tokens, Memory::state);
   };
-  PrefixRows prefix{embedded(wave.prefix, wave.prefix_tokens), {}};
-  Stream root{{}, embedded(wave.tail, wave.tail_tokens), {}};
+  PrefixRows prefix{embedded(wave.prefix_tokens), {}};
+  Stream root{{}, embedded(wave.tail_tokens), {}};
   for (std::size_t p = 0; p < patterns.size(); ++p) root.patterns.push_back(p);
 
   std::vector<Stream> streams;
@@ -292,6 +290,10 @@ void SweepEvaluator::add_comparison(const Wave& wave, const RowChunk& chunk, con
   }
 }
 
+Tensor SweepEvaluator::allocate_residual(const RowLayout& rows) const {
+  return backend_.allocate(rows.total, config_.residual_width(), DType::f32, Memory::state);
+}
+
 // Keys of all rows of `hidden`, written to their positions in `keys`.
 void SweepEvaluator::fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
                                const Tensor& hidden, const RowLayout& key_rows,
@@ -323,7 +325,7 @@ void SweepEvaluator::advance(const LayerWeights& weights, const Wave& wave,
   for (std::size_t i = 0; i < parts.size(); ++i) {
     Stream part{parts[i].patterns, stream.hidden, stream.sets};
     if (i + 1 < parts.size()) {
-      part.hidden = backend_.allocate(wave.tail.total, config_.hidden, DType::f32, Memory::state);
+      part.hidden = allocate_residual(wave.tail);
       backend_.copy_rows(wave.tail, stream.hidden, wave.tail, part.hidden);
     } else {
       stream = {};
@@ -357,9 +359,7 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
     backend_.copy_rows(wave.prefix, prefix.keys.index_keys, wave.keys, keys.index_keys);
     full.sets =
         backend_.allocate(wave.tail.total, config_.index_topk, DType::i32, Memory::index_sets);
-    full.hidden =
-        !reuses ? stream.hidden
-                : backend_.allocate(wave.tail.total, config_.hidden, DType::f32, Memory::state);
+    full.hidden = reuses ? allocate_residual(wave.tail) : stream.hidden;
   }
   if (reuses) {
     shared.hidden = stream.hidden;

@@ -109,6 +109,7 @@ class SweepEvaluator : public Evaluator {
   void branch(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
               std::span<const Pattern> patterns, std::size_t layer, Stream stream,
               std::vector<Stream>& next);
+  Tensor allocate_residual(const RowLayout& rows) const;
   void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
                  const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
   void timed(Visit visit, std::size_t layer, const std::function<void()>& body);

@@ -66,7 +66,7 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   const auto add = [&](Memory kind, std::int64_t count) {
     bytes[static_cast<std::size_t>(kind)] += count;
   };
-  add(Memory::state, 4 * c.hidden * (live * rows.tail + rows.prefix));
+  add(Memory::state, 4 * c.residual_width() * (live * rows.tail + rows.prefix));
   // The sets of every stream, and those of the stream that a layer is replacing.
   add(Memory::index_sets, rows.tail * (4 * c.index_topk * (live + 1) + shape.kept_row_bytes));
   // One stream's keys at a time, beside those of the prefix rows; and a chunk's own.
@@ -77,7 +77,8 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   const std::int64_t layouts = 24 * (rows.prefix + rows.tail) * 3;
   add(Memory::workspace,
       layouts + shape.backend.scratch_bytes(c.shape(), final_rows, shape.tokens.longest()) +
-          std::max(chunk * row_bytes(shape), final_rows * (c.hidden * activation + 8)));
+          std::max(chunk * row_bytes(shape),
+                   final_rows * Decoder::loss_row_bytes(c, shape.backend)));
   // FP8 keys of the indexer exist beside the originals.
   add(Memory::workspace, (rows.prefix + rows.tail) * (2 * c.index_head_dim + 4));
   return bytes;

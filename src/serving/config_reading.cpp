@@ -38,9 +38,10 @@ class SharingReader {
  public:
   SharingReader(const EngineProfile& profile, const Json& config, const Json& overrides,
                 const std::string& where)
-      : profile_(profile),
-        layers_(config_layers(config, where)),
+      : layers_(config_layers(config, where)),
+        profile_(rules_for(profile, model_code(config))),
         glm_(is_glm_config(config)),
+        hy4_(model_code(config) == ModelCode::hy_v4),
         config_(config) {
     check_types(config_, where);
     check_types(overrides, where);
@@ -52,6 +53,7 @@ class SharingReader {
       if (!profile_.unsupported.empty()) return nothing_shared(profile_.unsupported);
       if (profile_.glm_only && !glm_) return nothing_shared("it shares only in GLM-5 models");
       if (profile_.through_hf_class && glm_) derive_types();
+      if (profile_.through_hf_class && hy4_) state_hy4_types();
       for (const auto& [key, value] : overrides_.items()) config_[key] = value;
       if (profile_.needs_flag && !enabled()) {
         return nothing_shared("use_index_cache is not true");
@@ -153,6 +155,17 @@ class SharingReader {
     config_[kTypes] = types;
   }
 
+  // HYV4Config does the same, but looks at no other key: every fourth layer from layer 1 on is
+  // full.
+  void state_hy4_types() {
+    if (find_set(config_, kTypes) != nullptr) return;
+    Json types = Json::array();
+    for (const char letter : frequency_schedule(FrequencyRule::b, layers_, 4, 2)) {
+      types.push_back(letter == 'F' ? "full" : "shared");
+    }
+    config_[kTypes] = types;
+  }
+
   void decide() {
     for (const ScheduleKey key : profile_.order) {
       if (key == ScheduleKey::indexer_types && find_set(config_, kTypes) != nullptr) {
@@ -180,6 +193,10 @@ class SharingReader {
       const bool shared = layer < types.size() && types[layer] == "shared";
       reading_.schedule += shared ? 'S' : 'F';
       if (layer < types.size() && !shared && types[layer] != "full") {
+        if (profile_.unknown_letters == Tolerance::fails) {
+          throw Stops{fmt::format("{} has \"{}\" at layer {}", kTypes,
+                                  types[layer].get<std::string>(), layer)};
+        }
         remark("{} of layer {} is \"{}\", which counts as full", kTypes, layer,
                types[layer].get<std::string>());
       }
@@ -295,9 +312,10 @@ class SharingReader {
     reading_.remarks.push_back(fmt::format(text, std::forward<Arguments>(arguments)...));
   }
 
-  const EngineProfile& profile_;
   std::size_t layers_;
+  EngineProfile profile_;
   bool glm_;
+  bool hy4_;
   Json config_;
   Json overrides_;
   ConfigReading reading_;

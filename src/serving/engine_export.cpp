@@ -74,6 +74,11 @@ void check_length(const Pattern& pattern, const Json& config, const std::string&
                     "the config.json of the model that was searched"});
 }
 
+ModelCode code_of(const ServedModel& model) {
+  if (model.config.is_object()) return model_code(model.config);
+  return model_code(Json{{"architectures", Json::array({model.architecture})}});
+}
+
 // A model of which nothing is known may be GLM.
 bool may_be_glm(const ServedModel& model) {
   if (model.config.is_object()) return is_glm_config(model.config);
@@ -83,7 +88,7 @@ bool may_be_glm(const ServedModel& model) {
 void check_expressible(const EngineProfile& profile, const Pattern& pattern,
                        const ServedModel& model) {
   if (!profile.unsupported.empty()) {
-    refuse(profile, std::string(profile.unsupported), "a newer version of the engine");
+    refuse(profile, std::string(profile.unsupported), "a newer version of the engine, or another");
   }
   if (profile.glm_only && !may_be_glm(model)) {
     refuse(profile,
@@ -223,8 +228,9 @@ Json indexer_types(const Pattern& pattern) {
   return types;
 }
 
-EngineExport export_pattern(const EngineProfile& profile, const Pattern& pattern,
+EngineExport export_pattern(const EngineProfile& row, const Pattern& pattern,
                             const ServedModel& model, const ServedStages& stages) {
+  const EngineProfile profile = rules_for(row, code_of(model));
   check_expressible(profile, pattern, model);
   check_stages(profile, pattern, stages);
   EngineExport result{.keys = sharing_keys(profile, pattern), .text = "", .caveats = {}};
@@ -258,8 +264,9 @@ EngineExport export_pattern(const EngineProfile& profile, const Pattern& pattern
   return result;
 }
 
-Json patched_config(const EngineProfile& profile, const Pattern& pattern, const Json& config,
+Json patched_config(const EngineProfile& row, const Pattern& pattern, const Json& config,
                     const std::vector<bool>& has_indexer, const std::string& where) {
+  const EngineProfile profile = rules_for(row, model_code(config));
   check_length(pattern, config, where);
   Json patched = config;
   for (const char* key : kSharingKeys) patched.erase(key);

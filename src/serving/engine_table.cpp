@@ -28,8 +28,22 @@ constexpr std::string_view kMtp =
 constexpr std::string_view kKeepsCache =
     "S layers keep their index-K cache: sharing saves time but no memory";
 constexpr std::string_view kSavesCache = "S layers allocate no index-K cache";
+constexpr std::string_view kTwoBatch =
+    "with sharing, the engine refuses to start with --enable-two-batch-overlap";
+constexpr std::string_view kSamePattern = "prefill and decode servers must use the same pattern";
 
-// DeepseekV32Attention.__init__ in models/deepseek_v32/attention.py; get_pp_indices.
+// The configuration classes of Hy4 state indexer_types where config.json does not, so that a
+// pattern by itself would have no effect.
+void hy4_by_types(EngineProfile& row) {
+  row.sends = {indexer_types};
+  row.sends_flag = false;
+  row.glm_only = false;
+  row.loads_trained = "";
+  row.unknown_letters = row.too_short = row.too_long = Tolerance::fails;
+}
+
+// DeepseekV32Attention.__init__ in models/deepseek_v32/attention.py, compute_skip_topk_layers in
+// models/hy_v4/nvidia/attention.py; get_pp_indices.
 Rows vllm() {
   constexpr std::string_view kKeys =
       "index_topk_pattern takes precedence over index_topk_freq, and indexer_types is not read; "
@@ -67,15 +81,18 @@ Rows vllm() {
     row.surplus_loads_since = "";
     row.loads_trained = "0.33.0";
     row.caveats = {kKeys, kSavesCache, kMtp};
+    row.models = {{ModelCode::hy_v4, [](EngineProfile& hy4) {
+                     hy4_by_types(hy4);
+                     hy4.order = {indexer_types, pattern, frequency};
+                     hy4.caveats = {"Hy4 was read in 0.33.0: earlier versions may not load it",
+                                    kSavesCache, kMtp};
+                   }}};
   });
   return rows;
 }
 
-// dsa_layer_skips_topk in srt/configs/model_config.py; get_pp_indices.
+// dsa_layer_skips_topk in srt/configs/model_config.py, srt/configs/hy_v4.py; get_pp_indices.
 Rows sglang() {
-  constexpr std::string_view kTwoBatch =
-      "with sharing, the engine refuses to start with --enable-two-batch-overlap";
-  constexpr std::string_view kSamePattern = "prefill and decode servers must use the same pattern";
   Rows rows{{
       .name = "sglang",
       .since = "0.5.10",
@@ -108,6 +125,11 @@ Rows sglang() {
     row.sends = {pattern, indexer_types};
     row.order = {indexer_types, cli_factor, pattern, frequency};
     row.loads_trained = "0.5.23";
+    row.models = {{ModelCode::hy_v4, [](EngineProfile& hy4) {
+                     hy4_by_types(hy4);
+                     hy4.caveats = {"Hy4 was read in 0.5.23: earlier versions may not load it",
+                                    kTwoBatch, kSavesCache, kSamePattern, kMtp};
+                   }}};
     row.caveats = {
         "both keys are sent: indexer_types takes precedence over the pattern, and transformers "
         "adds "
@@ -117,7 +139,8 @@ Rows sglang() {
   return rows;
 }
 
-// GlmMoeDsaConfig and GlmMoeDsaAttention.__init__, which index the list with every layer.
+// GlmMoeDsaConfig and GlmMoeDsaAttention.__init__, which index the list with every layer; so do
+// those of HYV4, in 5.23.
 Rows transformers() {
   return {{
       .name = "transformers",
@@ -125,6 +148,11 @@ Rows transformers() {
       .hand_over = HandOver::config_json,
       .sends = {indexer_types},
       .glm_only = true,
+      .models = {{ModelCode::hy_v4,
+                  [](EngineProfile& hy4) {
+                    hy4_by_types(hy4);
+                    hy4.loads_trained = "5.23.0";
+                  }}},
       .loads_trained = "5.17.0",
       .order = {indexer_types},
       .too_short = Tolerance::fails,

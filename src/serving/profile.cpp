@@ -53,6 +53,40 @@ std::vector<const EngineProfile*> newest_profiles() {
   return newest;
 }
 
+ModelCode model_code(const Json& config) {
+  struct Model {
+    const char *type, *architecture;
+    ModelCode code;
+  };
+  constexpr Model kModels[] = {{"axk2", "AXK2ForCausalLM", ModelCode::axk2},
+                               {"hy_v4", "HYV4ForCausalLM", ModelCode::hy_v4}};
+  const auto type = config.find("model_type");
+  const auto architectures = config.find("architectures");
+  const bool typed = type != config.end() && type->is_string();
+  const bool named =
+      architectures != config.end() && architectures->is_array() && !architectures->empty();
+  for (const Model& model : kModels) {
+    if (typed ? *type == model.type : named && architectures->front() == model.architecture) {
+      return model.code;
+    }
+  }
+  return ModelCode::dsa;
+}
+
+EngineProfile rules_for(const EngineProfile& profile, ModelCode code) {
+  EngineProfile row = profile;
+  if (code == ModelCode::dsa || !row.unsupported.empty()) return row;
+  const auto rules = std::ranges::find(profile.models, code, &ModelRules::code);
+  if (rules != profile.models.end()) {
+    rules->apply(row);
+  } else {
+    row.unsupported = code == ModelCode::axk2
+                          ? "no version that was read shares index sets in A.X-K2"
+                          : "no version that was read shares index sets in Hy4";
+  }
+  return row;
+}
+
 std::vector<std::string> engine_names() {
   std::vector<std::string> names;
   for (const EngineProfile* profile : newest_profiles()) names.emplace_back(profile->name);

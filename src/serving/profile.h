@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/frequency.h"
+#include "io/json.h"
 #include "serving/pipeline_stages.h"
 
 #include <cstdint>
@@ -39,6 +40,18 @@ enum class StageStart {
 // What an engine does if index_topk_freq is null, as in published configurations.
 enum class NullFrequency { every_layer, fails };
 
+// Models that engines run with code of their own: what holds for DeepSeek-V3.2 and GLM-5 need not
+// hold for them, and an engine shares in them only if its row says so.
+enum class ModelCode { dsa, axk2, hy_v4 };
+
+struct EngineProfile;
+
+// What is different in a row for such a model.
+struct ModelRules {
+  ModelCode code;
+  void (*apply)(EngineProfile& row);
+};
+
 // How the keys reach the engine.
 enum class HandOver {
   hf_overrides,              // --hf-overrides JSON
@@ -66,6 +79,7 @@ struct EngineProfile {
   std::string_view unsupported =
       {};                 // why it shares nothing and ignores every key; empty: it shares
   bool glm_only = false;  // shares in GLM-5 models, not in DeepSeek-V3.2
+  std::vector<ModelRules> models = {};  // in which it shares as well
   // The version that loads a checkpoint with indexer weights on S layers again, because this one
   // stops at them; empty if this one loads it.
   std::string_view surplus_loads_since = {};
@@ -107,6 +121,13 @@ struct EngineProfile {
 
 // Every row, engine by engine, versions ascending.
 std::span<const EngineProfile> engine_profiles();
+
+// Which code runs the model of a config.json, or an architecture: model_type decides before
+// architectures.
+ModelCode model_code(const Json& config);
+
+// The row for that model. Where the engine does not share in it, `unsupported` says so.
+EngineProfile rules_for(const EngineProfile& profile, ModelCode code);
 
 // Names of the engines, in the order of engine_profiles().
 std::vector<std::string> engine_names();

@@ -5,6 +5,7 @@
 #include "support/compare.h"
 #include "support/random.h"
 
+#include <algorithm>
 #include <cmath>
 
 using namespace indexcache;
@@ -173,7 +174,9 @@ TEST_CASE("RoPE turns pairs of either layout by the row's position") {
   CHECK(backend.download(out) == std::vector<float>{-3, 2, 1, 4, 7, -3, -4, 1, 2, 7});
 }
 
-TEST_CASE("the gated MLP and routed experts add to their output") {
+namespace {
+
+void check_mlps(float limit) {
   CpuBackend backend;
   const RowLayout rows = two_segments();
   const std::int64_t hidden = 24, width = 10, experts = 3;
@@ -196,8 +199,8 @@ TEST_CASE("the gated MLP and routed experts add to their output") {
   const Routing routing{backend.upload(std::span<const std::int32_t>(chosen), rows.total, 2),
                         backend.upload(shares, rows.total, 2)};
   const Tensor out = backend.upload(x, rows.total, hidden);  // the residual
-  backend.experts(rows, tx, routing, weights, out);
-  backend.gated_mlp(rows, tx, weights.gate_up[0], weights.down[0], out);
+  backend.experts(rows, tx, routing, weights, out, limit);
+  backend.gated_mlp(rows, tx, weights.gate_up[0], weights.down[0], out, limit);
   std::vector<float> expected;
   for (std::int64_t r = 0; r < rows.total; ++r) {
     std::vector<double> sum(x.begin() + r * hidden, x.begin() + (r + 1) * hidden);
@@ -205,7 +208,9 @@ TEST_CASE("the gated MLP and routed experts add to their output") {
       const auto both = product(gate_up[e], x.data() + r * hidden, 2 * width, hidden);
       std::vector<float> middle;
       for (std::size_t i = 0; i < width; ++i) {
-        middle.push_back(static_cast<float>(silu(both[i]) * both[width + i]));
+        const double gate = std::min(both[i], double{limit});
+        const double up = std::clamp(both[width + i], -double{limit}, double{limit});
+        middle.push_back(static_cast<float>(silu(gate) * up));
       }
       const auto y = product(down[e], middle.data(), hidden, width);
       for (std::size_t i = 0; i < y.size(); ++i) sum[i] += share * y[i];
@@ -216,6 +221,13 @@ TEST_CASE("the gated MLP and routed experts add to their output") {
     for (double value : sum) expected.push_back(static_cast<float>(value));
   }
   CHECK_CLOSE(backend.download(out), expected, 1e-6);
+}
+
+}  // namespace
+
+TEST_CASE("the gated MLP and routed experts add to their output, clamped or not") {
+  check_mlps(kNoLimit);
+  check_mlps(0.75f);
 }
 
 TEST_CASE("routing limits groups, orders by the biased score and weighs by the unbiased one") {
@@ -237,6 +249,48 @@ TEST_CASE("routing limits groups, orders by the biased score and weighs by the u
   const auto third = static_cast<float>(2.5 / 3);
   CHECK_CLOSE(backend.download(routing.weights),
               (std::vector<float>{share(1), share(-1), share(-1), third, third, third}), 1e-6);
+}
+
+TEST_CASE("what stands for the choices of other groups decides whether they can win") {
+  CpuBackend backend;
+  RowLayout rows;
+  rows.append(1, 0);
+  // Group 0 is kept; the choice of its second expert, 0.5 - 0.8, is below 0.
+  const std::vector<float> logits = {4, 0, 1, 1, 1, 1};
+  const std::vector<float> bias = {0, -0.8f, -0.55f, -0.55f, -0.55f, -0.55f};
+  RouterRule rule{.groups = 3, .kept_groups = 1, .experts_used = 2, .normalize = false, .scale = 1};
+  const auto chosen = [&] {
+    const Routing routing =
+        backend.route(rows, backend.upload(logits, 1, 6), backend.upload(bias, 1, 6), rule);
+    return backend.download_indices(routing.experts);
+  };
+  CHECK(chosen() == std::vector<std::int32_t>{0, 1});
+  rule.excluded = 0;
+  CHECK(chosen() == std::vector<std::int32_t>{0, 2});
+}
+
+TEST_CASE("a gate multiplies heads by the sigmoid of other heads, or of themselves") {
+  CpuBackend backend;
+  const RowLayout rows = two_segments();
+  const std::int64_t heads = 3, width = 5, gate_stride = 11;
+  const auto x = random_floats(static_cast<std::size_t>(rows.total * heads * width), 21);
+  auto g = random_floats(static_cast<std::size_t>(rows.total * heads * gate_stride), 22);
+  for (float& value : g) value *= 30;  // saturated ones, too
+  const Tensor values = backend.upload(x, rows.total, heads * width);
+  const Tensor gates = backend.upload(g, rows.total, heads * gate_stride);
+  const Heads gate_heads{gates.columns(4, gates.cols() - 4), heads, gate_stride, width};
+  backend.sigmoid_gate(rows, gate_heads, {values, heads, width, width});
+  const Tensor own = backend.upload(x, rows.total, heads * width);
+  backend.sigmoid_gate(rows, one_head(own), one_head(own));
+  std::vector<float> expected, expected_silu;
+  for (std::int64_t i = 0; i < rows.total * heads * width; ++i) {
+    const double value = x[static_cast<std::size_t>(i)];
+    const auto at = static_cast<std::size_t>(i / width * gate_stride + 4 + i % width);
+    expected.push_back(static_cast<float>(value / (1 + std::exp(-double{g[at]}))));
+    expected_silu.push_back(static_cast<float>(silu(value)));
+  }
+  CHECK_CLOSE(backend.download(values), expected, 1e-6);
+  CHECK_CLOSE(backend.download(own), expected_silu, 1e-6);
 }
 
 TEST_CASE("next-token loss sums each segment and skips rows without a target") {

@@ -98,8 +98,27 @@ TEST_CASE("bench times operations, prefills and searches of a synthetic model") 
   CHECK(search["search"]["pattern"] == "FSSS");
 }
 
+TEST_CASE("bench times the operations that only some families have") {
+  const TempFolder folder;
+  std::string text = tiny_shape();
+  for (const auto& [from, to] :
+       {std::pair{"GlmMoeDsaForCausalLM", "HYV4ForCausalLM"}, {"glm_moe_dsa", "hy_v4"}}) {
+    text.replace(text.find(from), std::string(from).size(), to);
+  }
+  write_text(folder / "hy4.yaml", text + "  swiglu_limit: 2.0\n  hc_mult: 3\n");
+  const std::string shape = folder / "hy4.yaml";
+  const Json ops = bench({"ops", "--synthetic", shape, "--context", "64"});
+  for (const char* name : {"gate", "read streams", "write streams", "sparse attention"}) {
+    INFO(name);
+    CHECK(std::ranges::any_of(ops["ops"], [&](const Json& op) { return op["name"] == name; }));
+  }
+  const Json prefill = bench({"prefill", "--synthetic", shape, "--context", "64", "--pattern",
+                              "full", "--pattern", "uniform:2"});
+  CHECK(prefill["prefill"].size() == 2);
+}
+
 TEST_CASE("every shipped shape is a model that bench can read") {
-  for (const char* name : {"deepseek-v3.2", "glm-5", "glm-5.2", "dsa-30b"}) {
+  for (const char* name : {"deepseek-v3.2", "glm-5", "glm-5.2", "dsa-30b", "axk2-light", "hy4"}) {
     const std::string path = std::string(INDEXCACHE_SOURCE_DIR) + "/configs/" + name + ".yaml";
     // Refused for its --keep, after the shape was read and before weights are made.
     const ProcessResult result =

@@ -223,6 +223,10 @@ TEST_CASE("config values out of range and other families exit 3") {
   check_refused(range.run(), 3, "index_topk");
   family.replace_in_config("DeepseekV32ForCausalLM", "DeepseekV4ForCausalLM");
   check_refused(family.run(), 3, "DeepseekV4ForCausalLM is not supported");
+  const Bench mistral;
+  mistral.replace_in_config("DeepseekV32ForCausalLM", "MistralLarge4ForConditionalGeneration");
+  mistral.replace_in_config("deepseek_v32", "mistral_large4");
+  check_refused(mistral.run(), 3, "Mistral Large 4 reads keys of other layers");
 }
 
 TEST_CASE("patterns that do not fit exit 3") {

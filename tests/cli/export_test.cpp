@@ -124,6 +124,9 @@ TEST_CASE("export refuses what it cannot stand for") {
   check({"no/such/file", "-e", "vllm"}, 3, "not a pattern");
   check({"0,2", "-e", "vllm"}, 3, "model is not known");
   check({"FSF", "-e", "vllm", "-m", golden("glm_moe_dsa_tiny")}, 3, "wrong length");
+  check({"FSFSSS", "-e", "vllm", "-m", golden("axk2_tiny")}, 3, "shares index sets in A.X-K2");
+  check({"FFSSSSS", "-e", "atom", "-m", golden("hy_v4_tiny")}, 3, "shares index sets in Hy4");
+  check({"FFFSSFS", "-e", "vllm", "-m", golden("hy_v4_tiny")}, 3, "no indexer");
   check({"FSFSSFFF", "-e", "vllm", "-m", golden("glm_moe_dsa_shared_tiny")}, 3, "no indexer");
   write_text(folder / "pattern.yaml",
              "schema: indexcache-pattern/2\n" + model_yaml() + "pattern: FSFSSFF\n");
@@ -152,6 +155,9 @@ TEST_CASE("inspect shows what every engine makes of a config.json, and where the
   CHECK(shared["engines"][0]["schedule"] == "FFFSSSFS");
   CHECK(shared["engines"][0]["decided_by"] == "index_topk_freq");
   CHECK(shared["engines"][1]["decided_by"] == "indexer_types");
+  const ProcessResult hy4 = run_tool({"inspect", golden("hy_v4_tiny")});
+  CHECK_THAT(hy4.out, Contains("FFSSSFS  3F") && Contains("no version that was read shares") &&
+                          !Contains("does not have, on layers"));
   const ProcessResult bad = run_tool({"inspect", config, "--override", "[1]"});
   CHECK(bad.code == 2);
   CHECK_THAT(bad.err, Contains("not a JSON object"));

@@ -14,7 +14,15 @@ namespace {
 struct Shape {
   std::int64_t heads, rank, rope, k;
   bool dense = false;
+  bool sinks = false;
 };
+
+// From one that nobody notices to one that takes nearly everything.
+std::vector<float> sinks_of(std::int64_t heads) {
+  std::vector<float> sinks;
+  for (std::int64_t h = 0; h < heads; ++h) sinks.push_back(static_cast<float>(h % 9) * 2 - 8);
+  return sinks;
+}
 
 // k ascending positions of [0, last], the same for the same seed.
 std::vector<std::int32_t> random_set(std::int64_t k, std::int64_t last, std::uint32_t seed) {
@@ -32,7 +40,7 @@ std::vector<std::int32_t> random_set(std::int64_t k, std::int64_t last, std::uin
 // `factor`: of the usual scale.
 void check(Precision precision, const Shape& s, float factor = 1.5f) {
   INFO(name_of(precision) << " heads " << s.heads << ", " << s.rank << " + " << s.rope << ", k "
-                          << s.k << (s.dense ? ", dense" : ""));
+                          << s.k << (s.dense ? ", dense" : "") << (s.sinks ? ", sinks" : ""));
   Gpu gpu(precision);
   RowLayout rows, keys;
   std::vector<std::int32_t> sets;
@@ -56,7 +64,8 @@ void check(Precision precision, const Shape& s, float factor = 1.5f) {
         s.dense ? Tensor() : b.upload(std::span<const std::int32_t>(sets), rows.total, s.k);
     b.sparse_attention(rows, {put(q, rows.total, s.heads * width), s.heads, width, width}, keys,
                        latents, latents.columns(0, s.rank), selected, scale,
-                       {out, s.heads, s.rank, s.rank});
+                       {out, s.heads, s.rank, s.rank},
+                       s.sinks ? b.upload(sinks_of(s.heads), 1, s.heads) : Tensor());
     return out;
   });
 }
@@ -149,5 +158,22 @@ TEST_CASE("GPU attention at 512 + 64, the shape of released models") {
     check(precision, {64, 512, 64, 130, true});
     // The kernel for Hopper takes positive scales only, others do the rest.
     for (const float factor : {0.0f, -1.5f}) check(precision, {20, 512, 64, 65}, factor);
+  }
+}
+
+// The general kernel, that of whole sixteens (packed and not), and those for Hopper with few and
+// with many heads; heads that fill no tile.
+TEST_CASE("GPU attention with sinks") {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const bool dense : {false, true}) {
+      for (const Shape& s : {Shape{6, 36, 4, 5}, {4, 96, 32, 70}, {17, 192, 64, 70}}) {
+        check(precision, {s.heads, s.rank, s.rope, s.k, dense, true});
+      }
+      for (const std::int64_t heads : {1, 20, 32, 33, 64, 70, 128}) {
+        for (const std::int64_t k : {1, 47, 49, 65, 200}) {
+          check(precision, {heads, 512, 64, k, dense, true});
+        }
+      }
+    }
   }
 }

@@ -64,6 +64,7 @@ void check_quantized(const std::vector<float>& x, std::int64_t width, std::int64
        .type = type == DType::f32 ? kernels::Type::f32 : kernels::Type::bf16,
        .x_stride = width + gap,
        .gated = false,
+       .limit = 0,
        .out = out.data<void>(),
        .scales = scales.data<float>(),
        .rows = rows,
@@ -156,6 +157,7 @@ std::pair<Tensor, Tensor> operand_of(CudaBackend& b, const Product& p, std::int6
                                            .type = kernels::Type::bf16,
                                            .x_stride = p.depth,
                                            .gated = false,
+                                           .limit = 0,
                                            .out = out.data<void>(),
                                            .scales = scales.data<float>(),
                                            .rows = count,
@@ -305,7 +307,8 @@ TEST_CASE("GPU quantizes groups of activations as stated, exactly", "[fp8]") {
 
 TEST_CASE("GPU quantizes SwiGLU as its own kernel and then quantization", "[fp8]") {
   CudaBackend b({Precision::bf16, Precision::fp32});
-  for (const std::int64_t width : {16, 136, 2048}) {
+  for (const auto& [width, limit] :
+       {std::pair<std::int64_t, float>{16, INFINITY}, {136, INFINITY}, {2048, 0.5f}}) {
     const std::int64_t rows = 7;
     const Tensor both = b.upload_matrix(uneven(rows, 2 * width, 51), rows, 2 * width);
     const Tensor gated = b.allocate(rows, width, DType::bf16);
@@ -316,12 +319,14 @@ TEST_CASE("GPU quantizes SwiGLU as its own kernel and then quantization", "[fp8]
                                      .out = gated.data<void>(),
                                      .type = kernels::Type::bf16,
                                      .rows = rows,
-                                     .width = width},
+                                     .width = width,
+                                     .limit = limit},
                                     nullptr));
     INDEXCACHE_CUDA(kernels::block_quantize({.x = both.data<void>(),
                                              .type = kernels::Type::bf16,
                                              .x_stride = 2 * width,
                                              .gated = true,
+                                             .limit = limit,
                                              .out = out.data<void>(),
                                              .scales = scales.data<float>(),
                                              .rows = rows,
@@ -355,6 +360,7 @@ TEST_CASE("GPU quantizes a row into all of its places", "[fp8]") {
                                            .type = kernels::Type::bf16,
                                            .x_stride = width,
                                            .gated = false,
+                                           .limit = 0,
                                            .out = out.data<void>(),
                                            .scales = scales.data<float>(),
                                            .rows = rows,

@@ -16,6 +16,7 @@ struct Case {
   std::int64_t hidden, width;
   std::int64_t experts = 6, used = 2;
   RowLayout rows = ragged_rows();
+  float limit = kNoLimit;
   std::vector<std::int32_t> chosen;
   std::vector<float> shares;
 
@@ -38,7 +39,7 @@ struct Case {
     const Routing routing{b.upload(std::span<const std::int32_t>(chosen), rows.total, used),
                           b.upload(shares, rows.total, used)};
     Tensor out = b.upload(random_floats(count_of(rows.total, hidden), 51), rows.total, hidden);
-    b.experts(rows, x, routing, weights, out);
+    b.experts(rows, x, routing, weights, out, limit);
     return out;
   }
 
@@ -46,7 +47,7 @@ struct Case {
     const Tensor x = b.upload_matrix(gpu.random(rows.total, hidden, 50), rows.total, hidden);
     Tensor out = b.upload(random_floats(count_of(rows.total, hidden), 51), rows.total, hidden);
     b.gated_mlp(rows, x, b.upload_matrix(gpu.random(2 * width, hidden, 31), 2 * width, hidden),
-                b.upload_matrix(gpu.random(hidden, width, 41), hidden, width), out);
+                b.upload_matrix(gpu.random(hidden, width, 41), hidden, width), out, limit);
     return out;
   }
 };
@@ -73,7 +74,8 @@ TEST_CASE("GPU routing chooses the CPU's experts") {
                          {3, 3, 1, 1},
                          {40, 1, 1, 1}}) {
     INFO(s.experts << " experts, " << s.groups << " groups");
-    const RouterRule rule{s.groups, s.kept, s.used, s.used != 1, 2.5f};
+    RouterRule rule{s.groups, s.kept, s.used, s.used != 1, 2.5f};
+    if (s.experts == 16) rule.excluded = 0;
     auto logits = random_floats(count_of(rows.total, s.experts), 20);
     for (std::size_t i = 0; i < logits.size(); i += 3) logits[i] = 0.5f;  // ties
     auto bias = random_floats(static_cast<std::size_t>(s.experts), 21);
@@ -102,6 +104,21 @@ TEST_CASE("GPU large experts add to the residual", "[products]") {
     // for experts takes.
     for (const auto& [hidden, width] : {std::pair{512, 264}, {1024, 384}, {36, 20}, {44, 13}}) {
       check_experts(Case(hidden, width), precision);
+    }
+  }
+}
+
+TEST_CASE("GPU MLPs clamp gate and up", "[products]") {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const auto& [hidden, width] : {std::pair{40, 24}, {44, 13}, {512, 264}}) {
+      Case clamped(hidden, width);
+      clamped.limit = 1.5f;
+      check_experts(clamped, precision);
+      Gpu gpu(precision);
+      CpuBackend cpu;
+      const auto actual = gpu.backend.download(clamped.run_mlp(gpu, gpu.backend));
+      CHECK_CLOSE(actual, cpu.download(clamped.run_mlp(gpu, cpu)), gpu.tolerance(1e-5));
+      CHECK(actual != gpu.backend.download(Case(hidden, width).run_mlp(gpu, gpu.backend)));
     }
   }
 }

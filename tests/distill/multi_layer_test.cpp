@@ -59,8 +59,9 @@ double add_teacher_gradients(DistillBench& bench, const Features& features,
   const Tensor x = gather(own.x), q_latent = gather(own.q_latent);
   const IndexQueries asked = decoder.index_queries(weights, queries, q_latent, x);
   const QueryWeights& of_teacher = bench.pass.query_weights(teacher);
-  const Heads heads = decoder.absorbed_queries(of_teacher.q_b, of_teacher.k_absorb, queries,
-                                               gather(taught.q_latent));
+  const ProjectedQueries asking = decoder.project_queries(of_teacher.q_b, of_teacher.k_absorb,
+                                                          queries, gather(taught.q_latent));
+  const Heads& heads = asking.queries;
   std::int64_t columns = c.index_topk;
   for (const Segment& segment : features.rows.segments) {
     if (!sparse) columns = std::max(columns, segment.rows);

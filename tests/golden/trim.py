@@ -1,29 +1,41 @@
 #!/usr/bin/env python3
-"""Copy the golden cases that make_golden.py wrote, keeping the tensors that the tests compare.
+"""Copy the golden cases of other programs, keeping what the tests compare.
 
-    trim.py GOLDEN_FOLDER DESTINATION
+    trim.py GOLDEN_FOLDER DESTINATION [CASE ...]
 
-Attention and MLP outputs, index scores and FP8 emulations are left out: the hidden states of every
-layer contain them.
+Of activations, inputs and outputs of sublayers, index scores and FP8 emulations are left out: the
+hidden states of every layer contain them. Runs other than golden_full keep their first sequence.
+Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts.
 """
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import struct
 
 KEPT = ("input_ids", "hidden.", "router_idx.", "router_w.", "topk.", "logits", "nll", "loss")
+BY_ROW = ("router_idx.", "router_w.")  # [sequences * positions, …]; the others [sequences, …]
 
 
 def read(path):
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    return json.loads(data[8 : 8 + length]), data[8 + length :]
+    header = json.loads(data[8 : 8 + length])
+    metadata = header.pop("__metadata__", None)
+    data = data[8 + length :]
+    tensors = {
+        name: (entry, data[entry["data_offsets"][0] : entry["data_offsets"][1]])
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+    }
+    return tensors, metadata
 
 
-def write(path, tensors):
+def write(path, tensors, metadata=None):
     header, blobs, offset = {}, [], 0
-    for name, (entry, blob) in sorted(tensors.items()):
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    for name, (entry, blob) in tensors.items():
         header[name] = {
             "dtype": entry["dtype"],
             "shape": entry["shape"],
@@ -35,31 +47,84 @@ def write(path, tensors):
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
-def trim(source, target):
-    header, data = read(source)
-    tensors = {}
-    for name, entry in header.items():
-        if name.startswith(KEPT):
-            begin, end = entry["data_offsets"]
-            tensors[name] = (entry, data[begin:end])
+def mean(blob):
+    values = struct.unpack(f"<{len(blob) // 4}f", blob)
+    return sum(values) / len(values)
+
+
+def first_sequence(tensors):
+    """Cuts every tensor to the first sequence; the loss becomes that of it."""
+    sequences = tensors["input_ids"][0]["shape"][0]
+    cut = {}
+    for name, (entry, blob) in tensors.items():
+        if name == "loss":
+            continue
+        rows = entry["shape"][0] // sequences if name.startswith(BY_ROW) else 1
+        shape = [rows] + entry["shape"][1:]
+        cut[name] = ({**entry, "shape": shape}, blob[: len(blob) // sequences])
+    loss = mean(cut["nll"][1])
+    cut["loss"] = (tensors["loss"][0], struct.pack("<f", loss))
+    return dict(sorted(cut.items())), loss
+
+
+def trim_run(source, target):
+    """Returns the loss if it has changed."""
+    tensors = {k: v for k, v in sorted(read(source)[0].items()) if k.startswith(KEPT)}
+    loss = None
+    if source.stem != "golden_full":
+        tensors, loss = first_sequence(tensors)
     write(target, tensors)
+    return loss
+
+
+def trim_checkpoint(source, target, layers):
+    def is_kept(name):
+        mtp = re.match(r"model\.layers\.(\d+)\.mlp\.experts\.", name)
+        return mtp is None or int(mtp.group(1)) < layers
+
+    tensors, metadata = read(source)
+    write(target, {k: v for k, v in tensors.items() if is_kept(k)}, metadata)
+
+
+def trim_index(source, target, folder):
+    index = json.loads(source.read_text())
+    shards = [read(shard)[0] for shard in folder.glob("model*.safetensors")]
+    there = {name: len(blob) for shard in shards for name, (_, blob) in shard.items()}
+    index["weight_map"] = {k: v for k, v in index["weight_map"].items() if k in there}
+    if "total_size" in index.get("metadata", {}):
+        index["metadata"]["total_size"] = sum(there.values())
+    target.write_text(json.dumps(index, indent=1))
+
+
+def trim_case(case, folder):
+    layers = json.loads((case / "config.json").read_text())["num_hidden_layers"]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(case.iterdir()):
+        if file.name.startswith("tokens.") or file.name.endswith(".index.json"):
+            continue
+        if file.name.startswith("golden_") and file.suffix == ".safetensors":
+            loss = trim_run(file, folder / file.name)
+            about = json.loads(file.with_suffix(".json").read_text())
+            if loss is not None:
+                about["loss"] = loss
+            (folder / file.name).with_suffix(".json").write_text(json.dumps(about, indent=1))
+        elif file.suffix == ".safetensors":
+            trim_checkpoint(file, folder / file.name, layers)
+        elif not file.name.startswith("golden_"):
+            shutil.copyfile(file, folder / file.name)
+    for file in case.glob("*.index.json"):
+        trim_index(file, folder / file.name, folder)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=pathlib.Path)
     parser.add_argument("destination", type=pathlib.Path)
+    parser.add_argument("cases", nargs="*", help="names of folders; all that have a config.json")
     args = parser.parse_args()
-    for case in sorted(path.parent for path in args.source.glob("*/config.json")):
-        folder = args.destination / case.name
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in sorted(case.iterdir()):
-            if file.name.startswith("tokens."):
-                continue
-            if file.name.startswith("golden_") and file.suffix == ".safetensors":
-                trim(file, folder / file.name)
-            else:
-                shutil.copyfile(file, folder / file.name)
+    cases = args.cases or [path.parent.name for path in args.source.glob("*/config.json")]
+    for name in sorted(cases):
+        trim_case(args.source / name, args.destination / name)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 GLM_HALF = "FFSFSSSFSSFFFSSSFFFSFSSSSSSFFSFFSFFSSFFFFFFSFFFFFSFFSSSSSSFSFFFSFSSSFSFFSFFSSS"
 GLM_QUARTER = "FFSFSSSFSSFSFSSSSSSSFSSSSSSFSSSFSFSSSSFFFFFSSSFFSSSFSSSSSSSSFSSSFSSSSSSFSFSSSS"
 GLM_52 = "FFF" + "SSSF" * 18 + "SSS"
+HY4_NATIVE = "F" + "FSSS" * 19 + "F"
 PAPER_30B = "FSFSFSSSSFSSSFSSFFSSFSSFSSSSFSSSFSSSSFSSSSSSSSS"
 # configuration of configs/, pattern
 EXPORTED = [
@@ -42,6 +43,8 @@ EXPORTED = [
     ("dsa-30b", PAPER_30B),
     ("deepseek-v3.2", GLM_HALF[:61]),
     ("deepseek-v3.2", "F" + "FSSS" * 15),
+    ("hy4", HY4_NATIVE),
+    ("hy4", "FS" + HY4_NATIVE[2:]),
 ]
 # configuration, keys of config.json besides, override
 ODD = [
@@ -68,6 +71,15 @@ ODD = [
     ("glm-5", {"index_topk_pattern": GLM_HALF, "indexer_types": ["full"] * 78}, {}),
     ("glm-5.2", {}, {}),
     ("glm-5.2", {}, {"index_topk_pattern": GLM_QUARTER}),
+]
+# The same for engines that share in Hy4.
+ODD_HY4 = [
+    ("hy4", {}, {}),
+    ("hy4", {}, {"index_topk_pattern": "FSSS" * 19 + "FS"}),
+    ("hy4", {"index_topk_freq": 2}, {}),
+    ("hy4", {"indexer_types": ["full"] * 78}, {}),
+    ("hy4", {"indexer_types": ["full"] * 78}, {"indexer_types": ["full", "shared"] * 39}),
+    ("hy4", {"index_topk_pattern": "FSSS" * 19 + "FS"}, {}),
 ]
 
 
@@ -110,10 +122,13 @@ def vllm_rule():
 
 
 class Vllm:
-    name, package = "vllm", "vllm"
+    name, package, shares_in_hy4 = "vllm", "vllm", True
 
     def __init__(self):
-        self.skips = vllm_rule()
+        rule = vllm_rule()
+        of_hy4 = function(source("vllm", "models/hy_v4/nvidia/attention.py"), "compute_skip_topk_layers")
+        self.skips = lambda config, layer: (layer in of_hy4(config) if config.model_type == "hy_v4"
+                                            else rule(config, layer))
 
     def config(self, folder, overrides):
         from vllm.transformers_utils.config import get_config
@@ -121,14 +136,14 @@ class Vllm:
 
 
 class VllmAscend(Vllm):
-    name, package = "vllm-ascend", "vllm_ascend"
+    name, package, shares_in_hy4 = "vllm-ascend", "vllm_ascend", False
 
     def __init__(self):
         self.skips = function(source("vllm_ascend", "utils.py"), "should_reuse_topk")
 
 
 class Sglang:
-    name, package = "sglang", "sglang"
+    name, package, shares_in_hy4 = "sglang", "sglang", True
 
     def __init__(self):
         from sglang.srt.configs.model_config import dsa_layer_skips_topk
@@ -141,7 +156,7 @@ class Sglang:
 
 
 class Transformers:
-    name, package = "transformers", "transformers"
+    name, package, shares_in_hy4 = "transformers", "transformers", True
 
     def config(self, folder, overrides):
         config = AutoConfig.from_pretrained(folder)
@@ -150,12 +165,12 @@ class Transformers:
 
     @staticmethod
     def skips(config, layer):
-        # GlmMoeDsaAttention.__init__; DeepSeek-V3.2's class reads none of the keys.
-        return config.model_type == "glm_moe_dsa" and config.indexer_types[layer] == "shared"
+        # GlmMoeDsaAttention.__init__, HYV4Attention.__init__; DeepSeek-V3.2's class reads none of the keys.
+        return config.model_type in ("glm_moe_dsa", "hy_v4") and config.indexer_types[layer] == "shared"
 
 
 class Lmdeploy(Transformers):
-    name, package = "lmdeploy", "lmdeploy"
+    name, package, shares_in_hy4 = "lmdeploy", "lmdeploy", False
 
     def __init__(self):
         rule = function(source("lmdeploy", "pytorch/models/glm_moe_dsa.py"), "_get_layer_indexer_type")
@@ -198,7 +213,8 @@ class Check:
     def exported(self, engine, name, pattern):
         model = config_folder(name, {}, self.fresh())
         result = run(self.tool, "export", pattern, "-e", engine.name, "-m", model, "--json")
-        if result.returncode == 3 and "only in GLM-5 models" in result.stderr:
+        refused = ("only in GLM-5 models", "shares index sets in Hy4")
+        if result.returncode == 3 and any(reason in result.stderr for reason in refused):
             return
         keys = json.loads(result.stdout)["keys"]
         self.same(engine, f"override of {name}", schedule(engine, model, keys), pattern)
@@ -228,7 +244,7 @@ def main():
             check = Check(sys.argv[1], pathlib.Path(folder))
             for name, pattern in EXPORTED:
                 check.exported(engine, name, pattern)
-            for name, keys, overrides in ODD:
+            for name, keys, overrides in ODD + (ODD_HY4 if kind.shares_in_hy4 else []):
                 check.odd(engine, name, keys, overrides)
         bad += check.bad
         print(f"{'FAIL' if check.bad else 'ok  '}  {kind.name} {version}: {check.done} schedules, {check.bad} differ")

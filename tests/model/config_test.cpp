@@ -48,7 +48,7 @@ std::string schedule(const ModelConfig& config) {
 
 }  // namespace
 
-TEST_CASE("both families are read") {
+TEST_CASE("DeepSeek-V3.2 and GLM are read") {
   const ModelConfig deepseek = read_config(golden("deepseek_v32_tiny"));
   CHECK(deepseek.family == &kDeepseekV32);
   CHECK(deepseek.layers == 6);
@@ -69,6 +69,90 @@ TEST_CASE("both families are read") {
   CHECK(glm.mla_norm_eps == Approx(1e-5));
   CHECK(schedule(glm) == "FFFSSSFS");
   CHECK(read_config(golden("glm_moe_dsa_tiny"), 1e-6).mla_norm_eps == Approx(1e-6));
+}
+
+TEST_CASE("A.X-K2 is read") {
+  Json json = golden_config("axk2_tiny");
+  const ModelConfig c = parsed(json);
+  CHECK(c.family == &kAxk2);
+  CHECK(c.norm_gate_rank == 6);
+  CHECK(c.q_latent_width() == 64);
+  CHECK(c.q_head_rows() == 16 + 8 + 16);
+  CHECK(c.router.groups == 1);
+  CHECK(c.router.excluded == 0);
+  CHECK(c.residual_width() == c.hidden);
+  CHECK(schedule(c) == "FFFFFF");
+  for (const char* key :
+       {"gated_norm_rank", "first_k_dense_replace", "n_shared_experts", "routed_scaling_factor"}) {
+    json.erase(key);
+  }
+  const ModelConfig usual = parsed(json);
+  CHECK(usual.norm_gate_rank == 16);
+  CHECK(usual.moe_layer == c.moe_layer);
+  CHECK(usual.shared_experts == 1);
+  CHECK(usual.router.scale == 2.5f);
+  json["gated_norm"] = false;
+  CHECK_THAT(refusal(json), Contains("gated_norm") && Contains("only true"));
+}
+
+TEST_CASE("Hy4 is read") {
+  Json json = golden_config("hy_v4_tiny");
+  const ModelConfig c = parsed(json);
+  CHECK(c.family == &kHyV4);
+  REQUIRE(c.streams);
+  CHECK(c.streams->count == 4);
+  CHECK(c.streams->norm_eps == 1e-5f);
+  CHECK(c.streams->eps == 1e-6f);
+  CHECK(c.streams->factor_scale == 2);
+  CHECK(c.residual_width() == 128);
+  CHECK(c.index_norm_eps == 1e-5f);
+  CHECK(c.mla_norm_eps == 1e-5f);
+  CHECK(c.expert_limit == 1);
+  CHECK(c.mla_rope == RopeLayout::half_split);
+  CHECK(c.index_rope == RopeLayout::half_split);
+  CHECK(c.index_rope_last);
+  CHECK(schedule(c) == "FFSSSFS");
+  json["rope_interleave"] = json["indexer_rope_interleave"] = true;
+  CHECK(parsed(json).mla_rope == RopeLayout::interleaved);
+  CHECK(parsed(json).index_rope == RopeLayout::interleaved);
+  for (const char* key : {"indexer_types", "mlp_layer_types", "hc_mult", "hc_magnitude", "hc_eps",
+                          "swiglu_limit", "n_shared_experts", "routed_scaling_factor"}) {
+    json.erase(key);
+  }
+  json["num_hidden_layers"] = 10;
+  const ModelConfig usual = parsed(json);
+  CHECK(schedule(usual) == "FFSSSFSSSF");
+  CHECK(usual.moe_layer ==
+        std::vector<bool>{false, true, true, true, true, true, true, true, true, true});
+  CHECK(usual.streams->count == 4);
+  CHECK(usual.streams->factor_scale == 2);
+  CHECK(usual.expert_limit == 10);
+  CHECK(usual.shared_experts == 1);
+  CHECK(usual.router.scale == 2.827f);
+}
+
+TEST_CASE("parts of Hy4 that a configuration switches off are refused by name") {
+  const auto refusal_of = [](const std::string& key, const Json& value) {
+    Json json = golden_config("hy_v4_tiny");
+    json[key] = value;
+    return refusal(json);
+  };
+  for (const char* key : {"enable_ihc", "gated_mla", "learnable_sink"}) {
+    CHECK_THAT(refusal_of(key, false), Contains(key) && Contains("only true"));
+    CHECK(refusal_of(key, true) == "accepted");
+  }
+  CHECK_THAT(refusal_of("gating_type", "headwise"), Contains("only elementwise"));
+  for (const double limit : {0.0, -1.0}) {
+    CHECK_THAT(refusal_of("swiglu_limit", limit), Contains("swiglu_limit"));
+  }
+  CHECK_THAT(refusal_of("hc_mult", 0), Contains("hc_mult"));
+  Json types = Json::array();
+  for (int layer = 0; layer < 7; ++layer) types.push_back("deepseek_sparse_attention");
+  CHECK(refusal_of("layer_types", types) == "accepted");
+  types[3] = "full_attention";
+  CHECK_THAT(refusal_of("layer_types", types), Contains("full_attention"));
+  types.erase(0);
+  CHECK_THAT(refusal_of("layer_types", types), Contains("7 entries"));
 }
 
 TEST_CASE("YaRN's softmax scale is that of the released model") {
@@ -170,7 +254,7 @@ TEST_CASE("attention_factor of YaRN is read, and must agree with mscale") {
 
 TEST_CASE("keys that might change the forward pass are kept by name, harmless ones are not") {
   for (const char* name : {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny", "glm_moe_dsa_shared_tiny",
-                           "glm_moe_dsa_fp8_tiny"}) {
+                           "glm_moe_dsa_fp8_tiny", "axk2_tiny", "hy_v4_tiny"}) {
     CHECK(parsed(golden_config(name)).unread_keys.empty());
   }
   Json json = golden_config("deepseek_v32_tiny");
@@ -196,6 +280,9 @@ TEST_CASE("other families are refused by name, with the reason") {
   CHECK_THAT(named("deepseek_v4", "DeepseekV4ForCausalLM"),
              Contains("DeepseekV4ForCausalLM is not supported") && Contains("compresses keys"));
   CHECK_THAT(named("glm5_next", "Glm5NextForCausalLM"), Contains("linear-attention hybrid"));
+  CHECK_THAT(named("mistral_large4", "MistralLarge4ForConditionalGeneration"),
+             Contains("MistralLarge4ForConditionalGeneration is not supported") &&
+                 Contains("reads keys of other layers"));
   for (const char* key : {"index_topk", "index_n_heads", "index_head_dim"}) json.erase(key);
   CHECK_THAT(named("deepseek_v3", "DeepseekV3ForCausalLM"), Contains("uses dense attention"));
   CHECK_THAT(named("llama", "LlamaForCausalLM"), Contains("no lightning indexer"));

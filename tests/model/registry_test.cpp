@@ -17,11 +17,11 @@ using namespace indexcache::test;
 
 namespace {
 
-// The tiny DeepSeek checkpoint with its list of tensors changed; what open_model says.
+// A tiny checkpoint with its list of tensors changed; what open_model says.
 template <typename Change>
-std::string refusal(Change change) {
+std::string refusal(Change change, const std::string& name = "deepseek_v32_tiny") {
   const TempFolder folder;
-  copy_folder(golden("deepseek_v32_tiny"), folder.path());
+  copy_folder(golden(name), folder.path());
   auto tensors = read_safetensors(folder / "model.safetensors");
   change(tensors);
   write_safetensors(folder / "model.safetensors", tensors);
@@ -97,6 +97,24 @@ TEST_CASE("a missing, misshapen or mistyped tensor is named") {
              Contains("layers.2.self_attn.indexer.wk"));
   CHECK_THAT(refusal([](auto& t) { remove_all(t, "layers.2.self_attn.indexer."); }),
              Contains("layers.2.self_attn.indexer.wq_b"));
+}
+
+TEST_CASE("tensors of Hy4: a number without a shape, stacked experts, sinks and streams") {
+  const auto changed = [](auto change) { return refusal(change, "hy_v4_tiny"); };
+  CHECK(changed([](auto& tensors) { find(tensors, "model.hc_head.hc_head_scale").shape = {}; }) ==
+        "accepted");
+  CHECK_THAT(changed([](auto& tensors) { remove_all(tensors, "layers.3.mlp.experts."); }),
+             Contains("model.layers.3.mlp.experts.gate_up_proj"));
+  for (const char* name :
+       {"model.layers.2.self_attn.learnable_sink_param",
+        "model.layers.2.self_attn.linear_gate.weight", "model.layers.2.hc_mlp_layer.hc_pre.hc_fn",
+        "model.hc_head.hc_head_base"}) {
+    CHECK_THAT(changed([&](auto& tensors) { remove_all(tensors, name); }), Contains(name));
+  }
+  CHECK_THAT(changed([](auto& tensors) {
+               find(tensors, "model.layers.2.hc_attn_layer.hc_pre.hc_fn").shape = {128, 8};
+             }),
+             Contains("[128, 8]") && Contains("[8, 128]"));
 }
 
 TEST_CASE("an indexer in layer 0 is indispensable") {

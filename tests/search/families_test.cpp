@@ -30,6 +30,8 @@ struct AllFamilies {
                              {&kDeepseekV32, golden("deepseek_v32_fp8_tiny")},
                              {&kGlmMoeDsa, golden("glm_moe_dsa_tiny")},
                              {&kGlmMoeDsa, golden("glm_moe_dsa_shared_tiny")},
+                             {&kAxk2, golden("axk2_tiny")},
+                             {&kHyV4, golden("hy_v4_tiny")},
                              {&kSample, sample.path()}};
 
   template <typename Check>
@@ -41,11 +43,12 @@ struct AllFamilies {
   }
 };
 
-TokenSet two_sequences() {
+TokenSet two_sequences(std::int64_t vocabulary) {
   TokenSet tokens;
   for (int s = 0; s < 2; ++s) {
     std::vector<std::int32_t> ids;
-    for (int t = 0; t < 70 - 9 * s; ++t) ids.push_back((t * t + 31 * t + 7 * s) % 320);
+    for (int t = 0; t < 70 - 9 * s; ++t)
+      ids.push_back((t * t + 31 * t + 7 * s) % static_cast<int>(vocabulary));
     tokens.sequences.push_back(ids);
   }
   return tokens;
@@ -65,9 +68,19 @@ std::vector<std::int64_t> extents(const Tensor& tensor) {
 // Rows and columns of every weight of a layer.
 std::vector<std::vector<std::int64_t>> shapes_of(const LayerWeights& w) {
   std::vector<std::vector<std::int64_t>> shapes;
-  for (const Tensor* tensor : {&w.input_norm, &w.post_attention_norm, &w.q_a, &w.q_a_norm, &w.q_b,
-                               &w.kv_a, &w.kv_a_norm, &w.k_absorb, &w.v_absorb, &w.o}) {
+  for (const Tensor* tensor :
+       {&w.attention_input.norm, &w.mlp_input.norm, &w.q_a, &w.q_a_norm, &w.q_b, &w.kv_a,
+        &w.kv_a_norm, &w.k_absorb, &w.v_absorb, &w.sinks, &w.output_gate, &w.o}) {
     shapes.push_back(extents(*tensor));
+  }
+  for (const InputWeights* input : {&w.attention_input, &w.mlp_input}) {
+    if (input->gate) {
+      shapes.insert(shapes.end(), {extents(input->gate->down), extents(input->gate->up)});
+    }
+    if (!input->streams) continue;
+    const StreamWeights& streams = *input->streams;
+    shapes.insert(shapes.end(),
+                  {extents(streams.mixer), extents(streams.base), extents(streams.scale)});
   }
   if (w.mlp) shapes.insert(shapes.end(), {extents(w.mlp->gate_up), extents(w.mlp->down)});
   if (w.moe) {
@@ -131,8 +144,8 @@ TEST_CASE("synthetic weights of every family have the shapes of its checkpoints"
 
 TEST_CASE("batches and moving weights do not change a bit, in every family") {
   AllFamilies().check_each([](const Family*, const std::filesystem::path& folder) {
-    const TokenSet tokens = two_sequences();
     Session<> session(folder);
+    const TokenSet tokens = two_sequences(session.model.config.vocabulary);
     const std::vector<Pattern> patterns = two_patterns(session.model.baseline());
     SweepEvaluator evaluator = session.evaluator(tokens);
     const auto losses = evaluator.losses(patterns);
@@ -146,9 +159,32 @@ TEST_CASE("batches and moving weights do not change a bit, in every family") {
   });
 }
 
+TEST_CASE("what a sweep holds stays within its plan, in every family") {
+  AllFamilies().check_each([](const Family*, const std::filesystem::path& folder) {
+    for (const bool small : {false, true}) {
+      Session<> session(folder, std::nullopt, Placement::stream, 1);
+      const TokenSet tokens = two_sequences(session.model.config.vocabulary);
+      const std::vector<Pattern> patterns = two_patterns(session.model.baseline());
+      SweepEvaluator evaluator =
+          small ? session.evaluator(tokens, {.memory_bytes = 1}) : session.evaluator(tokens);
+      evaluator.losses(patterns);
+      const SweepPlan plan = evaluator.planner().plan(patterns.size());
+      const std::int64_t planned = plan.total() + session.weights.bytes();
+      const MemoryUse use = session.backend.memory_use();
+      INFO("planned " << planned << ", held " << use.peak_total << ", small " << small);
+      CHECK(use.peak_total <= planned);
+      for (const Memory kind : {Memory::state, Memory::index_sets, Memory::keys}) {
+        const auto k = static_cast<std::size_t>(kind);
+        INFO(kMemoryNames[k]);
+        CHECK(use.peak[k] <= plan.bytes[k]);
+      }
+    }
+  });
+}
+
 TEST_CASE("an added family differs from its relative by its constant only") {
   const AllFamilies all;
-  const TokenSet tokens = two_sequences();
+  const TokenSet tokens = two_sequences(320);
   const auto losses_of = [&](const std::filesystem::path& folder, std::optional<float> eps) {
     Session<> session(folder);
     if (eps) session.model.config.index_norm_eps = *eps;

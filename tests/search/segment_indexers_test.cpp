@@ -15,9 +15,7 @@ class Replaced : public WeightSource {
  public:
   Replaced(WeightSource& base, std::size_t layer, IndexerWeights indexer)
       : base_(base), layer_(static_cast<std::int64_t>(layer)), indexer_(std::move(indexer)) {
-    embedding_ = base.embedding();
-    final_norm_ = base.final_norm();
-    lm_head_ = base.lm_head();
+    outer_ = base.outer();
   }
 
   const LayerWeights& layer(std::int64_t layer) override {

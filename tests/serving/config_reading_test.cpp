@@ -226,3 +226,31 @@ TEST_CASE("profiles are chosen by version") {
   CHECK(choose_profile("vllm", "").profile->since == "0.25");
   CHECK_THROWS_WITH(choose_profile("vlm", ""), Contains("unknown engine"));
 }
+
+TEST_CASE("engines: Hy4's configuration class states a schedule where config.json does not") {
+  const auto read = [](const char* engine, const std::string& keys, const std::string& overrides) {
+    Json json = Json::parse(keys);
+    json["num_hidden_layers"] = 7;
+    json["model_type"] = "hy_v4";
+    return read_schedule(profile(engine), json, Json::parse(overrides), "test");
+  };
+  for (const char* engine : {"vllm", "sglang", "transformers"}) {
+    INFO(engine);
+    CHECK(read(engine, "{}", "{}").schedule == "FFSSSFS");
+    // The class has stated indexer_types by then.
+    const ConfigReading ignored = read(engine, "{}", R"({"index_topk_pattern": "FSSSSSS"})");
+    CHECK(ignored.schedule == "FFSSSFS");
+    CHECK(ignored.decided_by == "indexer_types");
+    const std::string types =
+        R"({"indexer_types": ["full", "shared", "full", "full", "full", "full", "full"]})";
+    CHECK(read(engine, "{}", types).schedule == "FSFFFFF");
+    CHECK_THAT(read(engine, "{}", R"({"indexer_types": ["full", "shared"]})").failure,
+               Contains("2 entries for 7 layers"));
+    CHECK_THAT(read(engine, R"({"indexer_types": ["full", "F", "full", "full", "full", "full",
+                                                  "full"]})",
+                    "{}")
+                   .failure,
+               Contains("has \"F\" at layer 1"));
+  }
+  CHECK(read("lmdeploy", "{}", "{}").schedule == "FFFFFFF");
+}

@@ -35,6 +35,16 @@ ServedModel deepseek(std::size_t layers) {
           Json{{"num_hidden_layers", layers}, {"model_type", "deepseek_v32"}}};
 }
 
+ServedModel hy4(std::size_t layers) {
+  return {"HYV4ForCausalLM", std::vector<bool>(layers, true),
+          Json{{"num_hidden_layers", layers}, {"model_type", "hy_v4"}}};
+}
+
+ServedModel axk2(std::size_t layers) {
+  return {"AXK2ForCausalLM", std::vector<bool>(layers, true),
+          Json{{"num_hidden_layers", layers}, {"model_type", "axk2"}}};
+}
+
 bool glm_only(const std::string& engine) {
   return profile(engine).glm_only;
 }
@@ -241,4 +251,47 @@ TEST_CASE(
     CHECK_THAT(refusal(profile(engine), pattern, model), Contains("trained"));
   }
   CHECK_THAT(refusal(profile("vllm", "0.24.0"), pattern, model), Contains("trained"));
+}
+
+TEST_CASE("Hy4 takes indexer_types where an engine shares in it, and nothing else") {
+  const Pattern pattern = Pattern::parse("FSFSSS");
+  const std::string types = R"(["full","shared","full","shared","shared","shared"])";
+  const auto text = [&](const char* engine) {
+    return export_pattern(profile(engine), pattern, hy4(6), {}).text;
+  };
+  CHECK(text("vllm") == "--hf-overrides '{\"indexer_types\":" + types + "}'\n");
+  CHECK(text("sglang") == "--json-model-override-args '{\"indexer_types\":" + types + "}'\n");
+  CHECK(text("transformers") == "\"indexer_types\": " + types + "\n");
+  for (const char* engine : {"vllm", "sglang", "transformers"}) {
+    INFO(engine);
+    Json stated = hy4(6).config;
+    stated["index_topk_pattern"] = "FFFFFF";
+    const Json patched = patched_config(profile(engine), pattern, stated, {}, "c");
+    CHECK(patched["indexer_types"] == Json::parse(types));
+    CHECK_FALSE(patched.contains("index_topk_pattern"));
+    CHECK(read_schedule(profile(engine), patched, Json::object(), "c").schedule == pattern.text());
+  }
+  for (const char* engine : {"vllm-ascend", "tensorrt-llm", "xllm", "lmdeploy", "atom"}) {
+    CHECK_THAT(refusal(profile(engine), pattern, hy4(6)), Contains("shares index sets in Hy4"));
+  }
+  ServedModel trained = hy4(6);
+  trained.needs_trained_indexers = true;
+  CHECK_THAT(refusal(profile("vllm"), pattern, trained), Contains("was not seen to load"));
+}
+
+TEST_CASE("no engine shares in A.X-K2, and every one says so") {
+  const Pattern pattern = Pattern::parse("FSFSSS");
+  for (const std::string& engine : engine_names()) {
+    INFO(engine);
+    CHECK_THAT(refusal(profile(engine), pattern, axk2(6)), Contains("shares index sets in A.X-K2"));
+    ServedModel by_name = axk2(6);
+    by_name.config = Json();  // only the architecture is known
+    CHECK_THAT(refusal(profile(engine), pattern, by_name), Contains("A.X-K2"));
+    const ConfigReading reading =
+        read_schedule(profile(engine), axk2(6).config, Json{{"index_topk_pattern", "FSFSSS"}}, "c");
+    CHECK(reading.schedule == "FFFFFF");
+    CHECK(reading.remarks.size() == 1);
+  }
+  CHECK(engines_json(pattern, axk2(6)).empty());
+  CHECK(engines_json(pattern, hy4(6)).size() == 3);
 }

@@ -26,14 +26,15 @@ inline std::filesystem::path short_tokens(const TempFolder& folder, std::int64_t
   return folder / "tokens.jsonl";
 }
 
-// Sequences of ids below 319 for the tiny models of tests/golden, as JSONL in `folder`.
+// Sequences of ids below `ids` for the tiny models of tests/golden, as JSONL in `folder`; all of
+// them have at least 160 tokens.
 inline std::filesystem::path tiny_tokens(const TempFolder& folder, int sequences = 4,
-                                         int length = 70) {
+                                         int length = 70, int ids = 319) {
   std::string text;
   for (int s = 0; s < sequences; ++s) {
-    Json ids = Json::array();
-    for (int t = 0; t < length; ++t) ids.push_back((t * 37 + s * 11) % 319);
-    text += Json{{"input_ids", ids}}.dump() + "\n";
+    Json row = Json::array();
+    for (int t = 0; t < length; ++t) row.push_back((t * 37 + s * 11) % ids);
+    text += Json{{"input_ids", row}}.dump() + "\n";
   }
   write_text(folder / "tokens.jsonl", text);
   return folder / "tokens.jsonl";

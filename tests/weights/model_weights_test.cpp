@@ -27,8 +27,8 @@ std::vector<float> numbers(CpuBackend& backend, const LayerWeights& w) {
     const auto values = backend.download(tensor);
     all.insert(all.end(), values.begin(), values.end());
   };
-  for (const Tensor* tensor : {&w.input_norm, &w.q_a, &w.q_b, &w.kv_a, &w.k_absorb, &w.v_absorb,
-                               &w.o, &w.post_attention_norm}) {
+  for (const Tensor* tensor : {&w.attention_input.norm, &w.q_a, &w.q_b, &w.kv_a, &w.k_absorb,
+                               &w.v_absorb, &w.o, &w.mlp_input.norm}) {
     add(*tensor);
   }
   if (w.indexer) add(w.indexer->wq_b);

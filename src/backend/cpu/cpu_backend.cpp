@@ -58,6 +58,7 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
       tile * (longest + shape.index_heads * kKeys) +              // indexer
       std::min(kRows, rows) * 2 * shape.intermediate +            // dense MLP
       std::min(kLossRows, rows) * 2 * shape.vocabulary +          // loss, and that of a reference
+      std::min(kRows, rows) * 2 * shape.streams +                 // what reads residual streams
       std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
   return 4 * numbers * threads_;
 }
@@ -88,9 +89,24 @@ void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor
   compute().head_linear(threads_, rows, x, weight, out);
 }
 
+void CpuBackend::read_streams(const RowLayout& rows, const Tensor& streams,
+                              const StreamWeights& weights, const StreamRule& rule,
+                              const Tensor& out, const Tensor& factors) {
+  compute().read_streams(threads_, rows, streams, weights, rule, out, factors);
+}
+
+void CpuBackend::write_streams(const RowLayout& rows, const Tensor& x, const Tensor& factors,
+                               const Tensor& streams) {
+  compute().write_streams(threads_, rows, x, factors, streams);
+}
+
 void CpuBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
                       const Tensor& sines, RopeLayout layout, const Heads& out) {
   compute().rope(threads_, rows, x, cosines, sines, layout, out);
+}
+
+void CpuBackend::sigmoid_gate(const RowLayout& rows, const Heads& gates, const Heads& values) {
+  compute().sigmoid_gate(threads_, rows, gates, values);
 }
 
 void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
@@ -102,13 +118,14 @@ void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
 void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
                                   const RowLayout& key_rows, const Tensor& keys,
                                   const Tensor& values, const Tensor& sets, float scale,
-                                  const Heads& out) {
-  compute().sparse_attention(threads_, rows, queries, key_rows, keys, values, sets, scale, out);
+                                  const Heads& out, const Tensor& sinks) {
+  compute().sparse_attention(threads_, rows, queries, key_rows, keys, values, sets, scale, out,
+                             sinks);
 }
 
 void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
-                           const Tensor& down, const Tensor& out) {
-  compute().gated_mlp(threads_, rows, x, gate_up, down, out);
+                           const Tensor& down, const Tensor& out, float limit) {
+  compute().gated_mlp(threads_, rows, x, gate_up, down, out, limit);
 }
 
 Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
@@ -120,8 +137,8 @@ Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Ten
 }
 
 void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
-                         const ExpertWeights& weights, const Tensor& out) {
-  compute().experts(threads_, rows, x, routing, weights, out);
+                         const ExpertWeights& weights, const Tensor& out, float limit) {
+  compute().experts(threads_, rows, x, routing, weights, out, limit);
 }
 
 std::vector<double> CpuBackend::next_token_loss(const RowLayout& rows, const Tensor& x,

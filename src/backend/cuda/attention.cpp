@@ -10,7 +10,7 @@ namespace indexcache {
 void CudaBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
                                    const RowLayout& key_rows, const Tensor& keys,
                                    const Tensor& values, const Tensor& sets, float scale,
-                                   const Heads& out) {
+                                   const Heads& out, const Tensor& sinks) {
   const Operation operation(*this, Component::sparse_attention);
   if (values.data<void>() != keys.data<void>()) {
     throw InternalError({"attention on the GPU takes its values from the first columns of the keys",
@@ -33,7 +33,8 @@ void CudaBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
                                              .heads = static_cast<int>(queries.count),
                                              .key_width = static_cast<int>(keys.cols()),
                                              .value_width = static_cast<int>(values.cols()),
-                                             .scale = scale},
+                                             .scale = scale,
+                                             .sinks = sinks.data<float>()},
                                             stream_.get()));
 }
 

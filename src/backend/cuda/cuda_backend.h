@@ -56,7 +56,7 @@ class CudaBackend : public CudaDevice {
                  std::int64_t rows, bool gather);
   void multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
                 cudaStream_t stream, int side);
-  void swiglu(const Tensor& gate_up, const Tensor& out);
+  void swiglu(const Tensor& gate_up, const Tensor& out, float limit);
   // Rows of the indexer in the type that its logits are computed in.
   Operand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
   struct DistillPart;
@@ -74,13 +74,14 @@ class CudaBackend : public CudaDevice {
   Tensor in_slots(const Tensor& x, const ExpertSlots& slots);
   // The results of the experts' MLPs, [slots, H].
   Tensor single_experts(const Tensor& x, const ExpertSlots& slots, const ExpertWeights& weights,
-                        ExpertProducts products);
-  Tensor grouped_experts(const Tensor& x, const ExpertSlots& slots, const ExpertWeights& weights);
+                        ExpertProducts products, float limit);
+  Tensor grouped_experts(const Tensor& x, const ExpertSlots& slots, const ExpertWeights& weights,
+                         float limit);
 
   // x in the type of `weight`; x in the order of slots; SwiGLU of x.
   Operand operand_for(const Tensor& weight, const Tensor& x);
   Operand slot_operand_for(const Tensor& weight, const Tensor& x, const ExpertSlots& slots);
-  Operand gated_operand_for(const Tensor& weight, const Tensor& gate_up);
+  Operand gated_operand_for(const Tensor& weight, const Tensor& gate_up, float limit);
   // The fields of `params` that the tensors decide are filled in.
   Operand quantized(const Tensor& x, kernels::BlockQuantizeParams params);
   // out (+)= x weight^T, one launch for all weights, which have one shape and type. `counts`, i32

@@ -70,14 +70,16 @@ CudaBackend::Operand CudaBackend::slot_operand_for(const Tensor& weight, const T
   return quantized(x, params);
 }
 
-CudaBackend::Operand CudaBackend::gated_operand_for(const Tensor& weight, const Tensor& gate_up) {
+CudaBackend::Operand CudaBackend::gated_operand_for(const Tensor& weight, const Tensor& gate_up,
+                                                    float limit) {
   if (weight.dtype() == DType::f8_e4m3) {
     kernels::BlockQuantizeParams params{};
     params.gated = true;
+    params.limit = limit;
     return quantized(gate_up, params);
   }
   Operand operand{allocate(gate_up.rows(), gate_up.cols() / 2, gate_up.dtype()), {}};
-  swiglu(gate_up, operand.values);
+  swiglu(gate_up, operand.values, limit);
   return operand;
 }
 

@@ -52,7 +52,8 @@ Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Te
                                   .kept_groups = static_cast<int>(rule.kept_groups),
                                   .experts_used = static_cast<int>(rule.experts_used),
                                   .normalize = rule.normalize,
-                                  .scale = rule.scale},
+                                  .scale = rule.scale,
+                                  .excluded = rule.excluded},
                                  stream_.get()));
   return routing;
 }
@@ -122,7 +123,8 @@ Tensor CudaBackend::in_slots(const Tensor& x, const ExpertSlots& slots) {
 }
 
 Tensor CudaBackend::single_experts(const Tensor& x, const ExpertSlots& slots,
-                                   const ExpertWeights& weights, ExpertProducts products) {
+                                   const ExpertWeights& weights, ExpertProducts products,
+                                   float limit) {
   const std::int64_t count = slots.total(), width = weights.down.front().cols();
   const Tensor rows = in_slots(x, slots);
   std::vector<std::int32_t> sizes;
@@ -138,7 +140,7 @@ Tensor CudaBackend::single_experts(const Tensor& x, const ExpertSlots& slots,
   const Tensor both = allocate(count, 2 * width, x.dtype());
   multiply_all(rows, weights.gate_up, both);
   const Tensor middle = allocate(count, width, x.dtype());
-  swiglu(both, middle);
+  swiglu(both, middle, limit);
   Tensor results = allocate(count, x.cols(), x.dtype());
   multiply_all(middle, weights.down, results);
   return results;
@@ -146,20 +148,20 @@ Tensor CudaBackend::single_experts(const Tensor& x, const ExpertSlots& slots,
 
 // The kernel finds the slots of an expert itself, and the host need not know how many there are.
 Tensor CudaBackend::grouped_experts(const Tensor& x, const ExpertSlots& slots,
-                                    const ExpertWeights& weights) {
+                                    const ExpertWeights& weights, float limit) {
   const std::int64_t count = slots.total();
   const Tensor &gate_up = weights.gate_up.front(), &down = weights.down.front();
   const Tensor both = allocate(count, gate_up.rows(), x.dtype());
   multiply_groups(slot_operand_for(gate_up, x, slots), weights.gate_up, slots.counts, both,
                   Store::assign);
-  const Operand middle = gated_operand_for(down, both);
+  const Operand middle = gated_operand_for(down, both, limit);
   Tensor results = allocate(count, x.cols(), x.dtype());
   multiply_groups(middle, weights.down, slots.counts, results, Store::assign);
   return results;
 }
 
 void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
-                          const ExpertWeights& weights, const Tensor& out) {
+                          const ExpertWeights& weights, const Tensor& out, float limit) {
   if (rows.total == 0) return;
   const Operation operation(*this, Component::experts);
   const auto experts = static_cast<std::int64_t>(weights.down.size());
@@ -176,8 +178,8 @@ void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing&
       has_fp8(weights) ? ExpertProducts::groups
                        : products_of_experts(experts, x.cols(), weights.down.front().cols());
   const Tensor results = products == ExpertProducts::groups
-                             ? grouped_experts(x, slots, weights)
-                             : single_experts(x, slots, weights, products);
+                             ? grouped_experts(x, slots, weights, limit)
+                             : single_experts(x, slots, weights, products, limit);
   INDEXCACHE_CUDA(kernels::combine({.y = results.data<void>(),
                                     .type = kernel_type(results.dtype()),
                                     .slot_of = slots.slot_of.data<std::int32_t>(),

@@ -5,6 +5,7 @@
 #include "kernels/embed.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
+#include "kernels/sigmoid_gate.h"
 #include "kernels/swiglu.h"
 
 namespace indexcache {
@@ -36,6 +37,7 @@ void CudaBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor&
                                   .table = table.data<void>(),
                                   .table_type = kernel_type(table.dtype()),
                                   .out = out.data<float>(),
+                                  .out_stride = out.stride(),
                                   .rows = tokens.rows(),
                                   .width = table.cols()},
                                  stream_.get()));
@@ -122,6 +124,21 @@ void CudaBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosi
                                 stream_.get()));
 }
 
+void CudaBackend::sigmoid_gate(const RowLayout& rows, const Heads& gates, const Heads& values) {
+  const Operation operation(*this, Component::other);
+  INDEXCACHE_CUDA(kernels::sigmoid_gate({.gates = gates.tensor.data<void>(),
+                                         .gate_stride = gates.tensor.stride(),
+                                         .gate_head_stride = gates.stride,
+                                         .values = values.tensor.data<void>(),
+                                         .value_stride = values.tensor.stride(),
+                                         .value_head_stride = values.stride,
+                                         .type = kernel_type(values.tensor.dtype()),
+                                         .rows = rows.total,
+                                         .heads = values.count,
+                                         .width = values.width},
+                                        stream_.get()));
+}
+
 void CudaBackend::move_rows(const Tensor& x, const Tensor& out, const kernels::RowPlace* places,
                             std::int64_t rows, bool gather) {
   const auto element = static_cast<std::int64_t>(size_of(x.dtype()));
@@ -148,26 +165,28 @@ void CudaBackend::gather_rows(const RowLayout& from, const Tensor& x, const RowL
   move_rows(x, out, layouts_.get(to, from).places, to.total, true);
 }
 
-void CudaBackend::swiglu(const Tensor& gate_up, const Tensor& out) {
+void CudaBackend::swiglu(const Tensor& gate_up, const Tensor& out, float limit) {
   INDEXCACHE_CUDA(kernels::swiglu({.gate_up = gate_up.data<void>(),
                                    .out = out.data<void>(),
                                    .type = kernel_type(out.dtype()),
                                    .rows = out.rows(),
-                                   .width = out.cols()},
+                                   .width = out.cols(),
+                                   .limit = limit},
                                   stream_.get()));
 }
 
 void CudaBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
-                            const Tensor& down, const Tensor& out) {
+                            const Tensor& down, const Tensor& out, float limit) {
   const Operation operation(*this, Component::experts);
   const Tensor both = allocate(rows.total, gate_up.rows(), x.dtype());
   multiply(x, gate_up, both, Store::assign, stream_.get(), 0);
   if (down.dtype() == DType::f8_e4m3) {
-    multiply_groups(gated_operand_for(down, both), std::span(&down, 1), {}, out, Store::accumulate);
+    multiply_groups(gated_operand_for(down, both, limit), std::span(&down, 1), {}, out,
+                    Store::accumulate);
     return;
   }
   const Tensor middle = allocate(rows.total, gate_up.rows() / 2, x.dtype());
-  swiglu(both, middle);
+  swiglu(both, middle, limit);
   multiply(middle, down, out, Store::accumulate, stream_.get(), 0);
 }
 

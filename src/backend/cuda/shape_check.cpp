@@ -7,6 +7,7 @@
 #include "kernels/quantize_index.h"
 #include "kernels/route.h"
 #include "kernels/sparse_attention.h"
+#include "kernels/streams.h"
 
 #include <fmt/format.h>
 
@@ -68,6 +69,7 @@ void check_shape(const ModelShape& shape, Precision indexer) {
   require_at_most("n_routed_experts", shape.routed_experts, kernels::kMostExperts);
   require_at_most("num_experts_per_tok", shape.experts_used, kernels::kMostExpertsUsed);
   require_at_most("n_group", shape.expert_groups, kernels::kMostExpertGroups);
+  require_at_most("hc_mult", shape.streams, kernels::kMostStreams);
   require_at_most("num_hidden_layers", shape.layers, kernels::kMostOverlapLayers);
   check_index_width(indexer, shape.index_head_dim);
 }

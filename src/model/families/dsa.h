@@ -11,9 +11,15 @@
 
 namespace indexcache {
 
+// What holds unless config.json states something else.
 struct DsaDefaults {
-  RopeLayout index_rope = RopeLayout::half_split;  // unless indexer_rope_interleave says it
+  RopeLayout mla_rope = RopeLayout::interleaved;   // rope_interleave
+  RopeLayout index_rope = RopeLayout::half_split;  // indexer_rope_interleave
   float index_norm_eps = 1e-6f;                    // of the indexer's LayerNorm; no key states it
+  std::int64_t dense_layers = 0;                   // first_k_dense_replace
+  std::int64_t shared_experts = 0;                 // n_shared_experts
+  double routed_scaling = 1;                       // routed_scaling_factor
+  std::int64_t sharing_period = 1;                 // index_topk_freq
 };
 
 void read_dsa_config(const ConfigReader& config, const DsaDefaults& defaults, ModelConfig& model);

@@ -7,6 +7,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+
 namespace indexcache {
 namespace {
 
@@ -28,14 +31,14 @@ void refuse_variants(const ConfigReader& r) {
   for (const char* key : {"tie_word_embeddings", "attention_bias", "mlp_bias"}) {
     require(r, !r.flag_or(key, false), key, "only false is supported");
   }
-  require(r, r.flag_or("rope_interleave", true), "rope_interleave", "only true is supported");
   require(r, r.text_or("moe_router_dtype", "float32") == "float32", "moe_router_dtype",
           "only float32 is supported");
 }
 
-void read_moe_layers(const ConfigReader& r, ModelConfig& config) {
+void read_moe_layers(const ConfigReader& r, const DsaDefaults& defaults, ModelConfig& config) {
   const auto layers = static_cast<std::size_t>(config.layers);
-  const auto dense = r.integer_or("first_k_dense_replace", 0, config.layers, 0);
+  const auto dense = r.integer_or("first_k_dense_replace", 0, config.layers,
+                                  std::min(defaults.dense_layers, config.layers));
   config.moe_layer.assign(layers, true);
   for (std::int64_t layer = 0; layer < dense; ++layer) {
     config.moe_layer[static_cast<std::size_t>(layer)] = false;
@@ -49,6 +52,22 @@ void read_moe_layers(const ConfigReader& r, ModelConfig& config) {
     require(r, sparse || types[layer] == "dense", "mlp_layer_types",
             "entries must be \"dense\" or \"sparse\"");
     config.moe_layer[layer] = sparse;
+  }
+}
+
+// Kinds of attention by layer, as transformers and engines write them.
+void check_layer_types(const ConfigReader& r, const ModelConfig& config) {
+  if (!r.has("layer_types")) return;
+  const Json& types = r.at("layer_types");
+  require(r, types.is_array() && types.size() == static_cast<std::size_t>(config.layers),
+          "layer_types", fmt::format("expected a list of {} entries", config.layers));
+  constexpr std::array kSparse = {"indexed_attention", "deepseek_sparse_attention",
+                                  "sparse_attention", "sparse"};
+  for (const Json& type : types) {
+    const bool sparse =
+        std::ranges::any_of(kSparse, [&](const char* name) { return type == name; });
+    require(r, sparse, "layer_types",
+            described(type) + " is not supported: every layer needs sparse attention");
   }
 }
 
@@ -87,7 +106,7 @@ std::string schedule_problem(const std::vector<std::string>& entries, std::size_
 // indexer_types, else index_topk_pattern, else index_topk_freq with index_skip_topk_offset. Values
 // that are no schedule become config.sharing_problem: engines load such models (serving/), and
 // which layers own an indexer is decided from the tensors. Only wrong types are refused.
-void read_native_schedule(const ConfigReader& r, ModelConfig& config) {
+void read_native_schedule(const ConfigReader& r, const DsaDefaults& defaults, ModelConfig& config) {
   const auto layers = static_cast<std::size_t>(config.layers);
   config.native_full.assign(layers, true);
   for (const char* key : {"indexer_types", "index_topk_pattern"}) {
@@ -101,7 +120,7 @@ void read_native_schedule(const ConfigReader& r, ModelConfig& config) {
     return;
   }
   constexpr std::int64_t kLargest = 999'999'999;  // as serving/config_reading.cpp
-  const auto freq = r.integer_or("index_topk_freq", -kLargest, kLargest, 1);
+  const auto freq = r.integer_or("index_topk_freq", -kLargest, kLargest, defaults.sharing_period);
   const auto offset = r.integer_or("index_skip_topk_offset", -kLargest, kLargest, 2);
   if (freq < 1 || offset < 1) {
     config.sharing_problem =
@@ -115,15 +134,15 @@ void read_native_schedule(const ConfigReader& r, ModelConfig& config) {
   }
 }
 
-void read_router(const ConfigReader& r, ModelConfig& config) {
+void read_router(const ConfigReader& r, const DsaDefaults& defaults, ModelConfig& config) {
   config.routed_experts = r.integer("n_routed_experts", 1, kLarge);
-  config.shared_experts = r.integer_or("n_shared_experts", 0, 64, 0);
+  config.shared_experts = r.integer_or("n_shared_experts", 0, 64, defaults.shared_experts);
   RouterRule& rule = config.router;
   rule.groups = r.integer_or("n_group", 1, config.routed_experts, 1);
   rule.kept_groups = r.integer_or("topk_group", 1, rule.groups, rule.groups);
   rule.experts_used = r.integer("num_experts_per_tok", 1, config.routed_experts);
   rule.normalize = r.flag_or("norm_topk_prob", true);
-  rule.scale = static_cast<float>(r.positive_or("routed_scaling_factor", 1.0));
+  rule.scale = static_cast<float>(r.positive_or("routed_scaling_factor", defaults.routed_scaling));
   require(r, config.routed_experts % rule.groups == 0, "n_group",
           "the experts do not divide evenly into the groups");
   const std::int64_t group_size = config.routed_experts / rule.groups;
@@ -166,9 +185,15 @@ void read_attention(const ConfigReader& r, const DsaDefaults& defaults, ModelCon
   require(r, config.qk_rope_head_dim % 2 == 0, "qk_rope_head_dim", "it must be even");
   require(r, config.qk_rope_head_dim <= config.index_head_dim, "index_head_dim",
           "it must be at least qk_rope_head_dim");
-  const bool interleaved =
-      r.flag_or("indexer_rope_interleave", defaults.index_rope == RopeLayout::interleaved);
-  config.index_rope = interleaved ? RopeLayout::interleaved : RopeLayout::half_split;
+  const auto layout = [&](const char* key, RopeLayout usual) {
+    return r.flag_or(key, usual == RopeLayout::interleaved) ? RopeLayout::interleaved
+                                                            : RopeLayout::half_split;
+  };
+  config.mla_rope = layout("rope_interleave", defaults.mla_rope);
+  require(r,
+          config.mla_rope == RopeLayout::interleaved || defaults.mla_rope == RopeLayout::half_split,
+          "rope_interleave", "only true is supported");
+  config.index_rope = layout("indexer_rope_interleave", defaults.index_rope);
   config.index_norm_eps = defaults.index_norm_eps;
 }
 
@@ -188,10 +213,11 @@ void read_dsa_config(const ConfigReader& r, const DsaDefaults& defaults, ModelCo
   config.mla_norm_eps =
       static_cast<float>(r.positive_or("mla_norm_eps", r.positive("rms_norm_eps")));
   read_attention(r, defaults, config);
-  read_router(r, config);
+  read_router(r, defaults, config);
   read_rope(r, config);
-  read_moe_layers(r, config);
-  read_native_schedule(r, config);
+  read_moe_layers(r, defaults, config);
+  check_layer_types(r, config);
+  read_native_schedule(r, defaults, config);
   read_fp8(r, config);
 }
 

@@ -7,7 +7,7 @@ namespace indexcache {
 namespace {
 
 std::vector<const Family*>& list() {
-  static std::vector<const Family*> all = {&kDeepseekV32, &kGlmMoeDsa};
+  static std::vector<const Family*> all = {&kDeepseekV32, &kGlmMoeDsa, &kAxk2, &kHyV4};
   return all;
 }
 

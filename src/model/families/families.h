@@ -6,7 +6,9 @@
 
 namespace indexcache {
 
+extern const Family kAxk2;
 extern const Family kDeepseekV32;
 extern const Family kGlmMoeDsa;
+extern const Family kHyV4;
 
 }  // namespace indexcache

@@ -27,21 +27,27 @@ void linear(int threads, const RowLayout& rows, const Tensor& x, const Tensor& w
             const Tensor& out, Store store);
 void head_linear(int threads, const RowLayout& rows, const Heads& x, const Tensor& weight,
                  const Heads& out);
+void read_streams(int threads, const RowLayout& rows, const Tensor& streams,
+                  const StreamWeights& weights, const StreamRule& rule, const Tensor& out,
+                  const Tensor& factors);
+void write_streams(int threads, const RowLayout& rows, const Tensor& x, const Tensor& factors,
+                   const Tensor& streams);
 void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosines,
           const Tensor& sines, RopeLayout layout, const Heads& out);
+void sigmoid_gate(int threads, const RowLayout& rows, const Heads& gates, const Heads& values);
 void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
                 const Tensor& sets);
 void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
-                      const Tensor& sets, float scale, const Heads& out);
+                      const Tensor& sets, float scale, const Heads& out, const Tensor& sinks);
 void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
-               const Tensor& down, const Tensor& out);
+               const Tensor& down, const Tensor& out, float limit);
 // Into `routing`, whose tensors have been allocated.
 void route(int threads, const RowLayout& rows, const Tensor& logits, const Tensor& bias,
            const RouterRule& rule, const Routing& routing);
 void experts(int threads, const RowLayout& rows, const Tensor& x, const Routing& routing,
-             const ExpertWeights& weights, const Tensor& out);
+             const ExpertWeights& weights, const Tensor& out, float limit);
 std::vector<double> next_token_loss(int threads, const RowLayout& rows, const Tensor& x,
                                     const Tensor& lm_head, const Tensor& targets);
 std::vector<TokenComparison> compare_next_tokens(int threads, const RowLayout& rows,
@@ -88,7 +94,10 @@ struct Arithmetic {
   decltype(&cpu::layer_norm) layer_norm;
   decltype(&cpu::linear) linear;
   decltype(&cpu::head_linear) head_linear;
+  decltype(&cpu::read_streams) read_streams;
+  decltype(&cpu::write_streams) write_streams;
   decltype(&cpu::rope) rope;
+  decltype(&cpu::sigmoid_gate) sigmoid_gate;
   decltype(&cpu::index_topk) index_topk;
   decltype(&cpu::sparse_attention) sparse_attention;
   decltype(&cpu::gated_mlp) gated_mlp;

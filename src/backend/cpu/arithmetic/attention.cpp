@@ -6,6 +6,7 @@
 #include "backend/cpu/arithmetic/simd.h"
 #include "backend/cpu/tiles.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -51,11 +52,15 @@ void score_heads(const Selection& keys, const float* queries, std::int64_t head_
   }
 }
 
-void softmax(float* scores, std::int64_t count) {
-  const float peak = max(scores, count);
+// `sink`: a logit that takes its share and has no value; null if there is none.
+void softmax(float* scores, std::int64_t count, const float* sink) {
+  float peak = max(scores, count);
+  if (sink != nullptr) peak = std::max(peak, *sink);
   ArrayMap row(scores, count);
   row = (row - peak).exp();
-  const float factor = 1.0f / sum(scores, count);
+  float total = sum(scores, count);
+  if (sink != nullptr) total += std::exp(*sink - peak);
+  const float factor = 1.0f / total;
   for (std::int64_t i = 0; i < count; ++i) scores[i] *= factor;
 }
 
@@ -101,11 +106,13 @@ void mix_heads(const Selection& keys, const float* probabilities, std::int64_t s
 
 template <int kHeads>
 void attend(const Selection& keys, const float* queries, const Heads& query_heads, float scale,
-            float* out, const Heads& out_heads) {
+            const float* sinks, float* out, const Heads& out_heads) {
   auto scores = scratch<Probabilities>(kHeads, keys.count);
   score_heads<kHeads>(keys, queries, query_heads.stride, query_heads.width, scale, scores.data(),
                       keys.count);
-  for (int h = 0; h < kHeads; ++h) softmax(scores.data() + h * keys.count, keys.count);
+  for (int h = 0; h < kHeads; ++h) {
+    softmax(scores.data() + h * keys.count, keys.count, sinks == nullptr ? nullptr : sinks + h);
+  }
   mix_heads<kHeads>(keys, scores.data(), keys.count, out_heads.width, out, out_heads.stride);
 }
 
@@ -113,7 +120,10 @@ void attend(const Selection& keys, const float* queries, const Heads& query_head
 
 void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
-                      const Tensor& sets, float scale, const Heads& out) {
+                      const Tensor& sets, float scale, const Heads& out, const Tensor& sinks) {
+  const auto sinks_from = [&](std::int64_t head) {
+    return sinks.empty() ? nullptr : sinks.data<float>() + head;
+  };
   for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
     const Segment& key_segment = key_rows.segments[tile.segment];
     for (std::int64_t i = 0; i < tile.rows; ++i) {
@@ -132,10 +142,12 @@ void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
       const float* q = row_of(queries.tensor, row);
       float* z = row_of(out.tensor, row);
       for (; head + 4 <= queries.count; head += 4) {
-        attend<4>(selection, q + head * queries.stride, queries, scale, z + head * out.stride, out);
+        attend<4>(selection, q + head * queries.stride, queries, scale, sinks_from(head),
+                  z + head * out.stride, out);
       }
       for (; head < queries.count; ++head) {
-        attend<1>(selection, q + head * queries.stride, queries, scale, z + head * out.stride, out);
+        attend<1>(selection, q + head * queries.stride, queries, scale, sinks_from(head),
+                  z + head * out.stride, out);
       }
     }
   });

@@ -38,7 +38,8 @@ inline MatrixMap left_half(MatrixMap& matrix) {
           Eigen::OuterStride<>(matrix.outerStride())};
 }
 
-// In place: gate = silu(gate) * up, both [rows, I], the two halves of one [rows, 2 I] matrix.
-void swiglu(MatrixMap& gate_up);
+// In place: gate = silu(gate) * up, both [rows, I], the two halves of one [rows, 2 I] matrix, after
+// both are clamped to `limit` (backend.h).
+void swiglu(MatrixMap& gate_up, float limit);
 
 }  // namespace indexcache::cpu

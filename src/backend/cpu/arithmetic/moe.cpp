@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 namespace indexcache::cpu {
@@ -37,7 +36,7 @@ std::vector<std::int32_t> largest(const std::vector<float>& values, std::int64_t
 }
 
 // Group limit: the score of a group is the sum of its two largest choices; choices of groups that
-// are not among the best become -inf.
+// are not among the best become rule.excluded.
 void limit_groups(std::vector<float>& choices, const RouterRule& rule) {
   const std::int64_t size = static_cast<std::int64_t>(choices.size()) / rule.groups;
   std::vector<float> group_scores;
@@ -50,7 +49,7 @@ void limit_groups(std::vector<float>& choices, const RouterRule& rule) {
   const auto kept = largest(group_scores, rule.kept_groups);
   for (std::int64_t group = 0; group < rule.groups; ++group) {
     if (std::ranges::binary_search(kept, static_cast<std::int32_t>(group))) continue;
-    std::fill_n(choices.begin() + group * size, size, -std::numeric_limits<float>::infinity());
+    std::fill_n(choices.begin() + group * size, size, rule.excluded);
   }
 }
 
@@ -95,7 +94,7 @@ std::vector<std::vector<Visit>> visits_by_expert(const Tile& tile, const Routing
 
 // out[row] += weight * MLP(x[row]) for the rows of one expert.
 void run_expert(const std::vector<Visit>& visits, const Tensor& x, const Tensor& gate_up,
-                const Tensor& down, const Tensor& out) {
+                const Tensor& down, const Tensor& out, float limit) {
   const auto count = static_cast<std::int64_t>(visits.size());
   auto input = scratch<ExpertInput>(count, x.cols());
   for (std::int64_t i = 0; i < count; ++i) {
@@ -103,7 +102,7 @@ void run_expert(const std::vector<Visit>& visits, const Tensor& x, const Tensor&
   }
   auto hidden = scratch<ExpertHidden>(count, gate_up.rows());
   product(input, gate_up, Store::assign, hidden);
-  swiglu(hidden);
+  swiglu(hidden, limit);
   auto result = scratch<ExpertOutput>(count, down.rows());
   product(left_half(hidden), down, Store::assign, result);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -127,11 +126,12 @@ void route(int threads, const RowLayout& rows, const Tensor& logits, const Tenso
 }
 
 void experts(int threads, const RowLayout& rows, const Tensor& x, const Routing& routing,
-             const ExpertWeights& weights, const Tensor& out) {
+             const ExpertWeights& weights, const Tensor& out, float limit) {
   for_each_tile(threads, rows, kTokenRows, [&](const Tile& tile) {
     const auto visits = visits_by_expert(tile, routing, weights.down.size());
     for (std::size_t e = 0; e < visits.size(); ++e) {
-      if (!visits[e].empty()) run_expert(visits[e], x, weights.gate_up[e], weights.down[e], out);
+      if (visits[e].empty()) continue;
+      run_expert(visits[e], x, weights.gate_up[e], weights.down[e], out, limit);
     }
   });
 }

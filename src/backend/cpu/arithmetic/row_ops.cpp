@@ -33,11 +33,15 @@ void rotate(const float* x, const float* cosines, const float* sines, std::int64
 
 }  // namespace
 
-void swiglu(MatrixMap& gate_up) {
+void swiglu(MatrixMap& gate_up, float limit) {
   const std::int64_t width = gate_up.cols() / 2;
   for (std::int64_t row = 0; row < gate_up.rows(); ++row) {
     ArrayMap gate(gate_up.data() + row * gate_up.outerStride(), width);
-    const ArrayMap up(gate.data() + width, width);
+    ArrayMap up(gate.data() + width, width);
+    if (limit < kNoLimit) {
+      gate = gate.min(limit);
+      up = up.max(-limit).min(limit);
+    }
     gate = gate / (1.0f + (-gate).exp()) * up;
   }
 }
@@ -110,12 +114,25 @@ void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosi
   });
 }
 
+void sigmoid_gate(int threads, const RowLayout& rows, const Heads& gates, const Heads& values) {
+  for_each_tile(threads, rows, kVectorRows, [&](const Tile& tile) {
+    for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
+      for (std::int64_t head = 0; head < values.count; ++head) {
+        const float* gate = row_of(gates.tensor, row) + head * gates.stride;
+        float* value = row_of(values.tensor, row) + head * values.stride;
+        // Not an Eigen array: the address of a row would decide which elements are vectorized.
+        for (std::int64_t i = 0; i < values.width; ++i) value[i] /= 1.0f + std::exp(-gate[i]);
+      }
+    }
+  });
+}
+
 void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
-               const Tensor& down, const Tensor& out) {
+               const Tensor& down, const Tensor& out, float limit) {
   for_each_tile(threads, rows, kProductRows, [&](const Tile& tile) {
     auto hidden = scratch<GateUp>(tile.rows, gate_up.rows());
     product(block(x, tile.first_row, tile.rows), gate_up, Store::assign, hidden);
-    swiglu(hidden);
+    swiglu(hidden, limit);
     auto result = block(out, tile.first_row, tile.rows);
     product(left_half(hidden), down, Store::accumulate, result);
   });

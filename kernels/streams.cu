@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common.cuh"
+#include "kernels/streams.h"
+
+namespace indexcache::kernels {
+namespace {
+
+constexpr int kThreads = 256;
+
+// One number, or four neighbors.
+template <int Count>
+struct Group;
+template <>
+struct Group<1> {
+  using Type = float;
+};
+template <>
+struct Group<4> {
+  using Type = float4;
+};
+
+template <int Count>
+__device__ __forceinline__ void load(float (&x)[Count], const float* from) {
+  *reinterpret_cast<typename Group<Count>::Type*>(x) =
+      *reinterpret_cast<const typename Group<Count>::Type*>(from);
+}
+template <int Count>
+__device__ __forceinline__ void store(float* to, const float (&x)[Count]) {
+  *reinterpret_cast<typename Group<Count>::Type*>(to) =
+      *reinterpret_cast<const typename Group<Count>::Type*>(x);
+}
+
+__device__ float sigmoid(float x) {
+  return 1.0f / (1.0f + expf(-x));
+}
+
+// One block per row; the second look at the streams hits a cache.
+template <int Count>
+__global__ void __launch_bounds__(kThreads) read_streams_kernel(ReadStreamsParams p) {
+  __shared__ float scratch[kWarp];
+  const std::int64_t row = blockIdx.x;
+  const float* streams = p.streams + row * p.stride;
+  const std::int64_t all = p.n * p.width;
+  float squares = 0;
+  for (std::int64_t i = threadIdx.x * Count; i < all; i += kThreads * Count) {
+    alignas(16) float x[Count];
+    load(x, streams + i);
+#pragma unroll
+    for (int j = 0; j < Count; ++j) squares = fmaf(x[j], x[j], squares);
+  }
+  const float mean = block_sum(squares, scratch) / static_cast<float>(all);
+  const float norm = 1.0f / sqrtf(mean + p.norm_eps);
+  const int products = p.factors != nullptr ? 2 * p.n : p.n;
+  const auto coefficient = [&](int i, float scale) {
+    return sigmoid(scale * (p.products[row * products + i] * norm) + p.base[i]);
+  };
+  float shares[kMostStreams];
+#pragma unroll
+  for (int k = 0; k < kMostStreams; ++k) {
+    shares[k] = k < p.n ? coefficient(k, p.scale[0]) + p.eps : 0.0f;
+  }
+  for (std::int64_t i = threadIdx.x * Count; i < p.width; i += kThreads * Count) {
+    alignas(16) float sum[Count] = {};
+#pragma unroll
+    for (int k = 0; k < kMostStreams; ++k) {
+      if (k >= p.n) break;
+      alignas(16) float x[Count];
+      load(x, streams + k * p.width + i);
+#pragma unroll
+      for (int j = 0; j < Count; ++j) sum[j] = fmaf(shares[k], x[j], sum[j]);
+    }
+    store(p.out + row * p.width + i, sum);
+  }
+  const int k = static_cast<int>(threadIdx.x);
+  if (p.factors == nullptr || k >= p.n) return;
+  p.factors[row * p.n + k] = p.factor_scale * coefficient(p.n + k, p.scale[1]) + p.eps;
+}
+
+// A thread adds its numbers to every stream.
+template <int Count>
+__global__ void __launch_bounds__(kThreads) write_streams_kernel(WriteStreamsParams p) {
+  const std::int64_t per_row = p.width / Count;
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const std::int64_t row = i / per_row;
+  if (row >= p.rows) return;
+  const std::int64_t column = i % per_row * Count;
+  alignas(16) float y[Count];
+  load(y, p.y + row * p.width + column);
+  for (int k = 0; k < p.n; ++k) {
+    const float factor = p.factors[row * p.n + k];
+    float* to = p.streams + row * p.stride + k * p.width + column;
+    alignas(16) float x[Count];
+    load(x, to);
+#pragma unroll
+    for (int j = 0; j < Count; ++j) x[j] = fmaf(factor, y[j], x[j]);
+    store(to, x);
+  }
+}
+
+// Whether rows can be read four numbers at a time.
+bool whole_fours(const float* streams, std::int64_t stride, const float* row, std::int64_t width) {
+  return width % 4 == 0 && whole_chunks(streams, stride * 4) && whole_chunks(row, width * 4);
+}
+
+}  // namespace
+
+cudaError_t read_streams(const ReadStreamsParams& params, cudaStream_t stream) {
+  if (params.rows == 0) return cudaSuccess;
+  if (params.n < 1 || params.n > kMostStreams) return cudaErrorInvalidValue;
+  const auto rows = static_cast<unsigned>(params.rows);
+  if (whole_fours(params.streams, params.stride, params.out, params.width)) {
+    read_streams_kernel<4><<<rows, kThreads, 0, stream>>>(params);
+  } else {
+    read_streams_kernel<1><<<rows, kThreads, 0, stream>>>(params);
+  }
+  return cudaGetLastError();
+}
+
+cudaError_t write_streams(const WriteStreamsParams& params, cudaStream_t stream) {
+  if (params.rows == 0 || params.width == 0) return cudaSuccess;
+  const bool fours = whole_fours(params.streams, params.stride, params.y, params.width);
+  const auto blocks =
+      static_cast<unsigned>(ceil_div(params.rows * params.width / (fours ? 4 : 1), kThreads));
+  if (fours) {
+    write_streams_kernel<4><<<blocks, kThreads, 0, stream>>>(params);
+  } else {
+    write_streams_kernel<1><<<blocks, kThreads, 0, stream>>>(params);
+  }
+  return cudaGetLastError();
+}
+
+}  // namespace indexcache::kernels

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/streams.h"
+
+#include "backend/cuda/cuda_backend.h"
+
+namespace indexcache {
+
+void CudaBackend::read_streams(const RowLayout& rows, const Tensor& streams,
+                               const StreamWeights& weights, const StreamRule& rule,
+                               const Tensor& out, const Tensor& factors) {
+  if (rows.total == 0) return;
+  const Operation operation(*this, Component::other);
+  // The norm of a row is one number, so that it can follow the product.
+  const Tensor products = allocate(rows.total, weights.mixer.rows(), DType::f32);
+  multiply(streams, weights.mixer, products, Store::assign, stream_.get(), 0);
+  INDEXCACHE_CUDA(kernels::read_streams({.streams = streams.data<float>(),
+                                         .stride = streams.stride(),
+                                         .products = products.data<float>(),
+                                         .base = weights.base.data<float>(),
+                                         .scale = weights.scale.data<float>(),
+                                         .norm_eps = rule.norm_eps,
+                                         .eps = rule.eps,
+                                         .factor_scale = rule.factor_scale,
+                                         .out = out.data<float>(),
+                                         .factors = factors.data<float>(),
+                                         .rows = rows.total,
+                                         .n = static_cast<int>(rule.count),
+                                         .width = out.cols()},
+                                        stream_.get()));
+}
+
+void CudaBackend::write_streams(const RowLayout& rows, const Tensor& x, const Tensor& factors,
+                                const Tensor& streams) {
+  const Operation operation(*this, Component::other);
+  INDEXCACHE_CUDA(kernels::write_streams({.y = x.data<float>(),
+                                          .factors = factors.data<float>(),
+                                          .streams = streams.data<float>(),
+                                          .stride = streams.stride(),
+                                          .rows = rows.total,
+                                          .n = static_cast<int>(factors.cols()),
+                                          .width = x.cols()},
+                                         stream_.get()));
+}
+
+}  // namespace indexcache
