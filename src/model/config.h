@@ -44,6 +44,7 @@ struct ModelConfig {
   std::int64_t index_heads;       // Ni
   std::int64_t index_head_dim;    // Di
   std::int64_t index_topk;        // K
+  IndexerMethod indexer = {};     // how the tokens of a query are chosen; config.json does not say
   std::int64_t intermediate;      // dense MLP width
   std::int64_t moe_intermediate;  // expert width
   std::int64_t routed_experts;    // E
