@@ -11,7 +11,9 @@
 #include "search/spread_evaluator.h"
 #include "search/sweep_evaluator.h"
 
+#include <list>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +26,7 @@ struct DeviceOptions {
   std::string precision = "fp32";
   std::string indexer_precision;  // empty: as precision
   std::optional<double> mla_norm_eps;
+  std::string indexer = "exact";  // as parse_indexer reads it
   std::string weights = "auto";
   std::string memory_limit;  // "24GiB", of each device; empty: what the device has
   int gpus = 0;              // at most so many; 0: all that device names
@@ -40,6 +43,12 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
 
 // For messages and records: "GPU 0".
 std::vector<std::string> device_names(const Backends& backends);
+
+// Opens the model with the settings of these options that change its forward pass. Throws what
+// open_model, parse_indexer and check_fits throw.
+Model open_model(const DeviceOptions& options);
+// What options.indexer names, for a model that selects so many tokens.
+IndexerMethod indexer_of(const DeviceOptions& options, std::int64_t index_topk);
 
 // Says what makes the device slower than others, if anything does.
 void note_of_device(const Device& device, Progress& progress);
@@ -90,10 +99,13 @@ class Session {
   // What each device did for the evaluators so far.
   const SpreadUse& use() const { return use_; }
 
-  // An evaluator of `tokens`, which must outlive it, on all devices.
+  // An evaluator of `tokens`, which must outlive it, on all devices, with the model's indexer.
   SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal = {});
+  // The same with another one.
+  SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal, const IndexerMethod& indexer);
   // The same; `label` names the work in progress lines.
-  SpreadEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label);
+  SpreadEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label,
+                            const IndexerMethod& indexer);
   // On the first device, with other weights of the same model, and less memory for the sweep.
   SweepEvaluator evaluator(const TokenSet& tokens, WeightSource& weights, std::int64_t taken_bytes);
 
@@ -107,13 +119,18 @@ class Session {
   };
 
   std::unique_ptr<SweepWorker> worker_on(SessionDevice& device, const TokenSet& tokens,
-                                         const SweepGoal& goal, SweepMemory memory);
+                                         const SweepGoal& goal, SweepMemory memory,
+                                         const ModelConfig& config);
+  // The model's with an indexer.
+  const ModelConfig& config_with(const IndexerMethod& indexer);
   SweepMemory memory_with(const SweepGoal& goal);
   std::shared_ptr<const SegmentIndexers> indexers_on(SessionDevice& device,
                                                      const SegmentIndexers* of_first);
   SweepRates rates() const;
 
   const Model& model_;
+  std::list<ModelConfig> configs_;  // with other indexers, which evaluators refer to
+  std::mutex configs_mutex_;
   int threads_;
   std::vector<SessionDevice> devices_;
   Ranks* ranks_ = nullptr;
