@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace indexcache {
@@ -62,6 +63,15 @@ IndexerMethod parse_indexer(std::string_view text) {
         number_of(text, name, digits, is_block ? 1 : 2, is_block ? kMostBlock : kMostBlocks);
   }
   return hisa;
+}
+
+double scored_pairs(const IndexerMethod& method, double first, double last) {
+  const auto all = [](double from, double to) { return (to * to - from * from) / 2; };
+  if (!method) return all(first, last);
+  const auto block = static_cast<double>(method->block);
+  const double reach = block * static_cast<double>(method->blocks);
+  const double turn = std::clamp(reach, first, last);
+  return all(first, turn) + (last - turn) * reach + all(turn, last) / block;
 }
 
 void check_fits(const Hisa& hisa, std::int64_t index_topk) {

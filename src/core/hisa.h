@@ -36,6 +36,10 @@ std::string indexer_text(const IndexerMethod& method);
 // --indexer and what is wrong.
 IndexerMethod parse_indexer(std::string_view text);
 
+// About how many pairs of a query and a key or a mean are scored for the queries of a sequence that
+// have from `first` to `last` candidates.
+double scored_pairs(const IndexerMethod& method, double first, double last);
+
 // Throws UsageError if the chosen blocks of some query could hold less than index_topk keys.
 void check_fits(const Hisa& hisa, std::int64_t index_topk);
 
