@@ -181,7 +181,7 @@ class OpsBench {
     const auto exact = [&] { b_.index_topk(place_.rows, q, weights, place_.keys, k, sets_); };
     if (!timed) return exact();
     const double seconds = time_selection(exact);
-    const Hisa hisa;
+    const Hisa hisa = c_.indexer.value_or(Hisa{});
     if (hisa.takes_all(context_) || (hisa.blocks - 1) * hisa.block < c_.index_topk) return;
     const Tensor sets = b_.allocate(rows, c_.index_topk, DType::i32);
     time_hisa(hisa, seconds,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "indexer_overlap_text.h"
 
-#include "commands.h"
 #include "core/count_text.h"
 
 #include <fmt/format.h>
@@ -67,16 +66,6 @@ std::string indexer_overlap_table(const IndexerOverlap& overlap) {
         line(overlap, fmt::format("below {:>6}", overlap.bucket_ends[b]), {std::nullopt, b}));
   }
   return fmt::format("{}", fmt::join(lines, "\n"));
-}
-
-void warn_of_reach(const Hisa& method, const TokenSet& tokens, Progress& progress,
-                   std::vector<std::string>& warnings) {
-  if (!method.takes_all(tokens.longest())) return;
-  warn(progress, warnings,
-       fmt::format("{} selects what the exact indexer does: its blocks hold {} tokens, and the "
-                   "longest sequence has {}",
-                   indexer_text(method), count_text(method.block * method.blocks),
-                   count_text(tokens.longest())));
 }
 
 }  // namespace indexcache

@@ -149,6 +149,39 @@ void warn_of_other_device(const StoredRun& stored, const std::string& device, Pr
                    of_run, device));
 }
 
+// What is measured besides the overlap of layers.
+struct Comparisons {
+  std::optional<QueryOverlap> along;
+  std::optional<IndexerOverlap> indexers;
+
+  OverlapExtras extras() { return {along ? &*along : nullptr, indexers ? &*indexers : nullptr}; }
+
+  // Returns their tables.
+  std::string add_to(Json& document) const {
+    std::string tables;
+    if (along) {
+      document["along_queries"] = along_queries_document(*along);
+      tables += "\n" + along_queries_table(*along) + "\n";
+    }
+    if (indexers) {
+      document["indexer"] = indexer_overlap_document(*indexers);
+      tables += "\n" + indexer_overlap_table(*indexers) + "\n";
+    }
+    return tables;
+  }
+};
+
+Comparisons prepare_comparisons(const OverlapOptions& options, const IndexerMethod& compared,
+                                const Model& model, const TokenSet& tokens,
+                                const Pattern& pattern) {
+  Comparisons more;
+  if (options.along_queries) more.along = prepare_query_overlap(model.config, tokens, pattern);
+  if (compared) {
+    more.indexers = prepare_indexer_overlap(model.config, tokens, pattern, *compared);
+  }
+  return more;
+}
+
 void require_exact_in_force(const IndexerMethod& compared, const IndexerMethod& in_force,
                             const std::string& run) {
   if (!compared || !in_force) return;
@@ -183,36 +216,22 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   if (!options.against.empty()) stored = read_run(options.against, model);
   if (stored) warn_of_other_device(*stored, backends.front()->name(), progress, warnings);
   const Pattern pattern = stored ? stored->result.baseline : model.baseline();
-  std::optional<QueryOverlap> along;
-  if (options.along_queries) along = prepare_query_overlap(model.config, tokens, pattern);
-  std::optional<IndexerOverlap> indexers;
-  if (compared) {
-    indexers = prepare_indexer_overlap(model.config, tokens, pattern, *compared);
-    warn_of_reach(*compared, tokens, progress, warnings);
-  }
   // A run's own indexer is in force when it is compared with.
   const IndexerMethod in_force = stored ? stored->result.model.indexer : std::nullopt;
   require_exact_in_force(compared, in_force, options.against);
+  Comparisons more = prepare_comparisons(options, compared, model, tokens, pattern);
+  if (compared) warn_of_reach(*compared, tokens, progress, warnings);
   prepare_folder(options.output, {"overlap.h5"});
   Session session(model, std::move(backends), options.device);
   admit_to(session, model, tokens, ranks);
   SpreadEvaluator evaluator = session.evaluator(tokens, progress, "measuring overlap", in_force);
-  const OverlapPass pass = evaluator.measure_overlap(
-      pattern, {along ? &*along : nullptr, indexers ? &*indexers : nullptr});
+  const OverlapPass pass = evaluator.measure_overlap(pattern, more.extras());
   const std::filesystem::path folder = options.output;
   write_overlap(folder / "overlap.h5", pass.overlap, summarize(model), summarize(tokens),
-                along ? &*along : nullptr);
+                more.extras().along_queries);
   write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
   Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
-  std::string tables;
-  if (along) {
-    document["along_queries"] = along_queries_document(*along);
-    tables += "\n" + along_queries_table(*along) + "\n";
-  }
-  if (indexers) {
-    document["indexer"] = indexer_overlap_document(*indexers);
-    tables += "\n" + indexer_overlap_table(*indexers) + "\n";
-  }
+  std::string tables = more.add_to(document);
   if (stored) {
     const Drift drift = measured_drift(*stored, pass.overlap, tokens);
     tables += "\n" + drift_table(drift) + "\n";

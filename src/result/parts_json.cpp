@@ -102,11 +102,13 @@ TokenSummary tokens_from_json(const JsonField& field) {
   return tokens;
 }
 
-IndexerMethod indexer_from_json(const JsonField& field) {
+IndexerMethod indexer_from_json(const JsonField& field, std::int64_t index_topk) {
   try {
-    return parse_indexer(field.text());
+    const IndexerMethod method = parse_indexer(field.text());
+    if (method) check_fits(*method, index_topk);
+    return method;
   } catch (const UsageError& error) {
-    field.fail(fmt::format("it is no indexer: {}", error.problem().why));
+    field.fail(fmt::format("it is no indexer of this model: {}", error.problem().why));
   }
 }
 
@@ -153,7 +155,8 @@ ModelSummary model_from_json(const JsonField& field) {
   }
   const ResultShape shape{layers, {}, 0, 0, false};
   model.native_schedule = pattern_from_json(field.at("existing_indexer_types"), shape).text();
-  if (const auto indexer = field.find("indexer")) model.indexer = indexer_from_json(*indexer);
+  if (const auto indexer = field.find("indexer"))
+    model.indexer = indexer_from_json(*indexer, model.index_topk);
   if (const auto tokenizer = field.nullable("tokenizer_sha256")) {
     model.tokenizer_sha256 = tokenizer->sha256();
   }

@@ -2,6 +2,7 @@
 #include "run/session.h"
 
 #include "core/bytes.h"
+#include "core/count_text.h"
 #include "core/error.h"
 #include "core/host_memory.h"
 #include "core/thread_count.h"
@@ -119,6 +120,16 @@ void note_of_weights(const Model& model, const Device& device, Progress& progres
                   "128, and rows "
                   "and columns in multiples of 16 (in multiples of 128 for rows of gate and up)",
                   count.stored - count.kept, count.stored, name_of(device.activation())));
+}
+
+void warn_of_reach(const Hisa& hisa, const TokenSet& tokens, Progress& progress,
+                   std::vector<std::string>& warnings) {
+  if (!hisa.takes_all(tokens.longest())) return;
+  warn(progress, warnings,
+       fmt::format("{} selects what the exact indexer does: its blocks hold {} tokens, and the "
+                   "longest sequence has {}",
+                   indexer_text(hisa), count_text(hisa.block * hisa.blocks),
+                   count_text(tokens.longest())));
 }
 
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings) {

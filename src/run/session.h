@@ -60,6 +60,10 @@ void note_of_weights(const Model& model, const Device& device, Progress& progres
 // Shows what of the model is ignored although it might matter, and keeps it in `warnings`.
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings);
 
+// Warns if no query of any sequence has more blocks than it chooses: then HISA is exact.
+void warn_of_reach(const Hisa& hisa, const TokenSet& tokens, Progress& progress,
+                   std::vector<std::string>& warnings);
+
 // Where weights wait: as --weights says, else what fits first. Throws ResourceError naming the
 // setting to change if the device cannot hold them that way.
 Placement placement_for(const DeviceOptions& options, const WeightSizes& sizes,

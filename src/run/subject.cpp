@@ -192,6 +192,9 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   warn_of_model(model, progress, subject.warnings);
   subject.data = load_calibration(options.calibration, options.holdout, model, options.device.model,
                                   options.device.threads, progress, subject.warnings);
+  if (model.config.indexer) {
+    warn_of_reach(*model.config.indexer, subject.data.search, progress, subject.warnings);
+  }
   require_sequences(options, subject, model.config.first_selecting_position());
   if (!options.distill.empty()) {
     subject.training = open_segment_training(options, model, subject, progress);

@@ -6,6 +6,7 @@
 #include "kernels/architecture.h"
 #include "kernels/candidate_logits.h"
 #include "kernels/indexer_logits.h"
+#include "search/reference_case.h"
 #include "support/hisa_case.h"
 
 #include <algorithm>
@@ -265,4 +266,26 @@ TEST_CASE("GPU common members of sets equal the CPU's") {
         backend.upload(std::span<const std::int32_t>(b), c.rows.total, 20));
   };
   CHECK(counts(gpu) == counts(cpu));
+}
+
+TEST_CASE("GPU losses under HISA have the same bits in a batch, in waves, and by themselves") {
+  const TokenSet tokens = uneven_sequences(700);
+  const std::vector<Pattern> patterns = {Pattern::all_full(16), Pattern::parse("FSSSFSSSFSSSFSSS")};
+  for (const Precision indexer : {Precision::fp32, Precision::bf16, Precision::fp8}) {
+    INFO(name_of(indexer));
+    const Precision compute = indexer == Precision::fp32 ? Precision::fp32 : Precision::bf16;
+    Session<CudaBackend> session(data("dsa-mini"), std::nullopt, Placement::resident,
+                                 CudaOptions{compute, indexer});
+    const auto exact = session.evaluator(tokens).losses(patterns);
+    session.model.config.indexer = Hisa{9, 16};
+    SweepEvaluator evaluator = session.evaluator(tokens);
+    const auto batch = evaluator.losses(patterns);
+    for (std::size_t p = 0; p < patterns.size(); ++p) {
+      CHECK(evaluator.losses(std::span(&patterns[p], 1)).front() == batch[p]);
+      CHECK(batch[p][0] != exact[p][0]);
+    }
+    CHECK(session.evaluator(tokens, {.memory_bytes = 1}).losses(patterns) == batch);
+    session.model.config.indexer = Hisa{9, 100};
+    CHECK(session.evaluator(tokens).losses(patterns) == exact);
+  }
 }
