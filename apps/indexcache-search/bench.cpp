@@ -52,8 +52,12 @@ BenchShape read_shape(const BenchOptions& options) {
                       "either MODEL or --synthetic configs/NAME.yaml",
                       "indexcache-search bench --help"});
   }
-  if (!options.synthetic.empty()) return read_synthetic(options.synthetic);
-  Model model = open_model(options.device.model, options.device.mla_norm_eps);
+  if (!options.synthetic.empty()) {
+    BenchShape shape = read_synthetic(options.synthetic);
+    shape.config.indexer = indexer_of(options.device, shape.config.index_topk);
+    return shape;
+  }
+  Model model = open_model(options.device);
   BenchShape shape{.model = std::nullopt,
                    .config = model.config,
                    .share_layers = false,
@@ -294,6 +298,10 @@ Command add_bench(CLI::App& app, CommonOptions& common) {
            {"ops", "prefill", "search"});
   }
   add_device_options(*command, options->device, options->progress);
+  add_indexer_option(*command, options->device,
+                     "prefill and search: how tokens are selected, exact or hisa; "
+                     "hisa:block=128,blocks=64 states the size of a block of keys and how many are "
+                     "chosen, also for ops, which times HISA next to the exact indexer");
   add_bench_options(*command, *options);
   add_common_options(*command, common);
   return {command,

@@ -178,20 +178,20 @@ class OpsBench {
     const Tensor k = random(context_, c_.index_head_dim, b_.index_activation());
     const Tensor weights = random(rows, c_.index_heads, DType::f32);
     sets_ = b_.allocate(rows, c_.index_topk, DType::i32);
-    const auto body = [&] { b_.index_topk(place_.rows, q, weights, place_.keys, k, sets_); };
-    if (timed) {
-      time_selection(body);
-    } else {
-      body();
-    }
+    const auto exact = [&] { b_.index_topk(place_.rows, q, weights, place_.keys, k, sets_); };
+    if (!timed) return exact();
+    const double seconds = time_selection(exact);
+    const Hisa hisa = c_.indexer.value_or(Hisa{});
+    if (hisa.takes_all(context_) || (hisa.blocks - 1) * hisa.block < c_.index_topk) return;
+    const Tensor sets = b_.allocate(rows, c_.index_topk, DType::i32);
+    time_hisa(hisa, seconds,
+              [&] { b_.hisa_topk(place_.rows, q, weights, place_.keys, k, hisa, sets); });
   }
 
-  // Logits and top-k of the rows, timed apart and together.
-  void time_selection(const std::function<void()>& body) {
+  // Logits and top-k of the rows, timed apart and together. Returns the seconds of both.
+  double time_selection(const std::function<void()>& body) {
     const std::int64_t rows = place_.rows.total;
-    const ComponentSeconds components = median_components(b_, repeat_, body);
-    const double logits = components[static_cast<std::size_t>(Component::indexer_logits)];
-    const double top_k = components[static_cast<std::size_t>(Component::top_k)];
+    const auto [logits, top_k] = selection_components(body);
     const double flop = place_.pairs * indexer_pair_operations(c_);
     const std::string shape = fmt::format("{} of {}, {} heads", rows, context_, c_.index_heads);
     const auto per_pair = [&](double seconds) { return seconds / place_.pairs * 1e12; };
@@ -202,6 +202,31 @@ class OpsBench {
     }
     const double both = time(body);
     report("logits + top-k", shape, both, flop, 0, "ps/pair", per_pair(both));
+    return both;
+  }
+
+  // The same by HISA, next to the seconds of the exact indexer.
+  void time_hisa(const Hisa& hisa, double exact, const std::function<void()>& body) {
+    const std::int64_t rows = place_.rows.total;
+    const auto first = static_cast<double>(context_ - rows);
+    const double pairs = scored_pairs(hisa, first, static_cast<double>(context_));
+    const double flop = pairs * indexer_pair_operations(c_);
+    const std::string shape = fmt::format("{} blocks of {} keys", hisa.blocks, hisa.block);
+    const auto [logits, top_k] = selection_components(body);
+    if (logits > 0) {
+      report("HISA logits", shape, logits, flop, 0, "ps/pair", logits / pairs * 1e12);
+      report("HISA top-k", fmt::format("{} rows, k {}", rows, c_.index_topk), top_k, 0,
+             4 * static_cast<double>(rows * std::min(hisa.blocks * hisa.block, context_)));
+    }
+    const double both = time(body);
+    report("HISA", shape, both, flop, 0, "times exact", exact / both);
+  }
+
+  // Seconds of logits and of top-k; zeros without a clock of components.
+  std::pair<double, double> selection_components(const std::function<void()>& body) {
+    const ComponentSeconds components = median_components(b_, repeat_, body);
+    return {components[static_cast<std::size_t>(Component::indexer_logits)],
+            components[static_cast<std::size_t>(Component::top_k)]};
   }
 
   // Sets of the last `rows` queries, each of which shares shared_ percent with the one before, as

@@ -77,6 +77,13 @@ void add_device_options(CLI::App& command, DeviceOptions& options, std::string& 
   add_machine_options(command, options.threads, progress);
 }
 
+void add_indexer_option(CLI::App& command, DeviceOptions& options, const char* description) {
+  const OptionGroup group(command, "Model and device");
+  command.add_option("--indexer", options.indexer, description)
+      ->type_name("exact|hisa|hisa:FIELDS")
+      ->capture_default_str();
+}
+
 Progress::Style progress_style(const std::string& progress, const CommonOptions& common,
                                const Ranks& ranks) {
   return ranks.computes_for_others() ? Progress::Style::off : progress_style(progress, common);

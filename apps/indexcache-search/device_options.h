@@ -16,6 +16,9 @@ namespace indexcache {
 // --progress.
 void add_device_options(CLI::App& command, DeviceOptions& options, std::string& progress);
 
+// --indexer; `description` says what the command does with it.
+void add_indexer_option(CLI::App& command, DeviceOptions& options, const char* description);
+
 // --threads and --progress.
 void add_machine_options(CLI::App& command, int& threads, std::string& progress);
 

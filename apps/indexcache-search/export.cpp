@@ -168,6 +168,12 @@ Subject read_subject(const ExportOptions& options) {
   Subject subject{stored.pattern, model, caveats};
   fill_from_stored(stored, subject.model);
   require_trained_indexers(options, stored, subject.model);
+  if (stored.model && stored.model->indexer) {
+    subject.caveats.push_back(
+        fmt::format("the pattern was searched for with the indexer {}: turn it on in the engine, "
+                    "which no key here does",
+                    indexer_text(stored.model->indexer)));
+  }
   if (!config_sha256.empty() && stored.model && stored.model->config_sha256 != config_sha256) {
     subject.caveats.emplace_back(
         "the config.json of --model differs from the one that was searched");

@@ -6,6 +6,7 @@
 #include "core/console.h"
 #include "core/error.h"
 #include "device_options.h"
+#include "indexer_overlap_text.h"
 #include "io/files.h"
 #include "io/json_text.h"
 #include "io/png.h"
@@ -148,12 +149,55 @@ void warn_of_other_device(const StoredRun& stored, const std::string& device, Pr
                    of_run, device));
 }
 
+// What is measured besides the overlap of layers.
+struct Comparisons {
+  std::optional<QueryOverlap> along;
+  std::optional<IndexerOverlap> indexers;
+
+  OverlapExtras extras() { return {along ? &*along : nullptr, indexers ? &*indexers : nullptr}; }
+
+  // Returns their tables.
+  std::string add_to(Json& document) const {
+    std::string tables;
+    if (along) {
+      document["along_queries"] = along_queries_document(*along);
+      tables += "\n" + along_queries_table(*along) + "\n";
+    }
+    if (indexers) {
+      document["indexer"] = indexer_overlap_document(*indexers);
+      tables += "\n" + indexer_overlap_table(*indexers) + "\n";
+    }
+    return tables;
+  }
+};
+
+Comparisons prepare_comparisons(const OverlapOptions& options, const IndexerMethod& compared,
+                                const Model& model, const TokenSet& tokens,
+                                const Pattern& pattern) {
+  Comparisons more;
+  if (options.along_queries) more.along = prepare_query_overlap(model.config, tokens, pattern);
+  if (compared) {
+    more.indexers = prepare_indexer_overlap(model.config, tokens, pattern, *compared);
+  }
+  return more;
+}
+
+void require_exact_in_force(const IndexerMethod& compared, const IndexerMethod& in_force,
+                            const std::string& run) {
+  if (!compared || !in_force) return;
+  throw UsageError({"an indexer is compared with the exact one", "--indexer and --against",
+                    fmt::format("the run {} was measured by {}", run, indexer_text(in_force)),
+                    "only one of them"});
+}
+
 int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   Ranks& ranks = common.join_ranks();
   Backends backends = make_backends(options.device);
   Progress progress(progress_style(options.progress, common, ranks));
   note_of_device(*backends.front(), progress);
+  const IndexerMethod compared = parse_indexer(options.device.indexer);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
+  if (compared) check_fits(*compared, model.config.index_topk);
   std::vector<std::string> warnings;
   note_of_weights(model, *backends.front(), progress);
   warn_of_model(model, progress, warnings);
@@ -172,24 +216,23 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   if (!options.against.empty()) stored = read_run(options.against, model);
   if (stored) warn_of_other_device(*stored, kinds_of(backends), progress, warnings);
   const Pattern pattern = stored ? stored->result.baseline : model.baseline();
-  std::optional<QueryOverlap> along;
-  if (options.along_queries) along = prepare_query_overlap(model.config, tokens, pattern);
+  // A run's own indexer is in force when it is compared with.
+  const IndexerMethod in_force = stored ? stored->result.model.indexer : std::nullopt;
+  require_exact_in_force(compared, in_force, options.against);
+  Comparisons more = prepare_comparisons(options, compared, model, tokens, pattern);
+  if (compared) warn_of_reach(*compared, tokens, progress, warnings);
   prepare_folder(options.output, {"overlap.h5"});
   Session session(model, std::move(backends), options.device);
   admit_to(session, model, tokens, ranks);
   warn_of_kinds(session.kinds(), progress, warnings);
-  SpreadEvaluator evaluator = session.evaluator(tokens, progress, "measuring overlap");
-  const OverlapPass pass = evaluator.measure_overlap(pattern, along ? &*along : nullptr);
+  SpreadEvaluator evaluator = session.evaluator(tokens, progress, "measuring overlap", in_force);
+  const OverlapPass pass = evaluator.measure_overlap(pattern, more.extras());
   const std::filesystem::path folder = options.output;
   write_overlap(folder / "overlap.h5", pass.overlap, summarize(model), summarize(tokens),
-                along ? &*along : nullptr);
+                more.extras().along_queries);
   write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
   Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
-  std::string tables;
-  if (along) {
-    document["along_queries"] = along_queries_document(*along);
-    tables += "\n" + along_queries_table(*along) + "\n";
-  }
+  std::string tables = more.add_to(document);
   if (stored) {
     const Drift drift = measured_drift(*stored, pass.overlap, tokens);
     tables += "\n" + drift_table(drift) + "\n";
@@ -214,6 +257,10 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
   CLI::App* command = app.add_subcommand(
       "overlap", "Measure how much the top-k sets of layers overlap, or how a pattern has drifted");
   add_device_options(*command, options->device, options->progress);
+  add_indexer_option(*command, options->device,
+                     "Indexer to compare with the exact one, layer by layer: hisa, or "
+                     "hisa:block=128,blocks=64 with the size of a block of keys and how many a "
+                     "query chooses; exact compares nothing");
   add_calibration_options(*command, options->calibration);
   {
     const OptionGroup group(*command, "Output");
@@ -234,7 +281,9 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
           {{"check a deployed pattern on this week's traffic",
             "overlap MODEL -c week.jsonl --seq-len 32768 --against run -o drift"},
            {"see whether a kernel can share the keys of neighboring queries",
-            "overlap MODEL -c week.jsonl --seq-len 32768 --along-queries -o along"}},
+            "overlap MODEL -c week.jsonl --seq-len 32768 --along-queries -o along"},
+           {"see what HISA selects differently, before it is turned on",
+            "overlap MODEL -c week.jsonl --seq-len 131072 --indexer hisa -o hisa"}},
           [options, &common] { return run_overlap(*options, common); }};
 }
 

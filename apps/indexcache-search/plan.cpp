@@ -54,13 +54,15 @@ void print_plan(const RunPlan& plan) {
 // The folder's model, or what its config.json implies if that is all it contains.
 Model model_to_plan(const PlanOptions& options, Progress& progress) {
   const DeviceOptions& device = options.search.device;
-  if (!is_config_alone(device.model)) return open_model(device.model, device.mla_norm_eps);
+  if (!is_config_alone(device.model)) return open_model(device);
   if (options.probe) {
     throw InputError({"there are no weights to measure", device.model,
                       "the folder contains only config.json", "plan without --probe"});
   }
   progress.note("there are no weights: sizes are derived from config.json");
-  return expect_model(device.model, device.mla_norm_eps);
+  Model model = expect_model(device.model, device.mla_norm_eps);
+  model.config.indexer = indexer_of(device, model.config.index_topk);
+  return model;
 }
 
 int run_plan(const PlanOptions& options, const CommonOptions& common) {

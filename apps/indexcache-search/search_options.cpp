@@ -127,6 +127,11 @@ void add_distill_options(CLI::App& command, SearchOptions& options) {
 
 void add_search_options(CLI::App& command, SearchOptions& options, std::string& progress) {
   add_device_options(command, options.device, progress);
+  add_indexer_option(
+      command, options.device,
+      "How tokens are selected in every measurement: exact, or hisa for engines that "
+      "deploy it, which selects among the best blocks of keys; "
+      "hisa:block=128,blocks=64 states the size of a block and how many are chosen");
   add_calibration_options(command, options.calibration);
   add_constraint_options(command, options.constraints);
   const OptionGroup group(command, "Search");

@@ -17,6 +17,7 @@
 #include "backend/model_shape.h"
 #include "backend/tensor.h"
 #include "backend/training.h"
+#include "core/hisa.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -149,6 +150,16 @@ class Backend : public Device {
   // first among equals, and written in ascending order to sets, i32 [rows, k].
   virtual void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
                           const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) = 0;
+
+  // The same by HISA (docs/numerics.md): from the candidates in the best blocks of keys. A query
+  // whose blocks are all chosen gets what index_topk() selects, to the last bit. `hisa` must leave
+  // every query at least k candidates (check_fits).
+  virtual void hisa_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
+                         const RowLayout& key_rows, const Tensor& keys, const Hisa& hisa,
+                         const Tensor& sets) = 0;
+
+  // How many members two sets of every row have in common; i32 [rows, k] each, ascending.
+  virtual std::vector<std::int32_t> common_counts(const Tensor& a, const Tensor& b) = 0;
 
   // Attention over the selected candidates (over all of them, at least one per row, if `sets` is
   // empty), every head with the same keys and values, as MLA has them in absorbed form:

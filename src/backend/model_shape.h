@@ -3,6 +3,8 @@
 // operations take. Backends know no more of a model than this.
 #pragma once
 
+#include "core/hisa.h"
+
 #include <cstdint>
 
 namespace indexcache {
@@ -24,6 +26,7 @@ struct ModelShape {
   std::int64_t routed_experts;    // n_routed_experts
   std::int64_t experts_used;      // num_experts_per_tok
   std::int64_t expert_groups;     // n_group
+  IndexerMethod indexer = {};     // how tokens are selected; no key of config.json
 };
 
 }  // namespace indexcache

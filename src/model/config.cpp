@@ -45,7 +45,8 @@ ModelShape ModelConfig::shape() const {
           .moe_intermediate = moe_intermediate,
           .routed_experts = routed_experts,
           .experts_used = router.experts_used,
-          .expert_groups = router.groups};
+          .expert_groups = router.groups,
+          .indexer = indexer};
 }
 
 float ModelConfig::softmax_scale() const {

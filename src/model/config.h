@@ -56,10 +56,11 @@ struct ModelConfig {
   std::int64_t index_heads;                // Ni
   std::int64_t index_head_dim;             // Di
   std::int64_t index_topk;                 // K
-  std::int64_t intermediate;               // dense MLP width
-  std::int64_t moe_intermediate;           // expert width
-  std::int64_t routed_experts;             // E
-  std::int64_t shared_experts;             // n_shared_experts
+  IndexerMethod indexer = {};     // how the tokens of a query are chosen; config.json does not say
+  std::int64_t intermediate;      // dense MLP width
+  std::int64_t moe_intermediate;  // expert width
+  std::int64_t routed_experts;    // E
+  std::int64_t shared_experts;    // n_shared_experts
   RouterRule router;
   std::int64_t max_positions;       // max_position_embeddings
   float rms_norm_eps;               // block and final norms

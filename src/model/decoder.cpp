@@ -177,7 +177,16 @@ Heads Decoder::index_heads(const Tensor& tensor, std::int64_t heads) const {
 void Decoder::select(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                      const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) {
   const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.x);
-  backend_.index_topk(rows, asked.queries, asked.head_weights, key_rows, keys, sets);
+  select(config_.indexer, rows, asked, key_rows, keys, sets);
+}
+
+void Decoder::select(const IndexerMethod& method, const RowLayout& rows, const IndexQueries& asked,
+                     const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) {
+  if (method) {
+    backend_.hisa_topk(rows, asked.queries, asked.head_weights, key_rows, keys, *method, sets);
+  } else {
+    backend_.index_topk(rows, asked.queries, asked.head_weights, key_rows, keys, sets);
+  }
 }
 
 IndexQueries Decoder::index_queries(const IndexerWeights& w, const RowLayout& rows,

@@ -61,9 +61,13 @@ class Decoder {
 
   QueryRows queries(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
 
-  // The lightning indexer's top-k of every row into sets, i32 [rows, K]. `keys` holds all positions
-  // of each sequence in layout `key_rows`. Needs weights.indexer.
+  // The lightning indexer's top-k of every row into sets, i32 [rows, K], by the model's method.
+  // `keys` holds all positions of each sequence in layout `key_rows`. Needs weights.indexer.
   void select(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+              const RowLayout& key_rows, const Tensor& keys, const Tensor& sets);
+
+  // The same by any method, for what was asked.
+  void select(const IndexerMethod& method, const RowLayout& rows, const IndexQueries& asked,
               const RowLayout& key_rows, const Tensor& keys, const Tensor& sets);
 
   // The steps of keys(), queries() and select() by themselves, from what a pass has kept:

@@ -144,6 +144,9 @@ std::string target_markdown(const Result& result, const Target& target) {
       "{}\n\n```\n{}\n```\n\n",
       pattern.full_count(), pattern.layers(), saved_percent(result, target),
       escape_markdown(target.method), verdict_of(target).text, pattern.text());
+  if (result.model.indexer) {
+    text += fmt::format("Measured with the indexer `{}`.\n\n", indexer_text(result.model.indexer));
+  }
   text += "| | loss increase, nats per token |\n|---|---|\n";
   text += fmt::format("| calibration | {} |\n", rise_text(target.calibration));
   if (target.holdout) text += fmt::format("| held out | {} |\n", rise_text(*target.holdout));

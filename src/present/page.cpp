@@ -269,10 +269,14 @@ std::string cost_html(const Result& result, std::size_t t) {
                     fmt::format("{:.3g}", cost.kept_megabytes_before),
                     fmt::format("{:.3g}", cost.kept_megabytes_after)});
   }
+  const std::string work = result.model.indexer
+                               ? "2 heads x width x the keys and blocks that HISA scores"
+                               : "heads x width x context²";
   return html_section(
       "What does a prefill save?",
-      "Calculated, not measured: heads x width x context² per layer that runs its indexer; index "
-      "keys in FP8, if the engine frees them. Attention, experts and the rest are unchanged.",
+      "Calculated, not measured: " + work +
+          " per layer that runs its indexer; index keys in FP8, if the engine frees them. "
+          "Attention, experts and the rest are unchanged.",
       html_table(rows), of_target(result, t));
 }
 
@@ -310,9 +314,9 @@ std::string provenance_html(const Result& result) {
                               provenance.numerics_version)},
       {"device", device_text(provenance)},
       {"written", provenance.created_at},
-      {"model",
-       fmt::format("{}, {}, {} layers, top-{}", result.model.name, result.model.architecture,
-                   result.model.layers, result.model.index_topk)},
+      {"model", fmt::format("{}, {}, {} layers, top-{}, {} indexer", result.model.name,
+                            result.model.architecture, result.model.layers, result.model.index_topk,
+                            indexer_text(result.model.indexer))},
       {"search", methods_text(result)},
       {"loss with every indexer", fmt::format("{:.5f} nats per token", result.baseline_loss)},
       {"baseline", result.baseline.text()},

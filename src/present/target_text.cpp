@@ -82,7 +82,7 @@ std::vector<IndexerCost> indexer_costs(const Result& result, const Target& targe
   std::vector<IndexerCost> costs;
   for (const std::int64_t context : {32768, 131072, 204800}) {
     const auto n = static_cast<double>(context);
-    const double layer = heads * width * n * n / 1e12;
+    const double layer = 2 * heads * width * scored_pairs(result.model.indexer, 0, n) / 1e12;
     const double keys = (width + 4) * n / 1e6;
     costs.push_back({context, before * layer, after * layer, before * keys, after * keys});
   }

@@ -37,8 +37,8 @@ double saved_percent(const Result& result, const Target& target);
 // What was measured on held-out sequences or, without them, on the calibration data.
 const Measured& shown_measure(const Target& target);
 
-// Predicted, not measured: sum over queries of 2 heads x width x keys per layer (DeepSeek-V3.2
-// report, equation 1), and the index keys that need not be kept.
+// Predicted, not measured: sum over queries of 2 heads x width x scored keys per layer
+// (DeepSeek-V3.2 report, equation 1), and the index keys that need not be kept.
 struct IndexerCost {
   std::int64_t context;
   double teraflop_before;

@@ -168,6 +168,10 @@ std::string summary_text(const Result& result, const std::string& folder) {
       fmt::format("{}: loss {} with every indexer, on {} sequences ({} tokens)\n",
                   result.model.name, loss_text(result.baseline_loss), result.calibration.sequences,
                   count_text(result.calibration.tokens));
+  if (result.model.indexer) {
+    text += fmt::format("everything was measured with the indexer {}\n",
+                        indexer_text(result.model.indexer));
+  }
   text += result.holdout
               ? fmt::format("{} held-out sequence{}: loss {} with every indexer\n",
                             result.holdout->tokens.sequences,

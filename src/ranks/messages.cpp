@@ -117,6 +117,28 @@ QueryOverlap get_query_overlap(WireReader& reader) {
   return overlap;
 }
 
+void put(WireWriter& writer, const IndexerOverlap& overlap) {
+  writer.put(indexer_text(overlap.method));
+  writer.put(overlap.index_topk);
+  writer.put(overlap.layers);
+  writer.put(overlap.bucket_ends);
+  writer.put(overlap.queries);
+  writer.put(overlap.counts);
+  writer.put(overlap.least);
+}
+
+IndexerOverlap get_indexer_overlap(WireReader& reader) {
+  IndexerOverlap overlap;
+  overlap.method = parse_indexer(reader.text()).value();
+  overlap.index_topk = reader.get<std::int64_t>();
+  overlap.layers = reader.numbers<std::size_t>();
+  overlap.bucket_ends = reader.numbers<std::int64_t>();
+  overlap.queries = reader.numbers<std::int64_t>();
+  overlap.counts = reader.numbers<std::int64_t>();
+  overlap.least = reader.numbers<std::int64_t>();
+  return overlap;
+}
+
 // A failure is an error with its four texts, or a signal.
 constexpr std::int32_t kSignal = -1;
 
@@ -193,12 +215,14 @@ std::string encode(const RankTask& rank_task) {
   writer.put(goal.tokens_sha256);
   writer.put(goal.objective);
   writer.put(goal.reference ? goal.reference->text() : "");
+  writer.put(indexer_text(goal.indexer));
   writer.put(static_cast<std::uint64_t>(task.patterns.size()));
   for (const Pattern& pattern : task.patterns) writer.put(pattern.text());
   writer.put(task.sequences);
   writer.put(task.extras.fidelity);
   writer.put(task.extras.overlap_step);
   writer.put(task.extras.along_queries);
+  writer.put(indexer_text(task.extras.compared));
   return writer.take();
 }
 
@@ -209,12 +233,14 @@ RankTask decode_task(std::string_view message) {
   goal.tokens_sha256 = reader.text();
   goal.objective = reader.get<Objective>();
   if (const std::string text = reader.text(); !text.empty()) goal.reference = Pattern::parse(text);
+  goal.indexer = parse_indexer(reader.text());
   const std::size_t patterns = reader.count();
   for (std::size_t p = 0; p < patterns; ++p) task.patterns.push_back(Pattern::parse(reader.text()));
   task.sequences = reader.numbers<std::size_t>();
   task.extras.fidelity = reader.get<bool>();
   task.extras.overlap_step = reader.get<std::int64_t>();
   task.extras.along_queries = reader.get<bool>();
+  task.extras.compared = parse_indexer(reader.text());
   return rank_task;
 }
 
@@ -261,6 +287,8 @@ std::string encode(const SweepOutput& output) {
   put(writer, output.overlap);
   writer.put(output.along_queries.has_value());
   if (output.along_queries) put(writer, *output.along_queries);
+  writer.put(output.indexers.has_value());
+  if (output.indexers) put(writer, *output.indexers);
   return writer.take();
 }
 
@@ -275,6 +303,7 @@ SweepOutput decode_output(std::string_view message) {
   }
   output.overlap = get_overlap(reader);
   if (reader.get<bool>()) output.along_queries = get_query_overlap(reader);
+  if (reader.get<bool>()) output.indexers = get_indexer_overlap(reader);
   return output;
 }
 

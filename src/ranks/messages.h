@@ -60,6 +60,7 @@ struct RankGoal {
   std::string tokens_sha256;
   Objective objective = Objective::loss;
   std::optional<Pattern> reference;
+  IndexerMethod indexer = std::nullopt;
 
   bool operator==(const RankGoal&) const = default;
 };

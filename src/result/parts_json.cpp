@@ -106,21 +106,34 @@ TokenSummary tokens_from_json(const JsonField& field) {
   return tokens;
 }
 
+IndexerMethod indexer_from_json(const JsonField& field, std::int64_t index_topk) {
+  try {
+    const IndexerMethod method = parse_indexer(field.text());
+    if (method) check_fits(*method, index_topk);
+    return method;
+  } catch (const UsageError& error) {
+    field.fail(fmt::format("it is no indexer of this model: {}", error.problem().why));
+  }
+}
+
 Json to_json(const ModelSummary& model) {
-  return Json{{"name", text_json(model.name)},
-              {"architecture", text_json(model.architecture)},
-              {"layers", model.layers},
-              {"nextn_layers_excluded", model.mtp_layers},
-              {"index_topk", model.index_topk},
-              {"index_heads", model.index_heads},
-              {"index_head_dim", model.index_head_dim},
-              {"indexer_layers", true_positions(model.has_indexer)},
-              {"existing_indexer_types", model.native_schedule},
-              {"quantization", text_json(model.quantization)},
-              {"mla_norm_eps", model.mla_norm_eps},
-              {"config_sha256", model.config_sha256},
-              {"weights_layout_sha256", model.weights_layout_sha256},
-              {"tokenizer_sha256", text_or_null(model.tokenizer_sha256)}};
+  Json json{{"name", text_json(model.name)},
+            {"architecture", text_json(model.architecture)},
+            {"layers", model.layers},
+            {"nextn_layers_excluded", model.mtp_layers},
+            {"index_topk", model.index_topk},
+            {"index_heads", model.index_heads},
+            {"index_head_dim", model.index_head_dim},
+            {"indexer_layers", true_positions(model.has_indexer)},
+            {"existing_indexer_types", model.native_schedule},
+            {"quantization", text_json(model.quantization)},
+            {"mla_norm_eps", model.mla_norm_eps},
+            {"config_sha256", model.config_sha256},
+            {"weights_layout_sha256", model.weights_layout_sha256},
+            {"tokenizer_sha256", text_or_null(model.tokenizer_sha256)}};
+  // Absent for the exact indexer, as in results of older versions.
+  if (model.indexer) json["indexer"] = indexer_text(model.indexer);
+  return json;
 }
 
 ModelSummary model_from_json(const JsonField& field) {
@@ -137,6 +150,7 @@ ModelSummary model_from_json(const JsonField& field) {
                      .native_schedule = "",
                      .quantization = field.at("quantization").text(),
                      .mla_norm_eps = field.at("mla_norm_eps").number(),
+                     .indexer = std::nullopt,
                      .config_sha256 = field.at("config_sha256").sha256(),
                      .weights_layout_sha256 = field.at("weights_layout_sha256").sha256(),
                      .tokenizer_sha256 = ""};
@@ -145,6 +159,8 @@ ModelSummary model_from_json(const JsonField& field) {
   }
   const ResultShape shape{layers, {}, 0, 0, false};
   model.native_schedule = pattern_from_json(field.at("existing_indexer_types"), shape).text();
+  if (const auto indexer = field.find("indexer"))
+    model.indexer = indexer_from_json(*indexer, model.index_topk);
   if (const auto tokenizer = field.nullable("tokenizer_sha256")) {
     model.tokenizer_sha256 = tokenizer->sha256();
   }

@@ -6,6 +6,7 @@
 
 #include "calibration/account.h"
 #include "core/fingerprint.h"
+#include "core/hisa.h"
 #include "core/pattern.h"
 #include "search/constraints.h"
 #include "search/fidelity.h"
@@ -73,6 +74,7 @@ struct ModelSummary {
   std::string native_schedule;    // F and S as config.json itself states
   std::string quantization;       // "fp8 128x128" or "none"
   double mla_norm_eps = 0;
+  IndexerMethod indexer = {};  // by which everything was measured
   std::string config_sha256;
   std::string weights_layout_sha256;
   std::string tokenizer_sha256;  // empty if the folder has no tokenizer.json

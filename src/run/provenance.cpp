@@ -42,7 +42,10 @@ Fingerprint fingerprint_of(const Model& model, const SearchSubject& subject,
       {"pin-full", joined(constraints.pinned_full)},
       {"pin-shared", joined(constraints.pinned_shared)},
       {"max-run", run_bound(subject)}};
-  // Results of older versions do not have the field.
+  // Results of older versions do not have these fields.
+  if (model.config.indexer) {
+    fingerprint.emplace_back("indexer", indexer_text(model.config.indexer));
+  }
   if (subject.objective != Objective::loss) {
     fingerprint.emplace_back("objective", name_of(subject.objective));
   }
@@ -72,6 +75,7 @@ ModelSummary summarize(const Model& model) {
               model.has_fp8 ? fmt::format("fp8 {}x{}", config.fp8_block_rows, config.fp8_block_cols)
                             : "none",
           .mla_norm_eps = std::stod(fmt::format("{}", config.mla_norm_eps)),
+          .indexer = config.indexer,
           .config_sha256 = model.config_sha256,
           .weights_layout_sha256 = model.checkpoint.layout_sha256(),
           .tokenizer_sha256 = model.tokenizer_sha256};

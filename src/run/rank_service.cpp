@@ -39,7 +39,7 @@ Fingerprint rank_fingerprint(const Model& model, const TokenSet& tokens,
 int serve_run(const SearchOptions& options, Ranks& ranks) {
   Progress silent(Progress::Style::off);
   Backends backends = make_backends(options.device);
-  const Model model = open_model(options.device.model, options.device.mla_norm_eps);
+  const Model model = open_model(options.device);
   const SearchSubject subject = open_subject(options, model, *backends.front(), silent);
   const Fingerprint fingerprint =
       rank_fingerprint(fingerprint_of(model, subject, kinds_of(backends)));

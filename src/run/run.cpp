@@ -173,7 +173,7 @@ Result run(const RunOptions& options, Progress& progress, Ranks& ranks) {
   DeviceOptions device = options.search.device;
   Backends backends = make_backends(device);
   const Backend& backend = *backends.front();
-  const Model model = open_model(device.model, device.mla_norm_eps);
+  const Model model = open_model(device);
   SearchSubject subject = open_subject(options.search, model, backend, progress);
   const RunPlan plan = make_plan(model, subject, backend, device, backends.size());
   check_fits(plan, subject);

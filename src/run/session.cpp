@@ -2,6 +2,7 @@
 #include "run/session.h"
 
 #include "core/bytes.h"
+#include "core/count_text.h"
 #include "core/error.h"
 #include "core/host_memory.h"
 #include "core/thread_count.h"
@@ -88,6 +89,19 @@ std::vector<std::string> device_names(const Backends& backends) {
   return names;
 }
 
+IndexerMethod indexer_of(const DeviceOptions& options, std::int64_t index_topk) {
+  const IndexerMethod method = parse_indexer(options.indexer);
+  if (method) check_fits(*method, index_topk);
+  return method;
+}
+
+Model open_model(const DeviceOptions& options) {
+  parse_indexer(options.indexer);  // what is wrong with it needs no model
+  Model model = open_model(options.model, options.mla_norm_eps);
+  model.config.indexer = indexer_of(options, model.config.index_topk);
+  return model;
+}
+
 void note_of_device(const Device& device, Progress& progress) {
   if (const std::string remark = device.remark(); !remark.empty()) progress.note(remark);
 }
@@ -116,6 +130,16 @@ void warn_of_kinds(const std::string& kinds, Progress& progress,
        fmt::format("--mixed: devices of different kinds compute ({}), so the last bits of losses "
                    "depend on which of them computes what, and a second run may choose otherwise",
                    kinds));
+}
+
+void warn_of_reach(const Hisa& hisa, const TokenSet& tokens, Progress& progress,
+                   std::vector<std::string>& warnings) {
+  if (!hisa.takes_all(tokens.longest())) return;
+  warn(progress, warnings,
+       fmt::format("{} selects what the exact indexer does: its blocks hold {} tokens, and the "
+                   "longest sequence has {}",
+                   indexer_text(hisa), count_text(hisa.block * hisa.blocks),
+                   count_text(tokens.longest())));
 }
 
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings) {
@@ -240,34 +264,53 @@ SweepMemory Session::memory_with(const SweepGoal& goal) {
 }
 
 std::unique_ptr<SweepWorker> Session::worker_on(SessionDevice& device, const TokenSet& tokens,
-                                                const SweepGoal& goal, SweepMemory memory) {
+                                                const SweepGoal& goal, SweepMemory memory,
+                                                const ModelConfig& config) {
   SweepGoal own = goal;
   std::shared_ptr<const SegmentIndexers> indexers = indexers_on(device, goal.indexers);
   own.indexers = indexers.get();
   return std::make_unique<DeviceWorker>(
       device.name, *device.backend,
-      SweepEvaluator(model_.config, *device.weights, *device.backend, tokens, memory, own),
+      SweepEvaluator(config, *device.weights, *device.backend, tokens, memory, own),
       std::move(indexers));
 }
 
+// Ranks that serve have a thread per device, which may ask at the same time.
+const ModelConfig& Session::config_with(const IndexerMethod& indexer) {
+  if (indexer == model_.config.indexer) return model_.config;
+  const std::lock_guard lock(configs_mutex_);
+  const auto found = std::ranges::find(configs_, indexer, &ModelConfig::indexer);
+  if (found != configs_.end()) return *found;
+  configs_.push_back(model_.config);
+  configs_.back().indexer = indexer;
+  return configs_.back();
+}
+
 SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
+  return evaluator(tokens, std::move(goal), model_.config.indexer);
+}
+
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal,
+                                   const IndexerMethod& indexer) {
+  const ModelConfig& config = config_with(indexer);
   const SweepMemory memory = memory_with(goal);
   std::vector<std::unique_ptr<SweepWorker>> workers;
   for (SessionDevice& device : devices_) {
-    workers.push_back(worker_on(device, tokens, goal, memory));
+    workers.push_back(worker_on(device, tokens, goal, memory, config));
   }
   if (ranks_ != nullptr && goal.indexers == nullptr) {
-    const RankGoal remote{tokens.fingerprint(), goal.objective, goal.reference};
+    const RankGoal remote{tokens.fingerprint(), goal.objective, goal.reference, indexer};
     for (const RemoteDevice& device : ranks_->devices()) {
       workers.push_back(ranks_->worker(device, remote));
     }
   }
-  return spread(std::move(workers), tokens, goal, memory);
+  return spread(std::move(workers), tokens, goal, memory, config);
 }
 
 SpreadEvaluator Session::spread(std::vector<std::unique_ptr<SweepWorker>> workers,
-                                const TokenSet& tokens, const SweepGoal& goal, SweepMemory memory) {
-  SweepPlanner planner(model_.config, backend(), tokens, memory, goal.reference, goal.indexers);
+                                const TokenSet& tokens, const SweepGoal& goal, SweepMemory memory,
+                                const ModelConfig& config) {
+  SweepPlanner planner(config, backend(), tokens, memory, goal.reference, goal.indexers);
   return {std::move(workers), std::move(planner), rates(),
           averaged_tokens(tokens, goal.objective, model_.config.first_selecting_position()), use_};
 }
@@ -295,7 +338,8 @@ int Session::serve(Ranks& ranks, const std::vector<const TokenSet*>& token_sets)
       throw InternalError({"a task is of unknown sequences", goal.tokens_sha256, "", ""});
     }
     const SweepGoal sweep{goal.objective, goal.reference, nullptr};
-    workers.emplace_back(goal, worker_on(devices_[device], **tokens, sweep, memory_with(sweep)));
+    workers.emplace_back(goal, worker_on(devices_[device], **tokens, sweep, memory_with(sweep),
+                                         config_with(goal.indexer)));
     return *workers.back().second;
   };
   return ranks.serve(devices_.size(), worker_of);
@@ -318,11 +362,12 @@ SpreadEvaluator Session::evaluator(const TokenSet& tokens, std::span<const Train
         device.name, *device.backend,
         SweepEvaluator(model_.config, *weights, *device.backend, tokens, memory), weights));
   }
-  return spread(std::move(workers), tokens, {}, memory);
+  return spread(std::move(workers), tokens, {}, memory, model_.config);
 }
 
-SpreadEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string label) {
-  SpreadEvaluator spread = evaluator(tokens);
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string label,
+                                   const IndexerMethod& indexer) {
+  SpreadEvaluator spread = evaluator(tokens, {}, indexer);
   spread.set_progress([&progress, label = std::move(label)](std::size_t done, std::size_t total) {
     progress.update(label, done, total);
   });

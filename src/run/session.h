@@ -12,7 +12,9 @@
 #include "search/spread_evaluator.h"
 #include "search/sweep_evaluator.h"
 
+#include <list>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,6 +28,7 @@ struct DeviceOptions {
   std::string precision = "fp32";
   std::string indexer_precision;  // empty: as precision
   std::optional<double> mla_norm_eps;
+  std::string indexer = "exact";  // as parse_indexer reads it
   std::string weights = "auto";
   std::string memory_limit;  // "24GiB", of each device; empty: what the device has
   int gpus = 0;              // at most so many; 0: all that device names
@@ -44,6 +47,12 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
 // For messages and records: "GPU 0".
 std::vector<std::string> device_names(const Backends& backends);
 
+// Opens the model with the settings of these options that change its forward pass. Throws what
+// open_model, parse_indexer and check_fits throw.
+Model open_model(const DeviceOptions& options);
+// What options.indexer names, for a model that selects so many tokens.
+IndexerMethod indexer_of(const DeviceOptions& options, std::int64_t index_topk);
+
 // Says what makes the device slower than others, if anything does.
 void note_of_device(const Device& device, Progress& progress);
 
@@ -57,6 +66,10 @@ void warn_of_kinds(const std::string& kinds, Progress& progress,
 
 // Shows what of the model is ignored although it might matter, and keeps it in `warnings`.
 void warn_of_model(const Model& model, Progress& progress, std::vector<std::string>& warnings);
+
+// Warns if no query of any sequence has more blocks than it chooses: then HISA is exact.
+void warn_of_reach(const Hisa& hisa, const TokenSet& tokens, Progress& progress,
+                   std::vector<std::string>& warnings);
 
 // Where weights wait: as --weights says, else what fits first. Throws ResourceError naming the
 // setting to change if the device cannot hold them that way.
@@ -113,10 +126,13 @@ class Session {
   // What each device did for evaluators and trainings so far.
   const SpreadUse& use() const { return use_; }
 
-  // An evaluator of `tokens`, which must outlive it, on all devices.
+  // An evaluator of `tokens`, which must outlive it, on all devices, with the model's indexer.
   SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal = {});
+  // The same with another one.
+  SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal, const IndexerMethod& indexer);
   // The same; `label` names the work in progress lines.
-  SpreadEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label);
+  SpreadEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label,
+                            const IndexerMethod& indexer);
   // With other indexers in some layers, on all devices of this process, each of which uses
   // `taken_bytes` for other things.
   SpreadEvaluator evaluator(const TokenSet& tokens, std::span<const TrainedIndexer> indexers,
@@ -132,15 +148,20 @@ class Session {
   };
 
   std::unique_ptr<SweepWorker> worker_on(SessionDevice& device, const TokenSet& tokens,
-                                         const SweepGoal& goal, SweepMemory memory);
+                                         const SweepGoal& goal, SweepMemory memory,
+                                         const ModelConfig& config);
+  // The model's with an indexer.
+  const ModelConfig& config_with(const IndexerMethod& indexer);
   SweepMemory memory_with(const SweepGoal& goal);
   SpreadEvaluator spread(std::vector<std::unique_ptr<SweepWorker>> workers, const TokenSet& tokens,
-                         const SweepGoal& goal, SweepMemory memory);
+                         const SweepGoal& goal, SweepMemory memory, const ModelConfig& config);
   std::shared_ptr<const SegmentIndexers> indexers_on(SessionDevice& device,
                                                      const SegmentIndexers* of_first);
   SweepRates rates() const;
 
   const Model& model_;
+  std::list<ModelConfig> configs_;  // with other indexers, which evaluators refer to
+  std::mutex configs_mutex_;
   int threads_;
   bool mixed_;
   std::string kinds_;

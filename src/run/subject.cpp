@@ -93,6 +93,11 @@ void require_race_sequences(std::optional<RaceRules>& races, bool by_default, st
 // Trains on data of its own; what is held out for the search judges the indexers, too.
 SegmentTraining open_segment_training(const SearchOptions& options, const Model& model,
                                       SearchSubject& subject, Progress& progress) {
+  if (model.config.indexer) {
+    throw UsageError({"--distill trains exact indexers", "--indexer",
+                      fmt::format("it is {}", indexer_text(model.config.indexer)),
+                      "--indexer exact, or no --distill"});
+  }
   SegmentTraining training{
       options.training, options.training, {subject.space.start, {}, {}, {}, {}}};
   training.options.sparse.steps = 0;
@@ -187,6 +192,9 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
   warn_of_model(model, progress, subject.warnings);
   subject.data = load_calibration(options.calibration, options.holdout, model, options.device.model,
                                   options.device.threads, progress, subject.warnings);
+  if (model.config.indexer) {
+    warn_of_reach(*model.config.indexer, subject.data.search, progress, subject.warnings);
+  }
   require_sequences(options, subject, model.config.first_selecting_position());
   if (!options.distill.empty()) {
     subject.training = open_segment_training(options, model, subject, progress);

@@ -50,7 +50,7 @@ Shares shares_of(const ModelConfig& config, std::span<const std::int64_t> length
     shares.prefix_rows += prefix;
     shares.tail_rows += tail;
     shares.prefix_pairs += prefix * prefix / 2;
-    shares.indexed_pairs += tail * (length + cut) / 2;
+    shares.indexed_pairs += scored_pairs(config.indexer, length - tail, length);
     total += length;
   }
   for (double* share :

@@ -24,8 +24,13 @@ SweepOutput DeviceWorker::compute(const SweepTask& task, const SweepReports& rep
     if (task.extras.along_queries) {
       output.along_queries = prepare_query_overlap(planner.config(), planner.tokens(), pattern);
     }
+    if (task.extras.compared) {
+      output.indexers = prepare_indexer_overlap(planner.config(), planner.tokens(), pattern,
+                                                *task.extras.compared);
+    }
     OverlapPass pass = measure_overlap(evaluator_, backend_, request, task.extras.overlap_step,
-                                       output.along_queries ? &*output.along_queries : nullptr);
+                                       {output.along_queries ? &*output.along_queries : nullptr,
+                                        output.indexers ? &*output.indexers : nullptr});
     output.losses = {std::move(pass.losses)};
     output.overlap = std::move(pass.overlap);
   } else if (task.extras.fidelity) {

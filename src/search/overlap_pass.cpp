@@ -21,29 +21,38 @@ RowLayout sampled(const RowLayout& rows, std::int64_t step) {
 // are compared at once.
 class Collector : public SweepObserver {
  public:
-  Collector(Overlap& overlap, QueryOverlap* along_queries, Backend& backend, std::int64_t row_bytes)
-      : overlap_(overlap),
-        along_queries_(along_queries),
-        backend_(backend),
-        row_bytes_(row_bytes) {}
+  Collector(Overlap& overlap, const OverlapExtras& extras, Backend& backend, std::int64_t row_bytes)
+      : overlap_(overlap), extras_(extras), backend_(backend), row_bytes_(row_bytes) {}
 
   std::int64_t kept_row_bytes() const override { return row_bytes_; }
 
   void layer_done(std::size_t layer, std::span<const std::size_t>, const RowLayout& rows,
                   const Tensor& sets, const Tensor&) override {
-    if (along_queries_ != nullptr) compare_queries(layer, rows, sets);
+    if (extras_.along_queries != nullptr) compare_queries(layer, rows, sets);
     sets_.push_back(overlap_.query_step == 1 ? sets : sample_of(rows, sets));
     if (sets_.size() < overlap_.layers) return;
     accumulate(overlap_, backend_, sampled(rows, overlap_.query_step), sets_);
     sets_.clear();
   }
 
+  // Lets the other method select from the same.
+  void selected(std::size_t layer, Decoder& decoder, const Selection& exact) override {
+    if (extras_.indexers == nullptr) return;
+    IndexerOverlap& overlap = *extras_.indexers;
+    const Tensor sets =
+        backend_.allocate(exact.rows.total, exact.sets.cols(), DType::i32, Memory::index_sets);
+    decoder.select(overlap.method, exact.rows, exact.asked, exact.key_rows, exact.keys, sets);
+    const auto found = std::ranges::find(overlap.layers, layer);
+    accumulate(overlap, static_cast<std::size_t>(found - overlap.layers.begin()), exact.rows,
+               backend_.common_counts(exact.sets, sets));
+  }
+
  private:
   void compare_queries(std::size_t layer, const RowLayout& rows, const Tensor& sets) {
-    const auto& layers = along_queries_->layers;
-    const auto found = std::ranges::find(layers, layer);
-    if (found == layers.end()) return;
-    accumulate(*along_queries_, backend_, static_cast<std::size_t>(found - layers.begin()), rows,
+    QueryOverlap& overlap = *extras_.along_queries;
+    const auto found = std::ranges::find(overlap.layers, layer);
+    if (found == overlap.layers.end()) return;
+    accumulate(overlap, backend_, static_cast<std::size_t>(found - overlap.layers.begin()), rows,
                sets);
   }
 
@@ -64,7 +73,7 @@ class Collector : public SweepObserver {
   }
 
   Overlap& overlap_;
-  QueryOverlap* along_queries_;  // null if not wanted
+  OverlapExtras extras_;
   Backend& backend_;
   std::int64_t row_bytes_;
   std::vector<Tensor> sets_;
@@ -86,7 +95,7 @@ std::int64_t overlap_query_step(const SweepPlanner& planner) {
 }
 
 OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const LossRequest& request,
-                            std::int64_t query_step, QueryOverlap* along_queries) {
+                            std::int64_t query_step, const OverlapExtras& extras) {
   const SweepPlanner& planner = evaluator.planner();
   const ModelConfig& config = planner.config();
   OverlapPass pass;
@@ -95,15 +104,17 @@ OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const L
   pass.overlap.bucket_ends =
       position_buckets(config.first_selecting_position(), planner.tokens().longest());
   pass.overlap.query_step = query_step;
-  Collector collector(pass.overlap, along_queries, backend, overlap_row_bytes(config, query_step));
+  std::int64_t row_bytes = overlap_row_bytes(config, query_step);
+  if (extras.indexers != nullptr) row_bytes += 4 * config.index_topk;
+  Collector collector(pass.overlap, extras, backend, row_bytes);
   pass.losses = evaluator.losses(request, &collector).front();
   return pass;
 }
 
 OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const Pattern& pattern,
-                            QueryOverlap* along_queries) {
+                            const OverlapExtras& extras) {
   return measure_overlap(evaluator, backend, {std::span(&pattern, 1), evaluator.all_sequences()},
-                         overlap_query_step(evaluator.planner()), along_queries);
+                         overlap_query_step(evaluator.planner()), extras);
 }
 
 }  // namespace indexcache

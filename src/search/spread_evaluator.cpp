@@ -90,15 +90,18 @@ std::vector<std::optional<Fidelity>> SpreadEvaluator::measure_fidelity(
   return meter.results();
 }
 
-OverlapPass SpreadEvaluator::measure_overlap(const Pattern& pattern, QueryOverlap* along_queries) {
+OverlapPass SpreadEvaluator::measure_overlap(const Pattern& pattern, const OverlapExtras& extras) {
   const LossRequest request{std::span(&pattern, 1), all_sequences()};
-  Computed computed = compute(request, {.overlap_step = overlap_query_step(planner_),
-                                        .along_queries = along_queries != nullptr});
+  SweepExtras wanted{.overlap_step = overlap_query_step(planner_),
+                     .along_queries = extras.along_queries != nullptr};
+  if (extras.indexers != nullptr) wanted.compared = extras.indexers->method;
+  Computed computed = compute(request, wanted);
   OverlapPass pass;
   pass.losses = computed.losses(request).front();
   for (const SweepOutput& output : computed.outputs) {
     pass.overlap += output.overlap;
-    if (along_queries != nullptr) *along_queries += output.along_queries.value();
+    if (extras.along_queries != nullptr) *extras.along_queries += output.along_queries.value();
+    if (extras.indexers != nullptr) *extras.indexers += output.indexers.value();
   }
   return pass;
 }

@@ -33,9 +33,8 @@ class SpreadEvaluator : public Evaluator {
   // As SweepEvaluator::measure_fidelity.
   std::vector<std::optional<Fidelity>> measure_fidelity(const LossRequest& request,
                                                         std::vector<SequenceLosses>& losses);
-  // Losses and overlap of all sequences. `along_queries`, made for the same pattern and tokens,
-  // gets the counts of neighboring queries.
-  OverlapPass measure_overlap(const Pattern& pattern, QueryOverlap* along_queries = nullptr);
+  // Losses and overlap of all sequences, and what else is wanted.
+  OverlapPass measure_overlap(const Pattern& pattern, const OverlapExtras& extras = {});
 
   const SweepPlanner& planner() const { return planner_; }
   void set_progress(SweepProgress progress) { progress_ = std::move(progress); }

@@ -84,6 +84,7 @@ std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request) {
 std::vector<SequenceLosses> SweepEvaluator::losses(const LossRequest& request,
                                                    SweepObserver* observer, FidelityMeter* meter) {
   meter_ = meter;
+  observer_ = observer;
   std::vector<SequenceLosses> result(request.patterns.size());
   if (request.patterns.empty() || request.sequences.empty()) return result;
   const SweepPlan cut = planner_.plan(request.patterns.size(), request.sequences,
@@ -343,6 +344,17 @@ void SweepEvaluator::advance(const LayerWeights& weights, const Wave& wave,
   }
 }
 
+void SweepEvaluator::select(const LayerWeights& weights, std::size_t layer, const RowChunk& chunk,
+                            const QueryRows& in, const RowLayout& key_rows, const Tensor& keys,
+                            const Tensor& sets) {
+  const IndexQueries asked =
+      decoder_.index_queries(*weights.indexer, chunk.rows, in.q_latent, in.x);
+  const Tensor chosen = chunk.of(sets);
+  decoder_.select(config_.indexer, chunk.rows, asked, key_rows, keys, chosen);
+  if (observer_ == nullptr) return;
+  observer_->selected(layer, decoder_, {chunk.rows, asked, key_rows, keys, chosen});
+}
+
 // Advances patterns with the same indexer by one layer; where they differ, into two streams that
 // share all that does not depend on the choice.
 void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
@@ -380,7 +392,7 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
       const Tensor hidden = chunk.of(stream.hidden);
       const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
       if (runs_indexer) {
-        decoder_.select(weights, chunk.rows, in, wave.keys, keys.index_keys, chunk.of(full.sets));
+        select(weights, layer, chunk, in, wave.keys, keys.index_keys, full.sets);
         if (reuses) backend_.copy_rows(chunk.rows, hidden, chunk.rows, chunk.of(full.hidden));
         attended.push_back(finish(chunk, in, full));
       }

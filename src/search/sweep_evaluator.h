@@ -29,6 +29,15 @@
 
 namespace indexcache {
 
+// What an indexer selected from, and what.
+struct Selection {
+  const RowLayout& rows;
+  const IndexQueries& asked;
+  const RowLayout& key_rows;
+  const Tensor& keys;
+  const Tensor& sets;
+};
+
 // Sees what a sweep computes. Rows are those of one wave, at positions that select.
 class SweepObserver {
  public:
@@ -37,6 +46,11 @@ class SweepObserver {
   // The index sets in force at `layer` for the patterns of one stream, and the residual after it.
   virtual void layer_done(std::size_t layer, std::span<const std::size_t> patterns,
                           const RowLayout& rows, const Tensor& sets, const Tensor& hidden) = 0;
+
+  // After the indexer of `layer` has selected for some of the rows of one stream.
+  virtual void selected(std::size_t layer, Decoder& decoder, const Selection& selection) {
+    (void)layer, (void)decoder, (void)selection;
+  }
 
   // Bytes of index sets that the observer keeps for each row until the end of a wave.
   virtual std::int64_t kept_row_bytes() const { return 0; }
@@ -110,6 +124,9 @@ class SweepEvaluator : public Evaluator {
               std::span<const Pattern> patterns, std::size_t layer, Stream stream,
               std::vector<Stream>& next);
   Tensor allocate_residual(const RowLayout& rows) const;
+  void select(const LayerWeights& weights, std::size_t layer, const RowChunk& chunk,
+              const QueryRows& in, const RowLayout& key_rows, const Tensor& keys,
+              const Tensor& sets);
   void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
                  const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
   void timed(Visit visit, std::size_t layer, const std::function<void()>& body);
@@ -124,9 +141,10 @@ class SweepEvaluator : public Evaluator {
   SweepProgress progress_;
   VisitClock clock_;
   SweepGoal goal_;
-  FidelityMeter* meter_ = nullptr;  // of the request, if it wants one
-  std::size_t first_pattern_ = 0;   // of the group, in the request
-  std::size_t first_sequence_ = 0;  // of the wave, in the request
+  FidelityMeter* meter_ = nullptr;     // of the request, if it wants one
+  SweepObserver* observer_ = nullptr;  // likewise
+  std::size_t first_pattern_ = 0;      // of the group, in the request
+  std::size_t first_sequence_ = 0;     // of the wave, in the request
   std::size_t visits_done_ = 0;
   std::size_t visits_total_ = 0;
 };

@@ -8,6 +8,7 @@
 
 #include "search/evaluator.h"
 #include "search/fidelity.h"
+#include "search/indexer_overlap.h"
 #include "search/overlap.h"
 #include "search/query_overlap.h"
 #include "search/sweep_evaluator.h"
@@ -26,6 +27,8 @@ struct SweepExtras {
   // Compare the index sets of every so many positions of all layers; 0: none. One pattern only.
   std::int64_t overlap_step = 0;
   bool along_queries = false;  // compare those of neighboring queries; needs overlap_step
+  // Compare those of the exact indexer with those of this one; needs overlap_step.
+  IndexerMethod compared = std::nullopt;
 
   bool operator==(const SweepExtras&) const = default;
 };
@@ -41,6 +44,7 @@ struct SweepOutput {
   std::vector<std::vector<FidelitySums>> fidelity;  // [patterns][sequences]; empty if not wanted
   Overlap overlap;                                  // without layers if not wanted
   std::optional<QueryOverlap> along_queries;
+  std::optional<IndexerOverlap> indexers;
 };
 
 // Called while a task is computed, on the thread that computes it. Both may be empty; what they

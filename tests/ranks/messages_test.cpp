@@ -13,8 +13,9 @@ using namespace indexcache::test;
 
 TEST_CASE("tasks and their goals arrive as they were sent") {
   RankTask sent;
-  sent.goal = {"abc", Objective::kl, Pattern::parse("FFF")};
-  sent.task = {{Pattern::parse("FSF"), Pattern::parse("FFS")}, {0, 7, 9}, {true, 4, true}};
+  sent.goal = {"abc", Objective::kl, Pattern::parse("FFF"), Hisa{64, 32}};
+  sent.task = {
+      {Pattern::parse("FSF"), Pattern::parse("FFS")}, {0, 7, 9}, {true, 4, true, Hisa{16, 4}}};
   const RankTask got = decode_task(encode(sent));
   CHECK(got.goal == sent.goal);
   CHECK(got.task.patterns == sent.task.patterns);
@@ -39,6 +40,13 @@ TEST_CASE("outputs keep every bit") {
   along.layers = {0, 2};
   along.counts = {1, 2, 3};
   sent.along_queries = along;
+  IndexerOverlap indexers;
+  indexers.method = {32, 8};
+  indexers.layers = {0, 3};
+  indexers.queries = {5};
+  indexers.counts = {7, 9};
+  indexers.least = {0, 1};
+  sent.indexers = indexers;
   const SweepOutput got = decode_output(encode(sent));
   CHECK(got.losses == sent.losses);
   CHECK(std::signbit(got.losses[1][0]));
@@ -54,6 +62,12 @@ TEST_CASE("outputs keep every bit") {
   REQUIRE(got.along_queries);
   CHECK(got.along_queries->layers == along.layers);
   CHECK(got.along_queries->counts == along.counts);
+  REQUIRE(got.indexers);
+  CHECK(got.indexers->method == Hisa{32, 8});
+  CHECK(got.indexers->layers == indexers.layers);
+  CHECK(got.indexers->queries == indexers.queries);
+  CHECK(got.indexers->counts == indexers.counts);
+  CHECK(got.indexers->least == indexers.least);
 }
 
 TEST_CASE("failures keep their code and text, and name the rank") {

@@ -54,7 +54,7 @@ TEST_CASE("what is shared along queries needs the sets of one layer, and changes
   const Pattern pattern = Pattern::parse("FFFFFFFFFFFFSSSS");
   const auto measure = [&](std::int64_t memory, QueryOverlap* along) {
     SweepEvaluator evaluator = session.evaluator(tokens, {.memory_bytes = memory});
-    return measure_overlap(evaluator, session.backend, pattern, along);
+    return measure_overlap(evaluator, session.backend, pattern, {along});
   };
   QueryOverlap roomy = prepare_query_overlap(session.model.config, tokens, pattern);
   QueryOverlap tight = roomy;

@@ -66,14 +66,22 @@ TEST_CASE("overlaps and fidelity have the same bits on any number of devices") {
   SpreadSession one(1), three(3);
   QueryOverlap along = prepare_query_overlap(one.config(), tokens, patterns[0]);
   QueryOverlap along_three = along;
-  const OverlapPass pass = one.evaluator(tokens).measure_overlap(patterns[0], &along);
-  const OverlapPass same = three.evaluator(tokens).measure_overlap(patterns[0], &along_three);
+  const Hisa hisa{8, 17};
+  IndexerOverlap indexers = prepare_indexer_overlap(one.config(), tokens, patterns[0], hisa);
+  IndexerOverlap indexers_three = indexers;
+  const OverlapPass pass = one.evaluator(tokens).measure_overlap(patterns[0], {&along, &indexers});
+  const OverlapPass same =
+      three.evaluator(tokens).measure_overlap(patterns[0], {&along_three, &indexers_three});
   CHECK(same.losses == pass.losses);
   CHECK(same.overlap.counts == pass.overlap.counts);
   CHECK(same.overlap.queries == pass.overlap.queries);
   CHECK(same.overlap.bucket_ends == pass.overlap.bucket_ends);
   CHECK(along_three.counts == along.counts);
   CHECK(along_three.totals == along.totals);
+  CHECK(indexers_three.counts == indexers.counts);
+  CHECK(indexers_three.least == indexers.least);
+  CHECK(indexers_three.queries == indexers.queries);
+  CHECK(indexers.mean({}).value() < 1);
 
   std::vector<SequenceLosses> losses, losses_of_three;
   SpreadEvaluator alone = one.evaluator(tokens, goal), spread = three.evaluator(tokens, goal);

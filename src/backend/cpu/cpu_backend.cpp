@@ -3,6 +3,7 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include "backend/cpu/arithmetic/arithmetic.h"
+#include "backend/hisa_layout.h"
 #include "backend/make_cpu_backend.h"
 #include "core/thread_count.h"
 
@@ -17,6 +18,20 @@ namespace {
 // Half of the machine's memory; the rest is left to the page cache and to other processes.
 std::int64_t half_of_memory() {
   return std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / 2;
+}
+
+// Numbers that HISA takes: per thread the scores and products of blocks and of the keys in those
+// that are chosen, and once the means of blocks.
+struct HisaNumbers {
+  std::int64_t per_thread = 0, means = 0;
+};
+
+HisaNumbers hisa_numbers(const ModelShape& shape, std::int64_t longest) {
+  if (!shape.indexer || shape.indexer->takes_all(longest)) return {};
+  const Hisa& hisa = *shape.indexer;
+  const std::int64_t blocks = hisa.blocks_of(longest);
+  const std::int64_t products = shape.index_heads * std::max(blocks, hisa.block);
+  return {blocks + hisa.blocks * (hisa.block + 1) + products, blocks * shape.index_head_dim};
 }
 
 }  // namespace
@@ -53,14 +68,15 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
       std::max({shape.hidden, shape.intermediate, shape.heads * shape.latent_width});
   const std::int64_t quantized =
       keeps_fp8() ? (std::min(kExpertRows, rows) + 1) * (widest + scale_blocks(widest)) : 0;
+  const HisaNumbers hisa = hisa_numbers(shape, longest);
   const std::int64_t numbers =
-      quantized + kHeads * std::min(shape.index_topk, longest) +  // attention
-      tile * (longest + shape.index_heads * kKeys) +              // indexer
-      std::min(kRows, rows) * 2 * shape.intermediate +            // dense MLP
-      std::min(kLossRows, rows) * 2 * shape.vocabulary +          // loss, and that of a reference
-      std::min(kRows, rows) * 2 * shape.streams +                 // what reads residual streams
+      quantized + hisa.per_thread + kHeads * std::min(shape.index_topk, longest) +  // attention
+      tile * (longest + shape.index_heads * kKeys) +                                // indexer
+      std::min(kRows, rows) * 2 * shape.intermediate +                              // dense MLP
+      std::min(kLossRows, rows) * 2 * shape.vocabulary +  // loss, and that of a reference
+      std::min(kRows, rows) * 2 * shape.streams +         // what reads residual streams
       std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
-  return 4 * numbers * threads_;
+  return 4 * (numbers * threads_ + hisa.means);
 }
 
 double CpuBackend::measure(const std::function<void()>& body) {
@@ -113,6 +129,17 @@ void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                             const Tensor& head_weights, const RowLayout& key_rows,
                             const Tensor& keys, const Tensor& sets) {
   compute().index_topk(threads_, rows, queries, head_weights, key_rows, keys, sets);
+}
+
+void CpuBackend::hisa_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
+                           const RowLayout& key_rows, const Tensor& keys, const Hisa& hisa,
+                           const Tensor& sets) {
+  const Tensor means = allocate(complete_blocks(key_rows, hisa).total, keys.cols());
+  compute().hisa_topk(threads_, rows, queries, head_weights, key_rows, keys, hisa, sets, means);
+}
+
+std::vector<std::int32_t> CpuBackend::common_counts(const Tensor& a, const Tensor& b) {
+  return compute().common_counts(threads_, a, b);
 }
 
 void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,

@@ -113,8 +113,8 @@ std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t ro
     return 4 * width * std::min(fitting, rows);
   };
   // A comparison holds the reference's logits next to those that it compares.
-  return std::max({logits(longest, kChunkGrain), logits(shape.vocabulary, 1),
-                   logits(2 * shape.vocabulary, 1)}) +
+  return std::max({logits(longest, kChunkGrain), hisa_bytes(shape, rows, longest),
+                   logits(shape.vocabulary, 1), logits(2 * shape.vocabulary, 1)}) +
          cuda::Gemm::kSideStreams * cuda::Gemm::kWorkspaceBytes + table_bytes(shape);
 }
 

@@ -39,6 +39,22 @@ class CudaBackend : public CudaDevice {
     Tensor values;
     Tensor scales;
   };
+  // What the indexer multiplies. The scales of FP8 queries are in the head weights.
+  struct IndexOperands {
+    Operand queries;  // [rows * heads, width]
+    Operand keys;     // [key rows, width]
+    Tensor head_weights;
+    kernels::Type type;
+    std::int64_t heads, width;
+
+    const char* queries_from(std::int64_t row) const {
+      const auto bytes = static_cast<std::int64_t>(size_of(queries.values.dtype()));
+      return queries.values.data<char>() + row * heads * width * bytes;
+    }
+    const float* head_weights_from(std::int64_t row) const {
+      return head_weights.data<float>() + row * heads;
+    }
+  };
   // A slot is a row for one of the experts that it chose; those of an expert are consecutive.
   struct ExpertSlots {
     Tensor counts;   // i32 [1, experts]
@@ -59,6 +75,23 @@ class CudaBackend : public CudaDevice {
   void swiglu(const Tensor& gate_up, const Tensor& out, float limit);
   // Rows of the indexer in the type that its logits are computed in.
   Operand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
+  IndexOperands index_operands(const Tensor& queries, const Tensor& head_weights,
+                               const Tensor& keys);
+  void score_candidates(const IndexOperands& in, std::int64_t first_row, const Operand& keys,
+                        const cuda::DeviceRows& places, const Tensor& logits);
+  void take_top_k(const Tensor& logits, const kernels::RowPlace* places, std::int64_t longest,
+                  const Tensor& sets);
+  void select_exactly(const IndexOperands& in, std::int64_t first_row, const RowLayout& rows,
+                      const RowLayout& key_rows, const Tensor& sets);
+  struct HisaPart;
+  void select_by_hisa(const HisaPart& part, const Tensor& sets);
+  void choose_blocks(const HisaPart& part, std::int64_t first, std::int64_t rows);
+  void score_chosen(const HisaPart& part, std::int64_t first);
+  Operand pooled_keys(const IndexOperands& in, const Segment& keys, const Hisa& hisa);
+  void select_by_hisa(const IndexOperands& in, const Hisa& hisa, const Segment& segment,
+                      const Segment& keys, const Tensor& sets);
+  // What hisa_topk() takes at most for scores and choices.
+  std::int64_t hisa_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest) const;
   struct DistillPart;
   void distill_pairs(const DistillPart& part);
   void distill_sets(const DistillPart& part, const Tensor& key_sums);

@@ -49,64 +49,81 @@ CudaBackend::Operand CudaBackend::index_operand(const Tensor& x, std::int64_t ve
   return {rounded, {}};
 }
 
-void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
-                             const Tensor& head_weights, const RowLayout& key_rows,
-                             const Tensor& keys, const Tensor& sets) {
-  if (rows.total == 0) return;
-  const std::int64_t heads = head_weights.cols(), width = keys.cols();
-  Operand q, k;
-  Tensor weights = head_weights;
-  {
-    const Operation operation(*this, Component::indexer_logits);
-    q = index_operand(queries, rows.total * heads, width);
-    k = index_operand(keys, keys.rows(), width);
-    if (!q.scales.empty()) {
-      weights = allocate(rows.total, heads, DType::f32);
-      INDEXCACHE_CUDA(kernels::scale_heads({.weights = head_weights.data<float>(),
-                                            .scales = q.scales.data<float>(),
-                                            .out = weights.data<float>(),
-                                            .elements = rows.total * heads},
-                                           stream_.get()));
-    }
-  }
+CudaBackend::IndexOperands CudaBackend::index_operands(const Tensor& queries,
+                                                       const Tensor& head_weights,
+                                                       const Tensor& keys) {
+  const Operation operation(*this, Component::indexer_logits);
+  const std::int64_t rows = queries.rows(), heads = head_weights.cols(), width = keys.cols();
+  IndexOperands in{index_operand(queries, rows * heads, width),
+                   index_operand(keys, keys.rows(), width),
+                   head_weights,
+                   logits_type(options_.indexer),
+                   heads,
+                   width};
+  if (in.queries.scales.empty()) return in;
+  in.head_weights = allocate(rows, heads, DType::f32);
+  INDEXCACHE_CUDA(kernels::scale_heads({.weights = head_weights.data<float>(),
+                                        .scales = in.queries.scales.data<float>(),
+                                        .out = in.head_weights.data<float>(),
+                                        .elements = rows * heads},
+                                       stream_.get()));
+  return in;
+}
+
+void CudaBackend::score_candidates(const IndexOperands& in, std::int64_t first_row,
+                                   const Operand& keys, const cuda::DeviceRows& places,
+                                   const Tensor& logits) {
+  const Operation operation(*this, Component::indexer_logits);
+  INDEXCACHE_CUDA(kernels::indexer_logits({.queries = in.queries_from(first_row),
+                                           .keys = keys.values.data<void>(),
+                                           .type = in.type,
+                                           .head_weights = in.head_weights_from(first_row),
+                                           .key_scales = keys.scales.data<float>(),
+                                           .logits = logits.data<float>(),
+                                           .logits_stride = logits.stride(),
+                                           .segments = places.segments,
+                                           .segment_count = places.segment_count,
+                                           .most_rows = places.most_rows,
+                                           .most_keys = places.most_keys,
+                                           .heads = static_cast<int>(in.heads),
+                                           .width = static_cast<int>(in.width)},
+                                          stream_.get()));
+}
+
+void CudaBackend::take_top_k(const Tensor& logits, const kernels::RowPlace* places,
+                             std::int64_t longest, const Tensor& sets) {
+  const Operation operation(*this, Component::top_k);
+  INDEXCACHE_CUDA(kernels::top_k({.scores = logits.data<float>(),
+                                  .stride = logits.stride(),
+                                  .places = places,
+                                  .sets = sets.data<std::int32_t>(),
+                                  .sets_stride = sets.stride(),
+                                  .rows = sets.rows(),
+                                  .k = sets.cols(),
+                                  .longest = longest},
+                                 stream_.get()));
+}
+
+// `rows` begin with row first_row of the operands; sets are theirs.
+void CudaBackend::select_exactly(const IndexOperands& in, std::int64_t first_row,
+                                 const RowLayout& rows, const RowLayout& key_rows,
+                                 const Tensor& sets) {
   const std::int64_t longest = layouts_.get(rows, key_rows).most_keys;
   const std::int64_t stride = (longest + 3) / 4 * 4;
   const std::vector<RowChunk> chunks = row_chunks(rows, logits_bytes_ / (4 * stride));
   const Tensor logits = allocate(largest_rows(chunks), stride, DType::f32);
-  const std::int64_t query_bytes =
-      heads * width * static_cast<std::int64_t>(size_of(q.values.dtype()));
   for (const RowChunk& chunk : chunks) {
     const cuda::DeviceRows& places = layouts_.get(chunk.rows, key_rows);
-    {
-      const Operation operation(*this, Component::indexer_logits);
-      INDEXCACHE_CUDA(
-          kernels::indexer_logits({.queries = q.values.data<char>() + chunk.first_row * query_bytes,
-                                   .keys = k.values.data<void>(),
-                                   .type = logits_type(options_.indexer),
-                                   .head_weights = weights.data<float>() + chunk.first_row * heads,
-                                   .key_scales = k.scales.data<float>(),
-                                   .logits = logits.data<float>(),
-                                   .logits_stride = stride,
-                                   .segments = places.segments,
-                                   .segment_count = places.segment_count,
-                                   .most_rows = places.most_rows,
-                                   .most_keys = places.most_keys,
-                                   .heads = static_cast<int>(heads),
-                                   .width = static_cast<int>(width)},
-                                  stream_.get()));
-    }
-    const Operation operation(*this, Component::top_k);
-    const Tensor out = chunk.of(sets);
-    INDEXCACHE_CUDA(kernels::top_k({.scores = logits.data<float>(),
-                                    .stride = stride,
-                                    .places = places.places,
-                                    .sets = out.data<std::int32_t>(),
-                                    .sets_stride = out.stride(),
-                                    .rows = chunk.rows.total,
-                                    .k = out.cols(),
-                                    .longest = places.most_keys},
-                                   stream_.get()));
+    score_candidates(in, first_row + chunk.first_row, in.keys, places, logits);
+    take_top_k(logits, places.places, places.most_keys, chunk.of(sets));
   }
+}
+
+void CudaBackend::index_topk(const RowLayout& rows, const Tensor& queries,
+                             const Tensor& head_weights, const RowLayout& key_rows,
+                             const Tensor& keys, const Tensor& sets) {
+  if (rows.total == 0) return;
+  select_exactly(index_operands(queries, head_weights, keys), 0, rows, key_rows, sets);
 }
 
 std::vector<std::int64_t> CudaBackend::overlap_counts(const RowLayout& rows,

@@ -38,6 +38,12 @@ void sigmoid_gate(int threads, const RowLayout& rows, const Heads& gates, const 
 void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
                 const Tensor& sets);
+// As Backend's, with scratch for the means of complete blocks (backend/hisa_layout.h): f32 [blocks,
+// width].
+void hisa_topk(int threads, const RowLayout& rows, const Tensor& queries,
+               const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
+               const Hisa& hisa, const Tensor& sets, const Tensor& means);
+std::vector<std::int32_t> common_counts(int threads, const Tensor& a, const Tensor& b);
 void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
                       const Tensor& sets, float scale, const Heads& out, const Tensor& sinks);
@@ -99,6 +105,8 @@ struct Arithmetic {
   decltype(&cpu::rope) rope;
   decltype(&cpu::sigmoid_gate) sigmoid_gate;
   decltype(&cpu::index_topk) index_topk;
+  decltype(&cpu::hisa_topk) hisa_topk;
+  decltype(&cpu::common_counts) common_counts;
   decltype(&cpu::sparse_attention) sparse_attention;
   decltype(&cpu::gated_mlp) gated_mlp;
   decltype(&cpu::route) route;

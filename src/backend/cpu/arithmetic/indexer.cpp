@@ -1,58 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lightning indexer with top-k, and the intersection counts of the sets it selects.
 #include "backend/cpu/arithmetic/arithmetic.h"
-#include "backend/cpu/arithmetic/matrix.h"
-#include "backend/cpu/arithmetic/simd.h"
+#include "backend/cpu/arithmetic/index_scores.h"
 #include "backend/cpu/tiles.h"
 #include "backend/pair_counts.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <iterator>
 #include <mutex>
 
 namespace indexcache::cpu {
 
 namespace {
-
-// Queries scored together, and keys of one matrix product: with them the products of a block of
-// heads stay in the second-level cache.
-constexpr std::int64_t kQueryRows = 32;
-constexpr std::int64_t kKeyRows = 256;
-
-struct Products;
-struct Scores;
-
-// scores[i][u] = sum_h weights[h] * max(products[i * heads + h][u], 0), heads in ascending order.
-void combine_heads(const MatrixMap& products, const float* weights, std::int64_t heads,
-                   std::int64_t query, std::int64_t keys, float* scores) {
-  std::fill(scores, scores + keys, 0.0f);
-  for (std::int64_t head = 0; head < heads; ++head) {
-    const float* row = products.data() + (query * heads + head) * products.outerStride();
-    const float weight = weights[head];
-    for (std::int64_t u = 0; u < keys; ++u) scores[u] += weight * std::max(row[u], 0.0f);
-  }
-}
-
-// The scores of one tile of queries against keys [0, key_count), into scores [rows, key_count].
-void score_tile(const Tile& tile, const Tensor& queries, const Tensor& head_weights,
-                const Tensor& keys, std::int64_t first_key_row, std::int64_t key_count,
-                MatrixMap& scores) {
-  const std::int64_t heads = head_weights.cols();
-  const std::int64_t width = keys.cols();
-  // [rows, heads * width] read as [rows * heads, width]: the heads of a query follow each other.
-  const MatrixMap all_heads(row_of(queries, tile.first_row), tile.rows * heads, width,
-                            Eigen::OuterStride<>(width));
-  for (std::int64_t u = 0; u < key_count; u += kKeyRows) {
-    const std::int64_t count = std::min(kKeyRows, key_count - u);
-    auto products = scratch<Products>(tile.rows * heads, count);
-    products.noalias() = all_heads * block(keys, first_key_row + u, count).transpose();
-    for (std::int64_t i = 0; i < tile.rows; ++i) {
-      combine_heads(products, row_of(head_weights, tile.first_row + i), heads, i, count,
-                    scores.data() + i * scores.outerStride() + u);
-    }
-  }
-}
 
 // Which positions a query selected, one bit each.
 void mark(const std::int32_t* set, std::int64_t k, std::uint64_t* bits) {
@@ -88,18 +49,27 @@ void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
                 const Tensor& sets) {
   for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
-    const Segment& key_segment = key_rows.segments[tile.segment];
-    const std::int64_t key_count = key_segment.candidates(tile.last_position());
-    auto scores = scratch<Scores>(tile.rows, key_count);
-    score_tile(tile, queries, head_weights, keys, key_segment.first_row, key_count, scores);
-    thread_local std::vector<std::uint32_t> workspace;
-    for (std::int64_t i = 0; i < tile.rows; ++i) {
-      const auto candidates = key_segment.candidates(tile.position(i));
-      select_top_k({scores.data() + i * scores.outerStride(), static_cast<std::size_t>(candidates)},
-                   sets.cols(), workspace,
-                   sets.data<std::int32_t>() + (tile.first_row + i) * sets.stride());
+    select_first(tile, tile.rows, queries, head_weights, key_rows.segments[tile.segment], keys,
+                 sets);
+  });
+}
+
+std::vector<std::int32_t> common_counts(int threads, const Tensor& a, const Tensor& b) {
+  std::vector<std::int32_t> counts(static_cast<std::size_t>(a.rows()));
+  RowLayout rows;
+  rows.append(a.rows(), 0);
+  for_each_tile(threads, rows, 256, [&](const Tile& tile) {
+    std::vector<std::int32_t> common;
+    for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
+      const std::int32_t* of_a = a.data<std::int32_t>() + row * a.stride();
+      const std::int32_t* of_b = b.data<std::int32_t>() + row * b.stride();
+      common.clear();
+      std::set_intersection(of_a, of_a + a.cols(), of_b, of_b + b.cols(),
+                            std::back_inserter(common));
+      counts[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(common.size());
     }
   });
+  return counts;
 }
 
 std::vector<std::int64_t> overlap_counts(int threads, const RowLayout& rows,
