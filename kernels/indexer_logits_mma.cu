@@ -141,8 +141,7 @@ __global__ void __launch_bounds__(kThreads) logits_mma_kernel(IndexerLogitsParam
   const int keys = segment.candidates(first_query + queries - 1);
   if (static_cast<int>(blockIdx.x) * kKeys >= keys) return;
   const int columns = (queries * tiling.stride + 7) / 8 * 8;
-  W* k_tile = reinterpret_cast<W*>(memory);
-  W* q_tile = k_tile + kKeys * tiling.pitch;
+  W *k_tile = reinterpret_cast<W*>(memory), *q_tile = k_tile + kKeys * tiling.pitch;
   float* weights = reinterpret_cast<float*>(q_tile + (tiling.queries * tiling.stride + 7) / 8 * 8 *
                                                          tiling.pitch);
   load_columns<T>(p, tiling, segment.first_row + first_query, queries, q_tile, weights);
