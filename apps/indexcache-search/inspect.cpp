@@ -2,6 +2,7 @@
 // inspect: what a checkpoint is, from config.json and headers; weights may be absent.
 #include "commands.h"
 #include "core/console.h"
+#include "core/count_text.h"
 #include "device_options.h"
 #include "inspect_engines.h"
 #include "io/files.h"
@@ -14,11 +15,13 @@
 #include "option_values.h"
 #include "result/parts_json.h"
 #include "run/provenance.h"
+#include "search/costs.h"
 
 #include <fmt/format.h>
 
 #include <filesystem>
 #include <map>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -108,6 +111,19 @@ void describe_config(const ModelConfig& c, Json& json) {
   json["moe_layers"] = std::ranges::count(c.moe_layer, true);
 }
 
+// How much of a prefill the indexers take, at lengths where they choose, and how much faster a
+// quarter of them would be.
+Json indexer_shares(const ModelConfig& config, const std::vector<bool>& has_indexer) {
+  Json shares = Json::array();
+  for (const std::int64_t tokens : {8192, 32768, 131072}) {
+    if (tokens > config.max_positions || tokens <= config.index_topk) continue;
+    const double share = indexer_share(config, has_indexer, tokens);
+    shares.push_back(
+        Json{{"tokens", tokens}, {"share", share}, {"quarter_speed_up", 1 / (1 - 0.75 * share)}});
+  }
+  return shares;
+}
+
 // Keys of what is not known are left out.
 Json describe(const Inspected& seen) {
   const Model& model = seen.model;
@@ -115,7 +131,10 @@ Json describe(const Inspected& seen) {
   Json json = to_json(summarize(model));
   if (!seen.knows_owners) json.erase("indexer_layers");
   if (!model.revision.empty()) json["revision"] = model.revision;
-  if (seen.knows_owners) json["baseline"] = model.baseline().text();
+  if (seen.knows_owners) {
+    json["baseline"] = model.baseline().text();
+    json["indexer_share"] = indexer_shares(c, model.has_indexer);
+  }
   describe_config(c, json);
   if (const std::string trained = trained_pattern(seen.model.checkpoint.folder());
       !trained.empty()) {
@@ -178,6 +197,21 @@ void print_stored(const Json& d) {
                                    d["tensors"].get<int>(), d["shards"].get<int>(), dtypes));
 }
 
+// When sharing pays (docs/when-to-share.md).
+void print_shares(const Json& d) {
+  if (!d.contains("indexer_share")) return;
+  const char* label = "prefill";
+  for (const Json& at : d["indexer_share"]) {
+    print_line(
+        std::exchange(label, ""),
+        fmt::format("of {} tokens: indexers take about {:.0f}%; a quarter of them would make "
+                    "it {:.2f} times as fast",
+                    count_text(at["tokens"].get<std::int64_t>()), 100 * at["share"].get<double>(),
+                    at["quarter_speed_up"].get<double>()));
+  }
+  if (!d["indexer_share"].empty()) print_line("", "(estimated for one H200 in FP8)");
+}
+
 void print_text(const Json& d, const Pattern& baseline) {
   print_line("model", fmt::format("{} ({})", d["name"].get<std::string>(),
                                   d["architecture"].get<std::string>()));
@@ -197,6 +231,7 @@ void print_text(const Json& d, const Pattern& baseline) {
                                     d["indexer_rope"].get<std::string>()));
   print_owners(d, baseline.text());
   print_stored(d);
+  print_shares(d);
   print_readings(d["engines"]);
   for (const Json& warning : d["warnings"]) {
     write_output("warning: {}\n", warning.get<std::string>());

@@ -71,6 +71,30 @@ double pair_seconds(const ModelConfig& config, const Rates& rates) {
   return attention_pair_operations(config) / rates.attention;
 }
 
+// What a visit takes per token of the set.
+std::array<std::array<double, kVisits>, 2> visit_seconds(const ModelConfig& config,
+                                                         const Shares& shares, const Rates& rates) {
+  const double selecting = indexer_pair_operations(config) * shares.indexed_pairs / rates.indexer +
+                           indexer_row_operations(config, 0) * shares.tail_rows / rates.products;
+  const double attending =
+      pair_seconds(config, rates) * shares.tail_rows * static_cast<double>(config.index_topk);
+  std::array<std::array<double, kVisits>, 2> visits{};
+  for (std::size_t kind = 0; kind < 2; ++kind) {
+    const double row = row_seconds(config, kind == 1, rates);
+    auto& visit = visits[kind];
+    const auto at = [&](Visit v) -> double& { return visit[static_cast<std::size_t>(v)]; };
+    at(Visit::prefix) =
+        row * shares.prefix_rows + pair_seconds(config, rates) * shares.prefix_pairs;
+    at(Visit::shared) = row * shares.tail_rows + attending;
+    at(Visit::full) = at(Visit::shared) + selecting;
+    at(Visit::fork) = at(Visit::full) + at(Visit::shared);
+    const double loss = loss_row_operations(config) / rates.products;
+    at(Visit::prefix_loss) = loss * shares.prefix_rows;
+    at(Visit::loss) = loss * shares.tail_rows;
+  }
+  return visits;
+}
+
 }  // namespace
 
 double RunTime::total() const {
@@ -125,25 +149,8 @@ Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const D
 Costs estimated_costs(const ModelConfig& config, std::span<const std::int64_t> lengths,
                       const Device& backend, Placement placement, int threads) {
   const Rates rates = rates_of(backend, threads);
-  const Shares shares = shares_of(config, lengths);
-  const double selecting = indexer_pair_operations(config) * shares.indexed_pairs / rates.indexer +
-                           indexer_row_operations(config, 0) * shares.tail_rows / rates.products;
-  const double attending =
-      pair_seconds(config, rates) * shares.tail_rows * static_cast<double>(config.index_topk);
   Costs costs;
-  for (std::size_t kind = 0; kind < 2; ++kind) {
-    const double row = row_seconds(config, kind == 1, rates);
-    auto& visit = costs.visit[kind];
-    const auto at = [&](Visit v) -> double& { return visit[static_cast<std::size_t>(v)]; };
-    at(Visit::prefix) =
-        row * shares.prefix_rows + pair_seconds(config, rates) * shares.prefix_pairs;
-    at(Visit::shared) = row * shares.tail_rows + attending;
-    at(Visit::full) = at(Visit::shared) + selecting;
-    at(Visit::fork) = at(Visit::full) + at(Visit::shared);
-    const double loss = loss_row_operations(config) / rates.products;
-    at(Visit::prefix_loss) = loss * shares.prefix_rows;
-    at(Visit::loss) = loss * shares.tail_rows;
-  }
+  costs.visit = visit_seconds(config, shares_of(config, lengths), rates);
   costs.stream_byte = 1 / (placement == Placement::disk ? rates.disk : rates.link);
   costs.first_byte = 1 / rates.disk;
   costs.once = backend.is_gpu() ? 2 : 0;
@@ -152,6 +159,20 @@ Costs estimated_costs(const ModelConfig& config, std::span<const std::int64_t> l
                      : fmt::format("estimated for {} core{}", threads, threads == 1 ? "" : "s");
   costs.uncertainty = backend.is_gpu() ? 1.0 : 2.0;
   return costs;
+}
+
+double indexer_share(const ModelConfig& config, const std::vector<bool>& has_indexer,
+                     std::int64_t tokens) {
+  const auto visits = visit_seconds(config, shares_of(config, std::span(&tokens, 1)), kGpuFp8);
+  double indexers = 0, all = 0;
+  for (std::size_t layer = 0; layer < has_indexer.size(); ++layer) {
+    const auto& visit = visits[config.moe_layer[layer] ? 1 : 0];
+    const auto at = [&](Visit v) { return visit[static_cast<std::size_t>(v)]; };
+    const double own = has_indexer[layer] ? at(Visit::full) - at(Visit::shared) : 0;
+    indexers += own;
+    all += at(Visit::prefix) + at(Visit::shared) + own;
+  }
+  return indexers / all;
 }
 
 }  // namespace indexcache

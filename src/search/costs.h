@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace indexcache {
 
@@ -46,6 +47,11 @@ Costs estimated_costs(const ModelConfig& config, const TokenSet& tokens, const D
                       Placement placement, int threads);
 Costs estimated_costs(const ModelConfig& config, std::span<const std::int64_t> lengths,
                       const Device& backend, Placement placement, int threads);
+
+// The part of a prefill of `tokens` tokens, without the loss, that indexers of the layers in
+// `has_indexer` [L] take on one H200 in FP8, estimated in the same way. In [0, 1).
+double indexer_share(const ModelConfig& config, const std::vector<bool>& has_indexer,
+                     std::int64_t tokens);
 
 // Runs the first layers of the model, one of them with experts if there are any, on `wave` (the
 // sequences of one wave of the search) and takes the time of every visit of the second run. Throws

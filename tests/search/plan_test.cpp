@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a plan counts is what a sweep then does, and what it holds.
+#include "io/files.h"
+#include "io/yaml.h"
+#include "model/config.h"
 #include "search/costs.h"
 #include "search/counting_evaluator.h"
 #include "search/greedy.h"
@@ -207,6 +210,22 @@ TEST_CASE("weights on disk come at the speed of a disk in every pass") {
   };
   CHECK(costs(Placement::disk).stream_byte == costs(Placement::disk).first_byte);
   CHECK(costs(Placement::stream).stream_byte < costs(Placement::disk).stream_byte);
+}
+
+// Measured on an H200 with --precision fp8 (docs/performance.md), without the loss.
+TEST_CASE("the share of the indexers in a prefill is as measured, within 3%") {
+  const auto share = [](const std::string& shape, std::int64_t tokens) {
+    const std::filesystem::path path =
+        std::filesystem::path(INDEXCACHE_SOURCE_DIR) / "configs" / (shape + ".yaml");
+    const ModelConfig config = parse_config(parse_yaml(read_file(path), path)["config"], path);
+    return indexer_share(config, std::vector<bool>(static_cast<std::size_t>(config.layers), true),
+                         tokens);
+  };
+  CHECK(share("deepseek-v3.2", 32768) == Approx(0.71 / 5.92).margin(0.03));
+  CHECK(share("glm-5", 32768) == Approx(0.51 / 5.22).margin(0.03));
+  CHECK(share("dsa-30b", 32768) == Approx(0.26 / 1.21).margin(0.03));
+  CHECK(share("dsa-30b", 200000) == Approx(9.19 / 15.55).margin(0.03));
+  CHECK(share("dsa-30b", 2000) == 0);  // no query chooses
 }
 
 TEST_CASE("placements are chosen in the order of their speed") {
