@@ -4,7 +4,8 @@
     trim.py GOLDEN_FOLDER DESTINATION [CASE ...]
 
 Of activations, inputs and outputs of sublayers, index scores and FP8 emulations are left out: the
-hidden states of every layer contain them. Runs other than golden_full keep their first sequence.
+hidden states of every layer contain them. Hy4 keeps its index scores, because the epsilon of their
+LayerNorm shows nowhere else. Runs other than golden_full keep their first sequence.
 Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts.
 """
 import argparse
@@ -15,6 +16,7 @@ import shutil
 import struct
 
 KEPT = ("input_ids", "hidden.", "router_idx.", "router_w.", "topk.", "logits", "nll", "loss")
+SCORES = {"hy_v4_tiny": ("scores.",)}
 BY_ROW = ("router_idx.", "router_w.")  # [sequences * positions, …]; the others [sequences, …]
 
 
@@ -69,7 +71,8 @@ def first_sequence(tensors):
 
 def trim_run(source, target):
     """Returns the loss if it has changed."""
-    tensors = {k: v for k, v in sorted(read(source)[0].items()) if k.startswith(KEPT)}
+    kept = KEPT + SCORES.get(source.parent.name, ())
+    tensors = {k: v for k, v in sorted(read(source)[0].items()) if k.startswith(kept)}
     loss = None
     if source.stem != "golden_full":
         tensors, loss = first_sequence(tensors)

@@ -11,6 +11,7 @@
 #include "support/session.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <span>
@@ -54,8 +55,39 @@ class ByPosition {
   std::vector<int> written_;  // how often each row was computed
 };
 
-// A backend that keeps the routings it chose, by layer. An operation does not know its layer, so
-// NamingWeights says which one a sweep has come to.
+// Scores of an indexer as transformers states them, of all rows: [rows, positions], 0 where a row
+// sees nothing.
+inline std::vector<float> index_scores(Backend& backend, const RowLayout& rows,
+                                       const Tensor& queries, const Tensor& head_weights,
+                                       const RowLayout& key_rows, const Tensor& keys,
+                                       std::int64_t positions) {
+  const auto q = backend.download(queries), w = backend.download(head_weights),
+             k = backend.download(keys);
+  const std::int64_t heads = head_weights.cols(), width = keys.cols();
+  const double scale = 1 / std::sqrt(static_cast<double>(heads * width));
+  std::vector<float> scores(static_cast<std::size_t>(rows.total * positions), 0.0f);
+  for (std::size_t s = 0; s < rows.segments.size(); ++s) {
+    const Segment &segment = rows.segments[s], &key_segment = key_rows.segments[s];
+    for (std::int64_t i = 0; i < segment.rows; ++i) {
+      const std::int64_t row = segment.first_row + i;
+      for (std::int64_t u = 0; u < key_segment.candidates(segment.position(i)); ++u) {
+        const float* key = k.data() + (key_segment.first_row + u) * width;
+        double score = 0;
+        for (std::int64_t h = 0; h < heads; ++h) {
+          const float* query = q.data() + (row * heads + h) * width;
+          double dot = 0;
+          for (std::int64_t d = 0; d < width; ++d) dot += double{query[d]} * key[d];
+          score += w[static_cast<std::size_t>(row * heads + h)] * std::max(dot, 0.0);
+        }
+        scores[static_cast<std::size_t>(row * positions + u)] = static_cast<float>(scale * score);
+      }
+    }
+  }
+  return scores;
+}
+
+// A backend that keeps the routings and the scores that it computed, by layer. An operation does
+// not know its layer, so NamingWeights says which one a sweep has come to.
 template <typename Engine>
 class RecordingBackend : public Engine {
  public:
@@ -68,8 +100,17 @@ class RecordingBackend : public Engine {
     return routing;
   }
 
+  void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
+                  const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) override {
+    Engine::index_topk(rows, queries, head_weights, key_rows, keys, sets);
+    REQUIRE(layer.has_value());
+    REQUIRE_FALSE(scores.contains(*layer));  // all rows at once
+    scores[*layer] = index_scores(*this, rows, queries, head_weights, key_rows, keys, positions);
+  }
+
   std::int64_t positions = 0;
   std::optional<std::size_t> layer;
+  std::map<std::size_t, std::vector<float>> scores;  // of the rows that select
   std::map<std::size_t, ByPosition<std::int32_t>> experts;
   std::map<std::size_t, ByPosition<float>> weights;
 };
@@ -139,6 +180,22 @@ inline std::vector<std::int32_t> tail_sets(const SafetensorsFile& file, const st
   return sets;
 }
 
+// Golden scores of those rows, 0 where a row sees nothing.
+inline std::vector<float> tail_scores(const SafetensorsFile& file, const std::string& name,
+                                      std::int64_t positions, std::int64_t k) {
+  const auto all = values_of<float>(file, name);
+  std::vector<float> scores;
+  for (std::size_t row = 0; row * static_cast<std::size_t>(positions) < all.size(); ++row) {
+    const std::int64_t position = static_cast<std::int64_t>(row) % positions;
+    if (position < k) continue;
+    for (std::int64_t u = 0; u < positions; ++u) {
+      const auto at = row * static_cast<std::size_t>(positions) + static_cast<std::size_t>(u);
+      scores.push_back(u <= position ? all[at] : 0.0f);
+    }
+  }
+  return scores;
+}
+
 inline Pattern pattern_of(const std::string& types) {
   std::string text;
   for (std::size_t at = 0; at < types.size(); at = types.find(',', at) + 1) {
@@ -169,6 +226,10 @@ void check_layers(const SafetensorsFile& file, const RecordingObserver& seen,
                 kTolerance);
     CHECK(seen.selected.at(layer) ==
           tail_sets(file, "topk" + suffix, positions, config.index_topk));
+    if (file.tensors().contains("scores" + suffix)) {
+      CHECK_CLOSE(backend.scores.at(layer),
+                  tail_scores(file, "scores" + suffix, positions, config.index_topk), kTolerance);
+    }
     REQUIRE(backend.experts.contains(layer) == config.moe_layer[layer]);
     if (!config.moe_layer[layer]) continue;
     CHECK(backend.experts.at(layer).values() ==
