@@ -5,7 +5,8 @@
 
 Of activations, inputs and outputs of sublayers, index scores and FP8 emulations are left out: the
 hidden states of every layer contain them. Hy4 keeps its index scores, because the epsilon of their
-LayerNorm shows nowhere else. Runs other than golden_full keep their first sequence.
+LayerNorm shows nowhere else. Runs other than golden_full, and those from FP8 weights, keep their
+first sequence.
 Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts.
 """
 import argparse
@@ -74,7 +75,7 @@ def trim_run(source, target):
     kept = KEPT + SCORES.get(source.parent.name, ())
     tensors = {k: v for k, v in sorted(read(source)[0].items()) if k.startswith(kept)}
     loss = None
-    if source.stem != "golden_full":
+    if source.stem != "golden_full" or "_fp8_" in source.parent.name:
         tensors, loss = first_sequence(tensors)
     write(target, tensors)
     return loss
