@@ -114,8 +114,7 @@ Command add_check(CLI::App& app, CommonOptions& common) {
           {"source", "gate"},
           {{"in a CI job", "check run --gate configs/ci-gate.yaml -o verdict"},
            {"for an alarm when the overlap on this week's data falls",
-            "check run --gate configs/drift-gate.yaml --drift drift/drift.json --metrics "
-            "indexcache.prom"}},
+            "check run --gate drift.yaml --drift drift.json --metrics indexcache.prom"}},
           [options, &common] { return run_check(*options, common); }};
 }
 

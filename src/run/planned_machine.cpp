@@ -38,13 +38,15 @@ class PlannedDevice : public CpuBackend {
   PlannedDevice(const PlannedMachine& machine, const DeviceOptions& options)
       : CpuBackend(1),
         name_("cuda " + machine.card),
-        compute_(options.precision == "bf16" ? DType::bf16 : DType::f32),
+        compute_(options.precision == "fp32" ? DType::f32 : DType::bf16),
+        keeps_fp8_(options.precision == "fp8"),
         indexer_(options.indexer_precision == "fp32" ? DType::f32 : compute_),
         bytes_(machine.memory_bytes) {}
 
   std::string name() const override { return name_; }
   bool is_gpu() const override { return true; }
   DType activation() const override { return compute_; }
+  bool keeps_fp8() const override { return keeps_fp8_; }
   DType index_activation() const override { return indexer_; }
   std::int64_t memory_bytes() const override { return bytes_; }
   void limit_memory(std::int64_t bytes) override { bytes_ = std::min(bytes_, bytes); }
@@ -64,6 +66,7 @@ class PlannedDevice : public CpuBackend {
  private:
   std::string name_;
   DType compute_;
+  bool keeps_fp8_;
   DType indexer_;
   std::int64_t bytes_;
 };

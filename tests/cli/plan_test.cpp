@@ -4,6 +4,7 @@
 #include "io/json.h"
 #include "support/catch.h"
 #include "support/files.h"
+#include "support/fp8_model.h"
 #include "support/process.h"
 #include "support/tokens.h"
 
@@ -169,4 +170,25 @@ TEST_CASE("plan --on plans for machines that are not here, from config.json") {
     CHECK_THAT(refused.err, Contains("unknown machine") && Contains("--on 8xH200"));
   }
   CHECK(on("8xH200", {"--probe"}).code != 0);
+}
+
+TEST_CASE("plan --on knows that FP8 takes less memory and time") {
+  const TempFolder folder;
+  std::filesystem::create_directory(folder / "model");
+  write_text(folder / "model/config.json", fp8_config({}).dump());
+  const auto planned = [&](const std::string& precision) {
+    const ProcessResult result =
+        run_tool({"plan", folder / "model", "-c", tiny_tokens(folder), "--keep", "3", "--on",
+                  "8xH200", "--precision", precision, "--json"});
+    INFO(result.err);
+    REQUIRE(result.code == 0);
+    return parse_json(result.out, "plan");
+  };
+  const Json fp8 = planned("fp8"), bf16 = planned("bf16"), fp32 = planned("fp32");
+  const auto weights = [](const Json& plan) {
+    return plan["device_bytes_by_kind"]["weights"].get<double>();
+  };
+  CHECK(weights(fp8) < 0.8 * weights(bf16));
+  CHECK(weights(bf16) < 0.6 * weights(fp32));
+  CHECK(fp8["seconds"].get<double>() <= bf16["seconds"].get<double>());
 }

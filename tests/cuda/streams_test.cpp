@@ -54,7 +54,8 @@ TEST_CASE("GPU sublayers read and write residual streams") {
         }
         REQUIRE(results[0].size() == results[1].size());
         for (std::size_t i = 0; i < results[0].size(); ++i) {
-          CHECK_CLOSE(results[1][i], results[0][i], 1e-5);
+          // A coefficient is a logistic function of a sum of up to 24,576 products.
+          CHECK_CLOSE(results[1][i], results[0][i], 1e-4);
         }
       }
     }
