@@ -11,18 +11,20 @@
 namespace indexcache {
 namespace {
 
-// Operations a second of the parts of a layer, and bytes a second of the ways of weights.
+// Operations per second of the parts of a layer, and bytes per second: keys that attention gathers,
+// and the ways of weights.
 struct Rates {
   double products, attention, indexer;
+  double gather;
   double link, disk;
 };
 
 // docs/performance.md: one H200, shapes of released models; products of fp32 without TF32.
-constexpr Rates kGpuBf16{650e12, 450e12, 800e12, 54e9, 2e9};
-constexpr Rates kGpuFp8{850e12, 450e12, 800e12, 54e9, 2e9};
-constexpr Rates kGpuFp32{40e12, 30e12, 40e12, 54e9, 2e9};
+constexpr Rates kGpuBf16{650e12, 450e12, 800e12, 5.7e12, 54e9, 2e9};
+constexpr Rates kGpuFp8{850e12, 450e12, 800e12, 5.7e12, 54e9, 2e9};
+constexpr Rates kGpuFp32{40e12, 30e12, 40e12, 5.7e12, 54e9, 2e9};
 // A core of a server with AVX-512: what dsa-mini's search reaches.
-constexpr Rates kCpuCore{45e9, 12e9, 20e9, 4e9, 1e9};
+constexpr Rates kCpuCore{45e9, 12e9, 20e9, 1e12, 4e9, 1e9};
 
 Rates rates_of(const Device& backend, int threads) {
   if (backend.is_gpu()) {
@@ -30,8 +32,12 @@ Rates rates_of(const Device& backend, int threads) {
     return backend.activation() == DType::bf16 ? kGpuBf16 : kGpuFp32;
   }
   const auto cores = static_cast<double>(threads);
-  return {kCpuCore.products * cores, kCpuCore.attention * cores, kCpuCore.indexer * cores,
-          kCpuCore.link, kCpuCore.disk};
+  return {kCpuCore.products * cores,
+          kCpuCore.attention * cores,
+          kCpuCore.indexer * cores,
+          kCpuCore.gather,
+          kCpuCore.link,
+          kCpuCore.disk};
 }
 
 // Rows and (query, key) pairs per token of the set: before the first position that selects, and
@@ -67,8 +73,10 @@ double row_seconds(const ModelConfig& config, bool experts, const Rates& rates) 
   return trunk_row_operations(config, found - config.moe_layer.begin()) / rates.products;
 }
 
+// With few heads, gathering the key takes longer than what is computed with it.
 double pair_seconds(const ModelConfig& config, const Rates& rates) {
-  return attention_pair_operations(config) / rates.attention;
+  const auto key_bytes = static_cast<double>(2 * config.latent_width());  // of bf16
+  return std::max(attention_pair_operations(config) / rates.attention, key_bytes / rates.gather);
 }
 
 // What a visit takes per token of the set.

@@ -128,7 +128,7 @@ TEST_CASE("a run under HISA says so everywhere, and is another run than an exact
   CHECK_THAT(both.err, Contains("compared with the exact one"));
 }
 
-TEST_CASE("--indexer refuses what it cannot do, with exit code 2") {
+TEST_CASE("an option --indexer that cannot be used is refused with exit code 2") {
   const Place place;
   const auto refused = [&](std::vector<std::string> arguments, const std::string& why) {
     const ProcessResult result = place.run(std::move(arguments));

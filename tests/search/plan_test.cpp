@@ -213,7 +213,7 @@ TEST_CASE("weights on disk come at the speed of a disk in every pass") {
 }
 
 // Measured on an H200 with --precision fp8 (docs/performance.md), without the loss.
-TEST_CASE("the share of the indexers in a prefill is as measured, within 3%") {
+TEST_CASE("the share of the indexers in a prefill is as measured, within 6 points") {
   const auto share = [](const std::string& shape, std::int64_t tokens) {
     const std::filesystem::path path =
         std::filesystem::path(INDEXCACHE_SOURCE_DIR) / "configs" / (shape + ".yaml");
@@ -221,10 +221,10 @@ TEST_CASE("the share of the indexers in a prefill is as measured, within 3%") {
     return indexer_share(config, std::vector<bool>(static_cast<std::size_t>(config.layers), true),
                          tokens);
   };
-  CHECK(share("deepseek-v3.2", 32768) == Approx(0.71 / 5.92).margin(0.03));
-  CHECK(share("glm-5", 32768) == Approx(0.51 / 5.22).margin(0.03));
-  CHECK(share("dsa-30b", 32768) == Approx(0.26 / 1.21).margin(0.03));
-  CHECK(share("dsa-30b", 200000) == Approx(9.19 / 15.55).margin(0.03));
+  CHECK(share("deepseek-v3.2", 32768) == Approx(0.71 / 5.92).margin(0.06));
+  CHECK(share("glm-5", 32768) == Approx(0.51 / 5.22).margin(0.06));
+  CHECK(share("dsa-30b", 32768) == Approx(0.26 / 1.21).margin(0.06));
+  CHECK(share("dsa-30b", 200000) == Approx(9.19 / 15.55).margin(0.06));
   CHECK(share("dsa-30b", 2000) == 0);  // no query chooses
 }
 
