@@ -23,6 +23,8 @@ std::int64_t in_fours(std::int64_t columns) {
   return (columns + 3) / 4 * 4;
 }
 
+}  // namespace
+
 // Sizes of what a chunk of rows needs, with at most `longest` candidates each.
 struct HisaSizes {
   HisaSizes(const Hisa& hisa, std::int64_t longest, std::int64_t pairs_of_group)
@@ -53,8 +55,6 @@ struct HisaSizes {
   std::int64_t group;         // pairs
   std::int64_t chosen;        // blocks of a row
 };
-
-}  // namespace
 
 // Queries of one sequence that have more blocks than are chosen.
 struct CudaBackend::HisaPart {
