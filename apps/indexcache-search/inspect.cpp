@@ -131,10 +131,8 @@ Json describe(const Inspected& seen) {
   Json json = to_json(summarize(model));
   if (!seen.knows_owners) json.erase("indexer_layers");
   if (!model.revision.empty()) json["revision"] = model.revision;
-  if (seen.knows_owners) {
-    json["baseline"] = model.baseline().text();
-    json["indexer_share"] = indexer_shares(c, model.has_indexer);
-  }
+  if (seen.knows_owners) json["baseline"] = model.baseline().text();
+  json["indexer_share"] = indexer_shares(c, model.has_indexer);
   describe_config(c, json);
   if (const std::string trained = trained_pattern(seen.model.checkpoint.folder());
       !trained.empty()) {
@@ -199,13 +197,12 @@ void print_stored(const Json& d) {
 
 // When sharing pays (docs/when-to-share.md).
 void print_shares(const Json& d) {
-  if (!d.contains("indexer_share")) return;
   const char* label = "prefill";
   for (const Json& at : d["indexer_share"]) {
     print_line(
         std::exchange(label, ""),
-        fmt::format("of {} tokens: indexers take about {:.0f}%; a quarter of them would make "
-                    "it {:.2f} times as fast",
+        fmt::format("of {} tokens: about {:.0f}% in indexers; with a quarter of them {:.2f} times "
+                    "as fast",
                     count_text(at["tokens"].get<std::int64_t>()), 100 * at["share"].get<double>(),
                     at["quarter_speed_up"].get<double>()));
   }

@@ -51,6 +51,11 @@ TEST_CASE("inspect tells who owns an indexer") {
     CHECK(at["quarter_speed_up"].get<double>() == Approx(1 / (1 - 0.75 * before)));
   }
   CHECK(before > 0);
+  // config.json is enough.
+  const TempFolder folder;
+  std::filesystem::copy_file(data("dsa-mini/config.json"), folder / "config.json");
+  CHECK(json_of(run_tool({"inspect", folder.path(), "--json"}))["indexer_share"] ==
+        mini["indexer_share"]);
 }
 
 TEST_CASE("eval pairs patterns with the baseline, in every notation") {
