@@ -18,13 +18,14 @@ struct BlockQuantizeParams {
   const void* x;  // type [rows, width], or [rows, 2 * width] if gated: gate, then up
   Type type;      // f32 or bf16
   std::int64_t x_stride;
-  bool gated;
-  float limit;    // of SwiGLU if gated
-  void* out;      // e4m3 [rows * copies, width] without gaps
-  float* scales;  // [rows * copies, ceil(width / 128)]
+  bool gated = false;
+  float limit = 0;  // of SwiGLU if gated
+  void* out;        // e4m3 [rows * copies, width] without gaps
+  float* scales;    // [rows * copies, ceil(width / 128)]
   std::int64_t rows, width;
-  const std::int32_t* places;  // [rows, copies] rows of the output; null: each row in its own place
-  int copies;                  // at least 1
+  // [rows, copies] rows of the output; null: each row in its own place
+  const std::int32_t* places = nullptr;
+  int copies = 1;
 };
 
 cudaError_t block_quantize(const BlockQuantizeParams& params, cudaStream_t stream);

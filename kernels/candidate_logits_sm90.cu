@@ -3,9 +3,8 @@
 //
 // The bound: products of 4 queries of 64 heads with a block of 128 keys read 32 KiB of queries and
 // 16 KiB of keys, 175 operations per byte, from the L2 if the queries of a launch fit there.
-#include "kernels/architecture.h"
 #include "kernels/candidate_logits.h"
-#include "kernels/indexer_logits_sm90.cuh"
+#include "kernels/logits_sm90_launch.cuh"
 
 namespace indexcache::kernels {
 namespace {
@@ -55,29 +54,17 @@ __global__ void __launch_bounds__(kThreads, 1)
 #endif
 }
 
-template <typename T, int Heads>
-cudaError_t launch(const CandidateLogitsParams& p, cudaStream_t stream) {
-  const auto kernel = candidates_sm90_kernel<T, Heads>;
-  constexpr int kBytes = Shape<T, Heads, CandidateLogitsParams>::kBytes;
-  const cudaError_t status =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  if (status != cudaSuccess) return status;
-  kernel<<<static_cast<unsigned>(multiprocessors()), kThreads, kBytes, stream>>>(p);
-  return cudaGetLastError();
-}
-
-template <typename T>
-cudaError_t launch(const CandidateLogitsParams& p, cudaStream_t stream) {
-  if (p.heads == 16) return launch<T, 16>(p, stream);
-  if (p.heads == 32) return launch<T, 32>(p, stream);
-  return launch<T, 64>(p, stream);
-}
+struct Kernels {
+  template <typename T, int Heads>
+  static auto get() {
+    return candidates_sm90_kernel<T, Heads>;
+  }
+};
 
 }  // namespace
 
 bool candidate_logits_sm90_applies(Type type, int heads, int width) {
-  if (width != kWidth || (type != Type::bf16 && type != Type::e4m3)) return false;
-  return (heads == 16 || heads == 32 || heads == 64) && has_warpgroups();
+  return takes(type, heads, width);
 }
 
 int candidate_group_sm90(int heads) {
@@ -85,12 +72,10 @@ int candidate_group_sm90(int heads) {
 }
 
 cudaError_t candidate_logits_sm90(const CandidateLogitsParams& params, cudaStream_t stream) {
-  if (!candidate_logits_sm90_applies(params.type, params.heads, params.width) ||
-      reinterpret_cast<std::uintptr_t>(params.head_weights) % 16 != 0) {
+  if (!takes(params.type, params.heads, params.width) || !is_aligned(params.head_weights)) {
     return cudaErrorInvalidValue;
   }
-  if (params.type == Type::bf16) return launch<bf16>(params, stream);
-  return launch<__nv_fp8_e4m3>(params, stream);
+  return launch<Kernels>(params, stream);
 }
 
 }  // namespace indexcache::kernels

@@ -48,9 +48,7 @@ __global__ void __launch_bounds__(kThreads) cross_entropy_kernel(CrossEntropyPar
           static_cast<double>(partials[i].sum) * static_cast<double>(expf(partials[i].peak - peak));
     }
   }
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-    sum += __shfl_xor_sync(kAllLanes, sum, offset);
-  }
+  sum = warp_sum(sum);
   if (threadIdx.x == 0) {
     p.losses[row] = log(sum) - (static_cast<double>(logits[target]) - static_cast<double>(peak));
   }

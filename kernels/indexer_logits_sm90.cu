@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scores of all candidates on Hopper (indexer_logits_sm90.cuh).
-#include "kernels/architecture.h"
-#include "kernels/indexer_logits_sm90.cuh"
+#include "kernels/logits_sm90_launch.cuh"
 #include "kernels/tile_shares.cuh"
 
 namespace indexcache::kernels {
@@ -51,37 +50,22 @@ __global__ void __launch_bounds__(kThreads, 1)
 #endif
 }
 
-template <typename T, int Heads>
-cudaError_t launch(const IndexerLogitsParams& p, cudaStream_t stream) {
-  const auto kernel = logits_sm90_kernel<T, Heads>;
-  constexpr int kBytes = Shape<T, Heads, IndexerLogitsParams>::kBytes;
-  const cudaError_t status =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  if (status != cudaSuccess) return status;
-  kernel<<<static_cast<unsigned>(multiprocessors()), kThreads, kBytes, stream>>>(p);
-  return cudaGetLastError();
-}
-
-template <typename T>
-cudaError_t launch(const IndexerLogitsParams& p, cudaStream_t stream) {
-  if (p.heads == 16) return launch<T, 16>(p, stream);
-  if (p.heads == 32) return launch<T, 32>(p, stream);
-  return launch<T, 64>(p, stream);
-}
+struct Kernels {
+  template <typename T, int Heads>
+  static auto get() {
+    return logits_sm90_kernel<T, Heads>;
+  }
+};
 
 }  // namespace
 
 bool indexer_logits_sm90_applies(const IndexerLogitsParams& params) {
-  if (params.width != kWidth || params.type == Type::f32) return false;
-  if (params.heads != 16 && params.heads != 32 && params.heads != 64) return false;
-  if (reinterpret_cast<std::uintptr_t>(params.head_weights) % 16 != 0) return false;
-  return has_warpgroups();
+  return is_aligned(params.head_weights) && takes(params.type, params.heads, params.width);
 }
 
 cudaError_t indexer_logits_sm90(const IndexerLogitsParams& params, cudaStream_t stream) {
   if (!indexer_logits_sm90_applies(params)) return cudaErrorInvalidValue;
-  if (params.type == Type::bf16) return launch<bf16>(params, stream);
-  return launch<__nv_fp8_e4m3>(params, stream);
+  return launch<Kernels>(params, stream);
 }
 
 }  // namespace indexcache::kernels

@@ -23,7 +23,7 @@ __device__ inline Top shuffled(Top top, int mask) {
 }
 
 __device__ inline int part_count(const NextTokenParams& p) {
-  return (p.vocabulary + kNextTokenColumns - 1) / kNextTokenColumns;
+  return static_cast<int>(ceil_div(p.vocabulary, kNextTokenColumns));
 }
 
 // The accumulators of a quad are 256 columns of a row: register 4 i + 2 r + e of lane q has column
@@ -100,13 +100,6 @@ struct Whole {
   Top top;
   double sum, weighted;
 };
-
-__device__ inline double warp_sum(double value) {
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, offset);
-  }
-  return value;
-}
 
 // A warp's.
 __device__ Whole put_together(const NextTokenParams& p, std::int64_t row) {

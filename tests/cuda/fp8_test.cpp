@@ -63,14 +63,10 @@ void check_quantized(const std::vector<float>& x, std::int64_t width, std::int64
       {.x = in.data<void>(),
        .type = type == DType::f32 ? kernels::Type::f32 : kernels::Type::bf16,
        .x_stride = width + gap,
-       .gated = false,
-       .limit = 0,
        .out = out.data<void>(),
        .scales = scales.data<float>(),
        .rows = rows,
-       .width = width,
-       .places = nullptr,
-       .copies = 1},
+       .width = width},
       nullptr));
   wait();
   const auto numbers = b.download(out), actual_scales = b.download(scales);
@@ -156,14 +152,10 @@ std::pair<Tensor, Tensor> operand_of(CudaBackend& b, const Product& p, std::int6
   INDEXCACHE_CUDA(kernels::block_quantize({.x = x.data<void>(),
                                            .type = kernels::Type::bf16,
                                            .x_stride = p.depth,
-                                           .gated = false,
-                                           .limit = 0,
                                            .out = out.data<void>(),
                                            .scales = scales.data<float>(),
                                            .rows = count,
-                                           .width = p.depth,
-                                           .places = nullptr,
-                                           .copies = 1},
+                                           .width = p.depth},
                                           nullptr));
   wait();
   return {out, scales};
@@ -330,9 +322,7 @@ TEST_CASE("GPU quantizes SwiGLU as its own kernel and then quantization", "[fp8]
                                              .out = out.data<void>(),
                                              .scales = scales.data<float>(),
                                              .rows = rows,
-                                             .width = width,
-                                             .places = nullptr,
-                                             .copies = 1},
+                                             .width = width},
                                             nullptr));
     wait();
     const auto numbers = b.download(out), actual = b.download(scales), expected = b.download(gated);
@@ -359,8 +349,6 @@ TEST_CASE("GPU quantizes a row into all of its places", "[fp8]") {
   INDEXCACHE_CUDA(kernels::block_quantize({.x = in.data<void>(),
                                            .type = kernels::Type::bf16,
                                            .x_stride = width,
-                                           .gated = false,
-                                           .limit = 0,
                                            .out = out.data<void>(),
                                            .scales = scales.data<float>(),
                                            .rows = rows,

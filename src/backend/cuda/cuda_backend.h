@@ -55,7 +55,7 @@ class CudaBackend : public CudaDevice {
       return head_weights.data<float>() + row * heads;
     }
   };
-  // A slot is a row for one of the experts that it chose; those of an expert are consecutive.
+  // A slot is a row that goes to one of the experts that it chose; an expert has consecutive slots.
   struct ExpertSlots {
     Tensor counts;   // i32 [1, experts]
     Tensor slot_of;  // i32 [rows, experts of a row]

@@ -4,8 +4,6 @@
 #include "backend/cuda/cuda_backend.h"
 #include "kernels/grouped_gemm.h"
 
-#include <algorithm>
-
 namespace indexcache {
 
 using cuda::kernel_type;
@@ -41,7 +39,6 @@ std::int64_t CudaBackend::quantized_row_bytes(std::int64_t width) const {
 }
 
 CudaBackend::Operand CudaBackend::quantized(const Tensor& x, kernels::BlockQuantizeParams params) {
-  params.copies = std::max(params.copies, 1);
   params.rows = x.rows();
   params.width = params.gated ? x.cols() / 2 : x.cols();
   params.x = x.data<void>();
