@@ -100,17 +100,24 @@ void succeed(const Arguments& arguments) {
   REQUIRE(result.code == 0);
 }
 
+// A command (folder, output, devices) writes the same files on one device and on several, `file`
+// among them.
+template <typename Command>
+void check_devices(const TempFolder& folder, const Command& command, const std::string& file) {
+  succeed(command(folder, "cpu", "cpu"));
+  for (const std::string device : kDevices) {
+    succeed(command(folder, device, device));
+    CHECK(tree_of(folder / device) == tree_of(folder / "cpu"));
+  }
+  CHECK(tree_of(folder / "cpu").contains(file));
+}
+
 }  // namespace
 
 TEST_CASE("distill writes the same files on 1, 2 and 3 devices") {
   const TempFolder folder;
   tiny_tokens(folder, 10, 70);
-  succeed(distill(folder, "cpu", "cpu"));
-  for (const std::string device : kDevices) {
-    succeed(distill(folder, device, device));
-    CHECK(tree_of(folder / device) == tree_of(folder / "cpu"));
-  }
-  CHECK(tree_of(folder / "cpu").contains("distill.json"));
+  check_devices(folder, distill, "distill.json");
 }
 
 TEST_CASE("a training that is killed continues on another number of devices to the same bytes") {
@@ -140,12 +147,7 @@ TEST_CASE("a training that is killed continues on another number of devices to t
 TEST_CASE("run --distill writes the same files on 1, 2 and 3 devices") {
   const TempFolder folder;
   tiny_tokens(folder, 12, 70);
-  succeed(search(folder, "cpu", "cpu"));
-  for (const std::string device : kDevices) {
-    succeed(search(folder, device, device));
-    CHECK(tree_of(folder / device) == tree_of(folder / "cpu"));
-  }
-  CHECK(tree_of(folder / "cpu").contains("distilled-3F/distill.json"));
+  check_devices(folder, search, "distilled-3F/distill.json");
 }
 
 TEST_CASE("results and progress say which device trained how many indexers") {
