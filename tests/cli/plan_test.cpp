@@ -191,5 +191,9 @@ TEST_CASE("plan --on knows that FP8 takes less memory and time") {
   // All of them have the same slots for transfers.
   CHECK(weights(bf16) - weights(fp8) > 0.25 * (weights(fp32) - weights(bf16)));
   CHECK(weights(fp32) > weights(bf16));
-  CHECK(fp8["seconds"].get<double>() <= bf16["seconds"].get<double>());
+  // Of the search by itself: the total contains how long this process took to start.
+  const auto search_seconds = [](const Json& plan) {
+    return plan["strategies"][0]["seconds"].get<double>();
+  };
+  CHECK(search_seconds(fp8) < search_seconds(bf16));
 }
