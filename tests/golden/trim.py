@@ -3,10 +3,9 @@
 
     trim.py GOLDEN_FOLDER DESTINATION [CASE ...]
 
-Of activations, inputs and outputs of sublayers, index scores and FP8 emulations are left out: the
-hidden states of every layer contain them. Hy4 keeps its index scores, because the epsilon of their
-LayerNorm shows nowhere else. Runs other than golden_full, and those from FP8 weights, keep their
-first sequence.
+A.X-K2 and Hy4 keep all tensors. Of the others, inputs and outputs of sublayers, index scores and FP8
+emulations are left out: the hidden states of every layer contain them. All runs keep their first
+sequence, golden_full of models without FP8 weights and native sharing both.
 Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts.
 """
 import argparse
@@ -17,7 +16,8 @@ import shutil
 import struct
 
 KEPT = ("input_ids", "hidden.", "router_idx.", "router_w.", "topk.", "logits", "nll", "loss")
-SCORES = {"hy_v4_tiny": ("scores.",)}
+WHOLE = ("axk2_tiny", "hy_v4_tiny")
+BOTH_SEQUENCES = ("deepseek_v32_tiny", "glm_moe_dsa_tiny")
 BY_ROW = ("router_idx.", "router_w.")  # [sequences * positions, …]; the others [sequences, …]
 
 
@@ -72,10 +72,11 @@ def first_sequence(tensors):
 
 def trim_run(source, target):
     """Returns the loss if it has changed."""
-    kept = KEPT + SCORES.get(source.parent.name, ())
+    case = source.parent.name
+    kept = ("",) if case in WHOLE else KEPT
     tensors = {k: v for k, v in sorted(read(source)[0].items()) if k.startswith(kept)}
     loss = None
-    if source.stem != "golden_full" or "_fp8_" in source.parent.name:
+    if source.stem != "golden_full" or case not in BOTH_SEQUENCES:
         tensors, loss = first_sequence(tensors)
     write(target, tensors)
     return loss
