@@ -30,6 +30,7 @@ class CudaBackend : public CudaDevice {
                              std::int64_t longest) const override;
   std::int64_t linear_row_bytes(std::int64_t width) const override;
   std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const override;
+  std::int64_t expert_row_bytes(const ModelShape& shape) const override;
 
 #include "backend/operation_overrides.inc"
 
@@ -104,6 +105,7 @@ class CudaBackend : public CudaDevice {
   std::vector<std::int32_t> expert_counts(const Tensor& counts);
   ExpertProducts products_of_experts(std::int64_t experts, std::int64_t hidden,
                                      std::int64_t middle) const;
+  ExpertSlots slots_of(const Routing& routing, std::int64_t experts);
   Tensor in_slots(const Tensor& x, const ExpertSlots& slots);
   // The results of the experts' MLPs, [slots, H].
   Tensor single_experts(const Tensor& x, const ExpertSlots& slots, const ExpertWeights& weights,
