@@ -255,7 +255,7 @@ SweepRates Session::rates() const {
       placement == Placement::resident
           ? 0
           : costs(1).stream_byte * static_cast<double>(device.weights->sizes().stored);
-  return {costs, pass_seconds};
+  return {costs, pass_seconds, devices_.size()};
 }
 
 SweepMemory Session::memory_with(const SweepGoal& goal) {
