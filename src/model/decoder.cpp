@@ -283,9 +283,11 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t norm_gate = c.norm_gate_rank > 0 ? bytes * (c.norm_gate_rank + c.hidden) : 0;
   const std::int64_t output_gate =
       c.output_gate == OutputGate::input ? bytes * c.heads * c.v_head_dim : 0;
+  // Queries before they are absorbed are gone afterwards, unless they hold gates.
+  const std::int64_t plain_queries = bytes * c.heads * c.q_head_rows();
   const std::int64_t asking =
-      bytes * (c.hidden + c.q_latent_width() + c.heads * (c.q_head_rows() + c.latent_width())) +
-      output_gate;
+      bytes * (c.hidden + c.q_latent_width() + c.heads * c.latent_width()) + output_gate +
+      (c.output_gate == OutputGate::queries ? plain_queries : 0);
   // Queries in the indexer's own precision as well, with a scale a head.
   const std::int64_t selecting =
       c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);
@@ -296,7 +298,8 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t feeding =
       bytes * c.hidden +
       std::max({norm_gate, routed, backend.mlp_row_bytes(c.hidden, c.intermediate)});
-  return std::max(asking + std::max(selecting, attending) + product, feeding) + stream_row_bytes(c);
+  const std::int64_t most = std::max({plain_queries, selecting, attending});
+  return std::max(asking + most + product, feeding) + stream_row_bytes(c);
 }
 
 std::int64_t Decoder::loss_row_bytes(const ModelConfig& c, const Device& backend) {
