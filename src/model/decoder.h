@@ -24,6 +24,13 @@ struct KeyRows {
   Tensor index_keys;  // [rows, Di]; empty where no indexer runs
 };
 
+// The keys of a layer of sequences that are being decoded.
+struct LayerPages {
+  PagedCache latents;  // rk + dr numbers per position
+  PagedCache
+      index_keys;  // Di numbers, in Backend::index_page_format(); empty where no indexer runs
+};
+
 // What a row asks of the keys.
 struct QueryRows {
   Tensor x;               // [rows, H] normalized input
@@ -93,6 +100,18 @@ class Decoder {
               const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
               const Tensor& hidden);
 
+  // The same steps of a decoder, one row per sequence as Backend's paged operations have them:
+  // writes the keys of hidden's rows to their pages,
+  void write_keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
+                  const Tensor& tables, const LayerPages& pages);
+  // selects exactly among the keys of each sequence,
+  void select_paged(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                    const Tensor& tables, const PagedCache& index_keys, const Tensor& sets);
+  // hidden += attention over `sets`, as select_paged() wrote them.
+  void attend_paged(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                    const Tensor& tables, const PagedCache& latents, const Tensor& sets,
+                    const Tensor& hidden);
+
   // hidden += MLP or experts.
   void feed_forward(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
 
@@ -134,6 +153,11 @@ class Decoder {
   // Adds the result of a sublayer to the residual: compute(out) adds to out, f32 [rows, H].
   void add_result(const RowLayout& rows, const Tensor& stream_factors, const Tensor& hidden,
                   const std::function<void(const Tensor& out)>& compute);
+  // hidden += what the layer makes of `mixed`, the latents that attention has mixed, [rows, A *
+  // rk].
+  void add_attention(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                     const Tensor& mixed, const Tensor& hidden);
+  Heads latent_heads(const Tensor& mixed) const;
   // The normalized input of lm_head.
   Tensor head_input(const OuterWeights& weights, const RowLayout& rows, const Tensor& hidden);
   // The part of q_latent that the indexer reads.
