@@ -277,6 +277,27 @@ void Decoder::attend_paged(const LayerWeights& w, const RowLayout& rows, const Q
   add_attention(w, rows, in, mixed, hidden);
 }
 
+void Decoder::step(WeightSource& weights, const Pattern& pattern, const RowLayout& rows,
+                   const Tensor& tables, std::span<const LayerPages> caches, const Tensor& hidden) {
+  Tensor sets;
+  for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
+    const LayerWeights& w = weights.layer(static_cast<std::int64_t>(layer));
+    LayerPages pages = caches[layer % caches.size()];
+    const bool full = pattern.is_full(layer);
+    if (!full) pages.index_keys = {};
+    write_keys(w, rows, hidden, tables, pages);
+    {
+      const QueryRows in = queries(w, rows, hidden);
+      if (full) {
+        sets = backend_.allocate(rows.total, config_.index_topk, DType::i32, Memory::index_sets);
+        select_paged(w, rows, in, tables, pages.index_keys, sets);
+      }
+      attend_paged(w, rows, in, tables, pages.latents, sets, hidden);
+    }
+    feed_forward(w, rows, hidden);
+  }
+}
+
 void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
   const SublayerInput in = read_residual(w.mlp_input, rows, hidden);
   const Tensor& x = in.x;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "core/pattern.h"
 #include "model/config.h"
 #include "model/weights.h"
 
@@ -111,6 +112,11 @@ class Decoder {
   void attend_paged(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
                     const Tensor& tables, const PagedCache& latents, const Tensor& sets,
                     const Tensor& hidden);
+
+  // A whole step: takes the residual of one row per sequence through all layers under a pattern.
+  // Layer l has caches l modulo their number, with index keys if it is F in any pattern.
+  void step(WeightSource& weights, const Pattern& pattern, const RowLayout& rows,
+            const Tensor& tables, std::span<const LayerPages> caches, const Tensor& hidden);
 
   // hidden += MLP or experts.
   void feed_forward(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);

@@ -63,23 +63,7 @@ class DecodeBatch {
 
   void step(const Pattern& pattern) {
     const Tensor hidden = decoder_.embed(weights_.embedding(), tokens_, Memory::state);
-    Tensor sets;
-    for (std::int64_t layer = 0; layer < c_.layers; ++layer) {
-      const bool full = pattern.is_full(static_cast<std::size_t>(layer));
-      const LayerWeights& w = weights_.layer(layer);
-      LayerPages pages = caches_[static_cast<std::size_t>(layer % cached_layers())];
-      if (!full) pages.index_keys = {};
-      decoder_.write_keys(w, rows_, hidden, tables_, pages);
-      {
-        const QueryRows in = decoder_.queries(w, rows_, hidden);
-        if (full) {
-          sets = b_.allocate(load_.batch, c_.index_topk, DType::i32, Memory::index_sets);
-          decoder_.select_paged(w, rows_, in, tables_, pages.index_keys, sets);
-        }
-        decoder_.attend_paged(w, rows_, in, tables_, pages.latents, sets, hidden);
-      }
-      decoder_.feed_forward(w, rows_, hidden);
-    }
+    decoder_.step(weights_, pattern, rows_, tables_, caches_, hidden);
     decoder_.loss(weights_, rows_, hidden, tokens_);
   }
 
