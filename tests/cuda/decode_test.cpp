@@ -153,8 +153,7 @@ void check_attention(Precision precision, const AttentionShape& s, bool sinks, P
 }
 
 void check_families(Precision compute, Precision indexer, double tolerance) {
-  for (const char* folder : {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny", "glm_moe_dsa_tiny",
-                             "glm_moe_dsa_shared_tiny", "axk2_tiny", "hy_v4_tiny"}) {
+  for (const std::string& folder : kGoldenModels) {
     Session<CudaBackend> session(golden(folder), std::nullopt, Placement::resident,
                                  CudaOptions{compute, indexer});
     INFO(folder << " on " << session.backend.name());

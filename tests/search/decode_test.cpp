@@ -14,10 +14,6 @@ namespace {
 // A sequence that selects nothing, and ends of pages.
 const std::vector<std::int64_t> kDecoded = {70, 12, 130, 66};
 
-const std::vector<const char*> kFamilyFolders = {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny",
-                                                 "glm_moe_dsa_tiny",  "glm_moe_dsa_shared_tiny",
-                                                 "axk2_tiny",         "hy_v4_tiny"};
-
 // Every second of the layers that own an indexer.
 Pattern half_of(const std::vector<bool>& has_indexer) {
   std::vector<bool> full(has_indexer.size(), false);
@@ -79,7 +75,7 @@ std::vector<double> decoded_losses(Session<>& session, const Pattern& pattern,
 }  // namespace
 
 TEST_CASE("decode of every token has the loss of a prefill, in every family") {
-  for (const char* folder : kFamilyFolders) {
+  for (const std::string& folder : kGoldenModels) {
     INFO(folder);
     Session<> session(golden(folder));
     const Pattern pattern = half_of(session.model.has_indexer);
@@ -130,7 +126,7 @@ TEST_CASE("layers share caches if those of all do not fit, and a layer that does
 }
 
 TEST_CASE("decode selects and attends as prefill does, in every family") {
-  for (const char* folder : kFamilyFolders) {
+  for (const std::string& folder : kGoldenModels) {
     INFO(folder);
     Session<> session(golden(folder));
     DecodedModel<CpuBackend> model(session, kDecoded, {false, 1e-5});
