@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench: how fast the operations, a whole prefill and a search step are on this machine.
+// bench: how fast the operations, a whole prefill, a step of decoding and a search step are on this
+// machine.
 #include "bench.h"
 
 #include "commands.h"
@@ -91,6 +92,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
                 {"device", model.kinds()},        {"repeat", options.repeat}};
   if (options.kind == "ops") document["ops"] = bench_ops(model, options, common.json);
   if (options.kind == "prefill") document["prefill"] = bench_prefill(model, options, common.json);
+  if (options.kind == "decode") document["decode"] = bench_decode(model, options, common.json);
   if (options.kind == "search") document["search"] = bench_search(model, options, common.json);
   if (common.json) write_output("{}\n", json_text(document, 1));
   return 0;
@@ -248,11 +250,12 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       .add_option("--synthetic", options.synthetic,
                   "Use random weights of the shape in this file instead of MODEL")
       ->type_name("FILE");
-  in_range(command
-               .add_option("--context", options.contexts,
-                           "Number of tokens per sequence; prefill accepts several values")
-               ->delimiter(','),
-           "N", 2, 1 << 24)
+  in_range(
+      command
+          .add_option("--context", options.contexts,
+                      "Number of tokens per sequence; prefill and decode accept several values")
+          ->delimiter(','),
+      "N", 2, 1 << 24)
       ->capture_default_str();
   in_range(command.add_option("--rows", options.rows, "ops: time only the last N queries (0: all)"),
            "N", 0, 1 << 24)
@@ -267,9 +270,19 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       ->capture_default_str();
   command
       .add_option("--pattern", options.patterns,
-                  "prefill: pattern to measure, as for eval; may be repeated")
+                  "prefill and decode: pattern to measure, as for eval; may be repeated")
       ->type_name("PATTERN")
       ->capture_default_str();
+  in_range(command
+               .add_option("--batch", options.batches,
+                           "decode: number of sequences that get a token; accepts several values")
+               ->delimiter(','),
+           "N", 1, 1 << 16)
+      ->capture_default_str();
+  add_named_values<PageLayout>(
+      command, "--kv-cache", options.kv_cache,
+      {{"plain", PageLayout::plain}, {"fp8", PageLayout::latent_fp8}},
+      "decode: latents in pages, in the type of activations or in FP8 (656 bytes per token)");
   command.add_option("--keep", options.keep, "search: target to which the time is projected")
       ->type_name("N|A/B")
       ->capture_default_str();
@@ -291,11 +304,13 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
 Command add_bench(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand(
-      "bench", "Measure the time of operations, of a whole prefill or of a search on this machine");
+      "bench",
+      "Measure the time of operations, of a prefill, of a step of decoding or of a search on this "
+      "machine");
   {
     const OptionGroup group(*command, "Benchmark");
     one_of(command->add_option("kind", options->kind, "What to measure"),
-           {"ops", "prefill", "search"});
+           {"ops", "prefill", "decode", "search"});
   }
   add_device_options(*command, options->device, options->progress);
   add_indexer_option(*command, options->device,
@@ -309,7 +324,9 @@ Command add_bench(CLI::App& app, CommonOptions& common) {
           {{"every operation at the shapes of GLM-5",
             "bench ops --synthetic configs/glm-5.yaml --precision bf16"},
            {"what a pattern saves in a prefill",
-            "bench prefill MODEL --pattern full --pattern run/pattern.yaml --context 131072"}},
+            "bench prefill MODEL --pattern full --pattern run/pattern.yaml --context 131072"},
+           {"what it saves for every token after that",
+            "bench decode MODEL --precision fp8 --context 60000,200000 --batch 1,8,32"}},
           [options, &common] { return run_bench(*options, common); }};
 }
 

@@ -15,6 +15,7 @@
 
 #include "backend/device.h"
 #include "backend/model_shape.h"
+#include "backend/paged_cache.h"
 #include "backend/tensor.h"
 #include "backend/training.h"
 #include "core/hisa.h"
@@ -171,6 +172,30 @@ class Backend : public Device {
                                 const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
                                 const Tensor& sets, float scale, const Heads& out,
                                 const Tensor& sinks = {}) = 0;
+
+  // Decode: `rows` has one row per sequence, its last position, and no empty segment; the keys of
+  // segment s, those of the row itself included, are in the pages that row s of `tables` names
+  // (backend/paged_cache.h). What a row gets depends on nothing else in the batch.
+
+  // What index_topk() multiplies: pages of the indexer's keys, `width` numbers each.
+  virtual PageFormat index_page_format(std::int64_t width) const {
+    return {PageLayout::plain, index_activation(), width};
+  }
+
+  // Writes x [rows, width] to the places of its rows, of which a segment may have several here.
+  virtual void write_pages(const RowLayout& rows, const Tensor& x, const Tensor& tables,
+                           const PagedCache& cache) = 0;
+
+  // index_topk() over pages in index_page_format(). A row with fewer candidates than k gets all of
+  // them, then -1. On a GPU scores have the bits of index_topk().
+  virtual void paged_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
+                          const Tensor& tables, const PagedCache& cache, const Tensor& sets) = 0;
+
+  // sparse_attention() over pages, whose first out.width numbers are the values. `sets` as
+  // paged_topk() writes them: the first min(k, candidates) members of a row count.
+  virtual void paged_attention(const RowLayout& rows, const Heads& queries, const Tensor& tables,
+                               const PagedCache& cache, const Tensor& sets, float scale,
+                               const Heads& out, const Tensor& sinks = {}) = 0;
 
   // out += down(silu(gate(x)) * up(x)); gate_up [2 * I, H] holds gate rows, then up rows. `limit`
   // clamps gate and up (kNoLimit).

@@ -227,21 +227,75 @@ void Decoder::backward_index_queries(const RowLayout& rows, const Tensor& q_late
   backend_.linear_backward(rows, x, d_out.head_weights, gradients.weights_proj);
 }
 
+Heads Decoder::latent_heads(const Tensor& mixed) const {
+  return {mixed, config_.heads, config_.kv_lora_rank, config_.kv_lora_rank};
+}
+
 void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                      const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
                      const Tensor& hidden) {
+  const Tensor mixed = activations(rows.total, config_.heads * config_.kv_lora_rank);
+  backend_.sparse_attention(rows, in.queries, key_rows, latents,
+                            latents.columns(0, config_.kv_lora_rank), sets, config_.softmax_scale(),
+                            latent_heads(mixed), w.sinks);
+  add_attention(w, rows, in, mixed, hidden);
+}
+
+void Decoder::add_attention(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
+                            const Tensor& mixed, const Tensor& hidden) {
   const ModelConfig& c = config_;
-  const Tensor mixed = activations(rows.total, c.heads * c.kv_lora_rank);
-  const Heads mixed_heads{mixed, c.heads, c.kv_lora_rank, c.kv_lora_rank};
-  backend_.sparse_attention(rows, in.queries, key_rows, latents, latents.columns(0, c.kv_lora_rank),
-                            sets, c.softmax_scale(), mixed_heads, w.sinks);
   const Tensor values = activations(rows.total, c.heads * c.v_head_dim);
   const Heads value_heads{values, c.heads, c.v_head_dim, c.v_head_dim};
-  backend_.head_linear(rows, mixed_heads, w.v_absorb, value_heads);
+  backend_.head_linear(rows, latent_heads(mixed), w.v_absorb, value_heads);
   if (!in.gates.tensor.empty()) backend_.sigmoid_gate(rows, in.gates, value_heads);
   add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
     backend_.linear(rows, values, w.o, out, Store::accumulate);
   });
+}
+
+void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
+                         const Tensor& tables, const LayerPages& pages) {
+  const KeyRows own = allocate_keys(rows.total, !pages.index_keys.empty());
+  keys(w, rows, hidden, own);
+  backend_.write_pages(rows, own.latents, tables, pages.latents);
+  if (own.index_keys.empty()) return;
+  backend_.write_pages(rows, own.index_keys, tables, pages.index_keys);
+}
+
+void Decoder::select_paged(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
+                           const Tensor& tables, const PagedCache& index_keys, const Tensor& sets) {
+  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.x);
+  backend_.paged_topk(rows, asked.queries, asked.head_weights, tables, index_keys, sets);
+}
+
+void Decoder::attend_paged(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
+                           const Tensor& tables, const PagedCache& latents, const Tensor& sets,
+                           const Tensor& hidden) {
+  const Tensor mixed = activations(rows.total, config_.heads * config_.kv_lora_rank);
+  backend_.paged_attention(rows, in.queries, tables, latents, sets, config_.softmax_scale(),
+                           latent_heads(mixed), w.sinks);
+  add_attention(w, rows, in, mixed, hidden);
+}
+
+void Decoder::step(WeightSource& weights, const Pattern& pattern, const RowLayout& rows,
+                   const Tensor& tables, std::span<const LayerPages> caches, const Tensor& hidden) {
+  Tensor sets;
+  for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
+    const LayerWeights& w = weights.layer(static_cast<std::int64_t>(layer));
+    LayerPages pages = caches[layer % caches.size()];
+    const bool full = pattern.is_full(layer);
+    if (!full) pages.index_keys = {};
+    write_keys(w, rows, hidden, tables, pages);
+    {
+      const QueryRows in = queries(w, rows, hidden);
+      if (full) {
+        sets = backend_.allocate(rows.total, config_.index_topk, DType::i32, Memory::index_sets);
+        select_paged(w, rows, in, tables, pages.index_keys, sets);
+      }
+      attend_paged(w, rows, in, tables, pages.latents, sets, hidden);
+    }
+    feed_forward(w, rows, hidden);
+  }
 }
 
 void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "core/pattern.h"
 #include "model/config.h"
 #include "model/weights.h"
 
@@ -22,6 +23,13 @@ namespace indexcache {
 struct KeyRows {
   Tensor latents;     // [rows, rk + dr]: normalized kv latent, rotated key part last
   Tensor index_keys;  // [rows, Di]; empty where no indexer runs
+};
+
+// The keys of a layer of sequences that are being decoded.
+struct LayerPages {
+  PagedCache latents;  // rk + dr numbers per position
+  PagedCache
+      index_keys;  // Di numbers, in Backend::index_page_format(); empty where no indexer runs
 };
 
 // What a row asks of the keys.
@@ -93,6 +101,23 @@ class Decoder {
               const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
               const Tensor& hidden);
 
+  // The same steps of a decoder, one row per sequence as Backend's paged operations have them:
+  // writes the keys of hidden's rows to their pages,
+  void write_keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
+                  const Tensor& tables, const LayerPages& pages);
+  // selects exactly among the keys of each sequence,
+  void select_paged(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                    const Tensor& tables, const PagedCache& index_keys, const Tensor& sets);
+  // hidden += attention over `sets`, as select_paged() wrote them.
+  void attend_paged(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                    const Tensor& tables, const PagedCache& latents, const Tensor& sets,
+                    const Tensor& hidden);
+
+  // A whole step: takes the residual of one row per sequence through all layers under a pattern.
+  // Layer l has caches l modulo their number, with index keys if it is F in any pattern.
+  void step(WeightSource& weights, const Pattern& pattern, const RowLayout& rows,
+            const Tensor& tables, std::span<const LayerPages> caches, const Tensor& hidden);
+
   // hidden += MLP or experts.
   void feed_forward(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
 
@@ -134,6 +159,11 @@ class Decoder {
   // Adds the result of a sublayer to the residual: compute(out) adds to out, f32 [rows, H].
   void add_result(const RowLayout& rows, const Tensor& stream_factors, const Tensor& hidden,
                   const std::function<void(const Tensor& out)>& compute);
+  // hidden += what the layer makes of `mixed`, the latents that attention has mixed, [rows, A *
+  // rk].
+  void add_attention(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                     const Tensor& mixed, const Tensor& hidden);
+  Heads latent_heads(const Tensor& mixed) const;
   // The normalized input of lm_head.
   Tensor head_input(const OuterWeights& weights, const RowLayout& rows, const Tensor& hidden);
   // The part of q_latent that the indexer reads.

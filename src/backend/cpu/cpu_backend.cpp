@@ -150,6 +150,23 @@ void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
                              sinks);
 }
 
+void CpuBackend::write_pages(const RowLayout& rows, const Tensor& x, const Tensor& tables,
+                             const PagedCache& cache) {
+  compute().write_pages(threads_, rows, x, tables, cache);
+}
+
+void CpuBackend::paged_topk(const RowLayout& rows, const Tensor& queries,
+                            const Tensor& head_weights, const Tensor& tables,
+                            const PagedCache& cache, const Tensor& sets) {
+  compute().paged_topk(threads_, rows, queries, head_weights, tables, cache, sets);
+}
+
+void CpuBackend::paged_attention(const RowLayout& rows, const Heads& queries, const Tensor& tables,
+                                 const PagedCache& cache, const Tensor& sets, float scale,
+                                 const Heads& out, const Tensor& sinks) {
+  compute().paged_attention(threads_, rows, queries, tables, cache, sets, scale, out, sinks);
+}
+
 void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
                            const Tensor& down, const Tensor& out, float limit) {
   compute().gated_mlp(threads_, rows, x, gate_up, down, out, limit);

@@ -47,6 +47,14 @@ std::vector<std::int32_t> common_counts(int threads, const Tensor& a, const Tens
 void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
                       const Tensor& sets, float scale, const Heads& out, const Tensor& sinks);
+void write_pages(int threads, const RowLayout& rows, const Tensor& x, const Tensor& tables,
+                 const PagedCache& cache);
+void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
+                const Tensor& head_weights, const Tensor& tables, const PagedCache& cache,
+                const Tensor& sets);
+void paged_attention(int threads, const RowLayout& rows, const Heads& queries, const Tensor& tables,
+                     const PagedCache& cache, const Tensor& sets, float scale, const Heads& out,
+                     const Tensor& sinks);
 void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
                const Tensor& down, const Tensor& out, float limit);
 // Into `routing`, whose tensors have been allocated.
@@ -108,6 +116,9 @@ struct Arithmetic {
   decltype(&cpu::hisa_topk) hisa_topk;
   decltype(&cpu::common_counts) common_counts;
   decltype(&cpu::sparse_attention) sparse_attention;
+  decltype(&cpu::write_pages) write_pages;
+  decltype(&cpu::paged_topk) paged_topk;
+  decltype(&cpu::paged_attention) paged_attention;
   decltype(&cpu::gated_mlp) gated_mlp;
   decltype(&cpu::route) route;
   decltype(&cpu::experts) experts;
