@@ -44,7 +44,9 @@ double indexer_pair_operations(const ModelConfig& config) {
 }
 
 double attention_pair_operations(const ModelConfig& config) {
-  return 2.0 * static_cast<double>(config.heads * (config.latent_width() + config.kv_lora_rank));
+  const std::int64_t width = config.dense ? config.qk_head_dim() + config.v_head_dim
+                                          : config.latent_width() + config.kv_lora_rank;
+  return 2.0 * static_cast<double>(config.heads * width);
 }
 
 double loss_row_operations(const ModelConfig& config) {

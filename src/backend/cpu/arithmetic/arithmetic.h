@@ -27,6 +27,8 @@ void linear(int threads, const RowLayout& rows, const Tensor& x, const Tensor& w
             const Tensor& out, Store store);
 void head_linear(int threads, const RowLayout& rows, const Heads& x, const Tensor& weight,
                  const Heads& out);
+void expand_heads(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                  const Heads& out);
 void read_streams(int threads, const RowLayout& rows, const Tensor& streams,
                   const StreamWeights& weights, const StreamRule& rule, const Tensor& out,
                   const Tensor& factors);
@@ -47,6 +49,9 @@ std::vector<std::int32_t> common_counts(int threads, const Tensor& a, const Tens
 void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
                       const Tensor& sets, float scale, const Heads& out, const Tensor& sinks);
+void causal_attention(int threads, const RowLayout& rows, const Heads& queries,
+                      const RowLayout& key_rows, const ExpandedKeys& keys, float scale,
+                      const Heads& out, const Tensor& sinks);
 void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
                const Tensor& down, const Tensor& out, float limit);
 // Into `routing`, whose tensors have been allocated.
@@ -100,6 +105,7 @@ struct Arithmetic {
   decltype(&cpu::layer_norm) layer_norm;
   decltype(&cpu::linear) linear;
   decltype(&cpu::head_linear) head_linear;
+  decltype(&cpu::expand_heads) expand_heads;
   decltype(&cpu::read_streams) read_streams;
   decltype(&cpu::write_streams) write_streams;
   decltype(&cpu::rope) rope;
@@ -108,6 +114,7 @@ struct Arithmetic {
   decltype(&cpu::hisa_topk) hisa_topk;
   decltype(&cpu::common_counts) common_counts;
   decltype(&cpu::sparse_attention) sparse_attention;
+  decltype(&cpu::causal_attention) causal_attention;
   decltype(&cpu::gated_mlp) gated_mlp;
   decltype(&cpu::route) route;
   decltype(&cpu::experts) experts;
