@@ -288,44 +288,56 @@ class OpsBench {
   // Attention of all heads to all earlier tokens, and before it the products that expand keys and
   // values, for as many heads at a time as the decoder takes. All groups of heads share buffers.
   void attend_densely() {
-    const std::int64_t rows = std::min<std::int64_t>(place_.rows.total, 8192);
+    // As many rows as sparse attention is timed for, if it is.
+    const std::int64_t rows =
+        c_.dense ? place_.rows.total : std::min<std::int64_t>(place_.rows.total, 8192);
     RowLayout last;
     last.append(rows, context_ - rows);
-    const std::int64_t most = Decoder::heads_expanded_at_once(c_), width = c_.qk_head_dim();
+    const std::int64_t most = Decoder::heads_expanded_at_once(c_);
     const Tensor latents = activations(context_, c_.latent_width());
-    const Tensor latent = latents.columns(0, c_.kv_lora_rank);
-    const Tensor q = activations(rows, most * width), out = activations(rows, most * c_.v_head_dim);
-    const Heads nope{activations(context_, most * c_.qk_nope_head_dim), most, c_.qk_nope_head_dim,
-                     c_.qk_nope_head_dim};
-    const Heads values{activations(context_, most * c_.v_head_dim), most, c_.v_head_dim,
-                       c_.v_head_dim};
+    const Heads q = heads_of(rows, most, c_.qk_head_dim()),
+                out = heads_of(rows, most, c_.v_head_dim);
+    const Heads nope = heads_of(context_, most, c_.qk_nope_head_dim);
+    const Heads values = heads_of(context_, most, c_.v_head_dim);
     const auto for_groups = [&](const auto& body) {
-      for (std::int64_t head = 0; head < c_.heads; head += most) body();
+      for (std::int64_t head = 0; head < c_.heads; head += most) {
+        body(std::min(most, c_.heads - head));
+      }
     };
     const double expanding = time([&] {
-      for_groups([&] {
-        b_.expand_heads(place_.keys, latent, w_.k_absorb.row_range(0, most * c_.kv_lora_rank),
-                        nope);
-        b_.linear(place_.keys, latent, w_.v_absorb.row_range(0, most * c_.v_head_dim),
-                  values.tensor);
+      for_groups([&](std::int64_t count) {
+        const Tensor latent = latents.columns(0, c_.kv_lora_rank);
+        b_.expand_heads(place_.keys, latent, w_.k_absorb.row_range(0, count * c_.kv_lora_rank),
+                        first_heads(nope, count));
+        b_.linear(place_.keys, latent, w_.v_absorb.row_range(0, count * c_.v_head_dim),
+                  values.tensor.columns(0, count * c_.v_head_dim));
       });
     });
-    const auto groups = static_cast<double>((c_.heads + most - 1) / most);
-    const auto heads = groups * static_cast<double>(most);  // that are computed
-    const auto expanded = static_cast<double>(c_.qk_nope_head_dim + c_.v_head_dim);
+    const auto widths = static_cast<double>(c_.heads * (c_.qk_nope_head_dim + c_.v_head_dim));
     report("expand keys", fmt::format("{} x {} heads", context_, c_.heads), expanding,
-           2.0 * static_cast<double>(context_ * c_.kv_lora_rank) * heads * expanded, 0);
+           2.0 * static_cast<double>(context_ * c_.kv_lora_rank) * widths, 0);
     const double seconds = time([&] {
-      for_groups([&] {
-        b_.causal_attention(last, {q, most, width, width}, place_.keys,
-                            {nope, latents.columns(c_.kv_lora_rank, c_.qk_rope_head_dim), values},
-                            c_.softmax_scale(), {out, most, c_.v_head_dim, c_.v_head_dim},
-                            w_.sinks.empty() ? Tensor() : w_.sinks.columns(0, most));
+      for_groups([&](std::int64_t count) {
+        b_.causal_attention(
+            last, first_heads(q, count), place_.keys,
+            {first_heads(nope, count), latents.columns(c_.kv_lora_rank, c_.qk_rope_head_dim),
+             first_heads(values, count)},
+            c_.softmax_scale(), first_heads(out, count),
+            w_.sinks.empty() ? Tensor() : w_.sinks.columns(0, count));
       });
     });
     const double pairs = causal_pairs(context_) - causal_pairs(context_ - rows);
     report("dense attention", fmt::format("{} of {}, {} heads", rows, context_, c_.heads), seconds,
-           2.0 * pairs * heads * static_cast<double>(width + c_.v_head_dim), 0);
+           pairs * expanded_pair_operations(c_), 0);
+  }
+
+  // Random heads without gaps, and the first of them.
+  Heads heads_of(std::int64_t rows, std::int64_t count, std::int64_t width) {
+    return {activations(rows, count * width), count, width, width};
+  }
+  static Heads first_heads(Heads heads, std::int64_t count) {
+    heads.count = count;
+    return heads;
   }
 
   // Of the first `count` queries of a sequence.

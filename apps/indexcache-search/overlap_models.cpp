@@ -94,7 +94,7 @@ std::string text_of(const ModelComparison& comparison, const std::string& first,
                   count_text(overlap.index_topk), first, second, set_overlap_table(overlap));
   if (overlap.query_step > 1) {
     text += fmt::format(
-        "measured at every {}th position, because the sets of all do not fit host "
+        "measured at one position in {}, because the sets of all do not fit in host "
         "memory\n",
         overlap.query_step);
   }
