@@ -145,6 +145,21 @@ __device__ void score(const CausalAttentionParams& p, const Buffers& shared, int
   }
 }
 
+// Scores of 16 queries, from `query` of the segment on, and keys from `first` on: -inf where the
+// key is no candidate.
+__device__ void mask(const KeySegment& segment, int query, int first,
+                     float (&scores)[kKeys / 8][4]) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int candidates = segment.candidates(query + lane() / 4 + 8 * r);
+#pragma unroll
+    for (int i = 0; i < kKeys / 4; ++i) {
+      const int key = first + i / 2 * 8 + 2 * (lane() % 4) + i % 2;
+      if (key >= candidates) scores[i / 2][2 * r + i % 2] = -INFINITY;
+    }
+  }
+}
+
 // The running softmax of 16 queries of a warp: a thread has rows lane / 4 and lane / 4 + 8, and a
 // quarter of the columns of each. Logits are multiplied by log2 e.
 struct Softmax {
@@ -158,20 +173,13 @@ struct Softmax {
     }
   }
 
-  // Scores become exponentials, of keys that are no candidates 0; shrink[r] is for earlier results.
-  __device__ void update(float (&scores)[kKeys / 8][4], const int (&candidates)[2], int first,
-                         float scale, float (&shrink)[2]) {
+  // Scores become exponentials; shrink[r] is for earlier results.
+  __device__ void update(float (&scores)[kKeys / 8][4], float (&shrink)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float top = peak[r];
-      const bool masked = first + kKeys > candidates[r];
 #pragma unroll
-      for (int i = 0; i < kKeys / 4; ++i) {
-        float& value = scores[i / 2][2 * r + i % 2];
-        const int key = first + i / 2 * 8 + 2 * (lane() % 4) + i % 2;
-        value = masked && key >= candidates[r] ? -INFINITY : value * scale;
-        top = fmaxf(top, value);
-      }
+      for (int i = 0; i < kKeys / 4; ++i) top = fmaxf(top, scores[i / 2][2 * r + i % 2]);
       for (int lanes = 2; lanes > 0; lanes /= 2) {
         top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, lanes));
       }
@@ -288,15 +296,13 @@ __global__ void __launch_bounds__(threads_of(Rows)) causal_mma_kernel(CausalAtte
   copy_async_commit();
 
   const int row = static_cast<int>(threadIdx.x) / kWarp * 16 * Rows;  // of this warp in the tile
-  const int of_warp = segment.candidates(first_query + row + 16 * Rows - 1);
-  int candidates[Rows][2];
+  // Candidates of the warp's first query, and of its last one.
+  const int fewest = segment.candidates(first_query + row);
+  const int most = segment.candidates(first_query + row + 16 * Rows - 1);
   Softmax softmax[Rows];
 #pragma unroll
   for (int g = 0; g < Rows; ++g) {
     softmax[g].begin(p.sinks == nullptr ? nullptr : p.sinks + head);
-    for (int r = 0; r < 2; ++r) {
-      candidates[g][r] = segment.candidates(first_query + row + 16 * g + lane() / 4 + 8 * r);
-    }
   }
   float out[Rows][Blocks][2][4] = {};
   for (int first = 0; first < tile.keys; first += kKeys) {
@@ -305,7 +311,7 @@ __global__ void __launch_bounds__(threads_of(Rows)) causal_mma_kernel(CausalAtte
     queue_rows<kThreads>(shared.values, shared.value_pitch, tile.values + first * p.value_stride,
                          p.value_stride, p.value_width, kKeys, tile.keys - first);
     copy_async_commit();
-    const bool sees = first < of_warp;
+    const bool sees = first < most;
     float scores[Rows][kKeys / 8][4];
     if (sees) score(p, shared, row, scores);
     copy_async_wait<0>();
@@ -316,7 +322,9 @@ __global__ void __launch_bounds__(threads_of(Rows)) causal_mma_kernel(CausalAtte
     float shrink[Rows][2];
 #pragma unroll
     for (int g = 0; g < Rows; ++g) {
-      softmax[g].update(scores[g], candidates[g], first, p.scale * kLog2E, shrink[g]);
+      for (int i = 0; i < kKeys / 2; ++i) scores[g][i / 4][i % 4] *= p.scale * kLog2E;
+      if (first + kKeys > fewest) mask(segment, first_query + row + 16 * g, first, scores[g]);
+      softmax[g].update(scores[g], shrink[g]);
     }
     add_values(p, shared, scores, shrink, out);
   }
