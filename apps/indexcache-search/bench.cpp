@@ -47,18 +47,22 @@ BenchShape read_synthetic(const std::string& path) {
           .name = std::filesystem::path(path).stem().string() + " (synthetic)"};
 }
 
-BenchShape read_shape(const BenchOptions& options) {
+BenchShape read_shape(BenchOptions options) {
   if (options.device.model.empty() == options.synthetic.empty()) {
     throw UsageError({"a benchmark needs one model", "command line",
                       "either MODEL or --synthetic configs/NAME.yaml",
                       "indexcache-search bench --help"});
   }
+  const bool dense = options.device.indexer == kNoIndexer && options.kind != "search";
+  if (dense) options.device.indexer = indexer_text(std::nullopt);
   if (!options.synthetic.empty()) {
     BenchShape shape = read_synthetic(options.synthetic);
     shape.config.indexer = indexer_of(options.device, shape.config.index_topk);
+    shape.config.dense = dense;
     return shape;
   }
   Model model = open_model(options.device);
+  model.config.dense = dense;
   BenchShape shape{.model = std::nullopt,
                    .config = model.config,
                    .share_layers = false,
@@ -175,6 +179,7 @@ SpreadEvaluator BenchModel::evaluator(const TokenSet& tokens, std::size_t device
 }
 
 Pattern BenchModel::pattern(const std::string& spec) const {
+  if (config().dense) return baseline();  // it is not looked at
   return parse_pattern_spec(spec, shape_.has_indexer);
 }
 
@@ -215,7 +220,8 @@ ComponentSeconds median_components(Backend& backend, int repeat,
 }
 
 void check_context(const ModelConfig& config, std::int64_t length) {
-  if (length > config.first_selecting_position() && length <= config.max_positions) return;
+  const std::int64_t least = config.dense ? 1 : config.first_selecting_position();
+  if (length > least && length <= config.max_positions) return;
   throw UsageError({fmt::format("cannot time a context of {} tokens", length), "--context",
                     fmt::format("the model selects {} of up to {} positions", config.index_topk,
                                 config.max_positions),
@@ -262,7 +268,8 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       ->capture_default_str();
   one_of(command.add_option("--only", options.only, "ops: time only these groups of operations")
              ->delimiter(','),
-         {"ceilings", "products", "selection", "attention", "rows", "experts", "loss", "overlap"});
+         {"ceilings", "products", "selection", "attention", "dense", "rows", "experts", "loss",
+          "overlap"});
   in_range(command.add_option("--shared", options.shared,
                               "ops: sets of attention share P percent with the query before (0: "
                               "sets of random scores)"),
@@ -316,7 +323,9 @@ Command add_bench(CLI::App& app, CommonOptions& common) {
   add_indexer_option(*command, options->device,
                      "prefill and search: how tokens are selected, exact or hisa; "
                      "hisa:block=128,blocks=64 states the size of a block of keys and how many are "
-                     "chosen, also for ops, which times HISA next to the exact indexer");
+                     "chosen, also for ops, which times HISA next to the exact indexer; none: "
+                     "attention to all earlier tokens, in place of patterns and of what selects",
+                     IndexerChoice::with_none);
   add_bench_options(*command, *options);
   add_common_options(*command, common);
   return {command,

@@ -65,6 +65,14 @@ struct StreamWeights {
   Tensor scale;  // [1, 2], of the shares and of the factors; [1, 1] of the head
 };
 
+// Keys and values of MLA in expanded form, [key_rows] each. A key of a head is its own part and
+// then the rotated part, which all heads share.
+struct ExpandedKeys {
+  Heads nope;    // dn wide
+  Tensor rope;   // [key_rows, dr]
+  Heads values;  // dv wide
+};
+
 // Distances and groups of one call of neighbor_counts.
 inline constexpr std::size_t kMostNeighborColumns = 16;
 
@@ -116,6 +124,11 @@ class Backend : public Device {
   // out_h = x_h W_h^T for every head; weight [heads * out.width, x.width].
   virtual void head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
                            const Heads& out) = 0;
+
+  // out_h = x W_h for every head, all of which read the same x; weight [heads * x.cols(),
+  // out.width], a matrix per head: what head_linear() multiplies by, transposed.
+  virtual void expand_heads(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                            const Heads& out) = 0;
 
   // m = mixer x / sqrt(mean(x^2) + norm_eps), with x all n * H numbers of a row of `streams`;
   //   out = sum_k (sigmoid(scale_0 m_k + base_k) + eps) x_k, the n vectors in order,
@@ -196,6 +209,15 @@ class Backend : public Device {
   virtual void paged_attention(const RowLayout& rows, const Heads& queries, const Tensor& tables,
                                const PagedCache& cache, const Tensor& sets, float scale,
                                const Heads& out, const Tensor& sinks = {}) = 0;
+
+  // Exact attention over all candidates, at least one per row, every head with keys and values of
+  // its own, as MLA has them in expanded form. Positions of a segment are consecutive.
+  //   out[t, h] = sum_u softmax_u(scale * (queries[t, h] . [keys.nope[u, h] | keys.rope[u]]))
+  //               keys.values[u, h]
+  // Results as wide as keys.values; sinks as in sparse_attention().
+  virtual void causal_attention(const RowLayout& rows, const Heads& queries,
+                                const RowLayout& key_rows, const ExpandedKeys& keys, float scale,
+                                const Heads& out, const Tensor& sinks = {}) = 0;
 
   // out += down(silu(gate(x)) * up(x)); gate_up [2 * I, H] holds gate rows, then up rows. `limit`
   // clamps gate and up (kNoLimit).

@@ -38,7 +38,7 @@ struct MemoryUse {
   std::int64_t peak_total = 0;
 };
 
-// Where the time of a forward pass goes.
+// Where the time of a forward pass goes; sparse_attention also counts dense attention.
 enum class Component { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
 inline constexpr std::size_t kComponents = 7;
 inline constexpr std::array<std::string_view, kComponents> kComponentNames = {

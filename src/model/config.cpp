@@ -46,7 +46,10 @@ ModelShape ModelConfig::shape() const {
           .routed_experts = routed_experts,
           .experts_used = router.experts_used,
           .expert_groups = router.groups,
-          .indexer = indexer};
+          .indexer = indexer,
+          .dense =
+              dense ? std::optional<ExpandedShape>({qk_nope_head_dim, qk_rope_head_dim, v_head_dim})
+                    : std::nullopt};
 }
 
 float ModelConfig::softmax_scale() const {

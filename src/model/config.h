@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,7 +57,9 @@ struct ModelConfig {
   std::int64_t index_heads;                // Ni
   std::int64_t index_head_dim;             // Di
   std::int64_t index_topk;                 // K
-  IndexerMethod indexer = {};     // how the tokens of a query are chosen; config.json does not say
+  IndexerMethod indexer = {};  // how the tokens of a query are chosen; config.json does not say
+  // Every query attends to all earlier tokens, and no indexer runs; config.json does not say.
+  bool dense = false;
   std::int64_t intermediate;      // dense MLP width
   std::int64_t moe_intermediate;  // expert width
   std::int64_t routed_experts;    // E
@@ -89,7 +92,11 @@ struct ModelConfig {
   std::int64_t latent_width() const { return kv_lora_rank + qk_rope_head_dim; }
   // The first position that has more than index_topk candidates. Before it every candidate is
   // selected, so that no pattern changes anything: sequences are cut into prefix and tail there.
-  std::int64_t first_selecting_position() const { return first_position_with_more(index_topk, 1); }
+  // Dense attention never selects: all of a sequence is prefix.
+  std::int64_t first_selecting_position() const {
+    return dense ? std::numeric_limits<std::int64_t>::max()
+                 : first_position_with_more(index_topk, 1);
+  }
   // What a backend must know to say whether it can run the model.
   ModelShape shape() const;
   std::int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }

@@ -37,7 +37,8 @@ struct QueryRows {
   Tensor x;               // [rows, H] normalized input
   Tensor stream_factors;  // f32 [rows, n] for what is added to the streams; empty without streams
   Tensor q_latent;        // [rows, ModelConfig::q_latent_width()], the normalized one first
-  Heads queries;          // A heads of rk + dr: absorbed query, rotated part last
+  Heads queries;          // A heads of rk + dr: absorbed query, rotated part last; of dn + dr,
+                          // not absorbed, if attention is dense
   Heads gates;  // A heads of dv, before the sigmoid; no tensor if nothing gates the output
 };
 
@@ -96,7 +97,9 @@ class Decoder {
   void backward_index_queries(const RowLayout& rows, const Tensor& q_latent, const Tensor& x,
                               const IndexQueries& d_out, const IndexerWeights& gradients);
 
-  // hidden += attention over `sets` (over everything causal where `sets` is empty).
+  // hidden += attention over `sets` (over everything causal where `sets` is empty). Dense attention
+  // (ModelConfig::dense) expands the keys that the rows see, for some heads at a time, and holds
+  // expanded_row_bytes() for each.
   void attend(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
               const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
               const Tensor& hidden);
@@ -137,6 +140,12 @@ class Decoder {
   // scratch_bytes().
   static std::int64_t row_bytes(const ModelConfig& config, const Device& backend);
 
+  // How many heads dense attention expands at a time, at most: a property of the model.
+  static std::int64_t heads_expanded_at_once(const ModelConfig& config);
+
+  // Bytes of the expanded keys and values of a row that dense attention holds at once.
+  static std::int64_t expanded_row_bytes(const ModelConfig& config, const Device& backend);
+
   // Bytes that loss() holds per row in addition to scratch_bytes().
   static std::int64_t loss_row_bytes(const ModelConfig& config, const Device& backend);
 
@@ -159,13 +168,19 @@ class Decoder {
   // Adds the result of a sublayer to the residual: compute(out) adds to out, f32 [rows, H].
   void add_result(const RowLayout& rows, const Tensor& stream_factors, const Tensor& hidden,
                   const std::function<void(const Tensor& out)>& compute);
-  // hidden += what the layer makes of `mixed`, the latents that attention has mixed, [rows, A *
-  // rk].
+  // A heads of `width` numbers.
+  Heads allocate_heads(const RowLayout& rows, std::int64_t width) const;
+  // hidden += what the layer makes of the attention's results, A heads of dv.
   void add_attention(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
-                     const Tensor& mixed, const Tensor& hidden);
-  Heads latent_heads(const Tensor& mixed) const;
+                     const Heads& values, const Tensor& hidden);
   // The normalized input of lm_head.
   Tensor head_input(const OuterWeights& weights, const RowLayout& rows, const Tensor& hidden);
+  // The two forms of MLA: out are A heads of dv.
+  void attend_absorbed(const LayerWeights& weights, const RowLayout& rows, const Heads& queries,
+                       const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
+                       const Heads& out);
+  void attend_expanded(const LayerWeights& weights, const RowLayout& rows, const Heads& queries,
+                       const RowLayout& key_rows, const Tensor& latents, const Heads& out);
   // The part of q_latent that the indexer reads.
   Tensor index_latent(const Tensor& q_latent) const;
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;

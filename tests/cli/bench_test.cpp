@@ -62,6 +62,41 @@ Json bench(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
+TEST_CASE("bench times dense attention, and only what does without an indexer if it has none") {
+  const TempFolder folder;
+  write_text(folder / "tiny.yaml", tiny_shape());
+  const std::string shape = folder / "tiny.yaml";
+  const auto names = [](const Json& document) {
+    std::vector<std::string> all;
+    for (const Json& op : document["ops"]) all.push_back(op["name"]);
+    return all;
+  };
+  const Json only = bench({"ops", "--synthetic", shape, "--context", "64", "--only", "dense"});
+  CHECK(names(only) == std::vector<std::string>{"expand keys", "dense attention"});
+  CHECK(only["ops"][1]["shape"] == "48 of 64, 2 heads");  // queries that select
+  CHECK(only["ops"][1]["tflops"].get<double>() > 0);
+
+  const Json ops = bench({"ops", "--synthetic", shape, "--context", "12", "--indexer", "none"});
+  const std::vector<std::string> timed = names(ops);
+  const auto has = [&](const char* name) { return std::ranges::find(timed, name) != timed.end(); };
+  CHECK(has("dense attention"));
+  CHECK(has("q_b"));
+  CHECK_FALSE(has("logits + top-k"));
+  CHECK_FALSE(has("sparse attention"));
+  CHECK_FALSE(has("overlap"));
+
+  const Json prefill =
+      bench({"prefill", "--synthetic", shape, "--context", "64", "--indexer", "none"});
+  REQUIRE(prefill["prefill"].size() == 1);
+  CHECK(prefill["prefill"][0]["pattern"] == "dense");
+  CHECK(prefill["prefill"][0]["full_layers"] == 0);
+
+  const ProcessResult search = run_tool({"bench", "search", "--synthetic", shape, "--context", "64",
+                                         "--indexer", "none", "--device", "cpu"});
+  CHECK(search.code == 2);
+  CHECK_THAT(search.err, Contains("nothing is selected without an indexer"));
+}
+
 TEST_CASE("bench times operations, prefills and searches of a synthetic model") {
   const TempFolder folder;
   write_text(folder / "tiny.yaml", tiny_shape());

@@ -71,6 +71,7 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
   const HisaNumbers hisa = hisa_numbers(shape, longest);
   const std::int64_t numbers =
       quantized + hisa.per_thread + kHeads * std::min(shape.index_topk, longest) +  // attention
+      (shape.dense ? tile * kKeys : 0) +                                            // dense
       tile * (longest + shape.index_heads * kKeys) +                                // indexer
       std::min(kRows, rows) * 2 * shape.intermediate +                              // dense MLP
       std::min(kLossRows, rows) * 2 * shape.vocabulary +  // loss, and that of a reference
@@ -103,6 +104,11 @@ void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& we
 void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
                              const Heads& out) {
   compute().head_linear(threads_, rows, x, weight, out);
+}
+
+void CpuBackend::expand_heads(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                              const Heads& out) {
+  compute().expand_heads(threads_, rows, x, weight, out);
 }
 
 void CpuBackend::read_streams(const RowLayout& rows, const Tensor& streams,
@@ -165,6 +171,12 @@ void CpuBackend::paged_attention(const RowLayout& rows, const Heads& queries, co
                                  const PagedCache& cache, const Tensor& sets, float scale,
                                  const Heads& out, const Tensor& sinks) {
   compute().paged_attention(threads_, rows, queries, tables, cache, sets, scale, out, sinks);
+}
+
+void CpuBackend::causal_attention(const RowLayout& rows, const Heads& queries,
+                                  const RowLayout& key_rows, const ExpandedKeys& keys, float scale,
+                                  const Heads& out, const Tensor& sinks) {
+  compute().causal_attention(threads_, rows, queries, key_rows, keys, scale, out, sinks);
 }
 
 void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
