@@ -4,6 +4,7 @@
 #include "core/count_text.h"
 #include "core/shell_quote.h"
 #include "present/search_curve.h"
+#include "present/sharing_doubts.h"
 #include "present/target_text.h"
 #include "result/stored_pattern.h"
 
@@ -102,6 +103,9 @@ std::string target_text(const Result& result, const Target& target, const std::s
   if (target.random_holdout) {
     text += fmt::format("  random, held out    {}  mean of {} patterns\n",
                         delta_text(target.random_holdout->mean), target.random_holdout->patterns);
+  }
+  for (const std::string& doubt : sharing_doubts(result, target)) {
+    text += fmt::format("  note: {}\n", doubt);
   }
   return text + fmt::format("  {}\n", file);
 }
