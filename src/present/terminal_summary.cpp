@@ -3,6 +3,7 @@
 
 #include "core/count_text.h"
 #include "core/shell_quote.h"
+#include "core/word_wrap.h"
 #include "present/search_curve.h"
 #include "present/sharing_doubts.h"
 #include "present/target_text.h"
@@ -17,6 +18,8 @@
 
 namespace indexcache {
 namespace {
+
+constexpr std::size_t kSummaryColumns = 80;
 
 // "+0.02894  95% [+0.02210, +0.03570]"
 std::string interval_text(const Measured& measured) {
@@ -105,7 +108,7 @@ std::string target_text(const Result& result, const Target& target, const std::s
                         delta_text(target.random_holdout->mean), target.random_holdout->patterns);
   }
   for (const std::string& doubt : sharing_doubts(result, target)) {
-    text += fmt::format("  note: {}\n", doubt);
+    text += "  note: " + word_wrap(doubt, 8, kSummaryColumns) + "\n";
   }
   return text + fmt::format("  {}\n", file);
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // profile: what it measures, writes and refuses; nothing asserts a time.
+#include "io/files.h"
 #include "profile/profile_json.h"
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
 #include "support/tiny_shape.h"
+#include "support/tokens.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -127,4 +129,51 @@ TEST_CASE("profile without a GPU says so") {
                {"CUDA_VISIBLE_DEVICES="});
   CHECK(result.code == 4);
   CHECK_THAT(result.err, Contains("--device cuda"));
+}
+
+TEST_CASE("the profile of a run is part of its report, and a gate may demand a speed-up") {
+  const TempFolder folder;
+  const std::string model = golden("deepseek_v32_tiny"), run = folder / "run";
+  tiny_tokens(folder);
+  REQUIRE(run_tool({"run", model, "-c", folder / "tokens.jsonl", "--keep", "1/2", "-o", run, "-q"})
+              .code == 0);
+  const auto profile = [&](const std::string& of, const std::string& file) {
+    const ProcessResult result = run_tool(
+        {"profile", of, run, "--context", "40,64", "--device", "cpu", "--repeat", "1", "-o", file});
+    INFO(result.err);
+    CHECK(result.code == 0);
+    CHECK_THAT(result.out, Contains("limit of the speed-up"));
+  };
+  const auto check = [&](const std::string& limits, const std::vector<std::string>& more = {}) {
+    write_text(folder / "gate.yaml",
+               "schema: indexcache-gate/1\nguards:\n  min_prefill_speedup_at: " + limits + "\n");
+    std::vector<std::string> arguments = {"check", run, "-g", folder / "gate.yaml"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_tool(arguments);
+  };
+  const ProcessResult missing = check("{64: 1}");
+  CHECK(missing.code == 1);
+  CHECK_THAT(missing.out, Contains("--profile was not given"));
+  profile(model, folder / "run/profile.json");
+  // What was measured is compared, whatever it is.
+  const Profile measured = read_profile(folder / "run/profile.json");
+  CHECK(measured.model.config_sha256.size() == 64);
+  const bool faster = measured.prefill_at(64)->speed_up(1) >= 1;
+  CHECK(check("{64: 1}").code == (faster ? 0 : 1));
+  CHECK(check("{64: 1000}").code == 1);
+  const ProcessResult other = check("{63: 1}", {"--json"});
+  CHECK(other.code == 1);
+  CHECK_THAT(other.out, Contains("no prefill of 63 tokens"));
+  CHECK(check("{64: 1000}", {"--profile", folder / "run/profile.json"}).code == 1);
+  CHECK(check("{64: 1}", {"--profile", folder / "none.json"}).code == 3);
+  CHECK(run_tool({"report", run, "-f", "html,md,svg,json"}).code == 0);
+  CHECK_THAT(read_file(folder / "run/report.html"),
+             Contains("Where does the time of a prefill go?") &&
+                 Contains("How much faster is a prefill?"));
+  CHECK_THAT(read_file(folder / "run/report.md"), Contains("limit of any"));
+  CHECK(std::filesystem::exists(folder / "run/prefill-speed-up.svg"));
+  profile(golden("glm_moe_dsa_tiny"), folder / "run/profile.json");
+  const ProcessResult refused = run_tool({"report", run});
+  CHECK(refused.code == 3);
+  CHECK_THAT(refused.err, Contains("the profile is of a different model"));
 }
