@@ -261,6 +261,7 @@ void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const Ten
   keys(w, rows, hidden, own);
   backend_.write_pages(rows, own.latents, tables, pages.latents);
   if (own.index_keys.empty()) return;
+  const Device::CountAs purpose(backend_, Component::index_key_writes);
   backend_.write_pages(rows, own.index_keys, tables, pages.index_keys);
 }
 
@@ -343,9 +344,9 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
       c.output_gate == OutputGate::input ? bytes * c.heads * c.v_head_dim : 0;
   // Queries before they are absorbed are gone afterwards, unless they hold gates.
   const std::int64_t plain_queries = bytes * c.heads * c.q_head_rows();
-  const std::int64_t asking =
-      bytes * (c.hidden + c.q_latent_width() + c.heads * c.latent_width()) + output_gate +
-      (c.output_gate == OutputGate::queries ? plain_queries : 0);
+  const std::int64_t asking = bytes * (c.hidden + c.q_latent_width() + c.heads * c.latent_width()) +
+                              output_gate +
+                              (c.output_gate == OutputGate::queries ? plain_queries : 0);
   // Queries in the indexer's own precision as well, with a scale a head.
   const std::int64_t selecting =
       c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);

@@ -176,18 +176,23 @@ void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
 
 void CpuBackend::write_pages(const RowLayout& rows, const Tensor& x, const Tensor& tables,
                              const PagedCache& cache) {
+  const Operation operation(*this, Component::key_writes);
   compute().write_pages(threads_, rows, x, tables, cache);
 }
 
 void CpuBackend::paged_topk(const RowLayout& rows, const Tensor& queries,
                             const Tensor& head_weights, const Tensor& tables,
                             const PagedCache& cache, const Tensor& sets) {
-  compute().paged_topk(threads_, rows, queries, head_weights, tables, cache, sets);
+  Operation operation(*this, Component::indexer_logits);
+  cpu::SelectionTime time;
+  compute().paged_topk(threads_, rows, queries, head_weights, tables, cache, sets, time);
+  operation.give(counted(Component::top_k), time.share_of_choosing());
 }
 
 void CpuBackend::paged_attention(const RowLayout& rows, const Heads& queries, const Tensor& tables,
                                  const PagedCache& cache, const Tensor& sets, float scale,
                                  const Heads& out, const Tensor& sinks) {
+  const Operation operation(*this, Component::sparse_attention);
   compute().paged_attention(threads_, rows, queries, tables, cache, sets, scale, out, sinks);
 }
 

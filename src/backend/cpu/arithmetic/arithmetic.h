@@ -62,7 +62,7 @@ void write_pages(int threads, const RowLayout& rows, const Tensor& x, const Tens
                  const PagedCache& cache);
 void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const Tensor& tables, const PagedCache& cache,
-                const Tensor& sets);
+                const Tensor& sets, SelectionTime& time);
 void paged_attention(int threads, const RowLayout& rows, const Heads& queries, const Tensor& tables,
                      const PagedCache& cache, const Tensor& sets, float scale, const Heads& out,
                      const Tensor& sinks);
