@@ -13,6 +13,7 @@
 #include "pattern_spec.h"
 #include "present/profile_text.h"
 #include "profile/contexts.h"
+#include "profile/decode.h"
 #include "profile/device_prefill.h"
 #include "profile/lengths.h"
 #include "profile/profile_json.h"
@@ -33,6 +34,7 @@ struct ProfileOptions {
   BenchOptions bench;  // model and device
   std::vector<std::string> patterns;
   std::vector<std::int64_t> contexts;
+  std::vector<std::int64_t> decode_contexts;
   std::string lengths;
   std::string output;
 };
@@ -149,6 +151,11 @@ Profile measure(const ProfileOptions& options, BenchModel& model,
   profile.prefill = profile_prefill(
       timer, measured, contexts, profile.repeat,
       [&](std::size_t done, std::size_t all) { progress.update("measuring prefills", done, all); });
+  const DecodeSubject steps{config, model.weights(), model.backend(), model.memory().memory_bytes};
+  profile.decode = profile_decode(
+      steps, measured, sorted(options.decode_contexts), sorted(options.bench.batches),
+      profile.repeat,
+      [&](std::size_t done, std::size_t all) { progress.update("measuring decoding", done, all); });
   if (lengths) {
     profile.traffic =
         compose_traffic(*lengths, time_curves(profile.prefill, config.first_selecting_position()),
@@ -177,6 +184,7 @@ int run_profile(ProfileOptions options, const CommonOptions& common) {
   check_reach(options, lengths);
   BenchShape shape = read_shape(bench);
   check_limits(sorted(options.contexts), lengths, shape.config);
+  for (const std::int64_t context : options.decode_contexts) check_context(shape.config, context);
   std::vector<ProfiledPattern> patterns = profiled_patterns(options.patterns, shape.has_indexer);
   Progress progress(progress_style(bench.progress, common));
   BenchModel model(std::move(shape), bench, progress);
@@ -209,6 +217,17 @@ void add_profile_options(CLI::App& command, ProfileOptions& options) {
                            "and device take them; with --lengths, those that cover the file)")
                ->delimiter(','),
            "N", std::int64_t{1}, std::int64_t{1} << 24);
+  in_range(command
+               .add_option("--decode", options.decode_contexts,
+                           "Also time steps of decoding, for sequences of these lengths")
+               ->delimiter(','),
+           "N", std::int64_t{2}, std::int64_t{1} << 24);
+  in_range(command
+               .add_option("--batch", options.bench.batches,
+                           "Number of sequences that get a token in a step of decoding")
+               ->delimiter(','),
+           "N", std::int64_t{1}, std::int64_t{1} << 16)
+      ->capture_default_str();
   command
       .add_option("--lengths", options.lengths,
                   "Lengths of your requests, from which expected times to the first token are "

@@ -58,6 +58,26 @@ std::string speed_ups_html(const Profile& profile) {
       speed_up_lines(profile).inline_text() + html_details("as a table", html_table(rows)));
 }
 
+std::string decode_html(const Profile& profile) {
+  if (profile.decode.empty()) return "";
+  Rows rows = {{"tokens", "sequences", "ms with every indexer"}};
+  for (std::size_t p = 1; p < profile.patterns.size(); ++p) {
+    rows[0].push_back(profile.patterns[p].name);
+  }
+  rows[0].push_back("limit of any pattern");
+  for (const ProfilePoint& point : profile.decode) {
+    rows.push_back({count_text(point.context), count_text(point.batch),
+                    milliseconds_text(point.times.front().seconds)});
+    for (std::size_t p = 1; p < profile.patterns.size(); ++p) {
+      rows.back().push_back(fmt::format("{:.2f}x", point.speed_up(p)));
+    }
+    rows.back().push_back(fmt::format("{:.2f}x", point.limit()));
+  }
+  return html_section("How much faster is a step of decoding?",
+                      "Measured: a token for each of the sequences, whose keys are in pages.",
+                      html_table(rows));
+}
+
 std::string traffic_html(const Profile& profile) {
   const Traffic& traffic = *profile.traffic;
   Rows rows = {{"ms", "mean", "median", "P90", "P99", "prompt tokens per second"}};
@@ -76,7 +96,7 @@ std::string traffic_html(const Profile& profile) {
 
 std::string profile_html(const Profile& profile) {
   if (profile.prefill.empty()) return "";
-  std::string text = shares_html(profile) + speed_ups_html(profile);
+  std::string text = shares_html(profile) + speed_ups_html(profile) + decode_html(profile);
   if (profile.traffic) text += traffic_html(profile);
   return text;
 }

@@ -21,8 +21,9 @@ std::string row_name(const ProfiledPattern& pattern) {
 // Columns: a name, and for each point a number and what it is next to another one.
 class PointTable {
  public:
-  explicit PointTable(const Profile& profile) : points_(profile.prefill) {
-    for (const ProfiledPattern& one : profile.patterns) {
+  PointTable(const std::vector<ProfilePoint>& points, const std::vector<ProfiledPattern>& patterns)
+      : points_(points) {
+    for (const ProfiledPattern& one : patterns) {
       width_ = std::max(width_, row_name(one).size());
     }
   }
@@ -58,8 +59,8 @@ std::string times_text(double speed_up) {
   return fmt::format("{:.2f}x", speed_up);
 }
 
-void add_parts(PointTable& table, const Profile& profile) {
-  for (const TimedPart& part : profile.prefill.front().times.front().parts) {
+void add_parts(PointTable& table, const std::vector<ProfilePoint>& points) {
+  for (const TimedPart& part : points.front().times.front().parts) {
     const auto seconds = [&](const ProfilePoint& point) {
       return point.times.front().seconds_of(part.name);
     };
@@ -79,6 +80,7 @@ void add_parts(PointTable& table, const Profile& profile) {
       "pass without stamps",
       [](const ProfilePoint& point) { return milliseconds_text(point.times.front().seconds); },
       nothing);
+  if (!points.front().set_copy_seconds) return;
   table.row(
       "a copy of index sets",
       [](const ProfilePoint& point) {
@@ -99,13 +101,32 @@ void add_limits(PointTable& table) {
       nothing);
 }
 
-void add_patterns(PointTable& table, const Profile& profile) {
-  for (std::size_t p = 0; p < profile.patterns.size(); ++p) {
+void add_patterns(PointTable& table, const std::vector<ProfiledPattern>& patterns) {
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
     table.row(
-        row_name(profile.patterns[p]),
+        row_name(patterns[p]),
         [&](const ProfilePoint& point) { return milliseconds_text(point.times[p].seconds); },
         [&](const ProfilePoint& point) { return times_text(point.speed_up(p)); });
   }
+}
+
+// Parts with every indexer, limits, and patterns, of points of one kind.
+std::string pass_tables(const std::vector<ProfilePoint>& points,
+                        const std::vector<ProfiledPattern>& names) {
+  PointTable parts(points, names), limits(points, names), patterns(points, names);
+  parts.row(
+      "tokens", [](const ProfilePoint& point) { return count_text(point.context); }, nothing);
+  parts.row(
+      "sequences", [](const ProfilePoint& point) { return count_text(point.batch); }, nothing);
+  parts.row(
+      "every indexer, parts", [](const ProfilePoint&) { return "ms"; },
+      [](const ProfilePoint&) { return "share"; });
+  add_parts(parts, points);
+  add_limits(limits);
+  patterns.row(
+      "patterns", [](const ProfilePoint&) { return "ms"; }, nothing);
+  add_patterns(patterns, names);
+  return parts.text() + "\n" + limits.text() + "\n" + patterns.text();
 }
 
 std::string traffic_table(const Profile& profile) {
@@ -150,20 +171,13 @@ std::string traffic_note(const Traffic& traffic) {
 std::string profile_text(const Profile& profile) {
   std::string text = measured_text(profile) + "\n";
   if (profile.prefill.empty()) return text;
-  const auto tokens = [](const ProfilePoint& point) { return count_text(point.context); };
-  PointTable parts(profile), limits(profile), patterns(profile);
-  parts.row("tokens", tokens, nothing);
-  parts.row(
-      "every indexer, parts", [](const ProfilePoint&) { return "ms"; },
-      [](const ProfilePoint&) { return "share"; });
-  add_parts(parts, profile);
-  add_limits(limits);
-  patterns.row(
-      "patterns", [](const ProfilePoint&) { return "ms"; }, nothing);
-  add_patterns(patterns, profile);
-  text += parts.text() + "\n" + limits.text() + "\n" + patterns.text();
+  text += pass_tables(profile.prefill, profile.patterns);
   for (const ProfiledPattern& one : profile.patterns) {
     text += fmt::format("  {}  {} F  {}\n", one.pattern.text(), one.pattern.full_count(), one.name);
+  }
+  if (!profile.decode.empty()) {
+    text += "\nsteps of decoding, a token for each of the sequences\n" +
+            pass_tables(profile.decode, profile.patterns);
   }
   if (profile.traffic) text += traffic_table(profile);
   return text;

@@ -41,12 +41,20 @@ struct Tiny {
 
 TEST_CASE("profile measures the parts of a prefill under every pattern") {
   const Tiny tiny;
-  const Profile profile = tiny.measure({"FSFS", "--context", "64,40"}, "patterns");
+  const Profile profile = tiny.measure(
+      {"FSFS", "--context", "64,40", "--decode", "100,40", "--batch", "3,1"}, "patterns");
   CHECK(profile.model.name == "tiny (synthetic)");
   CHECK(profile.model.config_sha256.empty());
   CHECK(profile.model.index_topk == 16);
   CHECK_FALSE(profile.gpu);
-  CHECK(profile.decode.empty());
+  REQUIRE(profile.decode.size() == 4);
+  CHECK(profile.decode[1].context == 40);
+  CHECK(profile.decode[1].batch == 3);
+  CHECK(profile.decode[2].context == 100);
+  for (const char* part : {"projections", "top-k", "index key writes", "lm_head"}) {
+    INFO(part);
+    CHECK(profile.decode[3].times[1].seconds_of(part) > 0);
+  }
   REQUIRE(profile.patterns.size() == 2);  // uniform interleaving of that size is the pattern
   CHECK(profile.patterns[0].pattern.text() == "FFFF");
   CHECK(profile.patterns[1].name == "FSFS");
@@ -105,6 +113,7 @@ TEST_CASE("profile refuses what it cannot measure") {
   for (const Case& c : std::initializer_list<Case>{
            {{"--context", "1025"}, 2, "max_position_embeddings is 1024"},
            {{"--context", "0"}, 2, "--context"},
+           {{"--context", "64", "--decode", "16"}, 2, "cannot time a context of 16 tokens"},
            {{"--lengths", bad}, 3, "bad.csv:2"},
            {{"--lengths", longer}, 3, "long.csv:3"},
            {{"--lengths", longer, "--context", "64,512"}, 3, "measured were 64 to 512"},

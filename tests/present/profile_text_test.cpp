@@ -14,6 +14,7 @@ TEST_CASE("a profile is printed as tables of parts, limits, patterns and request
   CHECK(profile_text(example_profile()) ==
         R"(m, cuda Test indexer fp8: prefills of one sequence, median of 3
   tokens                    8,192          32,768
+  sequences                     1               1
   every indexer, parts         ms share        ms share
   projections               162.5 65%       625.0 50%
   indexer logits            46.88 19%       375.0 30%
@@ -39,6 +40,15 @@ TEST_CASE("a profile is printed as tables of parts, limits, patterns and request
   full                       300.0     250.0     500.0      1250     1.00x       30000
   run                        260.0     226.6     430.0      1000     1.15x       34615
 )");
+  Profile decoding = example_profile();
+  decoding.decode = {decoding.prefill.back()};
+  decoding.decode.front().batch = 8;
+  decoding.decode.front().set_copy_seconds.reset();
+  const std::string text = profile_text(decoding);
+  const std::string steps = text.substr(text.find("steps of decoding"));
+  CHECK_THAT(steps, Contains("  sequences                     8\n") &&
+                        Contains("  run                        1000 1.25x\n") &&
+                        !Contains("a copy of index sets"));
   Profile empty = example_profile();
   empty.prefill.clear();
   CHECK(profile_text(empty) == measured_text(empty) + "\n");
@@ -79,6 +89,9 @@ TEST_CASE("a page shows parts, speed-ups and requests, and nothing of a name is 
                        Contains("no queue, no batch, no engine") && Contains("1.67x") &&
                        Contains("&lt;b&gt;run"));
   CHECK_THAT(page, !Contains("<b>run"));
+  CHECK_THAT(page, !Contains("step of decoding"));
+  profile.decode = {profile.prefill.back()};
+  CHECK_THAT(profile_html(profile), Contains("How much faster is a step of decoding?"));
   profile.traffic.reset();
   CHECK_THAT(profile_html(profile), !Contains("for your requests"));
 }
