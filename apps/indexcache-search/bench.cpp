@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench: how fast the operations, a whole prefill, a step of decoding and a search step are on this
-// machine.
+// bench: how fast the operations, a step of decoding and a search step are on this machine.
 #include "bench.h"
 
 #include "commands.h"
@@ -47,31 +46,6 @@ BenchShape read_synthetic(const std::string& path) {
           .name = std::filesystem::path(path).stem().string() + " (synthetic)"};
 }
 
-BenchShape read_shape(BenchOptions options) {
-  if (options.device.model.empty() == options.synthetic.empty()) {
-    throw UsageError({"a benchmark needs one model", "command line",
-                      "either MODEL or --synthetic configs/NAME.yaml",
-                      "indexcache-search bench --help"});
-  }
-  const bool dense = options.device.indexer == kNoIndexer && options.kind != "search";
-  if (dense) options.device.indexer = indexer_text(std::nullopt);
-  if (!options.synthetic.empty()) {
-    BenchShape shape = read_synthetic(options.synthetic);
-    shape.config.indexer = indexer_of(options.device, shape.config.index_topk);
-    shape.config.dense = dense;
-    return shape;
-  }
-  Model model = open_model(options.device);
-  model.config.dense = dense;
-  BenchShape shape{.model = std::nullopt,
-                   .config = model.config,
-                   .share_layers = false,
-                   .has_indexer = model.has_indexer,
-                   .name = model.name};
-  shape.model.emplace(std::move(model));
-  return shape;
-}
-
 void check_room(const BenchShape& shape, const Device& backend, const std::string& path) {
   const std::int64_t needed =
       SyntheticWeights::bytes_of(shape.config, backend.weight_types(), shape.share_layers);
@@ -95,7 +69,6 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
                 {"kind", options.kind},           {"model", model.name()},
                 {"device", model.kinds()},        {"repeat", options.repeat}};
   if (options.kind == "ops") document["ops"] = bench_ops(model, options, common.json);
-  if (options.kind == "prefill") document["prefill"] = bench_prefill(model, options, common.json);
   if (options.kind == "decode") document["decode"] = bench_decode(model, options, common.json);
   if (options.kind == "search") document["search"] = bench_search(model, options, common.json);
   if (common.json) write_output("{}\n", json_text(document, 1));
@@ -103,6 +76,33 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
 }
 
 }  // namespace
+
+BenchShape read_shape(BenchOptions options) {
+  if (options.device.model.empty() == options.synthetic.empty()) {
+    throw UsageError({"times need one model", "command line",
+                      "either MODEL or --synthetic configs/NAME.yaml",
+                      fmt::format("indexcache-search {} --help",
+                                  options.kind == "profile" ? "profile" : "bench")});
+  }
+  const bool dense =
+      options.device.indexer == kNoIndexer && (options.kind == "ops" || options.kind == "profile");
+  if (dense) options.device.indexer = indexer_text(std::nullopt);
+  if (!options.synthetic.empty()) {
+    BenchShape shape = read_synthetic(options.synthetic);
+    shape.config.indexer = indexer_of(options.device, shape.config.index_topk);
+    shape.config.dense = dense;
+    return shape;
+  }
+  Model model = open_model(options.device);
+  model.config.dense = dense;
+  BenchShape shape{.model = std::nullopt,
+                   .config = model.config,
+                   .share_layers = false,
+                   .has_indexer = model.has_indexer,
+                   .name = model.name};
+  shape.model.emplace(std::move(model));
+  return shape;
+}
 
 BenchModel::BenchModel(BenchShape shape, const BenchOptions& options, Progress& progress)
     : shape_(std::move(shape)), threads_(options.device.threads) {
@@ -256,12 +256,11 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       .add_option("--synthetic", options.synthetic,
                   "Use random weights of the shape in this file instead of MODEL")
       ->type_name("FILE");
-  in_range(
-      command
-          .add_option("--context", options.contexts,
-                      "Number of tokens per sequence; prefill and decode accept several values")
-          ->delimiter(','),
-      "N", 2, 1 << 24)
+  in_range(command
+               .add_option("--context", options.contexts,
+                           "Number of tokens per sequence; ops and decode accept several values")
+               ->delimiter(','),
+           "N", 2, 1 << 24)
       ->capture_default_str();
   in_range(command.add_option("--rows", options.rows, "ops: time only the last N queries (0: all)"),
            "N", 0, 1 << 24)
@@ -277,7 +276,7 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       ->capture_default_str();
   command
       .add_option("--pattern", options.patterns,
-                  "prefill and decode: pattern to measure, as for eval; may be repeated")
+                  "decode: pattern to measure, as for eval; may be repeated")
       ->type_name("PATTERN")
       ->capture_default_str();
   in_range(command
@@ -294,8 +293,7 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       ->type_name("N|A/B")
       ->capture_default_str();
   in_range(command.add_option("--sequences", options.sequences,
-                              "Number of sequences of a prefill, or of a search without "
-                              "--calibration"),
+                              "search: number of sequences without --calibration"),
            "N", 1, 1 << 20)
       ->capture_default_str();
   command.add_flag("--whole", options.whole,
@@ -312,19 +310,18 @@ Command add_bench(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand(
       "bench",
-      "Measure the time of operations, of a prefill, of a step of decoding or of a search on this "
-      "machine");
+      "Measure the time of operations, of a step of decoding or of a search on this machine");
   {
     const OptionGroup group(*command, "Benchmark");
     one_of(command->add_option("kind", options->kind, "What to measure"),
-           {"ops", "prefill", "decode", "search"});
+           {"ops", "decode", "search"});
   }
   add_device_options(*command, options->device, options->progress);
   add_indexer_option(*command, options->device,
-                     "prefill and search: how tokens are selected, exact or hisa; "
+                     "search: how tokens are selected, exact or hisa; "
                      "hisa:block=128,blocks=64 states the size of a block of keys and how many are "
-                     "chosen, also for ops, which times HISA next to the exact indexer; none: "
-                     "attention to all earlier tokens, in place of patterns and of what selects",
+                     "chosen, also for ops, which times HISA next to the exact indexer; none, of "
+                     "ops: attention to all earlier tokens, in place of what selects",
                      IndexerChoice::with_none);
   add_bench_options(*command, *options);
   add_common_options(*command, common);
@@ -332,9 +329,7 @@ Command add_bench(CLI::App& app, CommonOptions& common) {
           {"kind"},
           {{"every operation at the shapes of GLM-5",
             "bench ops --synthetic configs/glm-5.yaml --precision bf16"},
-           {"what a pattern saves in a prefill",
-            "bench prefill MODEL --pattern full --pattern run/pattern.yaml --context 131072"},
-           {"what it saves for every token after that",
+           {"what a pattern saves for every token after a prompt",
             "bench decode MODEL --precision fp8 --context 60000,200000 --batch 1,8,32"}},
           [options, &common] { return run_bench(*options, common); }};
 }

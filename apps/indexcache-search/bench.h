@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the benchmarks share: a model, real or synthetic, on a device.
+// What benchmarks and `profile` share: a model, real or synthetic, on a device.
 #pragma once
 
 #include "backend/backend.h"
@@ -21,14 +21,14 @@ namespace indexcache {
 struct BenchOptions {
   DeviceOptions device;  // model may be empty when `synthetic` is given
   std::string progress = "auto";
-  std::string kind;  // ops, prefill, decode or search
+  std::string kind;  // ops, decode or search; profile for `profile`
   std::string synthetic;
   std::string calibration;  // search: ready-made token ids instead of random ones
   std::vector<std::int64_t> contexts = {32768};
   std::int64_t rows = 0;          // 0: every row that selects
   std::vector<std::string> only;  // ops: groups of operations; all if empty
   int shared = 0;                 // ops: percentage of a set that the next query's set shares
-  std::vector<std::string> patterns = {"full", "uniform:4"};
+  std::vector<std::string> patterns = {"full", "uniform:4"};  // decode
   std::string keep = "1/8";
   std::int64_t sequences = 1;
   std::vector<std::int64_t> batches = {1, 8, 32};  // decode
@@ -45,6 +45,9 @@ struct BenchShape {
   std::vector<bool> has_indexer;
   std::string name;
 };
+
+// Throws UsageError unless the options name one model.
+BenchShape read_shape(BenchOptions options);
 
 // A model that can be timed.
 class BenchModel {
@@ -63,6 +66,9 @@ class BenchModel {
   SpreadEvaluator evaluator(const TokenSet& tokens, std::size_t devices, SpreadUse& use);
   Pattern baseline() const { return Pattern::from_full_layers(shape_.has_indexer); }
   Pattern pattern(const std::string& spec) const;
+  const BenchShape& shape() const { return shape_; }
+  // Whether weights stay on the device.
+  bool resident() const { return placement_ == Placement::resident; }
   SweepMemory memory() const { return sweep_memory(*devices_.front().backend, weight_bytes_); }
   // {"planned_bytes", "peak_bytes"} of the device so far, weights included, after sweeps that
   // planned `sweep_bytes`; printed as well unless `json`. Null on engines that do not count.
@@ -98,7 +104,6 @@ TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::i
 
 // Each prints a table unless `json`, and returns the document.
 Json bench_ops(BenchModel& model, const BenchOptions& options, bool json);
-Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json);
 Json bench_decode(BenchModel& model, const BenchOptions& options, bool json);
 Json bench_search(BenchModel& model, const BenchOptions& options, bool json);
 

@@ -11,6 +11,7 @@
 #include "option_values.h"
 #include "present/verdict_metrics.h"
 #include "present/verdict_output.h"
+#include "profile/profile_json.h"
 #include "result/pattern_file.h"
 #include "run/folder.h"
 
@@ -29,6 +30,7 @@ struct CheckOptions {
   std::string gate;
   std::string baseline;
   std::string drift;
+  std::string profile;
   std::string output;
   std::string metrics;
 };
@@ -57,6 +59,14 @@ void tell_github(const Verdict& verdict) {
   }
 }
 
+// The file that is named, else that of the run folder, if it has one.
+std::optional<Profile> profile_of(const CheckOptions& options) {
+  if (!options.profile.empty()) return read_profile(options.profile);
+  const std::filesystem::path file = std::filesystem::path(options.source) / kProfileFile;
+  if (!std::filesystem::is_regular_file(file)) return std::nullopt;
+  return read_profile(file);
+}
+
 int run_check(const CheckOptions& options, const CommonOptions& common) {
   const Gate gate = read_gate(options.gate);
   const StoredPattern result = read_stored_pattern(options.source, options.target);
@@ -64,7 +74,7 @@ int run_check(const CheckOptions& options, const CommonOptions& common) {
   if (!options.baseline.empty()) baseline = read_stored_pattern(options.baseline);
   std::optional<Drift> drift;
   if (!options.drift.empty()) drift = read_drift(options.drift);
-  const Verdict verdict = apply_gate(gate, result, baseline, drift);
+  const Verdict verdict = apply_gate(gate, result, baseline, drift, profile_of(options));
   if (!options.output.empty()) write_files(options.output, verdict);
   if (!options.metrics.empty()) {
     write_file(options.metrics, verdict_metrics(verdict, drift ? &*drift : nullptr));
@@ -99,6 +109,10 @@ Command add_check(CLI::App& app, CommonOptions& common) {
                      "repository")
         ->type_name("FILE");
     command->add_option("--drift", options->drift, "A drift.json written by overlap --against")
+        ->type_name("FILE");
+    command
+        ->add_option("--profile", options->profile,
+                     "A profile.json written by profile (default: that of the run folder)")
         ->type_name("FILE");
     add_target_option(*command, options->target);
     command->add_option("-o,--output", options->output, "Folder for verdict.json and junit.xml")

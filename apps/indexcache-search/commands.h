@@ -48,6 +48,7 @@ Command add_check(CLI::App& app, CommonOptions& common);
 Command add_export(CLI::App& app, CommonOptions& common);
 Command add_inspect(CLI::App& app, CommonOptions& common);
 Command add_report(CLI::App& app, CommonOptions& common);
+Command add_profile(CLI::App& app, CommonOptions& common);
 Command add_bench(CLI::App& app, CommonOptions& common);
 // These two print what is made from `commands`, which must outlive them.
 Command add_completion(CLI::App& app, const std::vector<Command>& commands);

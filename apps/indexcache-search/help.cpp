@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "help.h"
 
+#include "core/word_wrap.h"
 #include "version.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-
-#include <sstream>
 
 namespace indexcache {
 namespace {
@@ -16,25 +15,13 @@ constexpr std::size_t kIndent = 28;  // of descriptions
 
 // `text` in lines of at most kWidth columns, the first beginning after `head`.
 std::string wrapped(const std::string& head, const std::string& text) {
-  std::string out = head, line;
-  const std::string margin(kIndent, ' ');
+  std::string out = head;
   if (head.size() + 2 > kIndent) {
-    out += "\n" + margin;
+    out += "\n" + std::string(kIndent, ' ');
   } else {
     out.resize(kIndent, ' ');
   }
-  std::size_t column = kIndent;
-  std::istringstream words(text);
-  for (std::string word; words >> word;) {
-    if (column > kIndent && column + 1 + word.size() > kWidth) {
-      out += "\n" + margin;
-      column = kIndent;
-    }
-    if (column > kIndent) out += " ", ++column;
-    out += word;
-    column += word.size();
-  }
-  return out + "\n";
+  return out + word_wrap(text, kIndent, kWidth) + "\n";
 }
 
 std::string head_of(const OptionDescription& option) {

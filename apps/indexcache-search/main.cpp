@@ -157,7 +157,7 @@ std::vector<Command> add_commands(CLI::App& app, CommonOptions& common) {
   return {add_inspect(app, common), add_prepare(app, common), add_plan(app, common),
           add_run(app, common),     add_distill(app, common), add_overlap(app, common),
           add_eval(app, common),    add_export(app, common),  add_check(app, common),
-          add_report(app, common),  add_bench(app, common)};
+          add_report(app, common),  add_profile(app, common), add_bench(app, common)};
 }
 
 Program::Program(std::vector<std::string> given) : arguments(std::move(given)) {

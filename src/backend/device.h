@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,11 +39,35 @@ struct MemoryUse {
   std::int64_t peak_total = 0;
 };
 
-// Where the time of a forward pass goes; sparse_attention also counts dense attention.
-enum class Component { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
-inline constexpr std::size_t kComponents = 7;
-inline constexpr std::array<std::string_view, kComponents> kComponentNames = {
-    "indexer logits", "top-k", "sparse attention", "MoE", "projections", "loss", "other"};
+// Where the time of a forward pass goes. An operation counts as what it does, unless its caller
+// says what it is for (Device::CountAs).
+enum class Component {
+  projections,
+  indexer_projections,  // with the norm and RoPE of the indexer's queries and keys
+  indexer_logits,
+  top_k,
+  sparse_attention,  // or dense attention
+  key_writes,        // of the keys of attention: what an engine writes to its KV cache
+  index_key_writes,  // of the indexer's keys
+  experts,           // with their router, and dense MLPs
+  norms,             // with RoPE, gates and residual streams
+  loss,              // which no prefill computes
+  other,
+  gaps,  // in which no operation is at work
+};
+inline constexpr std::size_t kComponents = 12;
+inline constexpr std::array<std::string_view, kComponents> kComponentNames = {"projections",
+                                                                              "indexer projections",
+                                                                              "indexer logits",
+                                                                              "top-k",
+                                                                              "sparse attention",
+                                                                              "KV writes",
+                                                                              "index key writes",
+                                                                              "MoE and MLP",
+                                                                              "norms and RoPE",
+                                                                              "loss",
+                                                                              "other",
+                                                                              "gaps"};
 using ComponentSeconds = std::array<double, kComponents>;
 
 // What the matrices of a model become on a device.
@@ -97,10 +122,25 @@ class Device {
 
   // Seconds that the device needs for `body`, from idle to idle.
   virtual double measure(const std::function<void()>& body) = 0;
-  // Splits the time until take_profile() by component of the forward pass; backends without a clock
-  // return zeros.
-  virtual void start_profile() {}
-  virtual ComponentSeconds take_profile() { return {}; }
+  // Splits the time from now until take_profile(), which waits for the device, by component of the
+  // forward pass. The parts add up to all of that time. On a CPU, where threads score and choose by
+  // turns, logits and top-k share the time of their operation as they share that of the threads.
+  virtual void start_profile() = 0;
+  virtual ComponentSeconds take_profile() = 0;
+
+  // While one lives, operations count as `component`, whatever they do.
+  class CountAs {
+   public:
+    CountAs(Device& device, Component component)
+        : device_(device), before_(std::exchange(device.counted_as_, component)) {}
+    ~CountAs() { device_.counted_as_ = before_; }
+    CountAs(const CountAs&) = delete;
+    CountAs& operator=(const CountAs&) = delete;
+
+   private:
+    Device& device_;
+    std::optional<Component> before_;
+  };
 
   virtual Tensor allocate(std::int64_t rows, std::int64_t cols, DType dtype = DType::f32,
                           Memory kind = Memory::workspace) = 0;
@@ -126,6 +166,13 @@ class Device {
   virtual std::shared_ptr<std::byte> allocate_host(std::int64_t bytes);
   // The current end of the device's queue of work, for WeightUploader::begin.
   virtual std::shared_ptr<void> mark() { return nullptr; }
+
+ protected:
+  // What an operation counts as that does the work of `component`.
+  Component counted(Component component) const { return counted_as_.value_or(component); }
+
+ private:
+  std::optional<Component> counted_as_;
 };
 
 // Device::expert_row_bytes() of a GPU that multiplies the experts of a layer in one launch, in bf16

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 namespace indexcache {
@@ -94,16 +95,35 @@ class GateReader {
         return need(limit == true || (limit.is_array() && !limit.empty() &&
                                       std::ranges::all_of(limit, &Json::is_string)),
                     "true, or a list of fields of the fingerprint");
+      case LimitKind::contexts:
+        return need(!contexts_of(limit).empty(),
+                    "a speed-up of at least 1 for each context, such as {131072: 1.3}");
     }
   }
 
+  // By rising context; empty unless every member is a number of tokens with a speed-up.
+  static std::vector<std::pair<std::int64_t, double>> contexts_of(const Json& limit) {
+    std::vector<std::pair<std::int64_t, double>> contexts;
+    if (!limit.is_object()) return contexts;
+    for (const auto& [key, value] : limit.items()) {
+      std::int64_t tokens = 0;
+      const auto [rest, error] = std::from_chars(key.data(), key.data() + key.size(), tokens);
+      const bool is_count = error == std::errc() && rest == key.data() + key.size() && tokens > 0;
+      if (!is_count || !value.is_number() || !(value >= 1) || !(value <= 1e6)) return {};
+      contexts.emplace_back(tokens, value.get<double>());
+    }
+    std::ranges::sort(contexts);
+    return contexts;
+  }
+
   static Limit limit_of(const GuardKind& kind, const Json& json) {
-    Limit limit{.text = json.dump(), .number = 0, .sizes = {}, .fields = {}};
+    Limit limit{.text = json.dump(), .number = 0, .sizes = {}, .fields = {}, .contexts = {}};
     if (json.is_number()) limit.number = json.get<double>();
     if (kind.limit == LimitKind::partition) limit.sizes = json.get<std::vector<std::size_t>>();
     if (json.is_array() && kind.limit == LimitKind::fields) {
       limit.fields = json.get<std::vector<std::string>>();
     }
+    if (kind.limit == LimitKind::contexts) limit.contexts = contexts_of(json);
     return limit;
   }
 

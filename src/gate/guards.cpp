@@ -16,6 +16,7 @@ namespace {
 constexpr const char* kNoDonors = "the result has no donor overlap for every shared layer";
 constexpr const char* kNoBaseline = "--baseline was not given";
 constexpr const char* kNoDrift = "--drift was not given";
+constexpr const char* kNoProfile = "--profile was not given, and no profile.json is in the folder";
 
 Finding compared(bool within, std::optional<double> measured, std::string limit,
                  std::string detail) {
@@ -248,6 +249,31 @@ Finding overlap_drop(const Evidence& evidence, const Limit& limit) {
   return at_most(*largest->change.drop(), limit, fmt::format("layer {}", largest->layer));
 }
 
+// The context where the speed-up is smallest in proportion to its limit.
+Finding prefill_speed_up(const Evidence& evidence, const Limit& limit) {
+  const auto missing = [&](std::string why) {
+    return Finding{false, ">= " + limit.text, std::nullopt, std::move(why)};
+  };
+  if (evidence.profile == nullptr) return missing(kNoProfile);
+  const Profile& profile = *evidence.profile;
+  const auto pattern = profile.place_of(evidence.result.pattern);
+  if (!pattern) return missing("the profile has not measured this pattern");
+  double least = 0;
+  Finding worst;
+  for (const auto& [context, wanted] : limit.contexts) {
+    const ProfilePoint* point = profile.prefill_at(context);
+    if (point == nullptr) {
+      return missing(fmt::format("the profile has no prefill of {} tokens", context));
+    }
+    const double speed_up = point->speed_up(*pattern);
+    if (worst.value && speed_up / wanted >= least) continue;
+    least = speed_up / wanted;
+    worst = compared(speed_up >= wanted, speed_up, fmt::format(">= {}", wanted),
+                     fmt::format("{} tokens, {}", context, profile.device));
+  }
+  return worst;
+}
+
 }  // namespace
 
 const std::vector<GuardKind>& guard_kinds() {
@@ -285,6 +311,8 @@ const std::vector<GuardKind>& guard_kinds() {
        "drop of the mean donor overlap on new data (--drift)", mean_overlap_drop},
       {"max_overlap_drop", LimitKind::ratio,
        "drop of any layer's donor overlap on new data (--drift)", overlap_drop},
+      {"min_prefill_speedup_at", LimitKind::contexts,
+       "measured speed-up of a prefill of so many tokens (--profile)", prefill_speed_up},
   };
   return kinds;
 }

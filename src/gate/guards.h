@@ -4,12 +4,15 @@
 // docs/ci.md.
 #pragma once
 
+#include "profile/profile.h"
 #include "result/drift.h"
 #include "result/stored_pattern.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -22,6 +25,7 @@ enum class LimitKind {
   stages,     // a number of pipeline stages
   partition,  // layers of each stage
   fields,     // true, or names of fingerprint fields
+  contexts,   // a number at least 1 for each of some contexts
 };
 
 struct Limit {
@@ -29,13 +33,15 @@ struct Limit {
   double number = 0;                // of a number, a ratio or a number of stages
   std::vector<std::size_t> sizes;   // of a partition
   std::vector<std::string> fields;  // empty for `true`
+  std::vector<std::pair<std::int64_t, double>> contexts = {};  // by rising context
 };
 
 // What there is to judge.
 struct Evidence {
   const StoredPattern& result;
-  const StoredPattern* baseline;  // null without --baseline
-  const Drift* drift;             // null without --drift
+  const StoredPattern* baseline;     // null without --baseline
+  const Drift* drift;                // null without --drift
+  const Profile* profile = nullptr;  // null without a profile
 };
 
 // What a guard found; no `value` if it could not be measured.

@@ -2,6 +2,7 @@
 #include "gate/verdict.h"
 
 #include "core/error.h"
+#include "result/profile_match.h"
 
 #include <fmt/format.h>
 
@@ -45,15 +46,18 @@ bool Verdict::passed() const {
 }
 
 Verdict apply_gate(const Gate& gate, const StoredPattern& result,
-                   const std::optional<StoredPattern>& baseline,
-                   const std::optional<Drift>& drift) {
+                   const std::optional<StoredPattern>& baseline, const std::optional<Drift>& drift,
+                   const std::optional<Profile>& profile) {
   if (baseline) check_baseline(result, *baseline);
   if (drift) check_drift(result, *drift);
-  const Evidence evidence{result, baseline ? &*baseline : nullptr, drift ? &*drift : nullptr};
+  if (profile && result.model) check_profile(*profile, *result.model);
+  const Evidence evidence{result, baseline ? &*baseline : nullptr, drift ? &*drift : nullptr,
+                          profile ? &*profile : nullptr};
   Verdict verdict{.gate = gate,
                   .result = result,
                   .baseline = baseline,
                   .drift_file = drift ? std::optional(drift->file) : std::nullopt,
+                  .profile_file = profile ? std::optional(profile->file) : std::nullopt,
                   .guards = {}};
   for (const Guard& guard : gate.guards) {
     Finding finding = guard.kind->judge(evidence, guard.limit);

@@ -25,15 +25,17 @@ struct Verdict {
   StoredPattern result;
   std::optional<StoredPattern> baseline;
   std::optional<std::filesystem::path> drift_file;
+  std::optional<std::filesystem::path> profile_file;
   std::vector<GuardResult> guards;
 
   bool passed() const;
 };
 
 // Every guard of the gate; a measurement that is missing fails its guard. Throws InputError if the
-// baseline, or the drift, cannot be compared with the result: another model or pattern, or, for
-// max_delta_over_baseline, other held-out sequences or numerics.
+// baseline, the drift or the profile cannot be compared with the result: another model or pattern,
+// or, for max_delta_over_baseline, other held-out sequences or numerics.
 Verdict apply_gate(const Gate& gate, const StoredPattern& result,
-                   const std::optional<StoredPattern>& baseline, const std::optional<Drift>& drift);
+                   const std::optional<StoredPattern>& baseline, const std::optional<Drift>& drift,
+                   const std::optional<Profile>& profile = std::nullopt);
 
 }  // namespace indexcache

@@ -142,6 +142,7 @@ void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& h
 
 void Decoder::index_keys(const IndexerWeights& w, const RowLayout& rows, const Tensor& x,
                          const Tensor& projected, const Tensor& keys) {
+  const Device::CountAs purpose(backend_, Component::indexer_projections);
   backend_.linear(rows, x, w.wk, projected);
   backend_.layer_norm(rows, projected, w.k_norm, w.k_norm_bias, config_.index_norm_eps, keys);
   const Heads rotated = index_heads(keys, 1);
@@ -226,6 +227,7 @@ void Decoder::select(const IndexerMethod& method, const RowLayout& rows, const I
 
 IndexQueries Decoder::index_queries(const IndexerWeights& w, const RowLayout& rows,
                                     const Tensor& q_latent, const Tensor& x) {
+  const Device::CountAs purpose(backend_, Component::indexer_projections);
   const std::int64_t width = config_.index_heads * config_.index_head_dim;
   const IndexQueries out{backend_.allocate(rows.total, width, backend_.index_activation()),
                          backend_.allocate(rows.total, config_.index_heads)};
@@ -329,6 +331,7 @@ void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const Ten
   keys(w, rows, hidden, own);
   backend_.write_pages(rows, own.latents, tables, pages.latents);
   if (own.index_keys.empty()) return;
+  const Device::CountAs purpose(backend_, Component::index_key_writes);
   backend_.write_pages(rows, own.index_keys, tables, pages.index_keys);
 }
 
@@ -374,6 +377,7 @@ void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const T
   const SublayerInput in = read_residual(w.mlp_input, rows, hidden);
   const Tensor& x = in.x;
   add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
+    const Device::CountAs purpose(backend_, Component::experts);
     if (w.moe) {
       const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
       backend_.linear(rows, x, w.moe->gate, logits);
@@ -386,6 +390,7 @@ void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const T
 
 std::vector<double> Decoder::loss(const WeightSource& weights, const RowLayout& rows,
                                   const Tensor& hidden, const Tensor& targets) {
+  const Device::CountAs purpose(backend_, Component::loss);
   const Tensor x = head_input(weights.outer(), rows, hidden);
   return backend_.next_token_loss(rows, x, weights.lm_head(), targets);
 }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The report as Markdown and as numbers.
+#include "core/count_text.h"
 #include "present/charts.h"
 #include "present/escape.h"
 #include "present/page.h"
 #include "present/search_curve.h"
 #include "present/segments_report.h"
+#include "present/sharing_doubts.h"
 #include "present/target_text.h"
+#include "profile/profile_json.h"
 
 #include <fmt/format.h>
 
@@ -172,7 +175,28 @@ std::string target_markdown(const Result& result, const Target& target) {
         "divergence {:.4f} nats per token\n",
         100 * fidelity->same_top1, fidelity->kl_mean);
   }
+  for (const std::string& doubt : sharing_doubts(result, target)) {
+    text += fmt::format("\n{}\n", escape_markdown(doubt));
+  }
   return text + "\n";
+}
+
+// Speed-ups of the patterns by context.
+std::string profile_markdown(const Profile& profile) {
+  std::string head = "| tokens of a prefill |", rule = "|---|", rows;
+  for (std::size_t p = 1; p < profile.patterns.size(); ++p) {
+    head += fmt::format(" {} |", escape_markdown(profile.patterns[p].name));
+    rule += "---|";
+  }
+  for (const ProfilePoint& point : profile.prefill) {
+    rows += fmt::format("| {} |", count_text(point.context));
+    for (std::size_t p = 1; p < profile.patterns.size(); ++p) {
+      rows += fmt::format(" {:.2f}x |", point.speed_up(p));
+    }
+    rows += fmt::format(" {:.2f}x |\n", point.limit());
+  }
+  return fmt::format("{} limit of any |\n{}---|\n{}\nMeasured on {}\n\n", head, rule, rows,
+                     escape_markdown(profile.device));
 }
 
 }  // namespace
@@ -184,6 +208,7 @@ std::string report_markdown(const Report& report) {
   for (std::size_t t = result.targets.size(); t-- > 0;) {
     text += target_markdown(result, result.targets[t]);
   }
+  if (report.profile) text += profile_markdown(*report.profile);
   for (const std::string& warning : result.warnings) {
     text += fmt::format("> **Warning:** {}\n\n", escape_markdown(warning));
   }
@@ -220,7 +245,8 @@ Json report_json(const Report& report) {
               {"knee", knee_json(segments)},
               {"constraint_prices", prices_json(segments)},
               {"predictions", predictions_json(segments)},
-              {"sensitivity", layers}};
+              {"sensitivity", layers},
+              {"profile", report.profile ? to_json(*report.profile) : Json()}};
 }
 
 }  // namespace indexcache

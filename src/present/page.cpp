@@ -3,13 +3,16 @@
 
 #include "core/count_text.h"
 #include "present/charts.h"
+#include "present/charts_profile.h"
 #include "present/escape.h"
 #include "present/html.h"
 #include "present/page_comparison.h"
 #include "present/page_engines.h"
+#include "present/page_profile.h"
 #include "present/page_segments.h"
 #include "present/search_curve.h"
 #include "present/segments_report.h"
+#include "present/sharing_doubts.h"
 #include "present/target_text.h"
 #include "result/parts_json.h"
 
@@ -63,6 +66,15 @@ std::string facts_html(const Result& result, const Target& target) {
   return "<div class=\"facts\">\n" + text + "</div>\n";
 }
 
+// When sharing may not pay (docs/when-to-share.md).
+std::string doubts_html(const Result& result, const Target& target) {
+  std::string text;
+  for (const std::string& doubt : sharing_doubts(result, target)) {
+    text += fmt::format("<p class=\"muted\">{}</p>\n", escape_markup(doubt));
+  }
+  return text;
+}
+
 std::string card_html(const Result& result, std::size_t t) {
   const Target& target = result.targets[t];
   const VerdictText verdict = verdict_of(target);
@@ -71,6 +83,7 @@ std::string card_html(const Result& result, std::size_t t) {
                   verdict.good ? "good" : "bad", escape_markup(verdict.text));
   text += facts_html(result, target);
   text += html_copy("pattern, one character per decoder layer", target.calibration.pattern.text());
+  text += doubts_html(result, target);
   text += engines_html(result.model, target.calibration.pattern, target.distilled.has_value());
   return text + "</div>\n";
 }
@@ -280,24 +293,6 @@ std::string cost_html(const Result& result, std::size_t t) {
       html_table(rows), of_target(result, t));
 }
 
-std::string bench_html(const std::vector<BenchRow>& bench) {
-  if (bench.empty()) return "";
-  Rows rows = {{"context", "pattern", "ms", "speed-up", "components, ms"}};
-  for (const BenchRow& row : bench) {
-    std::vector<std::string> components;
-    for (const auto& [component, milliseconds] : row.components) {
-      components.push_back(fmt::format("{} {:.1f}", component, milliseconds));
-    }
-    rows.push_back({fmt::format("{}", row.context),
-                    fmt::format("{} F", std::ranges::count(row.pattern, 'F')),
-                    fmt::format("{:.1f}", row.milliseconds),
-                    row.speed_up ? fmt::format("{:.2f}x", *row.speed_up) : "",
-                    fmt::format("{}", fmt::join(components, ", "))});
-  }
-  return html_section("What was measured?", "bench prefill of this model (bench.json).",
-                      html_table(rows));
-}
-
 std::string documents_text(const DocumentAccount& account) {
   const SourceAccount total = account.total();
   return fmt::format(
@@ -364,7 +359,8 @@ std::string report_html(const Report& report) {
     body += fidelity_html(result.targets[t], of_target(result, t)) + positions_html(report, t) +
             sequences_html(result, t) + cost_html(result, t);
   }
-  body += bench_html(report.bench) + provenance_html(result) + "</div>\n";
+  if (report.profile) body += profile_html(*report.profile);
+  body += provenance_html(result) + "</div>\n";
   return html_document("IndexCache: " + result.model.name, body);
 }
 
@@ -386,6 +382,10 @@ std::vector<std::pair<std::string, Svg>> report_charts(const Report& report) {
   if (segments) charts.emplace_back("segments", segment_triangle(result, *segments));
   if (segments && !segments->predictions.empty()) {
     charts.emplace_back("additivity", prediction_scatter(*segments));
+  }
+  if (report.profile && !report.profile->prefill.empty()) {
+    charts.emplace_back("prefill-parts", part_shares(*report.profile));
+    charts.emplace_back("prefill-speed-up", speed_up_lines(*report.profile));
   }
   return charts;
 }

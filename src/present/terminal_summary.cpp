@@ -3,7 +3,9 @@
 
 #include "core/count_text.h"
 #include "core/shell_quote.h"
+#include "core/word_wrap.h"
 #include "present/search_curve.h"
+#include "present/sharing_doubts.h"
 #include "present/target_text.h"
 #include "result/stored_pattern.h"
 
@@ -16,6 +18,8 @@
 
 namespace indexcache {
 namespace {
+
+constexpr std::size_t kSummaryColumns = 80;
 
 // "+0.02894  95% [+0.02210, +0.03570]"
 std::string interval_text(const Measured& measured) {
@@ -102,6 +106,9 @@ std::string target_text(const Result& result, const Target& target, const std::s
   if (target.random_holdout) {
     text += fmt::format("  random, held out    {}  mean of {} patterns\n",
                         delta_text(target.random_holdout->mean), target.random_holdout->patterns);
+  }
+  for (const std::string& doubt : sharing_doubts(result, target)) {
+    text += "  note: " + word_wrap(doubt, 8, kSummaryColumns) + "\n";
   }
   return text + fmt::format("  {}\n", file);
 }

@@ -65,6 +65,7 @@ Json verdict_json(const Verdict& verdict) {
       {"result", result_json(verdict.result)},
       {"baseline", verdict.baseline ? result_json(*verdict.baseline) : Json()},
       {"drift", verdict.drift_file ? Json(clean_text(verdict.drift_file->string())) : Json()},
+      {"profile", verdict.profile_file ? Json(clean_text(verdict.profile_file->string())) : Json()},
       {"guards", guards}};
 }
 

@@ -205,6 +205,14 @@ struct OverlapSummary {
   bool operator==(const OverlapSummary&) const = default;
 };
 
+// What part of a prefill the indexers take, estimated (search/costs.h).
+struct IndexerShare {
+  std::int64_t tokens = 0;  // of the prefill: the longest calibration sequence
+  double share = 0;         // in [0, 1)
+
+  bool operator==(const IndexerShare&) const = default;
+};
+
 struct Result {
   Provenance provenance;
   ModelSummary model;
@@ -221,6 +229,7 @@ struct Result {
   std::vector<Target> targets;  // by falling number of F layers
   OverlapSummary overlap;
   std::vector<std::string> warnings;
+  std::optional<IndexerShare> indexer_share = std::nullopt;  // earlier versions had none
   bool complete = true;  // false if a time budget ended the search; the same command continues it
 
   bool operator==(const Result&) const = default;

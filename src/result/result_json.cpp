@@ -185,6 +185,7 @@ class ResultReader {
                   .targets = {},
                   .overlap = overlap_from_json(document_.at("overlap"), shape.layers),
                   .warnings = {},
+                  .indexer_share = std::nullopt,
                   .complete = document_.at("complete").boolean()};
     result.search_start = result.baseline_loss;
     document_.at("constraints").at("natively_shared").require(result.baseline.shared_layers());
@@ -196,6 +197,10 @@ class ResultReader {
       result.searches.push_back(search_from_json(search, shape));
     }
     read_targets(shape, result.targets);
+    if (const auto share = document_.find("indexer_share")) {
+      result.indexer_share =
+          IndexerShare{share->at("tokens").integer(1), share->at("share").number(0, 1)};
+    }
     for (const JsonField& warning : document_.at("warnings").elements()) {
       result.warnings.push_back(warning.text());
     }
@@ -244,6 +249,10 @@ Json to_json(const Result& result) {
   }
   for (const std::string& warning : result.warnings) {
     json["warnings"].push_back(printable_utf8(warning));
+  }
+  if (result.indexer_share) {
+    json["indexer_share"] =
+        Json{{"tokens", result.indexer_share->tokens}, {"share", result.indexer_share->share}};
   }
   json["created"] = created_json(result.provenance);
   return json;

@@ -11,6 +11,7 @@
 #include "run/rank_service.h"
 #include "run/search_run.h"
 #include "run/segment_students.h"
+#include "search/costs.h"
 #include "version.h"
 
 #include <fmt/format.h>
@@ -62,6 +63,9 @@ Result assemble(const Model& model, const SearchSubject& subject, const Fingerpr
                 .targets = std::move(outcome.targets),
                 .overlap = summarize(outcome.overlap),
                 .warnings = subject.warnings,
+                .indexer_share = IndexerShare{data.search.longest(),
+                                              indexer_share(model.config, model.has_indexer,
+                                                            data.search.longest())},
                 .complete = outcome.complete};
   result.calibration.prepared = data.prepared;
   if (data.holdout) {

@@ -30,7 +30,7 @@ struct DecodeTime {
   // A step from idle to idle, with what launching its operations takes. The median.
   double launched_seconds;
   // Of a step as the first one, with a clock around every operation, which adds to short ones; the
-  // medians. `loss` is the product with lm_head. Zeros on a device that does not split time.
+  // medians. `loss` is the product with lm_head.
   ComponentSeconds parts;
 };
 

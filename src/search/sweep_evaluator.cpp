@@ -29,6 +29,12 @@ struct SweepEvaluator::Stream {
   Tensor sets;    // i32 [tail rows, K] of the latest F layer
 };
 
+// What has passed through all layers.
+struct SweepEvaluator::Passed {
+  Tensor prefix_hidden;  // [prefix rows, residual_width()]
+  std::vector<Stream> streams;
+};
+
 // Prefix rows of one layer: what the tail rows of every stream need of them.
 struct SweepEvaluator::PrefixRows {
   Tensor hidden;
@@ -165,8 +171,29 @@ void SweepEvaluator::timed(Visit visit, std::size_t layer, const std::function<v
   clock_(visit, layer, backend_.measure(body));
 }
 
+void SweepEvaluator::prefill(const Pattern& pattern) {
+  meter_ = nullptr;
+  observer_ = nullptr;
+  visits_total_ = 0;
+  const SweepPlan cut = planner_.plan(1);
+  planner_.require_fit(cut);
+  for (const SequenceRange& range : cut.waves) {
+    const Wave wave =
+        make_wave(std::span(all_sequences()).subspan(range.first, range.count), cut.chunk_rows);
+    pass(wave, std::span(&pattern, 1), nullptr);
+  }
+}
+
 void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
                            std::span<SequenceLosses> sums, SweepObserver* observer) {
+  const Passed passed = pass(wave, patterns, observer);
+  if (goal_.objective != Objective::kl)
+    sum_losses(wave, passed.prefix_hidden, passed.streams, sums);
+  if (goal_.objective == Objective::kl || meter_ != nullptr) compare(wave, passed.streams, sums);
+}
+
+SweepEvaluator::Passed SweepEvaluator::pass(const Wave& wave, std::span<const Pattern> patterns,
+                                            SweepObserver* observer) {
   const auto embedded = [&](const Tensor& tokens) {
     return decoder_.embed(weights_.embedding(), tokens, Memory::state);
   };
@@ -197,10 +224,7 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
       observer->layer_done(layer, stream.patterns, wave.tail, stream.sets, stream.hidden);
     }
   }
-  prefix.keys = {};
-
-  if (goal_.objective != Objective::kl) sum_losses(wave, prefix.hidden, streams, sums);
-  if (goal_.objective == Objective::kl || meter_ != nullptr) compare(wave, streams, sums);
+  return {std::move(prefix.hidden), std::move(streams)};
 }
 
 void SweepEvaluator::sum_losses(const Wave& wave, const Tensor& prefix_hidden,
@@ -306,6 +330,7 @@ void SweepEvaluator::fill_keys(const LayerWeights& weights, const std::vector<Ro
     decoder_.keys(weights, chunk.rows, chunk.of(hidden), part);
     backend_.copy_rows(chunk.rows, part.latents, key_rows, keys.latents);
     if (keys.index_keys.empty()) continue;
+    const Device::CountAs purpose(backend_, Component::index_key_writes);
     backend_.copy_rows(chunk.rows, part.index_keys, key_rows, keys.index_keys);
   }
 }
@@ -364,6 +389,7 @@ KeyRows SweepEvaluator::tail_keys(const LayerWeights& weights, const Wave& wave,
   KeyRows keys = decoder_.allocate_keys(wave.keys.total, runs_indexer);
   backend_.copy_rows(wave.prefix, prefix.keys.latents, wave.keys, keys.latents);
   if (runs_indexer) {
+    const Device::CountAs purpose(backend_, Component::index_key_writes);
     backend_.copy_rows(wave.prefix, prefix.keys.index_keys, wave.keys, keys.index_keys);
   }
   fill_keys(weights, wave.tail_chunks, hidden, wave.keys, keys);

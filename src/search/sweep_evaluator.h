@@ -84,8 +84,13 @@ class SweepEvaluator : public Evaluator {
   std::vector<SequenceLosses> losses(const LossRequest& request, SweepObserver* observer,
                                      FidelityMeter* meter = nullptr);
   FidelityMeter make_meter(const LossRequest& request) const;
-  // The same, and how far the patterns' predictions are from those of the goal's reference, which
-  // must exist; [patterns], nullopt if no token after a position that selects is predicted.
+  // All sequences through all layers under one pattern and no further: what a prefill computes.
+  // Queues the work; the device may still be at it afterwards. Throws as losses().
+  void prefill(const Pattern& pattern);
+
+  // The same as losses(), and how far the patterns' predictions are from those of the goal's
+  // reference, which must exist; [patterns], nullopt if no token after a position that selects is
+  // predicted.
   std::vector<std::optional<Fidelity>> measure_fidelity(const LossRequest& request,
                                                         std::vector<SequenceLosses>& losses);
 
@@ -98,6 +103,7 @@ class SweepEvaluator : public Evaluator {
  private:
   struct Wave;
   struct Stream;
+  struct Passed;
   struct PrefixRows;
 
   void start_progress(const SweepPlan& cut, const PatternGroups& groups);
@@ -105,6 +111,7 @@ class SweepEvaluator : public Evaluator {
   // Sums of the values of the wave's sequences: sums[p][i], patterns of one group.
   void sweep(const Wave& wave, std::span<const Pattern> patterns, std::span<SequenceLosses> sums,
              SweepObserver* observer);
+  Passed pass(const Wave& wave, std::span<const Pattern> patterns, SweepObserver* observer);
   void sum_losses(const Wave& wave, const Tensor& prefix_hidden, const std::vector<Stream>& streams,
                   std::span<SequenceLosses> sums);
   std::size_t streams_at_a_time() const;

@@ -4,6 +4,7 @@
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
+#include "support/tiny_shape.h"
 
 #include <algorithm>
 
@@ -11,41 +12,6 @@ using namespace indexcache;
 using namespace indexcache::test;
 
 namespace {
-
-// A synthetic model that a CPU runs through at once.
-std::string tiny_shape() {
-  return R"(share_layers: true
-config:
-  architectures: [GlmMoeDsaForCausalLM]
-  model_type: glm_moe_dsa
-  vocab_size: 64
-  hidden_size: 32
-  num_hidden_layers: 4
-  num_attention_heads: 2
-  num_key_value_heads: 2
-  q_lora_rank: 16
-  kv_lora_rank: 16
-  qk_nope_head_dim: 8
-  qk_rope_head_dim: 8
-  v_head_dim: 8
-  index_n_heads: 8
-  index_head_dim: 32
-  index_topk: 16
-  intermediate_size: 32
-  moe_intermediate_size: 16
-  n_routed_experts: 4
-  num_experts_per_tok: 2
-  n_shared_experts: 1
-  n_group: 1
-  topk_group: 1
-  norm_topk_prob: true
-  first_k_dense_replace: 1
-  routed_scaling_factor: 1.0
-  rms_norm_eps: 1.0e-5
-  max_position_embeddings: 1024
-  rope_parameters: {rope_theta: 10000, rope_type: default}
-)";
-}
 
 Json bench(const std::vector<std::string>& arguments) {
   std::vector<std::string> all = {"bench"};
@@ -85,19 +51,13 @@ TEST_CASE("bench times dense attention, and only what does without an indexer if
   CHECK_FALSE(has("sparse attention"));
   CHECK_FALSE(has("overlap"));
 
-  const Json prefill =
-      bench({"prefill", "--synthetic", shape, "--context", "64", "--indexer", "none"});
-  REQUIRE(prefill["prefill"].size() == 1);
-  CHECK(prefill["prefill"][0]["pattern"] == "dense");
-  CHECK(prefill["prefill"][0]["full_layers"] == 0);
-
   const ProcessResult search = run_tool({"bench", "search", "--synthetic", shape, "--context", "64",
                                          "--indexer", "none", "--device", "cpu"});
   CHECK(search.code == 2);
   CHECK_THAT(search.err, Contains("nothing is selected without an indexer"));
 }
 
-TEST_CASE("bench times operations, prefills and searches of a synthetic model") {
+TEST_CASE("bench times operations and searches of a synthetic model") {
   const TempFolder folder;
   write_text(folder / "tiny.yaml", tiny_shape());
   const std::string shape = folder / "tiny.yaml";
@@ -118,13 +78,6 @@ TEST_CASE("bench times operations, prefills and searches of a synthetic model") 
   CHECK_FALSE(has("copy"));
   CHECK_FALSE(has("overlap"));
   CHECK_FALSE(has("logits + top-k"));
-
-  const Json prefill = bench({"prefill", "--synthetic", shape, "--context", "40,64", "--pattern",
-                              "full", "--pattern", "uniform:2"});
-  REQUIRE(prefill["prefill"].size() == 4);
-  CHECK(prefill["prefill"][1]["pattern"] == "FSFS");
-  CHECK(prefill["prefill"][0]["speed_up"] == 1.0);
-  CHECK(prefill["prefill"][3]["context"] == 64);
 
   const Json decode = bench({"decode", "--synthetic", shape, "--context", "40,100", "--batch",
                              "1,3", "--pattern", "full", "--pattern", "uniform:2"});
@@ -165,9 +118,6 @@ TEST_CASE("bench times the operations that only some families have") {
     INFO(name);
     CHECK(std::ranges::any_of(ops["ops"], [&](const Json& op) { return op["name"] == name; }));
   }
-  const Json prefill = bench({"prefill", "--synthetic", shape, "--context", "64", "--pattern",
-                              "full", "--pattern", "uniform:2"});
-  CHECK(prefill["prefill"].size() == 2);
 }
 
 TEST_CASE("every shipped shape is a model that bench can read") {
@@ -186,13 +136,10 @@ TEST_CASE("bench refuses what it cannot time") {
   const TempFolder folder;
   write_text(folder / "tiny.yaml", tiny_shape());
   for (const char* context : {"16", "1025"}) {
-    const ProcessResult result = run_tool({"bench", "prefill", "--synthetic", folder / "tiny.yaml",
+    const ProcessResult result = run_tool({"bench", "ops", "--synthetic", folder / "tiny.yaml",
                                            "--device", "cpu", "--context", context});
     CHECK(result.code == 2);
     CHECK_THAT(result.err, Contains("selects 16 of up to 1024 positions"));
-    CHECK(run_tool({"bench", "ops", "--synthetic", folder / "tiny.yaml", "--device", "cpu",
-                    "--context", context})
-              .code == 2);
   }
   CHECK(run_tool({"bench"}).code == 2);
   CHECK(run_tool({"bench", "speed"}).code == 2);

@@ -38,9 +38,8 @@ TEST_CASE("FP8 products are refused for a model without FP8 weights, with what w
   arguments.front() = "run";
   arguments.insert(arguments.end(), {"-o", bf16.folder / "run"});
   check_refused(arguments, 2, "the model has no FP8 weights");
-  check_refused(
-      {"bench", "prefill", model, "--context", "64", "--precision", "fp8", "--device", "cpu"}, 2,
-      "the model has no FP8 weights");
+  check_refused({"profile", model, "--context", "64", "--precision", "fp8", "--device", "cpu"}, 2,
+                "the model has no FP8 weights");
   check_refused(eval(model, tokens, {"--precision", "fp8", "--indexer-precision", "fp8"}), 2,
                 "--indexer-precision fp8");
 }

@@ -88,9 +88,9 @@ TEST_CASE("report refuses what is no finished run, and options that do not go to
   refuses({run, "--format", "pdf"}, 2, "--format");
   refuses({folder / "none"}, 3, "the run does not exist");
   refuses({folder.path()}, 3, "no run.json");
-  write_text(folder / "run/bench.json", "{\"prefill\": [{}]}");
-  refuses({run}, 3, "bench.json");
-  std::filesystem::remove(folder / "run/bench.json");
+  write_text(folder / "run/profile.json", "{\"prefill\": [{}]}");
+  refuses({run}, 3, "profile.json");
+  std::filesystem::remove(folder / "run/profile.json");
   write_text(folder / "run/run.json", "[]");
   refuses({run}, 3, "expected an object");
 }

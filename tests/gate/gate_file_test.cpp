@@ -78,3 +78,18 @@ TEST_CASE("a limit of another kind is refused with its line") {
   CHECK_THAT(with_guards("  same_fingerprint: []\n"), Contains("fields"));
   CHECK_THAT(with_guards("  same_fingerprint: device\n"), Contains("fields"));
 }
+
+TEST_CASE("speed-ups are limited by context") {
+  const Gate gate = parse_gate(
+      "schema: indexcache-gate/1\nguards:\n  min_prefill_speedup_at: {131072: 1.3, 32768: 1.1}\n",
+      "gate.yaml");
+  REQUIRE(gate.guards.size() == 1);
+  using Contexts = std::vector<std::pair<std::int64_t, double>>;
+  CHECK(gate.guards[0].limit.contexts == Contexts{{32768, 1.1}, {131072, 1.3}});
+  for (const char* bad : {"1.3", "{}", "{many: 1.3}", "{0: 1.3}", "{8192: 0.9}", "{8192: fast}",
+                          "{8192: .inf}", "[8192]"}) {
+    INFO(bad);
+    CHECK_THAT(with_guards(std::string("  min_prefill_speedup_at: ") + bad + "\n"),
+               Contains("gate.yaml:3") && Contains("such as {131072: 1.3}"));
+  }
+}

@@ -23,7 +23,7 @@ CASES = [
     ("indexcache-search run --weights st", ["stream"], ["disk"]),
     ("indexcache-search run --refine ", ["swap"], []),
     ("indexcache-search export --engine v", ["vllm", "vllm-ascend"], ["sglang"]),
-    ("indexcache-search bench o", ["ops"], ["prefill"]),
+    ("indexcache-search bench o", ["ops"], ["search"]),
     ("indexcache-search check some", ["some file.yaml", "somewhere"], ["other.yaml"]),
     ("indexcache-search run -o som", ["somewhere"], ["some file.yaml"]),
     ("indexcache-search --log-", ["--log-file", "--log-format"], ["--json"]),

@@ -129,7 +129,7 @@ class Reader:
         self.want(self.js("return document.documentElement.scrollWidth") <= width, "it scrolls sideways")
         charts = self.js("return Array.from(document.querySelectorAll('svg')).filter(function(s){"
                          "return s.getBoundingClientRect().width>=Math.min(250,innerWidth-70)}).length")
-        expected = {"compare": 1, "segments": 10, "distilled": 6, "undistilled": 5}.get(path.stem, 8)
+        expected = {"compare": 1, "glm": 10, "segments": 12, "distilled": 6, "undistilled": 5}.get(path.stem, 8)
         self.want(charts == expected, f"{charts} charts show, {expected} expected")
         tables = self.js("return document.querySelectorAll('table').length")
         expected = {"compare": 2, "distilled": 6, "undistilled": 5}.get(path.stem, 9)

@@ -12,11 +12,13 @@
 #include "present/synthetic_run.h"
 #include "present/target_text.h"
 #include "present/terminal_summary.h"
+#include "profile/profile_json.h"
 #include "result/overlap_file.h"
 #include "result/result_json.h"
 #include "serving/published.h"
 #include "support/catch.h"
 #include "support/damage.h"
+#include "support/example_profile.h"
 #include "support/example_result.h"
 #include "support/files.h"
 
@@ -72,9 +74,7 @@ TEST_CASE("pages for the browser: published patterns, hostile names, a compariso
   const auto published = published_patterns();
   const Report paper = synthetic_report("DSA 30B", Pattern::parse(published[0].text));
   Report glm = synthetic_report("GLM-5", Pattern::parse(published[2].text));
-  glm.bench = {
-      {32768, std::string(78, 'F'), 812.5, 1.0, {{"indexer", 420.0}, {"attention", 200.5}}},
-      {32768, published[2].text, 520.25, 1.56, {{"indexer", 118.0}, {"attention", 200.5}}}};
+  glm.profile = example_profile(78);
   write_file(folder / "paper.html", report_html(paper));
   write_file(folder / "glm.html", report_html(glm));
   add_typical_segments(glm, 9);
@@ -156,8 +156,19 @@ TEST_CASE("a run folder that is not whole is refused, not shown in part") {
   write_run(folder, whole, synthetic_overlap(5));
   CHECK_THAT(refusal(folder), Contains("different model"));
   write_run(folder, whole, example_overlap());
-  write_text(folder / "bench.json", "{\"prefill\": [{\"context\": 3}]}");
-  CHECK_THAT(refusal(folder), Contains("prefill[0] has no key \"pattern\""));
+  write_text(folder / "profile.json", to_json(example_profile()).dump());
+  CHECK(refusal(folder) == "accepted");
+  write_text(folder / "profile.json", to_json(example_profile(5)).dump());
+  CHECK_THAT(refusal(folder), Contains("profile.json") && Contains("it has 5 layers"));
+  Profile other = example_profile();
+  other.model.config_sha256 = std::string(64, 'b');
+  write_text(folder / "profile.json", to_json(other).dump());
+  CHECK_THAT(refusal(folder), Contains("it is of another config.json"));
+  other.model.config_sha256.clear();  // random weights of the same shape
+  write_text(folder / "profile.json", to_json(other).dump());
+  CHECK(refusal(folder) == "accepted");
+  write_text(folder / "profile.json", "{\"schema\": \"indexcache-profile/1\"}");
+  CHECK_THAT(refusal(folder), Contains("has no key \"tool\""));
 }
 
 TEST_CASE("whatever a damaged run.json is read as can be shown") {

@@ -12,12 +12,13 @@ MAY_INCLUDE = {
     "text": {"core", "io", "text"},
     "calibration": {"core", "io", "text", "calibration"},
     "search": {"core", "io", "backend", "model", "calibration", "search"},
+    "profile": {"core", "io", "backend", "model", "calibration", "search", "profile"},
     "ranks": {"core", "search", "ranks"},
     "distill": {"core", "io", "backend", "model", "calibration", "distill"},
     "serving": {"core", "io", "serving"},
-    "result": {"core", "io", "calibration", "search", "serving", "result"},
-    "gate": {"core", "io", "serving", "result", "gate"},
-    "present": {"core", "io", "calibration", "search", "serving", "result", "gate", "present"},
+    "result": {"core", "io", "calibration", "search", "profile", "serving", "result"},
+    "gate": {"core", "io", "profile", "serving", "result", "gate"},
+    "present": {"core", "io", "calibration", "search", "profile", "serving", "result", "gate", "present"},
     "run": {"core", "io", "backend", "model", "calibration", "search", "ranks", "distill", "serving", "result", "present", "run"},
 }
 # A test knows what the code in the folder of the same name knows, the helpers of tests, and a backend

@@ -142,7 +142,8 @@ inline Result example_result() {
                    .objective = Objective::loss},
       .targets = {},
       .overlap = {.adjacent = {0.5, 0.6, 0.7, 0.9, 0.8}, .blocks = {{3, 5}}, .query_step = 2},
-      .warnings = {"half of the held-out sequences are short"}};
+      .warnings = {"half of the held-out sequences are short"},
+      .indexer_share = IndexerShare{200, 0.25}};
   result.targets.push_back({"2/3",
                             "greedy",
                             example_measure("FFFFSS", 0.005, 4, 0, 0.01),

@@ -51,6 +51,7 @@ struct Workplace {
             {"distill", model, "-p", "uniform:2", "-c", tokens, "--steps", "2", "--sparse-steps",
              "1", "-o", folder / "distilled"},
             {"report", finished, "-o", folder / "page.html"},
+            {"profile", model, "--context", "64", "--repeat", "1", "--device", "cpu"},
             {"bench", "ops", model, "--context", "64", "--repeat", "1", "--device", "cpu"}};
   }
 

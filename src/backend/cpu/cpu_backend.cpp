@@ -86,62 +86,86 @@ double CpuBackend::measure(const std::function<void()>& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+void CpuBackend::start_profile() {
+  timeline_.start();
+}
+
+ComponentSeconds CpuBackend::take_profile() {
+  return timeline_.take();
+}
+
 void CpuBackend::rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
                           const Tensor& out) {
+  const Operation operation(*this, Component::norms);
   compute().rms_norm(threads_, rows, x, weight, eps, out);
 }
 
 void CpuBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
                             const Tensor& bias, float eps, const Tensor& out) {
+  const Operation operation(*this, Component::norms);
   compute().layer_norm(threads_, rows, x, weight, bias, eps, out);
 }
 
 void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& weight,
                         const Tensor& out, Store store) {
+  const Operation operation(*this, Component::projections);
   compute().linear(threads_, rows, x, weight, out, store);
 }
 
 void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
                              const Heads& out) {
+  const Operation operation(*this, Component::projections);
   compute().head_linear(threads_, rows, x, weight, out);
 }
 
 void CpuBackend::expand_heads(const RowLayout& rows, const Tensor& x, const Tensor& weight,
                               const Heads& out) {
+  const Operation operation(*this, Component::projections);
   compute().expand_heads(threads_, rows, x, weight, out);
 }
 
 void CpuBackend::read_streams(const RowLayout& rows, const Tensor& streams,
                               const StreamWeights& weights, const StreamRule& rule,
                               const Tensor& out, const Tensor& factors) {
+  const Operation operation(*this, Component::norms);
   compute().read_streams(threads_, rows, streams, weights, rule, out, factors);
 }
 
 void CpuBackend::write_streams(const RowLayout& rows, const Tensor& x, const Tensor& factors,
                                const Tensor& streams) {
+  const Operation operation(*this, Component::norms);
   compute().write_streams(threads_, rows, x, factors, streams);
 }
 
 void CpuBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
                       const Tensor& sines, RopeLayout layout, const Heads& out) {
+  const Operation operation(*this, Component::norms);
   compute().rope(threads_, rows, x, cosines, sines, layout, out);
 }
 
 void CpuBackend::sigmoid_gate(const RowLayout& rows, const Heads& gates, const Heads& values) {
+  const Operation operation(*this, Component::norms);
   compute().sigmoid_gate(threads_, rows, gates, values);
 }
 
 void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                             const Tensor& head_weights, const RowLayout& key_rows,
                             const Tensor& keys, const Tensor& sets) {
-  compute().index_topk(threads_, rows, queries, head_weights, key_rows, keys, sets);
+  Operation operation(*this, Component::indexer_logits);
+  cpu::SelectionTime time;
+  compute().index_topk(threads_, rows, queries, head_weights, key_rows, keys, sets, time);
+  operation.give(counted(Component::top_k), time.share_of_choosing());
 }
 
 void CpuBackend::hisa_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
                            const RowLayout& key_rows, const Tensor& keys, const Hisa& hisa,
                            const Tensor& sets) {
+  Operation operation(*this, Component::indexer_logits);
+  cpu::SelectionTime time;
   const Tensor means = allocate(complete_blocks(key_rows, hisa).total, keys.cols());
-  compute().hisa_topk(threads_, rows, queries, head_weights, key_rows, keys, hisa, sets, means);
+  compute().hisa_topk(threads_, rows, queries, head_weights, key_rows, keys, hisa, sets, means,
+                      time);
+  operation.give(counted(Component::top_k), time.share_of_choosing());
 }
 
 std::vector<std::int32_t> CpuBackend::common_counts(const Tensor& a, const Tensor& b) {
@@ -152,40 +176,49 @@ void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
                                   const RowLayout& key_rows, const Tensor& keys,
                                   const Tensor& values, const Tensor& sets, float scale,
                                   const Heads& out, const Tensor& sinks) {
+  const Operation operation(*this, Component::sparse_attention);
   compute().sparse_attention(threads_, rows, queries, key_rows, keys, values, sets, scale, out,
                              sinks);
 }
 
 void CpuBackend::write_pages(const RowLayout& rows, const Tensor& x, const Tensor& tables,
                              const PagedCache& cache) {
+  const Operation operation(*this, Component::key_writes);
   compute().write_pages(threads_, rows, x, tables, cache);
 }
 
 void CpuBackend::paged_topk(const RowLayout& rows, const Tensor& queries,
                             const Tensor& head_weights, const Tensor& tables,
                             const PagedCache& cache, const Tensor& sets) {
-  compute().paged_topk(threads_, rows, queries, head_weights, tables, cache, sets);
+  Operation operation(*this, Component::indexer_logits);
+  cpu::SelectionTime time;
+  compute().paged_topk(threads_, rows, queries, head_weights, tables, cache, sets, time);
+  operation.give(counted(Component::top_k), time.share_of_choosing());
 }
 
 void CpuBackend::paged_attention(const RowLayout& rows, const Heads& queries, const Tensor& tables,
                                  const PagedCache& cache, const Tensor& sets, float scale,
                                  const Heads& out, const Tensor& sinks) {
+  const Operation operation(*this, Component::sparse_attention);
   compute().paged_attention(threads_, rows, queries, tables, cache, sets, scale, out, sinks);
 }
 
 void CpuBackend::causal_attention(const RowLayout& rows, const Heads& queries,
                                   const RowLayout& key_rows, const ExpandedKeys& keys, float scale,
                                   const Heads& out, const Tensor& sinks) {
+  const Operation operation(*this, Component::sparse_attention);
   compute().causal_attention(threads_, rows, queries, key_rows, keys, scale, out, sinks);
 }
 
 void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
                            const Tensor& down, const Tensor& out, float limit) {
+  const Operation operation(*this, Component::experts);
   compute().gated_mlp(threads_, rows, x, gate_up, down, out, limit);
 }
 
 Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                           const RouterRule& rule) {
+  const Operation operation(*this, Component::experts);
   const Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
                         allocate(rows.total, rule.experts_used)};
   compute().route(threads_, rows, logits, bias, rule, routing);
@@ -194,11 +227,13 @@ Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Ten
 
 void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
                          const ExpertWeights& weights, const Tensor& out, float limit) {
+  const Operation operation(*this, Component::experts);
   compute().experts(threads_, rows, x, routing, weights, out, limit);
 }
 
 std::vector<double> CpuBackend::next_token_loss(const RowLayout& rows, const Tensor& x,
                                                 const Tensor& lm_head, const Tensor& targets) {
+  const Operation operation(*this, Component::loss);
   return compute().next_token_loss(threads_, rows, x, lm_head, targets);
 }
 
@@ -207,6 +242,7 @@ std::vector<TokenComparison> CpuBackend::compare_next_tokens(const RowLayout& ro
                                                              std::span<const Tensor> xs,
                                                              const Tensor& lm_head,
                                                              const Tensor& targets) {
+  const Operation operation(*this, Component::loss);
   return compute().compare_next_tokens(threads_, rows, reference, xs, lm_head, targets);
 }
 
@@ -250,10 +286,12 @@ void CpuBackend::layer_norm_backward(const RowLayout& rows, const Tensor& x, con
 }
 
 void CpuBackend::add(const Tensor& x, const Tensor& out) {
+  const Operation operation(*this, Component::other);
   compute().add(threads_, x, out);
 }
 
 void CpuBackend::fill_zero(const Tensor& tensor) {
+  const Operation operation(*this, Component::other);
   const auto row_bytes = static_cast<std::size_t>(tensor.cols()) * size_of(tensor.dtype());
   for (std::int64_t row = 0; row < tensor.rows(); ++row) {
     std::memset(tensor.row_range(row, 1).data<void>(), 0, row_bytes);
@@ -261,6 +299,7 @@ void CpuBackend::fill_zero(const Tensor& tensor) {
 }
 
 void CpuBackend::convert(const Tensor& x, const Tensor& out) {
+  const Operation operation(*this, Component::other);
   std::copy_n(x.data<float>(), x.rows() * x.cols(), out.data<float>());
 }
 

@@ -4,16 +4,33 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "backend/component_timeline.h"
 #include "backend/cpu/isa.h"
 #include "backend/memory_ledger.h"
 #include "backend/precision.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace indexcache {
+namespace cpu {
+
+// Stamps of this thread for a ComponentTimeline.
+struct SteadyClock {
+  using Stamp = std::chrono::steady_clock::time_point;
+
+  void start() {}
+  void prepare(std::size_t) {}
+  Stamp stamp() noexcept { return std::chrono::steady_clock::now(); }
+  void wait() {}
+  double seconds(Stamp from, Stamp to) { return std::chrono::duration<double>(to - from).count(); }
+};
+
+}  // namespace cpu
 
 class CpuBackend : public Backend {
  public:
@@ -43,6 +60,13 @@ class CpuBackend : public Backend {
 #include "backend/operation_overrides.inc"
 
  private:
+  // An operation of the forward pass that is at work while it lives.
+  class Operation : public ComponentTimeline<cpu::SteadyClock>::Scope {
+   public:
+    Operation(CpuBackend& backend, Component component)
+        : Scope(backend.timeline_, backend.counted(component)) {}
+  };
+
   const cpu::Arithmetic& compute() const {
     return *isa_.arithmetic;
   }
@@ -52,6 +76,7 @@ class CpuBackend : public Backend {
   int threads_;
   Precision compute_;
   std::int64_t memory_bytes_;
+  ComponentTimeline<cpu::SteadyClock> timeline_;
 };
 
 }  // namespace indexcache

@@ -98,6 +98,7 @@ std::vector<std::int32_t> CpuBackend::download_indices(const Tensor& tensor) {
 }
 
 void CpuBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor& out) {
+  const Operation operation(*this, Component::other);
   const auto* ids = tokens.data<std::int32_t>();
   for (std::int64_t row = 0; row < tokens.rows(); ++row) {
     std::memcpy(row_address(out, row), row_address(table, ids[row]), row_bytes(table));
@@ -106,6 +107,7 @@ void CpuBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor& 
 
 void CpuBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
                            const Tensor& out) {
+  const Operation operation(*this, Component::key_writes);
   cpu::for_each_tile(threads_, from, 256, [&](const cpu::Tile& tile) {
     const Segment& target = to.segments[tile.segment];
     const std::int64_t first = target.first_row + tile.first_position - target.first_position;
@@ -118,6 +120,7 @@ void CpuBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayo
 
 void CpuBackend::gather_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
                              const Tensor& out) {
+  const Operation operation(*this, Component::other);
   cpu::for_each_tile(threads_, to, 256, [&](const cpu::Tile& tile) {
     const Segment& source = from.segments[tile.segment];
     const std::int64_t first = source.first_row + tile.first_position - source.first_position;

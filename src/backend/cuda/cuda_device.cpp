@@ -41,7 +41,7 @@ CudaDevice::CudaDevice(const CudaOptions& options)
       memory_bytes_(usable_bytes()),
       stream_(cuda::make_stream()),
       memory_(device_, stream_),
-      clock_(stream_.get()) {}
+      timeline_(cuda::EventClock(stream_.get())) {}
 
 CudaDevice::~CudaDevice() {
   settle();
@@ -86,9 +86,14 @@ void CudaDevice::limit_memory(std::int64_t bytes) {
   slot_bytes_ = std::clamp(bytes / 48, kLeastBuffer, slot_bytes_);
 }
 
+void CudaDevice::start_profile() {
+  cuda::make_current(device_);
+  timeline_.start();
+}
+
 ComponentSeconds CudaDevice::take_profile() {
   cuda::make_current(device_);
-  return clock_.take();
+  return timeline_.take();
 }
 
 double CudaDevice::measure(const std::function<void()>& body) {

@@ -4,9 +4,10 @@
 #pragma once
 
 #include "backend/backend.h"
-#include "backend/cuda/component_clock.h"
+#include "backend/component_timeline.h"
 #include "backend/cuda/current_device.h"
 #include "backend/cuda/device_memory.h"
+#include "backend/cuda/event_clock.h"
 #include "backend/make_cuda_backend.h"
 #include "kernels/types.h"
 
@@ -31,8 +32,6 @@ class CudaDevice : public Backend {
   MemoryUse memory_use() const override { return memory_.use(); }
   void limit_memory(std::int64_t bytes) override;
   std::int64_t uploader_bytes() const override;
-  void start_profile() override { clock_.start(); }
-  ComponentSeconds take_profile() override;
 
   Tensor upload_matrix(std::vector<float> values, std::int64_t rows, std::int64_t cols) override;
   std::shared_ptr<std::byte> allocate_host(std::int64_t bytes) override;
@@ -46,11 +45,12 @@ class CudaDevice : public Backend {
   class Operation {
    public:
     Operation(CudaDevice& device, Component component)
-        : device_(cuda::make_current(device.device_)), scope_(device.clock_, component) {}
+        : device_(cuda::make_current(device.device_)),
+          scope_(device.timeline_, device.counted(component)) {}
 
    private:
     int device_;  // before scope_, whose events belong to the current device
-    cuda::ComponentClock::Scope scope_;
+    ComponentTimeline<cuda::EventClock>::Scope scope_;
   };
 
   explicit CudaDevice(const CudaOptions& options);
@@ -79,7 +79,7 @@ class CudaDevice : public Backend {
   cuda::DeviceMemory memory_;
 
  private:
-  cuda::ComponentClock clock_;
+  ComponentTimeline<cuda::EventClock> timeline_;
 };
 
 namespace cuda {

@@ -67,7 +67,7 @@ PageFormat CudaBackend::index_page_format(std::int64_t width) const {
 void CudaBackend::write_pages(const RowLayout& rows, const Tensor& x, const Tensor& tables,
                               const PagedCache& cache) {
   if (rows.total == 0) return;
-  const Operation operation(*this, Component::other);
+  const Operation operation(*this, Component::key_writes);
   const PageFormat& format = cache.format;
   Operand in{x, {}};
   if (format.layout == PageLayout::index_fp8) {

@@ -45,13 +45,13 @@ void CudaBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor&
 
 void CudaBackend::rms_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
                            const Tensor& out) {
-  const Operation operation(*this, Component::other);
+  const Operation operation(*this, Component::norms);
   INDEXCACHE_CUDA(kernels::norm(norm_params(rows, x, weight, eps, out), stream_.get()));
 }
 
 void CudaBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
                              const Tensor& bias, float eps, const Tensor& out) {
-  const Operation operation(*this, Component::other);
+  const Operation operation(*this, Component::norms);
   kernels::NormParams params = norm_params(rows, x, weight, eps, out);
   params.bias = bias.data<float>();
   INDEXCACHE_CUDA(kernels::norm(params, stream_.get()));
@@ -126,7 +126,7 @@ void CudaBackend::expand_heads(const RowLayout& rows, const Tensor& x, const Ten
 
 void CudaBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
                        const Tensor& sines, RopeLayout layout, const Heads& out) {
-  const Operation operation(*this, Component::other);
+  const Operation operation(*this, Component::norms);
   INDEXCACHE_CUDA(kernels::rope({.x = x.tensor.data<void>(),
                                  .out = out.tensor.data<void>(),
                                  .type = kernel_type(x.tensor.dtype()),
@@ -145,7 +145,7 @@ void CudaBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosi
 }
 
 void CudaBackend::sigmoid_gate(const RowLayout& rows, const Heads& gates, const Heads& values) {
-  const Operation operation(*this, Component::other);
+  const Operation operation(*this, Component::norms);
   INDEXCACHE_CUDA(kernels::sigmoid_gate({.gates = gates.tensor.data<void>(),
                                          .gate_stride = gates.tensor.stride(),
                                          .gate_head_stride = gates.stride,
@@ -175,7 +175,7 @@ void CudaBackend::move_rows(const Tensor& x, const Tensor& out, const kernels::R
 
 void CudaBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,
                             const Tensor& out) {
-  const Operation operation(*this, Component::other);
+  const Operation operation(*this, Component::key_writes);
   move_rows(x, out, layouts_.get(from, to).places, from.total, false);
 }
 

@@ -9,7 +9,7 @@ void CudaBackend::read_streams(const RowLayout& rows, const Tensor& streams,
                                const StreamWeights& weights, const StreamRule& rule,
                                const Tensor& out, const Tensor& factors) {
   if (rows.total == 0) return;
-  const Operation operation(*this, Component::other);
+  const Operation operation(*this, Component::norms);
   // The norm of a row is one number, so that it can follow the product.
   const Tensor products = allocate(rows.total, weights.mixer.rows(), DType::f32);
   multiply(streams, weights.mixer, products, Store::assign, stream_.get(), 0);
@@ -31,7 +31,7 @@ void CudaBackend::read_streams(const RowLayout& rows, const Tensor& streams,
 
 void CudaBackend::write_streams(const RowLayout& rows, const Tensor& x, const Tensor& factors,
                                 const Tensor& streams) {
-  const Operation operation(*this, Component::other);
+  const Operation operation(*this, Component::norms);
   INDEXCACHE_CUDA(kernels::write_streams({.y = x.data<float>(),
                                           .factors = factors.data<float>(),
                                           .streams = streams.data<float>(),

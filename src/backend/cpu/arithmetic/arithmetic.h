@@ -10,6 +10,7 @@
 
 #include "backend/backend.h"
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,6 +18,16 @@
 #include <vector>
 
 namespace indexcache::cpu {
+
+// How long the threads of a selection scored keys and chose among them, all of them together.
+struct SelectionTime {
+  std::atomic<std::int64_t> scoring = 0, choosing = 0;  // nanoseconds
+
+  double share_of_choosing() const {
+    const auto all = static_cast<double>(scoring + choosing);
+    return all > 0 ? static_cast<double>(choosing) / all : 0;
+  }
+};
 
 // Operations of Backend, which has their contracts, on `threads` threads.
 void rms_norm(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight, float eps,
@@ -39,12 +50,12 @@ void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosi
 void sigmoid_gate(int threads, const RowLayout& rows, const Heads& gates, const Heads& values);
 void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
-                const Tensor& sets);
+                const Tensor& sets, SelectionTime& time);
 // As Backend's, with scratch for the means of complete blocks (backend/hisa_layout.h): f32 [blocks,
 // width].
 void hisa_topk(int threads, const RowLayout& rows, const Tensor& queries,
                const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
-               const Hisa& hisa, const Tensor& sets, const Tensor& means);
+               const Hisa& hisa, const Tensor& sets, const Tensor& means, SelectionTime& time);
 std::vector<std::int32_t> common_counts(int threads, const Tensor& a, const Tensor& b);
 void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
@@ -53,7 +64,7 @@ void write_pages(int threads, const RowLayout& rows, const Tensor& x, const Tens
                  const PagedCache& cache);
 void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const Tensor& tables, const PagedCache& cache,
-                const Tensor& sets);
+                const Tensor& sets, SelectionTime& time);
 void paged_attention(int threads, const RowLayout& rows, const Heads& queries, const Tensor& tables,
                      const PagedCache& cache, const Tensor& sets, float scale, const Heads& out,
                      const Tensor& sinks);

@@ -95,8 +95,9 @@ void write_pages(int threads, const RowLayout& rows, const Tensor& x, const Tens
 
 void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const Tensor& tables, const PagedCache& cache,
-                const Tensor& sets) {
+                const Tensor& sets, SelectionTime& time) {
   for_each_tile(threads, rows, 1, [&](const Tile& tile) {
+    SelectionClock clock(time);
     const std::int64_t count = tile.first_position + 1, k = std::min(sets.cols(), count);
     std::int32_t* set = sets.data<std::int32_t>() + tile.first_row * sets.stride();
     std::fill(set + k, set + sets.cols(), -1);
@@ -104,8 +105,10 @@ void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
     auto scores = scratch<Scores>(1, count);
     score_row(queries, head_weights, tile.first_row, cache, table_of(tables, tile.segment), count,
               scores);
+    clock.scored();
     thread_local std::vector<std::uint32_t> workspace;
     select_top_k({scores.data(), static_cast<std::size_t>(count)}, k, workspace, set);
+    clock.chose();
   });
 }
 

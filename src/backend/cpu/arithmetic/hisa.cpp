@@ -75,7 +75,7 @@ void choose_blocks(const Query& query, const Tensor& means, std::int64_t first_m
 // The k best of `candidates` keys from row `first_key` on, among those of the chosen blocks.
 void choose_keys(const Query& query, const Tensor& keys, std::int64_t first_key,
                  std::int64_t candidates, const Hisa& hisa, std::int64_t k, std::int32_t* out,
-                 Workspace& work) {
+                 Workspace& work, SelectionClock& clock) {
   work.candidates.resize(static_cast<std::size_t>(hisa.keys_of(candidates)));
   float* scores = work.candidates.data();
   for (const std::int32_t chosen : work.chosen) {
@@ -84,19 +84,21 @@ void choose_keys(const Query& query, const Tensor& keys, std::int64_t first_key,
     query.score(keys, first_key + first, count, scores);
     scores += count;
   }
+  clock.scored();
   select_top_k(work.candidates, k, work.top_k, out);
   for (std::int64_t i = 0; i < k; ++i) {
     const std::int64_t slot = out[i] / hisa.block;
     out[i] += static_cast<std::int32_t>((work.chosen[static_cast<std::size_t>(slot)] - slot) *
                                         hisa.block);
   }
+  clock.chose();
 }
 
 }  // namespace
 
 void hisa_topk(int threads, const RowLayout& rows, const Tensor& queries,
                const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
-               const Hisa& hisa, const Tensor& sets, const Tensor& means) {
+               const Hisa& hisa, const Tensor& sets, const Tensor& means, SelectionTime& time) {
   const RowLayout blocks = complete_blocks(key_rows, hisa);
   pool(threads, blocks, key_rows, keys, hisa.block, means);
   for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
@@ -104,8 +106,9 @@ void hisa_topk(int threads, const RowLayout& rows, const Tensor& queries,
     const Segment& block_segment = blocks.segments[tile.segment];
     const Segment of_tile{tile.first_row, tile.rows, tile.first_position, tile.step};
     const std::int64_t exact = rows_taking_all(of_tile, key_segment, hisa);
+    SelectionClock clock(time);
     if (exact > 0) {
-      select_first(tile, exact, queries, head_weights, key_segment, keys, sets);
+      select_first(tile, exact, queries, head_weights, key_segment, keys, sets, clock);
     }
     thread_local Workspace work;
     for (std::int64_t i = exact; i < tile.rows; ++i) {
@@ -115,7 +118,7 @@ void hisa_topk(int threads, const RowLayout& rows, const Tensor& queries,
                     block_segment.candidates(tile.position(i)), hisa.blocks_of(candidates),
                     hisa.blocks, work);
       choose_keys(query, keys, key_segment.first_row, candidates, hisa, sets.cols(),
-                  sets.data<std::int32_t>() + query.row * sets.stride(), work);
+                  sets.data<std::int32_t>() + query.row * sets.stride(), work, clock);
     }
   });
 }

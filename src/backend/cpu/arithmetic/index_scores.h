@@ -7,7 +7,9 @@
 #include "backend/cpu/tiles.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace indexcache::cpu {
@@ -19,6 +21,33 @@ inline constexpr std::int64_t kKeyRows = 256;
 
 struct Products;
 struct Scores;
+
+// Adds the time of a thread's work, from its construction on, to one of two sums by turns.
+class SelectionClock {
+ public:
+  explicit SelectionClock(SelectionTime& time) : time_(time), last_(Clock::now()) {}
+  ~SelectionClock() {
+    time_.scoring += scoring_;
+    time_.choosing += choosing_;
+  }
+  SelectionClock(const SelectionClock&) = delete;
+  SelectionClock& operator=(const SelectionClock&) = delete;
+
+  void scored() { scoring_ += passed(); }
+  void chose() { choosing_ += passed(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::int64_t passed() {
+    const Clock::time_point before = std::exchange(last_, Clock::now());
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(last_ - before).count();
+  }
+
+  SelectionTime& time_;
+  Clock::time_point last_;
+  std::int64_t scoring_ = 0, choosing_ = 0;
+};
 
 // scores[u] = sum_h weights[h] * max(products[query * heads + h][u], 0), heads in ascending order.
 inline void combine_heads(const MatrixMap& products, const float* weights, std::int64_t heads,
@@ -55,10 +84,11 @@ inline void score_tile(const Tile& tile, const Tensor& queries, const Tensor& he
 // that their bits do not depend on it.
 inline void select_first(const Tile& tile, std::int64_t rows, const Tensor& queries,
                          const Tensor& head_weights, const Segment& key_segment, const Tensor& keys,
-                         const Tensor& sets) {
+                         const Tensor& sets, SelectionClock& clock) {
   const std::int64_t key_count = key_segment.candidates(tile.last_position());
   auto scores = scratch<Scores>(tile.rows, key_count);
   score_tile(tile, queries, head_weights, keys, key_segment.first_row, key_count, scores);
+  clock.scored();
   thread_local std::vector<std::uint32_t> workspace;
   for (std::int64_t i = 0; i < rows; ++i) {
     const auto candidates = key_segment.candidates(tile.position(i));
@@ -66,6 +96,7 @@ inline void select_first(const Tile& tile, std::int64_t rows, const Tensor& quer
                  sets.cols(), workspace,
                  sets.data<std::int32_t>() + (tile.first_row + i) * sets.stride());
   }
+  clock.chose();
 }
 
 }  // namespace indexcache::cpu

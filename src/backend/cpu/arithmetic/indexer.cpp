@@ -47,10 +47,11 @@ void count_query(const std::vector<Tensor>& sets, std::int64_t row, std::int64_t
 
 void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
-                const Tensor& sets) {
+                const Tensor& sets, SelectionTime& time) {
   for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
+    SelectionClock clock(time);
     select_first(tile, tile.rows, queries, head_weights, key_rows.segments[tile.segment], keys,
-                 sets);
+                 sets, clock);
   });
 }
 
