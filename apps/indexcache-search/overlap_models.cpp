@@ -3,6 +3,7 @@
 
 #include "core/console.h"
 #include "core/count_text.h"
+#include "core/error.h"
 #include "core/host_memory.h"
 #include "device_options.h"
 #include "io/files.h"
@@ -21,6 +22,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 namespace indexcache {
@@ -124,6 +126,17 @@ DeviceOptions options_of(const DeviceOptions& first, const OtherModel& other) {
   return options;
 }
 
+// Errors name the options as if they were those of the first model, so they say which one it is.
+void require_second_device(const DeviceOptions& second) {
+  try {
+    make_backend(second);
+  } catch (const UsageError& error) {
+    Problem problem = error.problem();
+    problem.where = "the second model: " + problem.where;
+    throw UsageError(std::move(problem));
+  }
+}
+
 }  // namespace
 
 int overlap_models(const DeviceOptions& first, const OtherModel& other,
@@ -133,7 +146,7 @@ int overlap_models(const DeviceOptions& first, const OtherModel& other,
   Progress progress(progress_style(progress_option, common));
   const DeviceOptions second = options_of(first, other);
   make_backend(first);  // what is wrong with either shows before anything is computed
-  make_backend(second);
+  require_second_device(second);
   const Model model = open_model(first.model, first.mla_norm_eps);
   const Model other_model = open_model(second.model, second.mla_norm_eps);
   require_comparable(model, other_model, second.model);

@@ -112,6 +112,7 @@ TEST_CASE("overlap --against-model refuses models of other shapes, and other com
   place.refused({"--against-model", place.folder / "none"}, 3, "none");
   place.refused({"--against-precision", "fp32", "--along-queries"}, 2,
                 "two models are compared by themselves");
-  place.refused({"--against-precision", "bf16", "--device", "cpu"}, 2, "--precision bf16");
+  place.refused({"--against-precision", "bf16", "--device", "cpu"}, 2,
+                "at:  the second model: --precision bf16");
   CHECK_FALSE(std::filesystem::exists(place.folder / "out" / "model-overlap.json"));
 }
