@@ -21,8 +21,8 @@ Names names_read(const ModelConfig& config, const Checkpoint& checkpoint,
   for (const TensorSpec& spec : read_tensors(config, checkpoint, has_indexer)) {
     names.insert(spec.name);
     const RawTensor* tensor = checkpoint.find(spec.name);
-    const bool scaled = tensor != nullptr && tensor->dtype == DType::f8_e4m3;
-    if (scaled) names.insert(scale_name(spec.name));
+    const bool scaled = tensor != nullptr && !spec.table && has_scales(tensor->dtype);
+    if (scaled) names.insert(scale_name(*config.family, spec.name));
   }
   return names;
 }

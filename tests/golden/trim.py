@@ -4,9 +4,10 @@
     trim.py GOLDEN_FOLDER DESTINATION [CASE ...]
 
 Of activations, inputs and outputs of sublayers, index scores and FP8 emulations are left out: the
-hidden states of every layer contain them. Hy4 keeps its index scores, because the epsilon of their
-LayerNorm shows nowhere else. Runs other than golden_full, and those from FP8 weights, keep their
-first sequence.
+hidden states of every layer contain them. Hy4 and DeepSeek-V4 keep index scores, because the
+epsilon of their LayerNorm shows nowhere else, and DeepSeek-V4 the coefficients of its streams. Runs
+other than golden_full, those from FP8 weights and those of some cases keep their first sequence;
+runs of DeepSeek-V4 and those with another epsilon keep hidden states and logits of some rows.
 Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts.
 """
 import argparse
@@ -17,7 +18,8 @@ import shutil
 import struct
 
 KEPT = ("input_ids", "hidden.", "router_idx.", "router_w.", "topk.", "logits", "nll", "loss")
-SCORES = {"hy_v4_tiny": ("scores.",)}
+SCORES = {"hy_v4_tiny": ("scores.",), "deepseek_v4_tiny": ("scores.", "hc_post.", "hc_comb.")}
+ONE_SEQUENCE = ("axk2_tiny", "glm_moe_dsa_shared_tiny")
 BY_ROW = ("router_idx.", "router_w.")  # [sequences * positions, …]; the others [sequences, …]
 
 
@@ -70,14 +72,42 @@ def first_sequence(tensors):
     return dict(sorted(cut.items())), loss
 
 
+def row_step(source):
+    """Of hidden states and logits, rows 0, step, 2 * step, … of all sequences are kept."""
+    case, run = source.parent.name, source.stem
+    if case == "deepseek_v4_tiny":
+        return 2 if run == "golden_full" else 4
+    if case.startswith("deepseek_v4_"):
+        return 8
+    return 4 if run == "golden_full_cfg_eps" else 1
+
+
+def some_rows(tensors, step):
+    kept = dict(tensors)
+    for name, (entry, blob) in tensors.items():
+        if step == 1 or not name.startswith(("hidden.", "logits")):
+            continue
+        rows = entry["shape"][0] * entry["shape"][1]
+        width = len(blob) // rows
+        blob = b"".join(blob[row * width : (row + 1) * width] for row in range(0, rows, step))
+        shape = [1, len(blob) // width] + entry["shape"][2:]
+        kept[name] = ({**entry, "shape": shape}, blob)
+    return kept
+
+
+def keeps_one_sequence(source):
+    case = source.parent.name
+    return source.stem != "golden_full" or "_fp8_" in case or case in ONE_SEQUENCE
+
+
 def trim_run(source, target):
     """Returns the loss if it has changed."""
     kept = KEPT + SCORES.get(source.parent.name, ())
     tensors = {k: v for k, v in sorted(read(source)[0].items()) if k.startswith(kept)}
     loss = None
-    if source.stem != "golden_full" or "_fp8_" in source.parent.name:
+    if keeps_one_sequence(source):
         tensors, loss = first_sequence(tensors)
-    write(target, tensors)
+    write(target, some_rows(tensors, row_step(source)))
     return loss
 
 
