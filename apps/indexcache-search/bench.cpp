@@ -38,11 +38,11 @@ BenchShape read_synthetic(const std::string& path) {
     throw InputError({"share_layers is not true or false", path, "", "share_layers: true"});
   }
   ModelConfig config = parse_config(document["config"], path);
-  const auto layers = static_cast<std::size_t>(config.layers);
+  const std::size_t letters = config.letters();
   return {.model = std::nullopt,
           .config = std::move(config),
           .share_layers = share.get<bool>(),
-          .has_indexer = std::vector<bool>(layers, true),
+          .has_indexer = std::vector<bool>(letters, true),
           .name = std::filesystem::path(path).stem().string() + " (synthetic)"};
 }
 
@@ -54,7 +54,7 @@ BenchShape read_shape(const BenchOptions& options) {
   }
   if (!options.synthetic.empty()) {
     BenchShape shape = read_synthetic(options.synthetic);
-    shape.config.indexer = indexer_of(options.device, shape.config.index_topk);
+    shape.config.indexer = indexer_of(options.device, shape.config);
     return shape;
   }
   Model model = open_model(options.device);
@@ -83,6 +83,11 @@ void check_room(const BenchShape& shape, const Device& backend, const std::strin
 int run_bench(const BenchOptions& options, const CommonOptions& common) {
   BenchShape shape = read_shape(options);
   if (options.kind == "search") parse_keep(options.keep, shape.has_indexer.size());
+  if (options.kind == "ops" && shape.config.compressed) {
+    throw UsageError({fmt::format("bench ops does not time {}", shape.config.family->title), "ops",
+                      "its operations are those of attention over single positions",
+                      "bench prefill or bench search"});
+  }
   Progress progress(progress_style(options.progress, common));
   BenchModel model(std::move(shape), options, progress);
   if (!common.json) write_output("{}, {}\n", model.name(), model.kinds());
@@ -173,7 +178,7 @@ SpreadEvaluator BenchModel::evaluator(const TokenSet& tokens, std::size_t device
 }
 
 Pattern BenchModel::pattern(const std::string& spec) const {
-  return parse_pattern_spec(spec, shape_.has_indexer);
+  return parse_pattern_spec(spec, shape_.has_indexer, shape_.config.layer_numbers());
 }
 
 Json BenchModel::memory_report(std::int64_t sweep_bytes, bool json) const {

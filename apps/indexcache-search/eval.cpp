@@ -135,13 +135,14 @@ int run_eval(const EvalOptions& options, CommonOptions& common) {
   note_of_device(*backends.front(), progress);
   const IndexerMethod compared = parse_indexer(options.device.indexer);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
-  if (compared) check_fits(*compared, model.config.index_topk);
+  check_indexer(compared, model.config);
   std::vector<Pattern> patterns = {model.baseline()};
   std::vector<std::optional<std::size_t>> overlap_sizes;
   for (const std::string& spec : options.patterns) {
     overlap_sizes.push_back(overlap_size(spec, model.baseline()));
     patterns.push_back(overlap_sizes.back() ? model.baseline()
-                                            : parse_pattern_spec(spec, model.has_indexer));
+                                            : parse_pattern_spec(spec, model.has_indexer,
+                                                                 model.config.layer_numbers()));
   }
   std::vector<std::string> warnings;
   note_of_weights(model, *backends.front(), progress);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "core/layer_numbers.h"
 #include "io/json.h"
 #include "model/family.h"
 
@@ -110,6 +111,10 @@ struct ModelConfig {
   }
   std::vector<std::size_t> selecting_layers() const;
   std::size_t letters() const { return selecting_layers().size(); }
+  LayerNumbers layer_numbers() const {
+    return compressed ? LayerNumbers(selecting_layers(), static_cast<std::size_t>(layers))
+                      : LayerNumbers();
+  }
   // The letter of a layer that selects, and whether it is true in a list of letters; false for
   // other layers.
   std::size_t letter_of(std::int64_t layer) const;

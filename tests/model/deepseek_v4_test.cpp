@@ -4,10 +4,12 @@
 #include "core/error.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/yaml.h"
 #include "model/dequantize.h"
 #include "model/families/families.h"
 #include "model/model.h"
 #include "model/model_weights.h"
+#include "model/sizes.h"
 #include "model/tensor_registry.h"
 #include "support/catch.h"
 #include "support/files.h"
@@ -128,6 +130,21 @@ TEST_CASE("a pattern of DeepSeek-V4 has a letter for each layer with an indexer"
   CHECK(other.letter_of(5) == 5);
 }
 
+TEST_CASE("the shape of DeepSeek-V4-Flash has 21 letters") {
+  const auto path = std::filesystem::path(INDEXCACHE_SOURCE_DIR) / "configs/deepseek-v4-flash.yaml";
+  const ModelConfig c = parse_config(parse_yaml(read_file(path), path.string())["config"], "shape");
+  std::vector<std::size_t> layers;
+  for (std::size_t layer = 2; layer <= 42; layer += 2) layers.push_back(layer);
+  CHECK(c.selecting_layers() == layers);
+  CHECK(c.layer_numbers() == LayerNumbers(layers, 43));
+  CHECK(c.first_selecting_position() == 2051);
+  CHECK(c.softmax_scale() == Approx(std::pow(512, -0.5)));
+  CHECK(c.packs_experts);
+  // The parameters of an indexer with its entries.
+  CHECK(parameters_of(indexer_rows(c.family->layer_weights(c, 2))) == 10749056);
+  CHECK(parameters_of(indexer_rows(c.family->layer_weights(c, 3))) == 0);
+}
+
 TEST_CASE("both forms of DeepSeek-V4's layers may be there if they agree") {
   Json json = saved();
   json["compress_ratios"] = {1, 4, 128, 4, 0};  // 1 is 0
@@ -229,6 +246,15 @@ TEST_CASE("DeepSeek-V4's storage is checked before a forward pass") {
              Contains("layers.1.attn.wkv.scale is missing"));
   CHECK_THAT(changed("embed.weight", [](StoredTensor& t) { t.name = "model." + t.name; }),
              Contains("there is no embed.weight") && Contains("as it was released"));
+}
+
+TEST_CASE("a scale next to a weight that needs none is refused") {
+  const ModelCopy model("deepseek_v4_fp_tiny");
+  model.change_tensors([](auto& tensors) {
+    tensors.push_back({"layers.1.ffn.gate.scale", "F8_E8M0", {1, 2}, "\x7f\x7f"});
+  });
+  CHECK_THAT(why_refused(model),
+             Contains("leftover scale") && Contains("layers.1.ffn.gate.weight is stored as BF16"));
 }
 
 TEST_CASE("a table that names an expert which does not exist is refused") {

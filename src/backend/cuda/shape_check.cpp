@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/shape_check.h"
 
+#include "backend/gpu_limits.h"
 #include "core/error.h"
 #include "kernels/indexer_logits.h"
 #include "kernels/overlap.h"
@@ -61,11 +62,7 @@ void check_index_width(Precision indexer, std::int64_t width) {
 }  // namespace
 
 void check_shape(const ModelShape& shape, Precision indexer) {
-  if (shape.window > 0) {
-    throw InputError({"the GPU backend has no kernel for this model", "compress_ratios",
-                      "attention over compressed keys is computed on the CPU only",
-                      "--device cpu"});
-  }
+  require_gpu_operations(shape, "--device cpu");
   constexpr const char* kLatent = "kv_lora_rank + qk_rope_head_dim";
   require_multiple(kLatent, shape.latent_width, kernels::kAttentionKeyUnit);
   require_at_most(kLatent, shape.latent_width, kernels::kMostAttentionKeyWidth);
