@@ -7,8 +7,10 @@ Of activations, inputs and outputs of sublayers, index scores and FP8 emulations
 hidden states of every layer contain them. Hy4 and DeepSeek-V4 keep index scores, because the
 epsilon of their LayerNorm shows nowhere else, and DeepSeek-V4 the coefficients of its streams. Runs
 other than golden_full, those from FP8 weights and those of some cases keep their first sequence;
-runs of DeepSeek-V4 and those with another epsilon keep hidden states and logits of some rows.
-Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts.
+runs of DeepSeek-V4, those with another epsilon, from FP8 weights and with native sharing keep hidden
+states and logits of some rows.
+Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts, or the
+largest projection.
 """
 import argparse
 import json
@@ -75,11 +77,11 @@ def first_sequence(tensors):
 def row_step(source):
     """Of hidden states and logits, rows 0, step, 2 * step, … of all sequences are kept."""
     case, run = source.parent.name, source.stem
-    if case == "deepseek_v4_tiny":
-        return 2 if run == "golden_full" else 4
     if case.startswith("deepseek_v4_"):
         return 8
-    return 4 if run == "golden_full_cfg_eps" else 1
+    if run == "golden_full_cfg_eps":
+        return 4
+    return 2 if "_fp8_" in case or case == "glm_moe_dsa_shared_tiny" else 1
 
 
 def some_rows(tensors, step):
@@ -114,7 +116,7 @@ def trim_run(source, target):
 def trim_checkpoint(source, target, layers):
     def is_kept(name):
         mtp = re.match(r"model\.layers\.(\d+)\.mlp\.experts\.", name)
-        return mtp is None or int(mtp.group(1)) < layers
+        return (mtp is None or int(mtp.group(1)) < layers) and name != "mtp.0.e_proj.weight"
 
     tensors, metadata = read(source)
     write(target, {k: v for k, v in tensors.items() if is_kept(k)}, metadata)
