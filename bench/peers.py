@@ -11,7 +11,7 @@ benchmark, never dependencies of the program. Each DIR is a folder with one or m
     sgl-flash-mla==1.0.0                          FlashMLA: sparse attention
     tokenspeed-flashmla==1.0.0.post20260810       FlashMLA as well, instead of the former
 
-A package that is missing is skipped. PyTorch with CUDA 13 and NumPy must be installed, and nvcc, with
+A package that is missing is skipped; dense attention is compared with that of PyTorch. PyTorch with CUDA 13 and NumPy must be installed, and nvcc, with
 which DeepGEMM compiles its kernels at run time (CUDA_HOME, or nvcc on the PATH; DG_JIT_CACHE_DIR keeps
 what it compiled). If space is short, most of an unpacked package may be deleted: debug information
 (`strip *.so`) and all headers of DeepGEMM outside include/deep_gemm that `nvcc -M -x cu -std=c++20
@@ -37,6 +37,7 @@ import tempfile
 
 import numpy
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DEVICE = "cuda"
@@ -46,6 +47,7 @@ SELECTIONS = [(32, 32768, 30720), (64, 32768, 30720), (32, 131072, 8192), (64, 1
               (32, 131072, 2048)]
 ATTENTION_CONTEXT, ATTENTION_ROWS = 32768, 8192
 ATTENTION_HEADS, ATTENTION_SHARES = (64, 128, 20), (0, 85)
+DENSE_WIDTH, DENSE = 256, [(64, 8192), (64, 32768), (20, 32768)]  # heads, context
 # Best public top-2048 by context and rows: measured once, with vLLM 0.33.0 (persistent_topk) and 0.26.0
 # (per_row_prefill), CUDA 13.0 and PyTorch 2.11 on an H100 80GB HBM3, whose copies move 3.0 TB/s.
 GIVEN_ON = "an H100"
@@ -166,8 +168,38 @@ class FlashMla:
             yield f"{heads} heads, {rows} of {context}, k {k}", error, ATTENTION_ERROR
 
 
+class Sdpa:
+    """scaled_dot_product_attention, causal, of queries, keys and values [1, h, n, 256] each."""
+    name, package = "SDPA", "torch"
+    backends = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION)
+
+    def __init__(self, module):
+        self.module = module
+        self.version = module.__version__
+
+    def inputs(self, heads, context):
+        return [torch.randn(1, heads, context, DENSE_WIDTH, device=DEVICE, dtype=torch.bfloat16)
+                for _ in range(3)]
+
+    def run(self, inputs, backend):
+        with sdpa_kernel(backend):
+            return torch.nn.functional.scaled_dot_product_attention(*inputs, is_causal=True)
+
+    def check(self):
+        heads, context = 4, 512
+        queries, keys, values = inputs = self.inputs(heads, context)
+        scores = queries.float() @ keys.float().mT * DENSE_WIDTH ** -0.5
+        later = torch.ones(context, context, device=DEVICE, dtype=torch.bool).triu(1)
+        expected = scores.masked_fill(later, float("-inf")).softmax(-1) @ values.float()
+        for backend in self.backends:
+            error = relative_error(self.run(inputs, backend), expected)
+            yield f"{backend.name}, {heads} heads, {context} tokens", error, ATTENTION_ERROR
+
+
 def load(kind, folders):
     """The public kernel, or None after a line that says why."""
+    if kind.package == "torch":
+        return kind(torch)
     for folder in folders:
         if (folder / kind.package / "__init__.py").exists():
             sys.path.insert(0, str(folder))
@@ -195,12 +227,12 @@ class Ours:
         path.write_text(text)
         return path
 
-    def operations(self, group, index_heads, heads, context, rows, share=0):
+    def operations(self, group, index_heads, heads, context, rows, share=0, indexer="exact"):
         """Milliseconds by operation."""
         command = [self.tool, "bench", "ops", "--synthetic", self.shape_file(index_heads, heads),
                    "--device", DEVICE, "--context", context, "--rows", rows, "--only", group,
                    "--shared", share, "--repeat", self.repeat, "--json",
-                   "--precision", "bf16", "--indexer-precision", "fp8"]
+                   "--precision", "bf16", "--indexer-precision", "fp8", "--indexer", indexer]
         result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         if result.returncode != 0:
             sys.exit(f"{' '.join(map(str, command))}: exit code {result.returncode}\n{result.stderr}")
@@ -269,6 +301,19 @@ def attentions(peer, ours, table, arguments):
                 table.add(kernel, f"{peer.name}, pad and slice", whole, mine["sparse attention"], flop)
 
 
+def dense_attentions(peer, ours, table, arguments):
+    for heads, context in DENSE:
+        inputs = peer.inputs(heads, context)
+        flop = heads * 2 * DENSE_WIDTH * context * (context + 1)
+        for backend in peer.backends:
+            theirs, mine = alternate(
+                lambda: peer.run(inputs, backend),
+                lambda: ours.operations("dense", 32, heads, context, 0, indexer="none"), arguments)
+            table.add(f"dense attention, {heads} heads of {DENSE_WIDTH}, {context:,} tokens",
+                      f"{peer.name} {backend.name.split('_')[0]}", theirs, mine["dense attention"],
+                      flop)
+
+
 def check(peer, checks):
     """Prints and records how far the public kernel is from PyTorch; False if too far."""
     good = True
@@ -306,7 +351,8 @@ def compare(ours, arguments):
     print(f"{document['device']}, PyTorch {document['torch']}, {arguments.rounds} rounds of "
           f"{arguments.repeat} runs")
     good, comparisons = True, []
-    for kind, comparison in ((DeepGemm, selections), (FlashMla, attentions)):
+    for kind, comparison in ((DeepGemm, selections), (FlashMla, attentions),
+                             (Sdpa, dense_attentions)):
         peer = load(kind, arguments.peers)
         if peer is None:
             continue

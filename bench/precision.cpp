@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_precision MODEL TOKENS: what bf16 and FP8 change on the GPU. Losses of the baseline, the
-// share of queries whose index set differs from the float32 run's, and how much the sets overlap,
-// each layer with the residual that its own precision brought it to.
+// bench_precision MODEL TOKENS: what bf16 and FP8 (of FP8 checkpoints) change on the GPU. Losses of
+// the baseline, the share of queries whose index set differs from the float32 run's, and how much
+// the sets overlap, each layer with the residual that its own precision brought it to.
 #include "backend/make_cuda_backend.h"
 #include "calibration/calibration_file.h"
 #include "model/model.h"
@@ -82,12 +82,17 @@ int bench(const char* folder, const char* path) {
   fmt::print("{} tokens, loss {:.6f} in fp32\n", tokens.tokens(), exact.loss);
   fmt::print("  {:<24} {:>12} {:>22} {:>10} {:>10}\n", "precision / indexer", "loss - fp32",
              "rows with a different set", "overlap", "worst");
-  for (const auto& [compute, indexer] : {std::pair{Precision::fp32, Precision::bf16},
-                                         {Precision::fp32, Precision::fp8},
-                                         {Precision::bf16, Precision::fp32},
-                                         {Precision::bf16, Precision::bf16},
-                                         {Precision::bf16, Precision::fp8}}) {
-    const Result result = run(model, tokens, {compute, indexer});
+  std::vector<CudaOptions> kinds = {{Precision::fp32, Precision::bf16},
+                                    {Precision::fp32, Precision::fp8},
+                                    {Precision::bf16, Precision::fp32},
+                                    {Precision::bf16, Precision::bf16},
+                                    {Precision::bf16, Precision::fp8}};
+  if (model.has_fp8) {
+    kinds.push_back({Precision::fp8, Precision::bf16});
+    kinds.push_back({Precision::fp8, Precision::fp8});
+  }
+  for (const CudaOptions& kind : kinds) {
+    const Result result = run(model, tokens, kind);
     Difference mean;
     double worst = 1;
     for (std::size_t layer = 0; layer < exact.sets.size(); ++layer) {
@@ -98,8 +103,8 @@ int bench(const char* folder, const char* path) {
       worst = std::min(worst, here.overlap);
     }
     fmt::print("  {:<24} {:>+12.6f} {:>21.1f}% {:>10.4f} {:>10.4f}\n",
-               fmt::format("{} / {}", name_of(compute), name_of(indexer)), result.loss - exact.loss,
-               100 * mean.rows, mean.overlap, worst);
+               fmt::format("{} / {}", name_of(kind.compute), name_of(kind.indexer)),
+               result.loss - exact.loss, 100 * mean.rows, mean.overlap, worst);
   }
   return 0;
 }

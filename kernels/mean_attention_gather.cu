@@ -73,8 +73,10 @@ cudaError_t launch(const MeanAttentionParams& p, cudaStream_t stream) {
   logits_kernel<T><<<grid, kThreads, bytes, stream>>>(p);
   const cudaError_t status = cudaGetLastError();
   if (status != cudaSuccess) return status;
-  add_softmaxes_kernel<<<static_cast<unsigned>(p.rows), kThreads,
-                         static_cast<std::size_t>(p.heads) * sizeof(float), stream>>>(p);
+  // Whole vectors of four, as the compiler reads them.
+  const std::size_t normalizers = static_cast<std::size_t>(ceil_div(p.heads, 4)) * 4;
+  add_softmaxes_kernel<<<static_cast<unsigned>(p.rows), kThreads, normalizers * sizeof(float),
+                         stream>>>(p);
   return cudaGetLastError();
 }
 

@@ -1,60 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/eight.cuh"
 #include "kernels/permute.h"
+#include "kernels/route.h"
 
 namespace indexcache::kernels {
 namespace {
 
-constexpr int kThreads = 1024;
+static_assert(kMostExpertsUsed <= kWarp);  // a lane per choice
 
-// Which of the row's choices is `expert`, or -1: a row names an expert at most once.
-__device__ int find_choice(const PermuteParams& p, std::int64_t row, int expert) {
-  for (int i = 0; i < p.used; ++i) {
-    if (p.chosen[row * p.used + i] == expert) return i;
-  }
-  return -1;
-}
+constexpr int kCountThreads = 128;
+constexpr int kScanGroups = 32;  // of runs, a thread each
 
-// One block per expert.
-__global__ void __launch_bounds__(kThreads) count_kernel(PermuteParams p) {
-  const int expert = static_cast<int>(blockIdx.x);
-  int count = 0;
-  for (std::int64_t first = 0; first < p.rows; first += kThreads) {
-    const std::int64_t row = first + threadIdx.x;
-    count += __syncthreads_count(row < p.rows && find_choice(p, row, expert) >= 0);
-  }
-  if (threadIdx.x == 0) p.counts[expert] = count;
-}
-
-__global__ void __launch_bounds__(kThreads) place_kernel(PermuteParams p) {
-  __shared__ int totals[kWarp];
-  __shared__ int start;
-  const int expert = static_cast<int>(blockIdx.x);
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  if (warp == 0) {  // slots of the experts before this one
-    int before = 0;
-    for (int e = lane; e < expert; e += kWarp) before += p.counts[e];
-    before = __reduce_add_sync(kAllLanes, before);
-    if (lane == 0) start = before;
+// How often the rows of a run name each expert. One block per run.
+__global__ void __launch_bounds__(kCountThreads) count_kernel(PermuteParams p) {
+  __shared__ int own[kMostExperts];
+  const std::int64_t run = blockIdx.x, first = run * kPermuteRun;
+  const int threads = kCountThreads, thread = static_cast<int>(threadIdx.x);
+  for (int e = thread; e < p.experts; e += threads) own[e] = 0;
+  __syncthreads();
+  const std::int64_t rows = first + kPermuteRun < p.rows ? kPermuteRun : p.rows - first;
+  for (int i = thread; i < rows * p.used; i += threads) {
+    atomicAdd(&own[p.chosen[first * p.used + i]], 1);
   }
   __syncthreads();
-  int next = start;
-  for (std::int64_t first = 0; first < p.rows; first += kThreads) {
-    const std::int64_t row = first + threadIdx.x;
-    const int choice = row < p.rows ? find_choice(p, row, expert) : -1;
-    const unsigned here = __ballot_sync(kAllLanes, choice >= 0);
-    __syncthreads();  // the last round's totals have been read
-    if (lane == 0) totals[warp] = __popc(here);
-    __syncthreads();
-    int slot = next + __popc(here & ((1u << lane) - 1));
-    int all = 0;
-    for (int w = 0; w < kThreads / kWarp; ++w) {
-      slot += w < warp ? totals[w] : 0;
-      all += totals[w];
-    }
-    if (choice >= 0) p.slot_of[row * p.used + choice] = slot;
-    next += all;
+  for (int e = thread; e < p.experts; e += threads) {
+    p.run_slots[run * p.experts + e] = own[e];
+    if (own[e] != 0) atomicAdd(&p.counts[e], own[e]);
+  }
+}
+
+// Replaces the counts of runs by their first slots. One block per kWarp experts: x are experts, and
+// y groups of consecutive runs.
+__global__ void __launch_bounds__(kWarp* kScanGroups) scan_kernel(PermuteParams p) {
+  __shared__ int totals[kScanGroups][kWarp];
+  const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
+  const int expert = static_cast<int>(blockIdx.x) * kWarp + x;
+  const bool present = expert < p.experts;
+  const int runs = static_cast<int>(ceil_div(p.rows, kPermuteRun));
+  const int each = (runs + kScanGroups - 1) / kScanGroups;
+  const int first = y * each, last = min(runs, first + each);
+  int own = 0;
+  for (int run = first; present && run < last; ++run) own += p.run_slots[run * p.experts + expert];
+  totals[y][x] = own;
+  __syncthreads();
+  if (!present) return;
+  int slot = 0;
+  for (int e = 0; e < expert; ++e) slot += p.counts[e];
+  for (int group = 0; group < y; ++group) slot += totals[group][x];
+  for (int run = first; run < last; ++run) {
+    std::int32_t& place = p.run_slots[run * p.experts + expert];
+    const int count = place;
+    place = slot;
+    slot += count;
+  }
+}
+
+// One warp per run, row after row; a row names an expert at most once.
+__global__ void __launch_bounds__(kWarp) place_kernel(PermuteParams p) {
+  __shared__ int next[kMostExperts];
+  const std::int64_t run = blockIdx.x, first = run * kPermuteRun;
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int e = lane; e < p.experts; e += kWarp) next[e] = p.run_slots[run * p.experts + e];
+  __syncwarp();
+  const std::int64_t last = first + kPermuteRun < p.rows ? first + kPermuteRun : p.rows;
+  int expert = lane < p.used ? p.chosen[first * p.used + lane] : 0;
+  for (std::int64_t row = first; row < last; ++row) {
+    const std::int64_t at = row * p.used + lane;
+    const int following = row + 1 < last && lane < p.used ? p.chosen[at + p.used] : 0;
+    if (lane < p.used) p.slot_of[at] = next[expert]++;
+    __syncwarp();
+    expert = following;
   }
 }
 
@@ -122,9 +137,15 @@ __global__ void combine_eight_kernel(CombineParams p) {
 
 cudaError_t permute(const PermuteParams& params, cudaStream_t stream) {
   if (params.rows == 0) return cudaSuccess;
-  const auto blocks = static_cast<unsigned>(params.experts);
-  count_kernel<<<blocks, kThreads, 0, stream>>>(params);
-  place_kernel<<<blocks, kThreads, 0, stream>>>(params);
+  if (params.experts > kMostExperts || params.used > kMostExpertsUsed) return cudaErrorInvalidValue;
+  const auto count_bytes = sizeof(*params.counts) * static_cast<std::size_t>(params.experts);
+  const cudaError_t status = cudaMemsetAsync(params.counts, 0, count_bytes, stream);
+  if (status != cudaSuccess) return status;
+  const auto runs = static_cast<unsigned>(permute_runs(params.rows));
+  const auto columns = static_cast<unsigned>(ceil_div(params.experts, kWarp));
+  count_kernel<<<runs, kCountThreads, 0, stream>>>(params);
+  scan_kernel<<<columns, dim3(kWarp, kScanGroups), 0, stream>>>(params);
+  place_kernel<<<runs, kWarp, 0, stream>>>(params);
   return cudaGetLastError();
 }
 

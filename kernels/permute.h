@@ -7,16 +7,23 @@
 
 namespace indexcache::kernels {
 
+// Rows that are counted together.
+inline constexpr std::int64_t kPermuteRun = 64;
+constexpr std::int64_t permute_runs(std::int64_t rows) {
+  return (rows + kPermuteRun - 1) / kPermuteRun;
+}
+
 struct PermuteParams {
   const std::int32_t* chosen;  // [rows, used], each in [0, experts)
   std::int64_t rows;
-  int used;
-  int experts;
-  std::int32_t* counts;   // [experts] rows of each expert
-  std::int32_t* slot_of;  // [rows, used]
+  int used;                 // at most kMostExpertsUsed, no expert twice in a row
+  int experts;              // at most kMostExperts
+  std::int32_t* counts;     // [experts] rows of each expert
+  std::int32_t* slot_of;    // [rows, used]
+  std::int32_t* run_slots;  // [permute_runs(rows), experts] scratch
 };
 
-// Two launches: counts, then slots.
+// Counts, the first slots of every run, then slots.
 cudaError_t permute(const PermuteParams& params, cudaStream_t stream);
 
 struct ScatterParams {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench: how fast the operations, a whole prefill and a search step are on this machine.
+// bench: how fast the operations, a whole prefill, a step of decoding and a search step are on this
+// machine.
 #include "bench.h"
 
 #include "commands.h"
@@ -46,18 +47,22 @@ BenchShape read_synthetic(const std::string& path) {
           .name = std::filesystem::path(path).stem().string() + " (synthetic)"};
 }
 
-BenchShape read_shape(const BenchOptions& options) {
+BenchShape read_shape(BenchOptions options) {
   if (options.device.model.empty() == options.synthetic.empty()) {
     throw UsageError({"a benchmark needs one model", "command line",
                       "either MODEL or --synthetic configs/NAME.yaml",
                       "indexcache-search bench --help"});
   }
+  const bool dense = options.device.indexer == kNoIndexer && options.kind != "search";
+  if (dense) options.device.indexer = indexer_text(std::nullopt);
   if (!options.synthetic.empty()) {
     BenchShape shape = read_synthetic(options.synthetic);
     shape.config.indexer = indexer_of(options.device, shape.config);
+    shape.config.dense = dense;
     return shape;
   }
   Model model = open_model(options.device);
+  model.config.dense = dense;
   BenchShape shape{.model = std::nullopt,
                    .config = model.config,
                    .share_layers = false,
@@ -80,14 +85,20 @@ void check_room(const BenchShape& shape, const Device& backend, const std::strin
                            : "share_layers: true in that file, or --precision bf16"});
 }
 
+// Attention over compressed keys has a forward pass of whole sequences only.
+void require_positions(const BenchOptions& options, const ModelConfig& config) {
+  const bool positions = options.kind == "ops" || options.kind == "decode" || config.dense;
+  if (!config.compressed || !positions) return;
+  throw UsageError({fmt::format("bench {} does not time {}", options.kind, config.family->title),
+                    config.dense ? "--indexer none" : options.kind,
+                    "its operations are those of attention over single positions",
+                    "bench prefill or bench search, by the exact indexer"});
+}
+
 int run_bench(const BenchOptions& options, const CommonOptions& common) {
   BenchShape shape = read_shape(options);
   if (options.kind == "search") parse_keep(options.keep, shape.has_indexer.size());
-  if (options.kind == "ops" && shape.config.compressed) {
-    throw UsageError({fmt::format("bench ops does not time {}", shape.config.family->title), "ops",
-                      "its operations are those of attention over single positions",
-                      "bench prefill or bench search"});
-  }
+  require_positions(options, shape.config);
   Progress progress(progress_style(options.progress, common));
   BenchModel model(std::move(shape), options, progress);
   if (!common.json) write_output("{}, {}\n", model.name(), model.kinds());
@@ -96,6 +107,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
                 {"device", model.kinds()},        {"repeat", options.repeat}};
   if (options.kind == "ops") document["ops"] = bench_ops(model, options, common.json);
   if (options.kind == "prefill") document["prefill"] = bench_prefill(model, options, common.json);
+  if (options.kind == "decode") document["decode"] = bench_decode(model, options, common.json);
   if (options.kind == "search") document["search"] = bench_search(model, options, common.json);
   if (common.json) write_output("{}\n", json_text(document, 1));
   return 0;
@@ -178,6 +190,7 @@ SpreadEvaluator BenchModel::evaluator(const TokenSet& tokens, std::size_t device
 }
 
 Pattern BenchModel::pattern(const std::string& spec) const {
+  if (config().dense) return baseline();  // it is not looked at
   return parse_pattern_spec(spec, shape_.has_indexer, shape_.config.layer_numbers());
 }
 
@@ -218,7 +231,8 @@ ComponentSeconds median_components(Backend& backend, int repeat,
 }
 
 void check_context(const ModelConfig& config, std::int64_t length) {
-  if (length > config.first_selecting_position() && length <= config.max_positions) return;
+  const std::int64_t least = config.dense ? 1 : config.first_selecting_position();
+  if (length > least && length <= config.max_positions) return;
   throw UsageError({fmt::format("cannot time a context of {} tokens", length), "--context",
                     fmt::format("the model selects {} of up to {} positions", config.index_topk,
                                 config.max_positions),
@@ -253,18 +267,20 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       .add_option("--synthetic", options.synthetic,
                   "Use random weights of the shape in this file instead of MODEL")
       ->type_name("FILE");
-  in_range(command
-               .add_option("--context", options.contexts,
-                           "Number of tokens per sequence; prefill accepts several values")
-               ->delimiter(','),
-           "N", 2, 1 << 24)
+  in_range(
+      command
+          .add_option("--context", options.contexts,
+                      "Number of tokens per sequence; prefill and decode accept several values")
+          ->delimiter(','),
+      "N", 2, 1 << 24)
       ->capture_default_str();
   in_range(command.add_option("--rows", options.rows, "ops: time only the last N queries (0: all)"),
            "N", 0, 1 << 24)
       ->capture_default_str();
   one_of(command.add_option("--only", options.only, "ops: time only these groups of operations")
              ->delimiter(','),
-         {"ceilings", "products", "selection", "attention", "rows", "experts", "loss", "overlap"});
+         {"ceilings", "products", "selection", "attention", "dense", "rows", "experts", "loss",
+          "overlap"});
   in_range(command.add_option("--shared", options.shared,
                               "ops: sets of attention share P percent with the query before (0: "
                               "sets of random scores)"),
@@ -272,9 +288,19 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       ->capture_default_str();
   command
       .add_option("--pattern", options.patterns,
-                  "prefill: pattern to measure, as for eval; may be repeated")
+                  "prefill and decode: pattern to measure, as for eval; may be repeated")
       ->type_name("PATTERN")
       ->capture_default_str();
+  in_range(command
+               .add_option("--batch", options.batches,
+                           "decode: number of sequences that get a token; accepts several values")
+               ->delimiter(','),
+           "N", 1, 1 << 16)
+      ->capture_default_str();
+  add_named_values<PageLayout>(
+      command, "--kv-cache", options.kv_cache,
+      {{"plain", PageLayout::plain}, {"fp8", PageLayout::latent_fp8}},
+      "decode: latents in pages, in the type of activations or in FP8 (656 bytes per token)");
   command.add_option("--keep", options.keep, "search: target to which the time is projected")
       ->type_name("N|A/B")
       ->capture_default_str();
@@ -296,17 +322,21 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
 Command add_bench(CLI::App& app, CommonOptions& common) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand(
-      "bench", "Measure the time of operations, of a whole prefill or of a search on this machine");
+      "bench",
+      "Measure the time of operations, of a prefill, of a step of decoding or of a search on this "
+      "machine");
   {
     const OptionGroup group(*command, "Benchmark");
     one_of(command->add_option("kind", options->kind, "What to measure"),
-           {"ops", "prefill", "search"});
+           {"ops", "prefill", "decode", "search"});
   }
   add_device_options(*command, options->device, options->progress);
   add_indexer_option(*command, options->device,
                      "prefill and search: how tokens are selected, exact or hisa; "
                      "hisa:block=128,blocks=64 states the size of a block of keys and how many are "
-                     "chosen, also for ops, which times HISA next to the exact indexer");
+                     "chosen, also for ops, which times HISA next to the exact indexer; none: "
+                     "attention to all earlier tokens, in place of patterns and of what selects",
+                     IndexerChoice::with_none);
   add_bench_options(*command, *options);
   add_common_options(*command, common);
   return {command,
@@ -314,7 +344,9 @@ Command add_bench(CLI::App& app, CommonOptions& common) {
           {{"every operation at the shapes of GLM-5",
             "bench ops --synthetic configs/glm-5.yaml --precision bf16"},
            {"what a pattern saves in a prefill",
-            "bench prefill MODEL --pattern full --pattern run/pattern.yaml --context 131072"}},
+            "bench prefill MODEL --pattern full --pattern run/pattern.yaml --context 131072"},
+           {"what it saves for every token after that",
+            "bench decode MODEL --precision fp8 --context 60000,200000 --batch 1,8,32"}},
           [options, &common] { return run_bench(*options, common); }};
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the three benchmarks share: a model, real or synthetic, on a device.
+// What the benchmarks share: a model, real or synthetic, on a device.
 #pragma once
 
 #include "backend/backend.h"
@@ -21,7 +21,7 @@ namespace indexcache {
 struct BenchOptions {
   DeviceOptions device;  // model may be empty when `synthetic` is given
   std::string progress = "auto";
-  std::string kind;  // ops, prefill or search
+  std::string kind;  // ops, prefill, decode or search
   std::string synthetic;
   std::string calibration;  // search: ready-made token ids instead of random ones
   std::vector<std::int64_t> contexts = {32768};
@@ -31,6 +31,8 @@ struct BenchOptions {
   std::vector<std::string> patterns = {"full", "uniform:4"};
   std::string keep = "1/8";
   std::int64_t sequences = 1;
+  std::vector<std::int64_t> batches = {1, 8, 32};  // decode
+  PageLayout kv_cache = PageLayout::plain;         // decode
   int repeat = 5;
   bool whole = false;
 };
@@ -97,6 +99,7 @@ TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::i
 // Each prints a table unless `json`, and returns the document.
 Json bench_ops(BenchModel& model, const BenchOptions& options, bool json);
 Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json);
+Json bench_decode(BenchModel& model, const BenchOptions& options, bool json);
 Json bench_search(BenchModel& model, const BenchOptions& options, bool json);
 
 // The time of one request on 1, 2, … devices; null if there is only one.

@@ -2,6 +2,7 @@
 // bench ops: each operation at the model's shapes, against what this device is measured to reach.
 #include "bench.h"
 #include "core/console.h"
+#include "model/decoder.h"
 #include "model/sizes.h"
 
 #include <fmt/format.h>
@@ -22,7 +23,8 @@ struct Place {
 
 Place place_of(const ModelConfig& config, std::int64_t context, std::int64_t rows) {
   Place place;
-  const std::int64_t selecting = context - config.first_selecting_position();
+  const std::int64_t selecting =
+      config.dense ? context : context - config.first_selecting_position();
   const std::int64_t count = rows == 0 ? selecting : std::min(rows, selecting);
   place.rows.append(count, context - count);
   place.keys.append(context, 0);
@@ -52,19 +54,25 @@ class OpsBench {
     place_ = place_of(c_, context, rows);
     if (wanted("ceilings")) ceilings();
     if (wanted("products")) products();
-    if (wanted("selection") || wanted("overlap") || (wanted("attention") && shared_ == 0)) {
-      select(wanted("selection"));
-    }
-    if (wanted("attention")) attend();
+    if (!c_.dense) selection();
+    if (wanted("dense")) attend_densely();
     if (wanted("rows")) row_operations();
     if (wanted("experts")) feed_forward();
     if (wanted("loss")) loss();
-    if (wanted("overlap")) overlap();
+    if (wanted("overlap") && !c_.dense) overlap();
   }
 
   Json take() { return std::move(results_); }
 
  private:
+  // What selects, and attends to what was selected.
+  void selection() {
+    if (wanted("selection") || wanted("overlap") || (wanted("attention") && shared_ == 0)) {
+      select(wanted("selection"));
+    }
+    if (wanted("attention")) attend();
+  }
+
   bool wanted(const std::string& group) const {
     return only_.empty() || std::ranges::find(only_, group) != only_.end();
   }
@@ -275,6 +283,66 @@ class OpsBench {
     const double flop = static_cast<double>(rows * c_.index_topk) * attention_pair_operations(c_);
     report("sparse attention",
            fmt::format("{} rows, {} heads, k {}", rows, c_.heads, c_.index_topk), seconds, flop, 0);
+  }
+
+  // Attention of all heads to all earlier tokens, and before it the products that expand keys and
+  // values, for as many heads at a time as the decoder takes. All groups of heads share buffers.
+  void attend_densely() {
+    // As many rows as sparse attention is timed for, if it is.
+    const std::int64_t rows =
+        c_.dense ? place_.rows.total : std::min<std::int64_t>(place_.rows.total, 8192);
+    RowLayout last;
+    last.append(rows, context_ - rows);
+    const std::int64_t most = Decoder::heads_expanded_at_once(c_);
+    const Tensor latents = activations(context_, c_.latent_width());
+    const Heads q = heads_of(rows, most, c_.qk_head_dim()),
+                out = heads_of(rows, most, c_.v_head_dim);
+    const Heads nope = heads_of(context_, most, c_.qk_nope_head_dim);
+    const Heads values = heads_of(context_, most, c_.v_head_dim);
+    const auto for_groups = [&](const auto& body) {
+      for (std::int64_t head = 0; head < c_.heads; head += most) {
+        body(std::min(most, c_.heads - head));
+      }
+    };
+    const double expanding = time([&] {
+      for_groups([&](std::int64_t count) {
+        const Tensor latent = latents.columns(0, c_.kv_lora_rank);
+        b_.expand_heads(place_.keys, latent, w_.k_absorb.row_range(0, count * c_.kv_lora_rank),
+                        first_heads(nope, count));
+        b_.linear(place_.keys, latent, w_.v_absorb.row_range(0, count * c_.v_head_dim),
+                  values.tensor.columns(0, count * c_.v_head_dim));
+      });
+    });
+    const auto widths = static_cast<double>(c_.heads * (c_.qk_nope_head_dim + c_.v_head_dim));
+    report("expand keys", fmt::format("{} x {} heads", context_, c_.heads), expanding,
+           2.0 * static_cast<double>(context_ * c_.kv_lora_rank) * widths, 0);
+    const double seconds = time([&] {
+      for_groups([&](std::int64_t count) {
+        b_.causal_attention(
+            last, first_heads(q, count), place_.keys,
+            {first_heads(nope, count), latents.columns(c_.kv_lora_rank, c_.qk_rope_head_dim),
+             first_heads(values, count)},
+            c_.softmax_scale(), first_heads(out, count),
+            w_.sinks.empty() ? Tensor() : w_.sinks.columns(0, count));
+      });
+    });
+    const double pairs = causal_pairs(context_) - causal_pairs(context_ - rows);
+    report("dense attention", fmt::format("{} of {}, {} heads", rows, context_, c_.heads), seconds,
+           pairs * expanded_pair_operations(c_), 0);
+  }
+
+  // Random heads without gaps, and the first of them.
+  Heads heads_of(std::int64_t rows, std::int64_t count, std::int64_t width) {
+    return {activations(rows, count * width), count, width, width};
+  }
+  static Heads first_heads(Heads heads, std::int64_t count) {
+    heads.count = count;
+    return heads;
+  }
+
+  // Of the first `count` queries of a sequence.
+  static double causal_pairs(std::int64_t count) {
+    return static_cast<double>(count) * static_cast<double>(count + 1) / 2;
   }
 
   // What moves bytes and hardly computes.

@@ -2,6 +2,7 @@
 // bench prefill: a whole forward pass for some patterns, split by component.
 #include "bench.h"
 #include "core/console.h"
+#include "pattern_spec.h"
 #include "search/sweep_evaluator.h"
 
 #include <fmt/format.h>
@@ -41,7 +42,8 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
       for (const std::string_view name : kComponentNames) write_output(" {:>16}", name);
       write_output("\n");
     }
-    for (const std::string& spec : options.patterns) {
+    const std::vector<std::string> dense = {std::string(kDense)};
+    for (const std::string& spec : model.config().dense ? dense : options.patterns) {
       const Pattern pattern = model.pattern(spec);
       const Timing timing = time_pattern(model, evaluator, pattern, options.repeat);
       if (first == 0) first = timing.seconds;
@@ -50,8 +52,8 @@ Json bench_prefill(BenchModel& model, const BenchOptions& options, bool json) {
         components[std::string(kComponentNames[s])] = timing.components[s] * 1e3;
       }
       results.push_back({{"context", context},
-                         {"pattern", pattern.text()},
-                         {"full_layers", pattern.full_count()},
+                         {"pattern", model.config().dense ? spec : pattern.text()},
+                         {"full_layers", model.config().dense ? 0 : pattern.full_count()},
                          {"milliseconds", timing.seconds * 1e3},
                          {"speed_up", first / timing.seconds},
                          {"component_milliseconds", components}});

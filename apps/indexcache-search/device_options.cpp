@@ -77,10 +77,12 @@ void add_device_options(CLI::App& command, DeviceOptions& options, std::string& 
   add_machine_options(command, options.threads, progress);
 }
 
-void add_indexer_option(CLI::App& command, DeviceOptions& options, const char* description) {
+void add_indexer_option(CLI::App& command, DeviceOptions& options, const char* description,
+                        IndexerChoice choice) {
   const OptionGroup group(command, "Model and device");
   command.add_option("--indexer", options.indexer, description)
-      ->type_name("exact|hisa|hisa:FIELDS")
+      ->type_name(choice == IndexerChoice::with_none ? "exact|none|hisa|hisa:FIELDS"
+                                                     : "exact|hisa|hisa:FIELDS")
       ->capture_default_str();
 }
 

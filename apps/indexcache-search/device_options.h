@@ -16,8 +16,12 @@ namespace indexcache {
 // --progress.
 void add_device_options(CLI::App& command, DeviceOptions& options, std::string& progress);
 
+// Whether a command can also do without an indexer (kNoIndexer).
+enum class IndexerChoice { selecting, with_none };
+
 // --indexer; `description` says what the command does with it.
-void add_indexer_option(CLI::App& command, DeviceOptions& options, const char* description);
+void add_indexer_option(CLI::App& command, DeviceOptions& options, const char* description,
+                        IndexerChoice choice = IndexerChoice::selecting);
 
 // --threads and --progress.
 void add_machine_options(CLI::App& command, int& threads, std::string& progress);

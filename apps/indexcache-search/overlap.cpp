@@ -11,6 +11,7 @@
 #include "io/json_text.h"
 #include "io/png.h"
 #include "option_values.h"
+#include "overlap_models.h"
 #include "present/heatmap.h"
 #include "result/drift.h"
 #include "result/overlap_file.h"
@@ -36,6 +37,7 @@ struct OverlapOptions {
   CalibrationOptions calibration;
   std::string output;
   std::string against;
+  OtherModel other;
   bool along_queries = false;
 };
 
@@ -192,7 +194,24 @@ void require_exact_in_force(const IndexerMethod& compared, const IndexerMethod& 
                     "only one of them"});
 }
 
+// Two models have nothing else to be compared with.
+void require_only_models(const OverlapOptions& options) {
+  const bool other = !options.against.empty() || options.along_queries ||
+                     options.device.indexer != indexer_text(std::nullopt);
+  if (!other) return;
+  throw UsageError({"two models are compared by themselves", "--against-model",
+                    "--against, --along-queries and --indexer are other comparisons",
+                    "a command for each of them"});
+}
+
+int compare_two_models(const OverlapOptions& options, CommonOptions& common) {
+  require_only_models(options);
+  return overlap_models(options.device, options.other, options.calibration, options.output,
+                        options.progress, common);
+}
+
 int run_overlap(const OverlapOptions& options, CommonOptions& common) {
+  if (options.other.is_given()) return compare_two_models(options, common);
   Ranks& ranks = common.join_ranks();
   Backends backends = make_backends(options.device);
   Progress progress(progress_style(options.progress, common, ranks));
@@ -272,10 +291,26 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
                      "Finished run to compare with: measures how much its shared layers still "
                      "agree with their donors, and writes drift.json")
         ->type_name("RUN");
+    command
+        ->add_option("--against-model", options->other.model,
+                     "Other checkpoint of the same shape: measures how much of what each layer of "
+                     "MODEL selects it selects too, names the queries that share least, and writes "
+                     "model-overlap.json")
+        ->type_name("DIR");
+    one_of(command->add_option("--against-precision", options->other.precision,
+                               "Precision of the other checkpoint, or of MODEL once more without "
+                               "--against-model (default: as --precision)"),
+           {"fp32", "bf16", "fp8"});
+    one_of(command->add_option("--against-indexer-precision", options->other.indexer_precision,
+                               "The same for the indexer (default: as --indexer-precision)"),
+           {"fp32", "bf16", "fp8"});
     command->add_flag("--along-queries", options->along_queries,
                       "Also measure, in each layer with an indexer, how much the sets of "
                       "neighboring queries overlap, and the size of their unions");
-    command->add_option("-o,--output", options->output, "Folder for overlap.h5 and heatmap.png")
+    command
+        ->add_option("-o,--output", options->output,
+                     "Folder for overlap.h5 and heatmap.png, or for "
+                     "model-overlap.json")
         ->type_name("DIR");
   }
   add_common_options(*command, common);
@@ -283,6 +318,8 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
           {"model", "calibration", "output"},
           {{"check a deployed pattern on this week's traffic",
             "overlap MODEL -c week.jsonl --seq-len 32768 --against run -o drift"},
+           {"find the layers and positions where fine-tuning changed what is selected",
+            "overlap MODEL -c week.jsonl --seq-len 32768 --against-model TUNED -o models"},
            {"see whether a kernel can share the keys of neighboring queries",
             "overlap MODEL -c week.jsonl --seq-len 32768 --along-queries -o along"},
            {"see what HISA selects differently, before it is turned on",

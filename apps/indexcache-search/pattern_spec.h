@@ -7,9 +7,14 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace indexcache {
+
+// What eval and bench take in place of a pattern: attention to all earlier tokens, without any
+// indexer (ModelConfig::dense).
+inline constexpr std::string_view kDense = "dense";
 
 // "full", a form of serving/pattern_forms.h, a file or folder that read_pattern_file takes, or
 // "ENGINE:" before a file or JSON that this engine is to read, for a model whose layers own an

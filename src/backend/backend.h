@@ -15,6 +15,7 @@
 
 #include "backend/device.h"
 #include "backend/model_shape.h"
+#include "backend/paged_cache.h"
 #include "backend/tensor.h"
 #include "backend/training.h"
 #include "core/hisa.h"
@@ -85,6 +86,14 @@ struct WindowKeys {
   Tensor sets;     // i32 [queries, k], ascending; empty: all candidates
 };
 
+// Keys and values of MLA in expanded form, [key_rows] each. A key of a head is its own part and
+// then the rotated part, which all heads share.
+struct ExpandedKeys {
+  Heads nope;    // dn wide
+  Tensor rope;   // [key_rows, dr]
+  Heads values;  // dv wide
+};
+
 // Distances and groups of one call of neighbor_counts.
 inline constexpr std::size_t kMostNeighborColumns = 16;
 
@@ -137,6 +146,11 @@ class Backend : public Device {
   // out_h = x_h W_h^T for every head; weight [heads * out.width, x.width].
   virtual void head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
                            const Heads& out) = 0;
+
+  // out_h = x W_h for every head, all of which read the same x; weight [heads * x.cols(),
+  // out.width], a matrix per head: what head_linear() multiplies by, transposed.
+  virtual void expand_heads(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                            const Heads& out) = 0;
 
   // m = mixer x / sqrt(mean(x^2) + norm_eps), with x all n * H numbers of a row of `streams`;
   //   out = sum_k (sigmoid(scale_0 m_k + base_k) + eps) x_k, the n vectors in order,
@@ -210,6 +224,39 @@ class Backend : public Device {
   // positions before them, if there are any, are weighed together.
   virtual void pool_entries(const RowLayout& rows, const Tensor& x, const Tensor& bias,
                             const RowLayout& entry_rows, const Tensor& out);
+
+  // Decode: `rows` has one row per sequence, its last position, and no empty segment; the keys of
+  // segment s, those of the row itself included, are in the pages that row s of `tables` names
+  // (backend/paged_cache.h). What a row gets depends on nothing else in the batch.
+
+  // What index_topk() multiplies: pages of the indexer's keys, `width` numbers each.
+  virtual PageFormat index_page_format(std::int64_t width) const {
+    return {PageLayout::plain, index_activation(), width};
+  }
+
+  // Writes x [rows, width] to the places of its rows, of which a segment may have several here.
+  virtual void write_pages(const RowLayout& rows, const Tensor& x, const Tensor& tables,
+                           const PagedCache& cache) = 0;
+
+  // index_topk() over pages in index_page_format(). A row with fewer candidates than k gets all of
+  // them, then -1. On a GPU scores have the bits of index_topk().
+  virtual void paged_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
+                          const Tensor& tables, const PagedCache& cache, const Tensor& sets) = 0;
+
+  // sparse_attention() over pages, whose first out.width numbers are the values. `sets` as
+  // paged_topk() writes them: the first min(k, candidates) members of a row count.
+  virtual void paged_attention(const RowLayout& rows, const Heads& queries, const Tensor& tables,
+                               const PagedCache& cache, const Tensor& sets, float scale,
+                               const Heads& out, const Tensor& sinks = {}) = 0;
+
+  // Exact attention over all candidates, at least one per row, every head with keys and values of
+  // its own, as MLA has them in expanded form. Positions of a segment are consecutive.
+  //   out[t, h] = sum_u softmax_u(scale * (queries[t, h] . [keys.nope[u, h] | keys.rope[u]]))
+  //               keys.values[u, h]
+  // Results as wide as keys.values; sinks as in sparse_attention().
+  virtual void causal_attention(const RowLayout& rows, const Heads& queries,
+                                const RowLayout& key_rows, const ExpandedKeys& keys, float scale,
+                                const Heads& out, const Tensor& sinks = {}) = 0;
 
   // out += down(silu(gate(x)) * up(x)); gate_up [2 * I, H] holds gate rows, then up rows. `limit`
   // clamps gate and up (kNoLimit).

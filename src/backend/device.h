@@ -38,7 +38,7 @@ struct MemoryUse {
   std::int64_t peak_total = 0;
 };
 
-// Where the time of a forward pass goes.
+// Where the time of a forward pass goes; sparse_attention also counts dense attention.
 enum class Component { indexer_logits, top_k, sparse_attention, experts, projections, loss, other };
 inline constexpr std::size_t kComponents = 7;
 inline constexpr std::array<std::string_view, kComponents> kComponentNames = {
@@ -88,10 +88,10 @@ class Device {
                                      std::int64_t longest) const = 0;
   // Bytes per row that operations take for themselves in addition to that: linear() if x has
   // `width` columns, gated_mlp() for `hidden` columns and `middle` between its products, and
-  // experts().
+  // experts(), by default with all of its tensors at once.
   virtual std::int64_t linear_row_bytes(std::int64_t width) const;
   virtual std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const;
-  std::int64_t expert_row_bytes(const ModelShape& shape) const;
+  virtual std::int64_t expert_row_bytes(const ModelShape& shape) const;
   // Device memory that a WeightUploader takes for itself.
   virtual std::int64_t uploader_bytes() const { return 0; }
 
@@ -127,5 +127,9 @@ class Device {
   // The current end of the device's queue of work, for WeightUploader::begin.
   virtual std::shared_ptr<void> mark() { return nullptr; }
 };
+
+// Device::expert_row_bytes() of a GPU that multiplies the experts of a layer in one launch, in bf16
+// or FP8 (kernels/grouped_gemm.h).
+std::int64_t grouped_expert_row_bytes(const ModelShape& shape);
 
 }  // namespace indexcache

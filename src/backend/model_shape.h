@@ -6,8 +6,16 @@
 #include "core/hisa.h"
 
 #include <cstdint>
+#include <optional>
 
 namespace indexcache {
+
+// Keys and values of MLA in expanded form, which dense attention takes.
+struct ExpandedShape {
+  std::int64_t nope;   // qk_nope_head_dim
+  std::int64_t rope;   // qk_rope_head_dim
+  std::int64_t value;  // v_head_dim
+};
 
 // Comments give the keys of config.json, which errors name.
 struct ModelShape {
@@ -28,6 +36,7 @@ struct ModelShape {
   std::int64_t expert_groups;     // n_group
   std::int64_t window = 0;        // sliding_window, of attention that has one beside entries; or 0
   IndexerMethod indexer = {};     // how tokens are selected; no key of config.json
+  std::optional<ExpandedShape> dense = {};  // attention to everything instead, likewise
 };
 
 }  // namespace indexcache

@@ -21,4 +21,10 @@ std::int64_t Device::expert_row_bytes(const ModelShape& shape) const {
   return shape.experts_used * (4 * 4 + bytes * (2 * shape.hidden + 3 * shape.moe_intermediate));
 }
 
+// The input is gone when the result is made. Quantized inputs and products are smaller.
+std::int64_t grouped_expert_row_bytes(const ModelShape& shape) {
+  constexpr std::int64_t kBytes = 2;
+  return shape.experts_used * (4 * 4 + kBytes * (shape.hidden + 3 * shape.moe_intermediate));
+}
+
 }  // namespace indexcache

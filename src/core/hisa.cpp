@@ -40,6 +40,12 @@ std::string indexer_text(const IndexerMethod& method) {
 IndexerMethod parse_indexer(std::string_view text) {
   constexpr std::string_view kName = "hisa";
   if (text == "exact") return std::nullopt;
+  if (text == kNoIndexer) {
+    throw UsageError({"nothing is selected without an indexer", "--indexer none",
+                      "every token attends to all earlier ones then, so there is nothing to search "
+                      "or to compare",
+                      "--indexer exact, or eval MODEL dense, which measures what that costs"});
+  }
   if (!text.starts_with(kName)) refuse(text, "there is no such indexer");
   Hisa hisa;
   std::string_view rest = text.substr(kName.size());

@@ -29,11 +29,14 @@ struct Hisa {
 // Without a value: exact.
 using IndexerMethod = std::optional<Hisa>;
 
+// What --indexer is where attention to all earlier tokens can be measured instead (eval, bench).
+inline constexpr std::string_view kNoIndexer = "none";
+
 // "exact" or "hisa:block=128,blocks=64", as parse_indexer reads it.
 std::string indexer_text(const IndexerMethod& method);
 
 // "exact", "hisa", or "hisa:" and one or both of block=N and blocks=N. Throws UsageError naming
-// --indexer and what is wrong.
+// --indexer and what is wrong; kNoIndexer is no way to select either.
 IndexerMethod parse_indexer(std::string_view text);
 
 // About how many pairs of a query and a key or a mean are scored for the queries of a sequence that

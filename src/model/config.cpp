@@ -48,7 +48,10 @@ ModelShape ModelConfig::shape() const {
           .experts_used = router.experts_used,
           .expert_groups = router.groups,
           .window = compressed ? compressed->window : 0,
-          .indexer = indexer};
+          .indexer = indexer,
+          .dense =
+              dense ? std::optional<ExpandedShape>({qk_nope_head_dim, qk_rope_head_dim, v_head_dim})
+                    : std::nullopt};
 }
 
 std::vector<std::size_t> ModelConfig::selecting_layers() const {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -74,7 +75,9 @@ struct ModelConfig {
   std::int64_t index_heads;                // Ni
   std::int64_t index_head_dim;             // Di
   std::int64_t index_topk;                 // K
-  IndexerMethod indexer = {};     // how the tokens of a query are chosen; config.json does not say
+  IndexerMethod indexer = {};  // how the tokens of a query are chosen; config.json does not say
+  // Every query attends to all earlier tokens, and no indexer runs; config.json does not say.
+  bool dense = false;
   std::int64_t intermediate;      // dense MLP width
   std::int64_t moe_intermediate;  // expert width
   std::int64_t routed_experts;    // E
@@ -136,8 +139,10 @@ struct ModelConfig {
   }
   // The first position that has more than index_topk candidates. Before it every candidate is
   // selected, so that no pattern changes anything: sequences are cut into prefix and tail there.
+  // Dense attention never selects: all of a sequence is prefix.
   std::int64_t first_selecting_position() const {
-    return first_position_with_more(index_topk, positions_per_candidate());
+    return dense ? std::numeric_limits<std::int64_t>::max()
+                 : first_position_with_more(index_topk, positions_per_candidate());
   }
   // What a backend must know to say whether it can run the model.
   ModelShape shape() const;

@@ -16,6 +16,37 @@ std::int64_t stream_row_bytes(const ModelConfig& c) {
   return 4 * (c.hidden + 3 * (c.streams->count + c.streams->coefficients()));
 }
 
+// `count` heads from `first` on.
+Heads some_heads(const Heads& heads, std::int64_t first, std::int64_t count) {
+  const std::int64_t column = first * heads.stride;
+  return {heads.tensor.columns(column, heads.tensor.cols() - column), count, heads.stride,
+          heads.width};
+}
+
+// The part of `key_rows` that holds all candidates of `rows`.
+struct SeenKeys {
+  std::int64_t first_row = 0;
+  RowLayout rows;  // first_row counts from the beginning of the part
+};
+
+SeenKeys seen_keys(const RowLayout& rows, const RowLayout& key_rows) {
+  SeenKeys seen;
+  bool any = false;
+  for (std::size_t s = 0; s < rows.segments.size(); ++s) {
+    Segment keys = key_rows.segments[s];
+    if (rows.segments[s].rows == 0) {
+      keys.first_row = keys.rows = 0;
+    } else {
+      if (!std::exchange(any, true)) seen.first_row = keys.first_row;
+      keys.first_row -= seen.first_row;
+      keys.rows = keys.candidates(rows.segments[s].last_position());
+      seen.rows.total = keys.first_row + keys.rows;
+    }
+    seen.rows.segments.push_back(keys);
+  }
+  return seen;
+}
+
 }  // namespace
 
 Decoder::Decoder(const ModelConfig& config, Backend& backend, std::int64_t positions)
@@ -173,15 +204,19 @@ ProjectedQueries Decoder::project_queries(const Tensor& q_b, const Tensor& k_abs
   };
   const Heads q_nope = part(0, c.qk_nope_head_dim);
   const Heads q_pe = part(c.qk_nope_head_dim, c.qk_rope_head_dim);
+  const Heads gates =
+      c.output_gate == OutputGate::queries ? part(c.qk_head_dim(), c.v_head_dim) : Heads{};
+  if (c.dense) {
+    backend_.rope(rows, q_pe, cosines_, sines_, c.mla_rope, q_pe);
+    return {part(0, c.qk_head_dim()), gates};
+  }
   const Tensor absorbed = activations(rows.total, c.heads * c.latent_width());
   const Heads absorbed_nope{absorbed, c.heads, c.latent_width(), c.kv_lora_rank};
   const Heads absorbed_pe{absorbed.columns(c.kv_lora_rank, absorbed.cols() - c.kv_lora_rank),
                           c.heads, c.latent_width(), c.qk_rope_head_dim};
   backend_.head_linear(rows, q_nope, k_absorb, absorbed_nope);
   backend_.rope(rows, q_pe, cosines_, sines_, c.mla_rope, absorbed_pe);
-  ProjectedQueries out{{absorbed, c.heads, c.latent_width(), c.latent_width()}, {}};
-  if (c.output_gate == OutputGate::queries) out.gates = part(c.qk_head_dim(), c.v_head_dim);
-  return out;
+  return {{absorbed, c.heads, c.latent_width(), c.latent_width()}, gates};
 }
 
 // MLA rotates the last dr components, the indexer of most families the first.
@@ -246,23 +281,113 @@ void Decoder::backward_index_queries(const RowLayout& rows, const Tensor& q_late
   backend_.linear_backward(rows, x, d_out.head_weights, gradients.weights_proj);
 }
 
+Heads Decoder::allocate_heads(const RowLayout& rows, std::int64_t width) const {
+  return {activations(rows.total, config_.heads * width), config_.heads, width, width};
+}
+
 void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                      const RowLayout& key_rows, const KeyRows& keys, const Tensor& sets,
                      const Tensor& hidden) {
-  const ModelConfig& c = config_;
-  if (c.compressed) return attend_window(w, rows, in, key_rows, keys, sets, hidden);
-  const Tensor mixed = activations(rows.total, c.heads * c.kv_lora_rank);
-  const Heads mixed_heads{mixed, c.heads, c.kv_lora_rank, c.kv_lora_rank};
-  backend_.sparse_attention(rows, in.queries, key_rows, keys.latents,
-                            keys.latents.columns(0, c.kv_lora_rank), sets, c.softmax_scale(),
-                            mixed_heads, w.sinks);
-  const Tensor values = activations(rows.total, c.heads * c.v_head_dim);
-  const Heads value_heads{values, c.heads, c.v_head_dim, c.v_head_dim};
-  backend_.head_linear(rows, mixed_heads, w.v_absorb, value_heads);
-  if (!in.gates.tensor.empty()) backend_.sigmoid_gate(rows, in.gates, value_heads);
+  if (config_.compressed) return attend_window(w, rows, in, key_rows, keys, sets, hidden);
+  const Heads values = allocate_heads(rows, config_.v_head_dim);
+  if (config_.dense) {
+    attend_expanded(w, rows, in.queries, key_rows, keys.latents, values);
+  } else {
+    attend_absorbed(w, rows, in.queries, key_rows, keys.latents, sets, values);
+  }
+  add_attention(w, rows, in, values, hidden);
+}
+
+void Decoder::add_attention(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
+                            const Heads& values, const Tensor& hidden) {
+  if (!in.gates.tensor.empty()) backend_.sigmoid_gate(rows, in.gates, values);
   add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
-    backend_.linear(rows, values, w.o, out, Store::accumulate);
+    backend_.linear(rows, values.tensor, w.o, out, Store::accumulate);
   });
+}
+
+void Decoder::attend_absorbed(const LayerWeights& w, const RowLayout& rows, const Heads& queries,
+                              const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
+                              const Heads& out) {
+  const ModelConfig& c = config_;
+  const Heads mixed = allocate_heads(rows, c.kv_lora_rank);
+  backend_.sparse_attention(rows, queries, key_rows, latents, latents.columns(0, c.kv_lora_rank),
+                            sets, c.softmax_scale(), mixed, w.sinks);
+  backend_.head_linear(rows, mixed, w.v_absorb, out);
+}
+
+void Decoder::attend_expanded(const LayerWeights& w, const RowLayout& rows, const Heads& queries,
+                              const RowLayout& key_rows, const Tensor& latents, const Heads& out) {
+  const ModelConfig& c = config_;
+  const SeenKeys seen = seen_keys(rows, key_rows);
+  const std::int64_t keys = seen.rows.total, rank = c.kv_lora_rank;
+  if (keys == 0) return;
+  const Tensor own = latents.row_range(seen.first_row, keys);
+  const Tensor latent = own.columns(0, rank), rotated = own.columns(rank, c.qk_rope_head_dim);
+  const std::int64_t most = heads_expanded_at_once(c);
+  const Tensor nope = activations(keys, most * c.qk_nope_head_dim);
+  const Tensor values = activations(keys, most * c.v_head_dim);
+  for (std::int64_t head = 0; head < c.heads; head += most) {
+    const std::int64_t count = std::min(most, c.heads - head);
+    const Heads nope_heads{nope, count, c.qk_nope_head_dim, c.qk_nope_head_dim};
+    const Heads value_heads{values, count, c.v_head_dim, c.v_head_dim};
+    backend_.expand_heads(seen.rows, latent, w.k_absorb.row_range(head * rank, count * rank),
+                          nope_heads);
+    backend_.linear(seen.rows, latent,
+                    w.v_absorb.row_range(head * c.v_head_dim, count * c.v_head_dim),
+                    values.columns(0, count * c.v_head_dim));
+    backend_.causal_attention(rows, some_heads(queries, head, count), seen.rows,
+                              {nope_heads, rotated, value_heads}, c.softmax_scale(),
+                              some_heads(out, head, count),
+                              w.sinks.empty() ? Tensor() : w.sinks.columns(head, count));
+  }
+}
+
+void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
+                         const Tensor& tables, const LayerPages& pages) {
+  const KeyRows own = allocate_keys(w, rows.total, !pages.index_keys.empty());
+  keys(w, rows, hidden, own);
+  backend_.write_pages(rows, own.latents, tables, pages.latents);
+  if (own.index_keys.empty()) return;
+  backend_.write_pages(rows, own.index_keys, tables, pages.index_keys);
+}
+
+void Decoder::select_paged(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
+                           const Tensor& tables, const PagedCache& index_keys, const Tensor& sets) {
+  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.x);
+  backend_.paged_topk(rows, asked.queries, asked.head_weights, tables, index_keys, sets);
+}
+
+void Decoder::attend_paged(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
+                           const Tensor& tables, const PagedCache& latents, const Tensor& sets,
+                           const Tensor& hidden) {
+  const Heads mixed = allocate_heads(rows, config_.kv_lora_rank);
+  const Heads values = allocate_heads(rows, config_.v_head_dim);
+  backend_.paged_attention(rows, in.queries, tables, latents, sets, config_.softmax_scale(), mixed,
+                           w.sinks);
+  backend_.head_linear(rows, mixed, w.v_absorb, values);
+  add_attention(w, rows, in, values, hidden);
+}
+
+void Decoder::step(WeightSource& weights, const Pattern& pattern, const RowLayout& rows,
+                   const Tensor& tables, std::span<const LayerPages> caches, const Tensor& hidden) {
+  Tensor sets;
+  for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
+    const LayerWeights& w = weights.layer(static_cast<std::int64_t>(layer));
+    LayerPages pages = caches[layer % caches.size()];
+    const bool full = pattern.is_full(layer);
+    if (!full) pages.index_keys = {};
+    write_keys(w, rows, hidden, tables, pages);
+    {
+      const QueryRows in = queries(w, rows, hidden);
+      if (full) {
+        sets = backend_.allocate(rows.total, config_.index_topk, DType::i32, Memory::index_sets);
+        select_paged(w, rows, in, tables, pages.index_keys, sets);
+      }
+      attend_paged(w, rows, in, tables, pages.latents, sets, hidden);
+    }
+    feed_forward(w, rows, Tensor(), hidden);  // no table chooses experts
+  }
 }
 
 Routing Decoder::route(const MoeWeights& w, const RowLayout& rows, const Tensor& tokens,
@@ -317,28 +442,46 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t norm_gate = c.norm_gate_rank > 0 ? bytes * (c.norm_gate_rank + c.hidden) : 0;
   const std::int64_t output_gate =
       c.output_gate == OutputGate::input ? bytes * c.heads * c.v_head_dim : 0;
-  const std::int64_t asking =
-      bytes * (c.hidden + c.q_latent_width() + c.heads * (c.q_head_rows() + c.latent_width())) +
-      output_gate;
+  // Dense attention neither absorbs queries, nor mixes latents, nor selects.
+  const std::int64_t absorbed = c.dense ? 0 : c.latent_width();
+  const std::int64_t mixed = c.dense ? 0 : c.kv_lora_rank;
+  // Queries before they are absorbed are gone afterwards, unless they hold gates.
+  const bool kept = c.dense || c.compressed || c.output_gate == OutputGate::queries;
+  const std::int64_t plain_queries = bytes * c.heads * c.q_head_rows();
+  const std::int64_t asking = bytes * (c.hidden + c.q_latent_width() + c.heads * absorbed) +
+                              output_gate + (kept ? plain_queries : 0);
   // Queries in the indexer's own precision as well, with a scale a head.
   const std::int64_t selecting =
-      c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);
+      c.dense ? 0 : c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);
   const std::int64_t values = c.compressed ? c.compressed->output_groups * c.compressed->output_rank
                                            : c.heads * c.v_head_dim;
-  const std::int64_t attending = bytes * (c.heads * c.value_width() + values);
+  const std::int64_t attending =
+      bytes * (c.heads * (c.compressed ? c.value_width() : mixed) + values);
   // Logits of the router; experts and weights that it chose.
   const std::int64_t routed =
       4 * (c.routed_experts + 2 * c.router.experts_used) + backend.expert_row_bytes(c.shape());
   const std::int64_t feeding =
       bytes * c.hidden +
       std::max({norm_gate, routed, backend.mlp_row_bytes(c.hidden, c.intermediate)});
-  return std::max(asking + std::max(selecting, attending) + product, feeding) + stream_row_bytes(c);
+  const std::int64_t most = std::max({plain_queries, selecting, attending});
+  return std::max(asking + most + product, feeding) + stream_row_bytes(c);
+}
+
+// Not of the memory: products of other widths could have other bits.
+std::int64_t Decoder::heads_expanded_at_once(const ModelConfig& c) {
+  return std::min<std::int64_t>(c.heads, 16);
+}
+
+std::int64_t Decoder::expanded_row_bytes(const ModelConfig& c, const Device& backend) {
+  return heads_expanded_at_once(c) * (c.qk_nope_head_dim + c.v_head_dim) *
+         static_cast<std::int64_t>(size_of(backend.activation()));
 }
 
 std::int64_t Decoder::key_row_bytes(const ModelConfig& c, const Device& backend) {
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
   const std::int64_t index =
-      c.index_head_dim * static_cast<std::int64_t>(size_of(backend.index_activation()));
+      c.dense ? 0
+              : c.index_head_dim * static_cast<std::int64_t>(size_of(backend.index_activation()));
   const std::int64_t latent = bytes * c.latent_width();
   if (!c.compressed) return latent + index;
   // Values and gates of overlapping entries, and less than an entry of each kind for every row.

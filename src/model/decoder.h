@@ -8,6 +8,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "core/pattern.h"
 #include "model/config.h"
 #include "model/weights.h"
 
@@ -35,14 +36,23 @@ struct KeyRows {
   }
 };
 
+// The keys of a layer of sequences that are being decoded.
+struct LayerPages {
+  PagedCache latents;  // rk + dr numbers per position
+  PagedCache
+      index_keys;  // Di numbers, in Backend::index_page_format(); empty where no indexer runs
+};
+
 // What a row asks of the keys.
 struct QueryRows {
   Tensor x;  // [rows, H] normalized input
   // f32 [rows, StreamRule::coefficients()] for what is added to the streams; empty without streams.
   Tensor stream_factors;
   Tensor q_latent;  // [rows, ModelConfig::q_latent_width()], the normalized one first
-  Heads queries;    // A heads of rk + dr: absorbed query, rotated part last
-  Heads gates;      // A heads of dv, before the sigmoid; no tensor if nothing gates the output
+  // A heads of rk + dr: absorbed query, rotated part last; of dn + dr, not absorbed, if attention
+  // is dense.
+  Heads queries;
+  Heads gates;  // A heads of dv, before the sigmoid; no tensor if nothing gates the output
 };
 
 // What q_b makes of a latent.
@@ -111,10 +121,29 @@ class Decoder {
                               const IndexQueries& d_out, const IndexerWeights& gradients);
 
   // hidden += attention over `sets` (over all candidates where `sets` is empty). `keys` holds all
-  // positions of each sequence in layout `key_rows`, and their entries.
+  // positions of each sequence in layout `key_rows`, and their entries. Dense attention
+  // (ModelConfig::dense) expands the keys that the rows see, for some heads at a time, and holds
+  // expanded_row_bytes() for each.
   void attend(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
               const RowLayout& key_rows, const KeyRows& keys, const Tensor& sets,
               const Tensor& hidden);
+
+  // The same steps of a decoder, one row per sequence as Backend's paged operations have them:
+  // writes the keys of hidden's rows to their pages,
+  void write_keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
+                  const Tensor& tables, const LayerPages& pages);
+  // selects exactly among the keys of each sequence,
+  void select_paged(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                    const Tensor& tables, const PagedCache& index_keys, const Tensor& sets);
+  // hidden += attention over `sets`, as select_paged() wrote them.
+  void attend_paged(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                    const Tensor& tables, const PagedCache& latents, const Tensor& sets,
+                    const Tensor& hidden);
+
+  // A whole step: takes the residual of one row per sequence through all layers under a pattern.
+  // Layer l has caches l modulo their number, with index keys if it is F in any pattern.
+  void step(WeightSource& weights, const Pattern& pattern, const RowLayout& rows,
+            const Tensor& tables, std::span<const LayerPages> caches, const Tensor& hidden);
 
   // hidden += MLP or experts. tokens i32 [rows, 1] choose experts where the layer has a table.
   void feed_forward(const LayerWeights& weights, const RowLayout& rows, const Tensor& tokens,
@@ -138,6 +167,11 @@ class Decoder {
 
   // Bytes of KeyRows per row, entries included, at most.
   static std::int64_t key_row_bytes(const ModelConfig& config, const Device& backend);
+  // How many heads dense attention expands at a time, at most: a property of the model.
+  static std::int64_t heads_expanded_at_once(const ModelConfig& config);
+
+  // Bytes of the expanded keys and values of a row that dense attention holds at once.
+  static std::int64_t expanded_row_bytes(const ModelConfig& config, const Device& backend);
 
   // Bytes that loss() holds per row in addition to scratch_bytes().
   static std::int64_t loss_row_bytes(const ModelConfig& config, const Device& backend);
@@ -163,8 +197,19 @@ class Decoder {
                   const std::function<void(const Tensor& out)>& compute);
   Routing route(const MoeWeights& weights, const RowLayout& rows, const Tensor& tokens,
                 const Tensor& x);
+  // A heads of `width` numbers.
+  Heads allocate_heads(const RowLayout& rows, std::int64_t width) const;
+  // hidden += what the layer makes of the attention's results, A heads of dv.
+  void add_attention(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                     const Heads& values, const Tensor& hidden);
   // The normalized input of lm_head.
   Tensor head_input(const OuterWeights& weights, const RowLayout& rows, const Tensor& hidden);
+  // The two forms of MLA: out are A heads of dv.
+  void attend_absorbed(const LayerWeights& weights, const RowLayout& rows, const Heads& queries,
+                       const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
+                       const Heads& out);
+  void attend_expanded(const LayerWeights& weights, const RowLayout& rows, const Heads& queries,
+                       const RowLayout& key_rows, const Tensor& latents, const Heads& out);
   // The part of q_latent that the indexer reads.
   Tensor index_latent(const Tensor& q_latent) const;
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;

@@ -43,7 +43,12 @@ double indexer_pair_operations(const ModelConfig& config) {
   return 2.0 * static_cast<double>(config.index_heads * config.index_head_dim);
 }
 
+double expanded_pair_operations(const ModelConfig& config) {
+  return 2.0 * static_cast<double>(config.heads * (config.qk_head_dim() + config.v_head_dim));
+}
+
 double attention_pair_operations(const ModelConfig& config) {
+  if (config.dense) return expanded_pair_operations(config);
   return 2.0 * static_cast<double>(config.heads * (config.latent_width() + config.kv_lora_rank));
 }
 

@@ -19,9 +19,11 @@ double trunk_row_operations(const ModelConfig& config, std::int64_t layer);
 // The same of its indexer.
 double indexer_row_operations(const ModelConfig& config, std::int64_t layer);
 
-// Operations for a query and a key: scores of the indexer, attention of all heads in absorbed form.
+// Operations for a query and a key: scores of the indexer, attention of all heads in the form that
+// the model runs (absorbed; expanded if it is dense), and that in expanded form.
 double indexer_pair_operations(const ModelConfig& config);
 double attention_pair_operations(const ModelConfig& config);
+double expanded_pair_operations(const ModelConfig& config);
 
 // Operations of the logits of a row.
 double loss_row_operations(const ModelConfig& config);

@@ -216,6 +216,7 @@ std::string encode(const RankTask& rank_task) {
   writer.put(goal.objective);
   writer.put(goal.reference ? goal.reference->text() : "");
   writer.put(indexer_text(goal.indexer));
+  writer.put(goal.dense);
   writer.put(static_cast<std::uint64_t>(task.patterns.size()));
   for (const Pattern& pattern : task.patterns) writer.put(pattern.text());
   writer.put(task.sequences);
@@ -234,6 +235,7 @@ RankTask decode_task(std::string_view message) {
   goal.objective = reader.get<Objective>();
   if (const std::string text = reader.text(); !text.empty()) goal.reference = Pattern::parse(text);
   goal.indexer = parse_indexer(reader.text());
+  goal.dense = reader.get<bool>();
   const std::size_t patterns = reader.count();
   for (std::size_t p = 0; p < patterns; ++p) task.patterns.push_back(Pattern::parse(reader.text()));
   task.sequences = reader.numbers<std::size_t>();

@@ -61,6 +61,7 @@ struct RankGoal {
   Objective objective = Objective::loss;
   std::optional<Pattern> reference;
   IndexerMethod indexer = std::nullopt;
+  bool dense = false;  // attends to everything instead
 
   bool operator==(const RankGoal&) const = default;
 };

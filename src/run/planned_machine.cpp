@@ -42,7 +42,8 @@ class PlannedDevice : public CpuBackend {
         compute_(options.precision == "fp32" ? DType::f32 : DType::bf16),
         keeps_fp8_(options.precision == "fp8"),
         indexer_(options.indexer_precision == "fp32" ? DType::f32 : compute_),
-        bytes_(machine.memory_bytes) {}
+        bytes_(machine.memory_bytes),
+        is_hopper_(machine.speed.has_value()) {}
 
   std::string name() const override { return name_; }
   bool is_gpu() const override { return true; }
@@ -51,6 +52,10 @@ class PlannedDevice : public CpuBackend {
   DType index_activation() const override { return indexer_; }
   std::int64_t memory_bytes() const override { return bytes_; }
   void limit_memory(std::int64_t bytes) override { bytes_ = std::min(bytes_, bytes); }
+  std::int64_t expert_row_bytes(const ModelShape& shape) const override {
+    return is_hopper_ && compute_ == DType::bf16 ? grouped_expert_row_bytes(shape)
+                                                 : CpuBackend::expert_row_bytes(shape);
+  }
   // Three slots of a WeightUploader.
   std::int64_t uploader_bytes() const override { return std::int64_t{192} << 20; }
   // Logits in chunks of 1 GiB, and the workspaces of products (backend/cuda/cuda_backend.cpp).
@@ -73,6 +78,7 @@ class PlannedDevice : public CpuBackend {
   bool keeps_fp8_;
   DType indexer_;
   std::int64_t bytes_;
+  bool is_hopper_;  // of the cards that are known by name
 };
 
 [[noreturn]] void refuse(const std::string& text) {

@@ -268,7 +268,7 @@ SweepRates Session::rates() const {
       placement == Placement::resident
           ? 0
           : costs(1).stream_byte * static_cast<double>(device.weights->sizes().stored);
-  return {costs, pass_seconds};
+  return {costs, pass_seconds, devices_.size()};
 }
 
 SweepMemory Session::memory_with(const SweepGoal& goal) {
@@ -289,14 +289,19 @@ std::unique_ptr<SweepWorker> Session::worker_on(SessionDevice& device, const Tok
 }
 
 // Ranks that serve have a thread per device, which may ask at the same time.
-const ModelConfig& Session::config_with(const IndexerMethod& indexer) {
-  if (indexer == model_.config.indexer) return model_.config;
+const ModelConfig& Session::config_with(const IndexerMethod& indexer, bool dense) {
+  const auto matches = [&](const ModelConfig& config) {
+    return config.indexer == indexer && config.dense == dense;
+  };
+  if (matches(model_.config)) return model_.config;
   const std::lock_guard lock(configs_mutex_);
-  const auto found = std::ranges::find(configs_, indexer, &ModelConfig::indexer);
+  const auto found = std::ranges::find_if(configs_, matches);
   if (found != configs_.end()) return *found;
-  configs_.push_back(model_.config);
-  configs_.back().indexer = indexer;
-  return configs_.back();
+  ModelConfig config = model_.config;
+  config.indexer = indexer;
+  config.dense = dense;
+  backend().check(config.shape());
+  return configs_.emplace_back(std::move(config));
 }
 
 SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
@@ -305,14 +310,19 @@ SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
 
 SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal,
                                    const IndexerMethod& indexer) {
-  const ModelConfig& config = config_with(indexer);
+  return evaluator(tokens, std::move(goal), config_with(indexer));
+}
+
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal,
+                                   const ModelConfig& config) {
   const SweepMemory memory = memory_with(goal);
   std::vector<std::unique_ptr<SweepWorker>> workers;
   for (SessionDevice& device : devices_) {
     workers.push_back(worker_on(device, tokens, goal, memory, config));
   }
   if (ranks_ != nullptr && goal.indexers == nullptr) {
-    const RankGoal remote{tokens.fingerprint(), goal.objective, goal.reference, indexer};
+    const RankGoal remote{tokens.fingerprint(), goal.objective, goal.reference, config.indexer,
+                          config.dense};
     for (const RemoteDevice& device : ranks_->devices()) {
       workers.push_back(ranks_->worker(device, remote));
     }
@@ -352,7 +362,7 @@ int Session::serve(Ranks& ranks, const std::vector<const TokenSet*>& token_sets)
     }
     const SweepGoal sweep{goal.objective, goal.reference, nullptr};
     workers.emplace_back(goal, worker_on(devices_[device], **tokens, sweep, memory_with(sweep),
-                                         config_with(goal.indexer)));
+                                         config_with(goal.indexer, goal.dense)));
     return *workers.back().second;
   };
   return ranks.serve(devices_.size(), worker_of);
@@ -380,7 +390,16 @@ SpreadEvaluator Session::evaluator(const TokenSet& tokens, std::span<const Train
 
 SpreadEvaluator Session::evaluator(const TokenSet& tokens, Progress& progress, std::string label,
                                    const IndexerMethod& indexer) {
-  SpreadEvaluator spread = evaluator(tokens, {}, indexer);
+  return reporting(evaluator(tokens, {}, indexer), progress, std::move(label));
+}
+
+SpreadEvaluator Session::dense_evaluator(const TokenSet& tokens, Progress& progress,
+                                         std::string label) {
+  return reporting(evaluator(tokens, {}, config_with(std::nullopt, true)), progress,
+                   std::move(label));
+}
+
+SpreadEvaluator Session::reporting(SpreadEvaluator spread, Progress& progress, std::string label) {
   spread.set_progress([&progress, label = std::move(label)](std::size_t done, std::size_t total) {
     progress.update(label, done, total);
   });

@@ -135,6 +135,9 @@ class Session {
   // The same; `label` names the work in progress lines.
   SpreadEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label,
                             const IndexerMethod& indexer);
+  // The same, attending to all earlier tokens, without any indexer. Throws what check() of a
+  // backend throws for a model that no kernel does that for.
+  SpreadEvaluator dense_evaluator(const TokenSet& tokens, Progress& progress, std::string label);
   // With other indexers in some layers, on all devices of this process, each of which uses
   // `taken_bytes` for other things.
   SpreadEvaluator evaluator(const TokenSet& tokens, std::span<const TrainedIndexer> indexers,
@@ -152,8 +155,10 @@ class Session {
   std::unique_ptr<SweepWorker> worker_on(SessionDevice& device, const TokenSet& tokens,
                                          const SweepGoal& goal, SweepMemory memory,
                                          const ModelConfig& config);
-  // The model's with an indexer.
-  const ModelConfig& config_with(const IndexerMethod& indexer);
+  // The model's with an indexer, or dense.
+  const ModelConfig& config_with(const IndexerMethod& indexer, bool dense = false);
+  SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal, const ModelConfig& config);
+  static SpreadEvaluator reporting(SpreadEvaluator spread, Progress& progress, std::string label);
   SweepMemory memory_with(const SweepGoal& goal);
   SpreadEvaluator spread(std::vector<std::unique_ptr<SweepWorker>> workers, const TokenSet& tokens,
                          const SweepGoal& goal, SweepMemory memory, const ModelConfig& config);

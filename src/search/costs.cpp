@@ -97,8 +97,10 @@ KeyShares key_shares(const ModelConfig& config) {
 
 // With few heads, gathering the key takes longer than what is computed with it.
 double pair_seconds(const ModelConfig& config, const Rates& rates) {
+  const double computing = attention_pair_operations(config) / rates.attention;
+  if (config.dense) return computing;
   const auto key_bytes = static_cast<double>(2 * config.latent_width());  // of bf16
-  return std::max(attention_pair_operations(config) / rates.attention, key_bytes / rates.gather);
+  return std::max(computing, key_bytes / rates.gather);
 }
 
 // What a visit takes per token of the set.

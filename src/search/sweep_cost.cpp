@@ -17,6 +17,10 @@ double seconds_of(const Visits& visits, const Costs& costs) {
   return seconds;
 }
 
+// Devices that stream at the same time are slower by this factor times their number: two H200s took
+// 1.5 times as long as one (docs/scaling.md).
+constexpr double kHostShare = 0.75;
+
 }  // namespace
 
 SweepCost::SweepCost(const SweepPlanner& planner, SweepRates rates)
@@ -91,12 +95,17 @@ double SweepCost::computing(const PatternWork& work, std::span<const std::size_t
   return seconds;
 }
 
-SweepEstimate SweepCost::of(const PatternWork& work, std::span<const std::size_t> sequences) {
+SweepEstimate SweepCost::of(const PatternWork& work, std::span<const std::size_t> sequences,
+                            std::size_t workers) {
   const std::size_t waves_of_all = waves(work.patterns, sequences);
   SweepEstimate estimate{computing(work, sequences), waves_of_all * work.steps,
                          waves_of_all * work.groups};
-  estimate.seconds =
-      std::max(estimate.seconds, static_cast<double>(estimate.passes) * rates_.pass_seconds);
+  const auto sharing = static_cast<double>(std::min(workers, rates_.host_devices));
+  const double streaming = static_cast<double>(estimate.passes) * rates_.pass_seconds *
+                           std::max(1.0, kHostShare * sharing);
+  // Nothing is computed while the first layer of a pass arrives.
+  estimate.seconds = std::max(estimate.seconds, streaming) +
+                     streaming / static_cast<double>(planner_.config().layers);
   return estimate;
 }
 

@@ -25,7 +25,8 @@ struct SweepEstimate {
 // Where estimates come from.
 struct SweepRates {
   std::function<Costs(std::int64_t length)> costs;  // of a sequence of so many tokens
-  double pass_seconds = 0;                          // to bring all weights to the device again
+  double pass_seconds = 0;                          // to bring all weights to one device again
+  std::size_t host_devices = 8;                     // that stream from the memory of one host
 };
 
 // What patterns cost on any sequences, in one request.
@@ -51,8 +52,10 @@ class SweepCost {
   SweepCost(const SweepPlanner& planner, SweepRates rates);
 
   PatternWork work_of(std::span<const Pattern> patterns);
-  // On some sequences: the time of the visits, or that of streaming if it is longer.
-  SweepEstimate of(const PatternWork& work, std::span<const std::size_t> sequences);
+  // On some sequences: the time of the visits, or that of streaming if it is longer, and that of
+  // the first layer of each pass, if so many workers do such work at the same time.
+  SweepEstimate of(const PatternWork& work, std::span<const std::size_t> sequences,
+                   std::size_t workers = 1);
   // Of so many patterns.
   StreamCosts streams(std::size_t patterns, std::size_t sequence);
   // Only that of the visits.

@@ -14,9 +14,10 @@ namespace {
 
 // More tasks per worker do not balance better.
 constexpr std::size_t kTasksPerWorker = 8;
-// Estimates are wrong by about so much: the last task may take that much longer. More would divide
-// equal sequences that are dealt evenly as they are.
+// Estimates are wrong by about so much: the last task may take that much longer. Those of equal
+// tasks are wrong by the same factor, so that none of them ends much later.
 constexpr double kUncertainty = 0.1;
+constexpr double kUncertaintyOfEqual = 0.01;
 // A cut into more tasks has to be shorter by so much.
 constexpr double kLeastGain = 0.01;
 
@@ -163,6 +164,10 @@ void SweepCutter::for_tasks(const Choice& choice, const Visit& visit) {
   }
 }
 
+std::size_t SweepCutter::tasks_of(const Choice& choice) {
+  return choice.bins + divide(choice.groups).size() * choice.parts;
+}
+
 // No more than score(), without looking at every task.
 double SweepCutter::least_score(const Choice& choice, std::size_t workers) {
   const Sides side = sides(choice);
@@ -178,20 +183,23 @@ double SweepCutter::least_score(const Choice& choice, std::size_t workers) {
   add(divided, groups.size() * choice.parts);
   const double end = std::max(all / static_cast<double>(workers), longest);
   constexpr double kRounding = 1 - 1e-9;
-  return (end + kUncertainty * longest) * kRounding;
+  return (end + kUncertaintyOfEqual * longest) * kRounding;
 }
 
 double SweepCutter::score(const Choice& choice, std::size_t workers) {
+  const std::size_t busy = std::min(workers, tasks_of(choice));
   std::vector<double> seconds;
   for_tasks(choice, [&](const Group& group, std::span<const std::size_t> bin) {
-    seconds.push_back(cost_.of(group.work, bin).seconds);
+    seconds.push_back(cost_.of(group.work, bin, busy).seconds);
   });
   std::ranges::sort(seconds, std::greater());
-  return last_end(seconds, workers) + kUncertainty * seconds.front();
+  const bool equal = seconds.front() - seconds.back() < 1e-6 * seconds.front();
+  return last_end(seconds, workers) +
+         (equal ? kUncertaintyOfEqual : kUncertainty) * seconds.front();
 }
 
 void SweepCutter::consider(const Choice& choice, std::size_t workers, Best& best) {
-  const std::size_t tasks = choice.bins + divide(choice.groups).size() * choice.parts;
+  const std::size_t tasks = tasks_of(choice);
   const double needed = tasks > best.tasks ? best.score * (1 - kLeastGain) : best.score;
   if (least_score(choice, workers) >= needed) return;
   const double found = score(choice, workers);
@@ -236,9 +244,10 @@ std::vector<CutTask> SweepCutter::cut(std::size_t workers) {
       if (divided < count) consider_dealing(divided, workers, best);
     }
   }
+  const std::size_t busy = std::min(workers, tasks_of(best.choice));
   std::vector<CutTask> tasks;
   for_tasks(best.choice, [&](const Group& group, std::span<const std::size_t> bin) {
-    tasks.push_back({group.patterns, {bin.begin(), bin.end()}, cost_.of(group.work, bin)});
+    tasks.push_back({group.patterns, {bin.begin(), bin.end()}, cost_.of(group.work, bin, busy)});
   });
   std::ranges::stable_sort(tasks, std::greater(),
                            [](const CutTask& task) { return task.estimate.seconds; });

@@ -60,6 +60,7 @@ class SweepCutter {
 
   const std::vector<Group>& divide(std::size_t groups);
   Sides sides(const Choice& choice) const;
+  std::size_t tasks_of(const Choice& choice);
   // Calls visit(group, sequences) for every task.
   template <typename Visit>
   void for_tasks(const Choice& choice, const Visit& visit);

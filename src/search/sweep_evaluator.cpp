@@ -187,8 +187,10 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
   streams.push_back(std::move(root));
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(config_.layers); ++layer) {
     const LayerWeights& weights = weights_.layer(static_cast<std::int64_t>(layer));
-    const bool indexed = std::ranges::any_of(
-        patterns, [&](const Pattern& pattern) { return runs_indexer(pattern, layer); });
+    const bool indexed =
+        wave.tail.total > 0 && std::ranges::any_of(patterns, [&](const Pattern& pattern) {
+          return runs_indexer(pattern, layer);
+        });
     prefix.keys = decoder_.allocate_keys(weights, wave.prefix.total, indexed);
     timed(Visit::prefix, layer, [&] {
       fill_keys(weights, wave.prefix_chunks, prefix.hidden, wave.prefix, prefix.keys);
@@ -373,6 +375,16 @@ void SweepEvaluator::select(const LayerWeights& weights, std::size_t layer, cons
   observer_->selected(layer, decoder_, {chunk.rows, asked, key_rows, keys, chosen});
 }
 
+// Keys of all rows of a stream whose tail rows are `hidden`.
+KeyRows SweepEvaluator::tail_keys(const LayerWeights& weights, const Wave& wave,
+                                  const PrefixRows& prefix, const Tensor& hidden, bool indexed) {
+  KeyRows keys = decoder_.allocate_keys(weights, wave.keys.total, indexed);
+  decoder_.copy_keys(wave.prefix, prefix.keys, wave.keys, keys);
+  fill_keys(weights, wave.tail_chunks, hidden, wave.keys, keys);
+  decoder_.pool_entries(weights, wave.keys, keys);
+  return keys;
+}
+
 // Advances patterns with the same indexer by one layer; where they differ, into two streams that
 // share all that does not depend on the choice.
 void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
@@ -384,8 +396,8 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
   }
   const bool selects = config_.selects(static_cast<std::int64_t>(layer));
   const bool indexed = !full.patterns.empty(), reuses = !shared.patterns.empty();
-  KeyRows keys = decoder_.allocate_keys(weights, wave.keys.total, indexed);
-  decoder_.copy_keys(wave.prefix, prefix.keys, wave.keys, keys);
+  KeyRows keys;
+  if (wave.tail.total > 0) keys = tail_keys(weights, wave, prefix, stream.hidden, indexed);
   if (indexed) {
     full.sets =
         backend_.allocate(wave.tail.total, config_.index_topk, DType::i32, Memory::index_sets);
@@ -396,8 +408,6 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
     shared.sets = std::exchange(stream.sets, {});
   }
   stream.sets = {};
-  fill_keys(weights, wave.tail_chunks, stream.hidden, wave.keys, keys);
-  decoder_.pool_entries(weights, wave.keys, keys);
 
   const auto finish = [&](const RowChunk& chunk, const QueryRows& in, const Stream& branch) {
     const Tensor hidden = chunk.of(branch.hidden);

@@ -131,6 +131,8 @@ class SweepEvaluator : public Evaluator {
               const Tensor& sets);
   void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
                  const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
+  KeyRows tail_keys(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
+                    const Tensor& hidden, bool indexed);
   void timed(Visit visit, std::size_t layer, const std::function<void()>& body);
   void visit_done();
 

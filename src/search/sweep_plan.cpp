@@ -67,8 +67,10 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   add(Memory::state, 4 * c.residual_width() * (live * rows.tail + rows.prefix));
   // The sets of every stream, and those of the stream that a layer is replacing.
   add(Memory::index_sets, rows.tail * (4 * c.index_topk * (live + 1) + shape.kept_row_bytes));
-  // One stream's keys at a time, beside those of the prefix rows; and a chunk's own.
-  add(Memory::keys, (2 * rows.prefix + rows.tail + chunk) * key_bytes);
+  // One stream's keys at a time, beside those of the prefix rows; and a chunk's own. Without rows
+  // that select nobody needs those of a stream.
+  const std::int64_t of_stream = rows.tail == 0 ? 0 : rows.prefix + rows.tail;
+  add(Memory::keys, (rows.prefix + of_stream + chunk) * key_bytes);
   // Keys of the prefix rows under a trained indexer.
   if (shape.trained) add(Memory::keys, rows.prefix * key_bytes);
   // Tokens, targets and places of rows; a layer's chunk, or the final norm and losses.
@@ -77,8 +79,14 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
       layouts + shape.backend.scratch_bytes(c.shape(), final_rows, shape.tokens.longest()) +
           std::max(chunk * row_bytes(shape),
                    final_rows * Decoder::loss_row_bytes(c, shape.backend)));
-  // FP8 keys of the indexer exist beside the originals.
-  add(Memory::workspace, (rows.prefix + rows.tail) * (2 * c.index_head_dim + 4));
+  if (c.dense) {
+    // Of the sequences in a chunk only the first one may have begun before it.
+    const std::int64_t seen = std::min(rows.prefix, shape.tokens.longest() + chunk);
+    add(Memory::workspace, seen * Decoder::expanded_row_bytes(c, shape.backend));
+  } else {
+    // FP8 keys of the indexer exist beside the originals.
+    add(Memory::workspace, (rows.prefix + rows.tail) * (2 * c.index_head_dim + 4));
+  }
   return bytes;
 }
 

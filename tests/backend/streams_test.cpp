@@ -12,14 +12,14 @@ using namespace indexcache::test;
 namespace {
 
 // Coefficients that are far from 0 and 1, and epsilons that are large enough to be seen.
-struct Problem {
+struct StreamCase {
   StreamRule rule{
       .count = 3, .norm_eps = 0.3f, .eps = 0.25f, .factor_scale = 1.5f, .factor_eps = 0.125f};
   std::int64_t hidden = 21;
   RowLayout rows;
   std::vector<float> streams, mixer, base, scale;
 
-  Problem() {
+  StreamCase() {
     rows.append(131, 0);
     rows.append(0, 4);
     rows.append(9, 4);
@@ -90,7 +90,7 @@ Tensor unset(Backend& b, std::int64_t rows, std::int64_t cols) {
 }  // namespace
 
 TEST_CASE("a sublayer reads a mixture of the streams, and gets factors for its result") {
-  const Problem p;
+  const StreamCase p;
   CpuBackend b;
   const Tensor streams = b.upload(p.streams, p.rows.total, p.width());
   for (const bool head : {false, true}) {
@@ -105,7 +105,7 @@ TEST_CASE("a sublayer reads a mixture of the streams, and gets factors for its r
 }
 
 TEST_CASE("a result is added to every stream with its factor") {
-  const Problem p;
+  const StreamCase p;
   CpuBackend b;
   const auto y = random_floats(static_cast<std::size_t>(p.rows.total * p.hidden), 4);
   const auto factors = random_floats(static_cast<std::size_t>(p.rows.total * p.rule.count), 5);
@@ -125,7 +125,7 @@ TEST_CASE("a result is added to every stream with its factor") {
 }
 
 TEST_CASE("what a sequence reads of its streams does not depend on others") {
-  const Problem p;
+  const StreamCase p;
   CpuBackend b;
   const Tensor streams = b.upload(p.streams, p.rows.total, p.width());
   const StreamWeights weights = p.weights(b, false);

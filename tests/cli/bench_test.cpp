@@ -62,6 +62,41 @@ Json bench(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
+TEST_CASE("bench times dense attention, and only what does without an indexer if it has none") {
+  const TempFolder folder;
+  write_text(folder / "tiny.yaml", tiny_shape());
+  const std::string shape = folder / "tiny.yaml";
+  const auto names = [](const Json& document) {
+    std::vector<std::string> all;
+    for (const Json& op : document["ops"]) all.push_back(op["name"]);
+    return all;
+  };
+  const Json only = bench({"ops", "--synthetic", shape, "--context", "64", "--only", "dense"});
+  CHECK(names(only) == std::vector<std::string>{"expand keys", "dense attention"});
+  CHECK(only["ops"][1]["shape"] == "48 of 64, 2 heads");  // queries that select
+  CHECK(only["ops"][1]["tflops"].get<double>() > 0);
+
+  const Json ops = bench({"ops", "--synthetic", shape, "--context", "12", "--indexer", "none"});
+  const std::vector<std::string> timed = names(ops);
+  const auto has = [&](const char* name) { return std::ranges::find(timed, name) != timed.end(); };
+  CHECK(has("dense attention"));
+  CHECK(has("q_b"));
+  CHECK_FALSE(has("logits + top-k"));
+  CHECK_FALSE(has("sparse attention"));
+  CHECK_FALSE(has("overlap"));
+
+  const Json prefill =
+      bench({"prefill", "--synthetic", shape, "--context", "64", "--indexer", "none"});
+  REQUIRE(prefill["prefill"].size() == 1);
+  CHECK(prefill["prefill"][0]["pattern"] == "dense");
+  CHECK(prefill["prefill"][0]["full_layers"] == 0);
+
+  const ProcessResult search = run_tool({"bench", "search", "--synthetic", shape, "--context", "64",
+                                         "--indexer", "none", "--device", "cpu"});
+  CHECK(search.code == 2);
+  CHECK_THAT(search.err, Contains("nothing is selected without an indexer"));
+}
+
 TEST_CASE("bench times operations, prefills and searches of a synthetic model") {
   const TempFolder folder;
   write_text(folder / "tiny.yaml", tiny_shape());
@@ -90,6 +125,24 @@ TEST_CASE("bench times operations, prefills and searches of a synthetic model") 
   CHECK(prefill["prefill"][1]["pattern"] == "FSFS");
   CHECK(prefill["prefill"][0]["speed_up"] == 1.0);
   CHECK(prefill["prefill"][3]["context"] == 64);
+
+  const Json decode = bench({"decode", "--synthetic", shape, "--context", "40,100", "--batch",
+                             "1,3", "--pattern", "full", "--pattern", "uniform:2"});
+  REQUIRE(decode["decode"].size() == 4);
+  CHECK(decode["decode"][1]["context"] == 40);
+  CHECK(decode["decode"][1]["batch"] == 3);
+  for (const Json& point : decode["decode"]) {
+    CHECK(point["cached_layers"] == 4);
+    REQUIRE(point["patterns"].size() == 2);
+    CHECK(point["patterns"][0]["speed_up"] == 1.0);
+    CHECK(point["patterns"][1]["pattern"] == "FSFS");
+    const auto read = [&](int pattern, const char* what) {
+      return point["patterns"][pattern][what].get<double>();
+    };
+    // Half of the indexers read half of the index keys, and attention reads what it did.
+    CHECK(read(1, "index_read_milliseconds") == Approx(read(0, "index_read_milliseconds") / 2));
+    CHECK(read(1, "latent_read_milliseconds") == read(0, "latent_read_milliseconds"));
+  }
 
   const Json search = bench({"search", "--synthetic", shape, "--context", "64", "--sequences", "2",
                              "--keep", "1/4", "--whole"});
@@ -159,6 +212,26 @@ TEST_CASE("bench refuses what it cannot time") {
         3);
   CHECK(run_tool({"bench", "ops", "--synthetic", folder / "absent.yaml", "--device", "cpu"}).code ==
         3);
+}
+
+TEST_CASE("bench decode refuses what it cannot decode") {
+  const TempFolder folder;
+  write_text(folder / "tiny.yaml", tiny_shape());
+  const auto refused = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> all = {"bench",     "decode", "--synthetic", folder / "tiny.yaml",
+                                    "--context", "100",    "--device",    "cpu"};
+    all.insert(all.end(), options.begin(), options.end());
+    return run_tool(all);
+  };
+  const ProcessResult hisa = refused({"--indexer", "hisa:block=8,blocks=8"});
+  CHECK(hisa.code == 2);
+  CHECK_THAT(hisa.err, Contains("decode selects among all positions"));
+  const ProcessResult fp8 = refused({"--kv-cache", "fp8"});
+  CHECK(fp8.code == 2);
+  CHECK_THAT(fp8.err, Contains("the layout holds 512 + 64 numbers, and the model has 16 + 8"));
+  const ProcessResult large = refused({"--batch", "4096", "--memory-limit", "16MiB"});
+  CHECK(large.code == 4);
+  CHECK_THAT(large.err, Contains("--context 100 --batch 4096") && Contains("--kv-cache fp8"));
 }
 
 TEST_CASE("bench search prints how several devices scale, and checks that they agree") {

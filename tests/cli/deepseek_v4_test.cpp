@@ -194,6 +194,10 @@ TEST_CASE("what does not apply to DeepSeek-V4 is refused by name") {
                 "attention over compressed keys is computed on the CPU only");
   check_refused({"bench", "ops", model(), "--context", "64", "--device", "cpu"}, 2,
                 "bench ops does not time DeepSeek-V4");
+  check_refused({"bench", "decode", model(), "--context", "64", "--device", "cpu"}, 2,
+                "bench decode does not time DeepSeek-V4");
+  check_refused({"eval", model(), "dense", "-c", tokens}, 2,
+                "dense attention is not available for DeepSeek-V4");
   for (const char* engine : {"vllm", "sglang", "transformers", "vllm-ascend"}) {
     check_refused({"export", "FSSF", "-e", engine, "-m", model()}, 3,
                   "no released version that was read shares index sets in DeepSeek-V4");

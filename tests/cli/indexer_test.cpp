@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// --indexer: HISA next to the exact indexer, and as the indexer of a run.
+// --indexer: HISA next to the exact indexer, and as the indexer of a run; dense attention.
 #include "io/files.h"
 #include "io/json.h"
 #include "support/catch.h"
 #include "support/files.h"
+#include "support/model_copy.h"
 #include "support/process.h"
 #include "support/run_files.h"
 #include "support/tokens.h"
@@ -64,6 +65,42 @@ TEST_CASE("eval shows the exact indexer, HISA, the pattern, and both together") 
                                        place.folder / "tokens.jsonl"});
   CHECK_THAT(text.out, Contains("exact  ") && Contains(std::string(kNarrow) + "  ") &&
                            Contains(" s  uniform:2"));
+}
+
+TEST_CASE("eval shows what selecting tokens costs next to patterns: dense attention") {
+  const Place place;
+  const Json plain = place.json({"eval", place.model, "uniform:2"});
+  const Json both = place.json({"eval", place.model, "dense", "uniform:2"});
+  CHECK(both["baseline"]["sequence_losses"] == plain["baseline"]["sequence_losses"]);
+  CHECK(both["patterns"][1]["sequence_losses"] == plain["patterns"][0]["sequence_losses"]);
+  const Json& dense = both["patterns"][0];
+  CHECK(dense["pattern"] == "dense");
+  CHECK(dense["indexer"] == "none");
+  CHECK(both["baseline"]["indexer"] == "exact");
+  const double rise = dense["loss"].get<double>() - plain["baseline"]["loss"].get<double>();
+  CHECK(std::abs(rise) > 1e-5);  // 70 tokens, of which an indexer selects 16
+  CHECK(dense["delta"].get<double>() == Approx(rise).margin(1e-9));
+  CHECK(dense["delta_ci95"].is_array());
+
+  const Json none = place.json({"eval", place.model, "uniform:2", "--indexer", "none"});
+  CHECK(none["patterns"][0] == both["patterns"][1]);
+  CHECK(none["patterns"][1] == dense);
+  CHECK_FALSE(none.contains("by_other_indexer"));
+  const Json narrow = place.json({"eval", place.model, "uniform:2", "dense", "--indexer", kNarrow});
+  CHECK(narrow["patterns"][1] == dense);
+  CHECK(narrow["by_other_indexer"].size() == 2);  // no indexer changes dense attention
+
+  const ProcessResult text = run_tool({"eval", place.model, "uniform:2", "dense", "--indexer",
+                                       kNarrow, "-c", place.folder / "tokens.jsonl"});
+  CHECK_THAT(text.out,
+             Contains("\ndense  loss ") && Contains("  none  ") && Contains(" s  uniform:2\n"));
+
+  // The last of 70 tokens is the only one that drops another, and it predicts nothing.
+  const ModelCopy wide;
+  wide.change_config([](Json& config) { config["index_topk"] = 69; });
+  const Json all = place.json({"eval", wide.path(), "dense"});
+  CHECK(all["patterns"][0]["loss"].get<double>() ==
+        Approx(all["baseline"]["loss"].get<double>()).epsilon(1e-6));
 }
 
 TEST_CASE("overlap compares HISA with the exact indexer by layer and position") {
@@ -145,6 +182,12 @@ TEST_CASE("an option --indexer that cannot be used is refused with exit code 2")
     refused(arguments, "\"size=3\" is neither block=N nor blocks=N");
     arguments[3] = "hisa:block=4,blocks=4";
     refused(arguments, "leaves too few tokens to select from");
+  }
+  for (const char* command : {"run", "plan", "overlap"}) {
+    std::vector<std::string> arguments = {command, place.model, "--indexer", "none"};
+    if (std::string(command) != "plan") arguments.insert(arguments.end(), {"-o", out});
+    refused(arguments, "nothing is selected without an indexer");
+    refused(arguments, "eval MODEL dense");
   }
   CHECK_FALSE(std::filesystem::exists(out));
   refused({"run", place.model, "--keep", "1/2", "--indexer", kNarrow, "--distill",

@@ -146,6 +146,20 @@ TEST_CASE("GPU shapes beyond the kernels' limits are refused by the key of confi
                                       Contains("try: --device cpu"));
 }
 
+TEST_CASE("GPU dense attention beyond the kernels' limits is refused by the key of config.json") {
+  const auto refusal_of = [](ExpandedShape expanded) {
+    ModelShape shape = released_shape();
+    shape.dense = expanded;
+    return refusal(shape);
+  };
+  CHECK(refusal_of({128, 64, 128}).empty());
+  CHECK(refusal_of({192, 64, 256}).empty());
+  CHECK_THAT(refusal_of({196, 64, 128}), Contains("qk_nope_head_dim + qk_rope_head_dim"));
+  CHECK_THAT(refusal_of({126, 64, 128}), Contains("qk_nope_head_dim") && Contains("126"));
+  CHECK_THAT(refusal_of({128, 62, 128}), Contains("qk_rope_head_dim") && Contains("62"));
+  CHECK_THAT(refusal_of({128, 64, 260}), Contains("v_head_dim") && Contains("at most 256"));
+}
+
 TEST_CASE("GPU an indexer too narrow or too wide for a precision runs in another one") {
   ModelShape shape = released_shape();
   const auto refused = [&](std::int64_t width, Precision indexer) {

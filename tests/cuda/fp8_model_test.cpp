@@ -4,6 +4,7 @@
 
 #include "cuda/gpu.h"
 #include "kernels/architecture.h"
+#include "search/fp8_golden.h"
 #include "support/fp8.h"
 #include "support/session.h"
 
@@ -174,6 +175,11 @@ TEST_CASE("GPU FP8 losses are near the CPU's, within the plan", "[fp8]") {
   const std::int64_t weights = gpu.weights.bytes();
   INFO("planned " << planned << " beside " << weights << " of weights");
   CHECK(gpu.backend.memory_use().peak_total <= planned + weights + weights / 50);
+}
+
+TEST_CASE("GPU FP8 losses of the golden cases stay near those of transformers", "[fp8]") {
+  if (!kernels::has_warpgroups()) return;
+  check_fp8_golden_losses<Fp8Gpu>(0.15);
 }
 
 TEST_CASE("GPUs before Hopper refuse FP8 products by name", "[fp8]") {

@@ -3,14 +3,13 @@
 
     trim.py GOLDEN_FOLDER DESTINATION [CASE ...]
 
-Of activations, inputs and outputs of sublayers, index scores and FP8 emulations are left out: the
-hidden states of every layer contain them. Hy4 and DeepSeek-V4 keep index scores, because the
-epsilon of their LayerNorm shows nowhere else, and DeepSeek-V4 the coefficients of its streams. Runs
-other than golden_full, those from FP8 weights and those of some cases keep their first sequence;
-runs of DeepSeek-V4, those with another epsilon, from FP8 weights and with native sharing keep hidden
-states and logits of some rows.
-Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts, or the
-largest projection.
+A.X-K2 and Hy4 keep all tensors. Of the others, inputs and outputs of sublayers, index scores and FP8
+emulations are left out: the hidden states of every layer contain them. DeepSeek-V4 keeps scores and
+the coefficients of its streams, which show nowhere else. All runs keep their first sequence,
+golden_full of models without FP8 weights and native sharing both; runs of DeepSeek-V4, those with
+another epsilon, from FP8 weights and with native sharing keep hidden states and logits of some rows.
+Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts, or the largest
+projection.
 """
 import argparse
 import json
@@ -20,8 +19,9 @@ import shutil
 import struct
 
 KEPT = ("input_ids", "hidden.", "router_idx.", "router_w.", "topk.", "logits", "nll", "loss")
-SCORES = {"hy_v4_tiny": ("scores.",), "deepseek_v4_tiny": ("scores.", "hc_post.", "hc_comb.")}
-ONE_SEQUENCE = ("axk2_tiny", "glm_moe_dsa_shared_tiny")
+WHOLE = ("axk2_tiny", "hy_v4_tiny")
+BOTH_SEQUENCES = ("deepseek_v32_tiny", "glm_moe_dsa_tiny", "deepseek_v4_tiny")
+SCORES = {"deepseek_v4_tiny": ("scores.", "hc_post.", "hc_comb.")}
 BY_ROW = ("router_idx.", "router_w.")  # [sequences * positions, …]; the others [sequences, …]
 
 
@@ -97,17 +97,13 @@ def some_rows(tensors, step):
     return kept
 
 
-def keeps_one_sequence(source):
-    case = source.parent.name
-    return source.stem != "golden_full" or "_fp8_" in case or case in ONE_SEQUENCE
-
-
 def trim_run(source, target):
     """Returns the loss if it has changed."""
-    kept = KEPT + SCORES.get(source.parent.name, ())
+    case = source.parent.name
+    kept = ("",) if case in WHOLE else KEPT + SCORES.get(case, ())
     tensors = {k: v for k, v in sorted(read(source)[0].items()) if k.startswith(kept)}
     loss = None
-    if keeps_one_sequence(source):
+    if source.stem != "golden_full" or case not in BOTH_SEQUENCES:
         tensors, loss = first_sequence(tensors)
     write(target, some_rows(tensors, row_step(source)))
     return loss

@@ -253,8 +253,7 @@ TEST_CASE("attention_factor of YaRN is read, and must agree with mscale") {
 }
 
 TEST_CASE("keys that might change the forward pass are kept by name, harmless ones are not") {
-  for (const char* name : {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny", "glm_moe_dsa_shared_tiny",
-                           "glm_moe_dsa_fp8_tiny", "axk2_tiny", "hy_v4_tiny"}) {
+  for (const std::string& name : kGoldenModels) {
     CHECK(parsed(golden_config(name)).unread_keys.empty());
   }
   Json json = golden_config("deepseek_v32_tiny");

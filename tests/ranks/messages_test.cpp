@@ -13,7 +13,7 @@ using namespace indexcache::test;
 
 TEST_CASE("tasks and their goals arrive as they were sent") {
   RankTask sent;
-  sent.goal = {"abc", Objective::kl, Pattern::parse("FFF"), Hisa{64, 32}};
+  sent.goal = {"abc", Objective::kl, Pattern::parse("FFF"), Hisa{64, 32}, true};
   sent.task = {
       {Pattern::parse("FSF"), Pattern::parse("FFS")}, {0, 7, 9}, {true, 4, true, Hisa{16, 4}}};
   const RankTask got = decode_task(encode(sent));

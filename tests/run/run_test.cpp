@@ -84,7 +84,7 @@ TEST_CASE("a run is cut off after every line of its journal and ends in the same
 
 TEST_CASE("runs on every family continue after any line of their journal") {
   const TempFolder folder;
-  for (const char* model : {"glm_moe_dsa_shared_tiny", "axk2_tiny", "hy_v4_tiny"}) {
+  for (const std::string& model : kGoldenModels) {
     RunOptions options = options_for(folder, "2");
     tiny_tokens(folder, 4, 40, 160);
     options.search.device.model = golden(model).string();
@@ -190,9 +190,7 @@ struct PlanAndRun {
 
 TEST_CASE("a plan counts what the run then does, on every model") {
   const TempFolder folder;
-  for (const char* model :
-       {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny", "glm_moe_dsa_tiny", "glm_moe_dsa_fp8_tiny",
-        "glm_moe_dsa_shared_tiny", "axk2_tiny", "hy_v4_tiny"}) {
+  for (const std::string& model : kGoldenModels) {
     RunOptions options = options_for(folder, "2");
     tiny_tokens(folder, 4, 70, 160);
     options.search.device.model = golden(model).string();

@@ -193,6 +193,24 @@ TEST_CASE("what a sweep holds stays within its plan, in every family") {
   });
 }
 
+TEST_CASE("dense attention is that of a model that selects everything, in every family") {
+  AllFamilies().check_each([](const Family*, const std::filesystem::path& folder) {
+    Session<> session(folder);
+    const TokenSet tokens = two_sequences(session.model.config.vocabulary);
+    const Pattern baseline = session.model.baseline();
+    const SequenceLosses sparse = session.evaluator(tokens).losses_of(baseline);
+    if (session.model.config.compressed) return;  // refused by name
+    session.model.config.dense = true;
+    const SequenceLosses dense = session.evaluator(tokens).losses_of(baseline);
+    CHECK(session.evaluator(tokens, {.memory_bytes = 1}).losses_of(baseline) == dense);
+    session.model.config.dense = false;
+    session.model.config.index_topk = tokens.longest();
+    const SequenceLosses all = session.evaluator(tokens).losses_of(baseline);
+    CHECK(dense != sparse);
+    for (std::size_t s = 0; s < all.size(); ++s) CHECK(dense[s] == Approx(all[s]).epsilon(1e-6));
+  });
+}
+
 TEST_CASE("an added family differs from its relative by its constant only") {
   const AllFamilies all;
   const TokenSet tokens = two_sequences(320);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model that is multiplied in FP8 as deployed: near its dequantized self, and with every law of
 // other precisions.
+#include "search/fp8_golden.h"
 #include "support/compare.h"
 #include "support/fp8_model.h"
 #include "support/session.h"
@@ -96,6 +97,10 @@ TEST_CASE("the residual in FP8 stays near that of the dequantized model, layer b
     CHECK(far > 0.005);
   }
   CHECK(loss == Approx(exact_loss).margin(0.1));
+}
+
+TEST_CASE("FP8 losses of the golden cases stay near those of transformers") {
+  check_fp8_golden_losses<CpuBackend>(0.1, 2, Precision::fp8);
 }
 
 TEST_CASE("FP8 losses do not depend on batch, waves, threads or where weights wait") {

@@ -6,18 +6,17 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "search/recording_backend.h"
 #include "support/compare.h"
 #include "support/files.h"
 #include "support/session.h"
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
-#include <optional>
+#include <set>
 #include <span>
-#include <tuple>
-#include <utility>
-#include <vector>
 
 namespace indexcache::test {
 
@@ -25,160 +24,6 @@ inline constexpr double kTolerance = 1e-4;  // of the tensor's largest element
 inline constexpr double kCoefficientTolerance = 1e-5;
 // Of latent norms in transformers; a case that differs states it.
 inline constexpr double kLatentEpsilon = 1e-6;
-
-// Tensors of one row per position, put together from the parts that a sweep computes: rows t < k
-// and the others, in chunks or not. Every row must be computed, and as often as is expected.
-template <typename T>
-class ByPosition {
- public:
-  void put(const RowLayout& rows, const std::vector<T>& values, std::int64_t positions) {
-    if (rows.total == 0) return;
-    const std::size_t width = values.size() / static_cast<std::size_t>(rows.total);
-    const std::size_t all = rows.segments.size() * static_cast<std::size_t>(positions);
-    values_.resize(all * width);
-    written_.resize(all);
-    for (std::size_t s = 0; s < rows.segments.size(); ++s) {
-      const Segment& segment = rows.segments[s];
-      const std::int64_t to = static_cast<std::int64_t>(s) * positions + segment.first_position;
-      std::copy_n(values.begin() + segment.first_row * static_cast<std::int64_t>(width),
-                  segment.rows * static_cast<std::int64_t>(width),
-                  values_.begin() + to * static_cast<std::int64_t>(width));
-      for (std::int64_t row = to; row < to + segment.rows; ++row) {
-        ++written_[static_cast<std::size_t>(row)];
-      }
-    }
-  }
-
-  const std::vector<T>& values(int computed = 1) const {
-    CHECK(std::ranges::all_of(written_, [&](int times) { return times == computed; }));
-    return values_;
-  }
-
-  // What was computed last, however often.
-  const std::vector<T>& latest() const { return values_; }
-
- private:
-  std::vector<T> values_;
-  std::vector<int> written_;  // how often each row was computed
-};
-
-// Scores of an indexer as transformers states them, of all rows of sequences of one length: [rows,
-// candidates], 0 where a row sees nothing.
-inline std::vector<float> index_scores(Backend& backend, const RowLayout& rows,
-                                       const Tensor& queries, const Tensor& head_weights,
-                                       const RowLayout& key_rows, const Tensor& keys) {
-  const auto q = backend.download(queries), w = backend.download(head_weights),
-             k = backend.download(keys);
-  const std::int64_t heads = head_weights.cols(), width = keys.cols();
-  const std::int64_t columns = key_rows.segments.front().rows;
-  const double scale = 1 / std::sqrt(static_cast<double>(heads * width));
-  std::vector<float> scores(static_cast<std::size_t>(rows.total * columns), 0.0f);
-  for (std::size_t s = 0; s < rows.segments.size(); ++s) {
-    const Segment &segment = rows.segments[s], &key_segment = key_rows.segments[s];
-    for (std::int64_t i = 0; i < segment.rows; ++i) {
-      const std::int64_t row = segment.first_row + i;
-      for (std::int64_t u = 0; u < key_segment.candidates(segment.position(i)); ++u) {
-        const float* key = k.data() + (key_segment.first_row + u) * width;
-        double score = 0;
-        for (std::int64_t h = 0; h < heads; ++h) {
-          const float* query = q.data() + (row * heads + h) * width;
-          double dot = 0;
-          for (std::int64_t d = 0; d < width; ++d) dot += double{query[d]} * key[d];
-          score += w[static_cast<std::size_t>(row * heads + h)] * std::max(dot, 0.0);
-        }
-        scores[static_cast<std::size_t>(row * columns + u)] = static_cast<float>(scale * score);
-      }
-    }
-  }
-  return scores;
-}
-
-// A backend that keeps the routings and the scores that it computed, by layer. An operation does
-// not know its layer, so NamingWeights says which one a sweep has come to.
-template <typename Engine>
-class RecordingBackend : public Engine {
- public:
-  Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
-                const RouterRule& rule) override {
-    Routing routing = Engine::route(rows, logits, bias, rule);
-    record(rows, routing);
-    return routing;
-  }
-
-  Routing weigh_experts(const RowLayout& rows, const Tensor& logits, const Tensor& chosen,
-                        const RouterRule& rule) override {
-    Routing routing = Engine::weigh_experts(rows, logits, chosen, rule);
-    record(rows, routing);
-    return routing;
-  }
-
-  // Those of a layer's attention, which are computed for keys and for queries.
-  void read_streams(const RowLayout& rows, const Tensor& streams, const StreamWeights& of,
-                    const StreamRule& rule, const Tensor& out, const Tensor& factors) override {
-    Engine::read_streams(rows, streams, of, rule, out, factors);
-    if (of.mixer.template data<void>() != attention_mixer) return;
-    REQUIRE(layer.has_value());
-    coefficients[*layer].put(rows, this->download(factors), positions);
-  }
-
-  void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
-                  const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) override {
-    Engine::index_topk(rows, queries, head_weights, key_rows, keys, sets);
-    REQUIRE(layer.has_value());
-    REQUIRE_FALSE(scores.contains(*layer));  // all rows at once
-    scores[*layer] = index_scores(*this, rows, queries, head_weights, key_rows, keys);
-  }
-
-  std::int64_t positions = 0;
-  std::optional<std::size_t> layer;
-  std::map<std::size_t, std::vector<float>> scores;  // of the rows that select
-  std::map<std::size_t, ByPosition<std::int32_t>> experts;
-  std::map<std::size_t, ByPosition<float>> weights;
-  const void* attention_mixer = nullptr;  // of the current layer
-  std::map<std::size_t, ByPosition<float>> coefficients;
-
- private:
-  // Experts in ascending order, as goldens have them.
-  void record(const RowLayout& rows, const Routing& routing) {
-    REQUIRE(layer.has_value());
-    auto chosen = this->download_indices(routing.experts);
-    auto shares = this->download(routing.weights);
-    const auto used = static_cast<std::size_t>(routing.experts.cols());
-    for (std::size_t first = 0; first < chosen.size(); first += used) {
-      std::vector<std::pair<std::int32_t, float>> row;
-      for (std::size_t p = first; p < first + used; ++p) row.emplace_back(chosen[p], shares[p]);
-      std::ranges::sort(row);
-      for (std::size_t p = 0; p < used; ++p) {
-        std::tie(chosen[first + p], shares[first + p]) = row[p];
-      }
-    }
-    experts[*layer].put(rows, chosen, positions);
-    weights[*layer].put(rows, shares, positions);
-  }
-};
-
-// The weights of a sweep, which computes a layer only with that layer's weights: whatever its order
-// or chunks, the layer asked for last is the one being computed.
-template <typename Engine>
-class NamingWeights : public WeightSource {
- public:
-  NamingWeights(WeightSource& weights, RecordingBackend<Engine>& backend)
-      : weights_(weights), backend_(backend) {
-    outer_ = weights.outer();
-  }
-
-  const LayerWeights& layer(std::int64_t layer) override {
-    backend_.layer = static_cast<std::size_t>(layer);
-    const LayerWeights& weights = weights_.layer(layer);
-    const auto& streams = weights.attention_input.streams;
-    backend_.attention_mixer = streams ? streams->mixer.template data<void>() : nullptr;
-    return weights;
-  }
-
- private:
-  WeightSource& weights_;
-  RecordingBackend<Engine>& backend_;
-};
 
 class RecordingObserver : public SweepObserver {
  public:
@@ -276,6 +121,78 @@ inline TokenSet tokens_of(const SafetensorsFile& file) {
   return set;
 }
 
+// Scores of FP8 indexers depend on roundings: where the operand of one differs in its last bit, a
+// score may be another by a little, and a row in a hundred may select another candidate.
+inline void check_deployed(const std::vector<float>& scores, const std::vector<float>& expected) {
+  CHECK_CLOSE(scores, expected, 2e-2);
+  const float largest =
+      std::abs(*std::ranges::max_element(expected, {}, [](float x) { return std::abs(x); }));
+  std::size_t different = 0;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    different += std::abs(scores[i] - expected[i]) > kTolerance * largest ? 1 : 0;
+  }
+  CHECK(different * 50 <= scores.size());
+}
+
+inline void check_deployed(const std::vector<std::int32_t>& sets,
+                           const std::vector<std::int32_t>& expected, std::int64_t k) {
+  REQUIRE(sets.size() == expected.size());
+  std::size_t different = 0;
+  for (std::size_t row = 0; row * static_cast<std::size_t>(k) < sets.size(); ++row) {
+    const auto first = static_cast<std::ptrdiff_t>(row) * k;
+    different +=
+        std::equal(sets.begin() + first, sets.begin() + first + k, expected.begin() + first) ? 0
+                                                                                             : 1;
+  }
+  CHECK(different * 100 <= sets.size() / static_cast<std::size_t>(k));
+}
+
+// By how much the k-th best score of each row exceeds the next one.
+inline std::vector<float> margins(const std::vector<float>& scores, std::int64_t positions,
+                                  std::int64_t k) {
+  std::vector<float> margins;
+  for (std::size_t row = 0; row * static_cast<std::size_t>(positions) < scores.size(); ++row) {
+    const auto begin = scores.begin() + static_cast<std::ptrdiff_t>(row) * positions;
+    const std::int64_t candidates = k + 1 + static_cast<std::int64_t>(row) % (positions - k);
+    std::vector<float> order(begin, begin + candidates);
+    std::ranges::sort(order, std::greater());
+    margins.push_back(order[static_cast<std::size_t>(k - 1)] - order[static_cast<std::size_t>(k)]);
+  }
+  return margins;
+}
+
+inline std::vector<float> tail_values(const std::vector<float>& all, std::int64_t positions,
+                                      std::int64_t k) {
+  std::vector<float> tail;
+  for (std::size_t row = 0; row < all.size(); ++row) {
+    if (static_cast<std::int64_t>(row) % positions >= k) tail.push_back(all[row]);
+  }
+  return tail;
+}
+
+template <typename Engine>
+void check_indexer(const SafetensorsFile& file, const std::string& suffix,
+                   const RecordingBackend<Engine>& backend, std::size_t layer,
+                   const ModelConfig& config) {
+  const std::int64_t positions = backend.positions, k = config.index_topk;
+  if (file.tensors().contains("scores" + suffix)) {
+    const std::vector<float>& scores = backend.scores.at(layer);
+    CHECK_CLOSE(scores, tail_scores(file, "scores" + suffix, positions, config), kTolerance);
+  }
+  if (file.tensors().contains("margin" + suffix)) {
+    const std::vector<float>& scores = backend.scores.at(layer);
+    const auto expected = tail_values(values_of<float>(file, "margin" + suffix), positions, k);
+    CHECK_CLOSE(margins(scores, positions, k), expected, 1e-3);
+  }
+  if (file.tensors().contains("scores_fp8" + suffix)) {
+    const std::vector<float>& scores = backend.deployed_scores.at(layer);
+    check_deployed(scores, tail_scores(file, "scores_fp8" + suffix, positions, config));
+    const auto expected = tail_sets(file, "topk_fp8" + suffix, positions, config);
+    check_deployed(best_sets(scores, positions, k), expected, k);
+    if (backend.deployed != nullptr) check_deployed(backend.deployed_sets.at(layer), expected, k);
+  }
+}
+
 // Of rows that a golden keeps of its hidden states and logits.
 inline std::size_t kept_step(const SafetensorsFile& file, std::size_t rows) {
   const auto& shape = file.tensors().at("logits").shape;
@@ -300,34 +217,56 @@ inline void check_coefficients(const SafetensorsFile& file, const std::string& s
 }
 
 template <typename Engine>
-void check_layers(const SafetensorsFile& file, const RecordingObserver& seen,
-                  const RecordingBackend<Engine>& backend, const ModelConfig& config,
-                  std::int64_t positions) {
+void check_layer(const SafetensorsFile& file, const RecordingObserver& seen,
+                 const RecordingBackend<Engine>& backend, const ModelConfig& config,
+                 std::size_t layer) {
+  const std::string suffix = "." + std::to_string(layer);
+  INFO("layer " << layer);
   const auto& ids = file.tensors().at("input_ids").shape;
   const auto rows = static_cast<std::size_t>(ids[0] * ids[1]);
-  for (std::size_t layer = 0; layer < static_cast<std::size_t>(config.layers); ++layer) {
-    const std::string suffix = "." + std::to_string(layer);
-    INFO("layer " << layer);
-    if (file.tensors().contains("hidden" + suffix)) {
-      CHECK_CLOSE(every(seen.hidden.at(layer).values(), rows, kept_step(file, rows)),
-                  values_of<float>(file, "hidden" + suffix), kTolerance);
-    }
-    if (config.selects(static_cast<std::int64_t>(layer))) {
-      CHECK(seen.selected.at(layer) == tail_sets(file, "topk" + suffix, positions, config));
-    }
-    if (file.tensors().contains("hc_post" + suffix)) {
-      check_coefficients(file, suffix, backend.coefficients.at(layer).values(2), *config.streams);
-    }
-    if (file.tensors().contains("scores" + suffix)) {
-      CHECK_CLOSE(backend.scores.at(layer), tail_scores(file, "scores" + suffix, positions, config),
-                  kTolerance);
-    }
-    REQUIRE(backend.experts.contains(layer) == config.moe_layer[layer]);
-    if (!config.moe_layer[layer]) continue;
-    CHECK(backend.experts.at(layer).values() ==
-          values_of<std::int32_t>(file, "router_idx" + suffix));
-    CHECK_CLOSE(backend.weights.at(layer).values(), values_of<float>(file, "router_w" + suffix),
-                kTolerance);
+  CHECK_CLOSE(every(seen.hidden.at(layer).values(), rows, kept_step(file, rows)),
+              values_of<float>(file, "hidden" + suffix), kTolerance);
+  if (config.selects(static_cast<std::int64_t>(layer))) {
+    CHECK(seen.selected.at(layer) == tail_sets(file, "topk" + suffix, backend.positions, config));
+  }
+  if (file.tensors().contains("hc_post" + suffix)) {
+    check_coefficients(file, suffix, backend.coefficients.at(layer).values(2), *config.streams);
+  }
+  check_indexer(file, suffix, backend, layer, config);
+  for (const auto& [name, values] : backend.sublayers) {
+    INFO(name);
+    if (!file.tensors().contains(name + suffix)) continue;
+    CHECK_CLOSE(values.at(layer).values(), values_of<float>(file, name + suffix), kTolerance);
+  }
+  REQUIRE(backend.chosen.contains(layer) == config.moe_layer[layer]);
+  if (!config.moe_layer[layer]) return;
+  CHECK(backend.chosen.at(layer).values() == values_of<std::int32_t>(file, "router_idx" + suffix));
+  CHECK_CLOSE(backend.shares.at(layer).values(), values_of<float>(file, "router_w" + suffix),
+              kTolerance);
+}
+
+// What embed and lm_head read and write.
+template <typename Engine>
+void check_ends(const SafetensorsFile& file, const RecordingBackend<Engine>& backend) {
+  if (!file.tensors().contains("embed")) return;
+  std::vector<float> embedded;
+  for (const std::int64_t token : values_of<std::int64_t>(file, "input_ids")) {
+    const std::vector<float>& row = backend.embedded.at(static_cast<std::int32_t>(token));
+    embedded.insert(embedded.end(), row.begin(), row.end());
+  }
+  CHECK(embedded == values_of<float>(file, "embed"));
+  CHECK_CLOSE(backend.head_input.values(), values_of<float>(file, "final_norm"), kTolerance);
+}
+
+// Every tensor that a golden file has is compared: its name is one of these.
+inline void check_names(const SafetensorsFile& file) {
+  const std::set<std::string> compared = {
+      "input_ids",  "embed",  "hidden",     "attn_in", "attn_out", "mlp_in",     "mlp_out",
+      "scores",     "margin", "scores_fp8", "topk",    "topk_fp8", "router_idx", "router_w",
+      "final_norm", "logits", "nll",        "loss",    "hc_post",  "hc_comb"};
+  for (const auto& [name, tensor] : file.tensors()) {
+    INFO(name);
+    CHECK(compared.contains(name.substr(0, name.find('.'))));
   }
 }
 
@@ -353,7 +292,7 @@ std::vector<float> logits_of(Session<RecordingBackend<Engine>>& session,
 }
 
 template <typename Engine>
-void check_case(const std::filesystem::path& folder, const std::string& run) {
+void check_case(const std::filesystem::path& folder, const std::string& run, Backend* deployed) {
   INFO(folder.filename().string() << " " << run);
   const Json about = parse_json(read_file(folder / (run + ".json")), run);
   const SafetensorsFile file(folder / (run + ".safetensors"));
@@ -361,6 +300,7 @@ void check_case(const std::filesystem::path& folder, const std::string& run) {
   const auto positions = static_cast<std::int64_t>(tokens.sequences[0].size());
   Session<RecordingBackend<Engine>> session(folder, about.value("mla_norm_eps", kLatentEpsilon));
   session.backend.positions = positions;
+  session.backend.deployed = deployed;
   RecordingObserver seen(session.backend, positions);
   const Pattern pattern = pattern_of(about["indexer_types"]);
   NamingWeights<Engine> weights(session.weights, session.backend);
@@ -369,8 +309,13 @@ void check_case(const std::filesystem::path& folder, const std::string& run) {
   const auto losses =
       evaluator.losses(LossRequest{std::span(&pattern, 1), evaluator.all_sequences()}, &seen);
 
-  check_layers(file, seen, session.backend, session.model.config, positions);
-  const auto last = static_cast<std::size_t>(session.model.config.layers) - 1;
+  const auto layers = static_cast<std::size_t>(session.model.config.layers);
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    check_layer(file, seen, session.backend, session.model.config, layer);
+  }
+  check_ends(file, session.backend);
+  check_names(file);
+  const std::size_t last = layers - 1;
   const std::size_t rows = tokens.sequences.size() * tokens.sequences[0].size();
   const auto kept = every(seen.hidden.at(last).values(), rows, kept_step(file, rows));
   CHECK_CLOSE(logits_of(session, kept), values_of<float>(file, "logits"), kTolerance);
@@ -385,21 +330,22 @@ void check_case(const std::filesystem::path& folder, const std::string& run) {
   }
 }
 
-// Every family, FP8, patterns, natively shared layers.
-// `compressed`: whether the engine computes attention over compressed keys.
+// Every family, FP8, patterns, natively shared layers. `compressed`: whether the engine computes
+// attention over compressed keys. `deployed` has an FP8 indexer.
 template <typename Engine>
-void check_golden_cases(bool compressed) {
+void check_golden_cases(bool compressed, Backend* deployed = nullptr) {
   std::size_t cases = 0;
-  for (const char* name :
-       {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny", "glm_moe_dsa_tiny", "glm_moe_dsa_fp8_tiny",
-        "glm_moe_dsa_shared_tiny", "axk2_tiny", "hy_v4_tiny", "deepseek_v4_tiny",
-        "deepseek_v4_r128_tiny", "deepseek_v4_fp_tiny"}) {
-    if (!compressed && read_config(golden(name)).compressed) continue;
+  std::vector<std::string> models = kGoldenModels;
+  if (compressed) {
+    models.insert(models.end(),
+                  {"deepseek_v4_tiny", "deepseek_v4_r128_tiny", "deepseek_v4_fp_tiny"});
+  }
+  for (const std::string& name : models) {
     for (const auto& entry : std::filesystem::directory_iterator(golden(name))) {
       const std::string stem = entry.path().stem().string();
       if (entry.path().extension() != ".json" || !stem.starts_with("golden_")) continue;
       if (stem == "golden_distillation") continue;  // of gradients (tests/distill)
-      check_case<Engine>(golden(name), stem);
+      check_case<Engine>(golden(name), stem, deployed);
       ++cases;
     }
   }

@@ -126,10 +126,9 @@ void check_counts(Session<>& session, const TokenSet& tokens, const SearchSpace&
 
 TEST_CASE("what is counted without computing is what a search then does, whatever the model") {
   const TokenSet tokens = example_tokens();
-  for (const auto& folder :
-       {golden("deepseek_v32_tiny"), golden("deepseek_v32_fp8_tiny"), golden("glm_moe_dsa_tiny"),
-        golden("glm_moe_dsa_fp8_tiny"), golden("axk2_tiny"), golden("hy_v4_tiny")}) {
-    INFO(folder.string());
+  for (const std::string& model : kGoldenModels) {
+    INFO(model);
+    const std::filesystem::path folder = golden(model);
     // One thread: with the scratch memory of more, three quarters would not be tight.
     Session<> session(folder, std::nullopt, Placement::stream, 1);
     const auto layers = static_cast<std::size_t>(session.model.config.layers);

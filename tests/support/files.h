@@ -12,6 +12,15 @@ namespace indexcache::test {
 std::filesystem::path golden(const std::string& name);  // tests/golden/NAME
 std::filesystem::path data(const std::string& name);    // data/NAME
 
+// The checkpoints in tests/golden: of every family, from FP8 weights, and natively shared.
+inline const std::vector<std::string> kGoldenModels = {"deepseek_v32_tiny",
+                                                       "deepseek_v32_fp8_tiny",
+                                                       "glm_moe_dsa_tiny",
+                                                       "glm_moe_dsa_fp8_tiny",
+                                                       "glm_moe_dsa_shared_tiny",
+                                                       "axk2_tiny",
+                                                       "hy_v4_tiny"};
+
 // A fresh folder, removed with the object.
 class TempFolder {
  public:

@@ -7,6 +7,8 @@
 #include "support/files.h"
 #include "support/process.h"
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -42,6 +44,20 @@ struct ModelCopy {
 
   TempFolder folder;
 };
+
+// Gives a layer of the copy another indexer: its key projection in reverse.
+inline void change_indexer(const ModelCopy& copy, std::size_t layer) {
+  const std::string name = "model.layers." + std::to_string(layer) + ".self_attn.indexer.wk.weight";
+  copy.change_tensors([&](std::vector<StoredTensor>& tensors) {
+    for (StoredTensor& tensor : tensors) {
+      if (tensor.name != name) continue;
+      std::vector<float> values(tensor.bytes.size() / sizeof(float));
+      std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+      std::ranges::reverse(values);
+      std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
+    }
+  });
+}
 
 // Six sequences that fit the tiny models.
 inline std::filesystem::path write_ids(const TempFolder& folder) {

@@ -87,7 +87,7 @@ void keep_produced(const std::vector<std::string>& arguments) {
     const std::string name = entry.path().filename();
     const bool pattern = name.starts_with("pattern") && name.ends_with(".yaml");
     if (!pattern && name != "run.json" && name != "verdict.json" && name != "drift.json" &&
-        name != "distill.json" && name != "junit.xml") {
+        name != "distill.json" && name != "model-overlap.json" && name != "junit.xml") {
       continue;
     }
     keep(entry.path());

@@ -53,7 +53,7 @@ struct Loaded {
 }  // namespace
 
 TEST_CASE("layers are the same wherever they wait, in any order, pass after pass") {
-  for (const char* name : {"deepseek_v32_tiny", "deepseek_v32_fp8_tiny", "glm_moe_dsa_tiny"}) {
+  for (const std::string& name : kGoldenModels) {
     Loaded resident(golden(name), Placement::resident);
     const std::int64_t layers = resident.model.config.layers;
     std::vector<std::vector<float>> expected;

@@ -78,6 +78,7 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
   const HisaNumbers hisa = hisa_numbers(shape, longest);
   const std::int64_t numbers =
       quantized + hisa.per_thread + kHeads * std::min(shape.index_topk, longest) +  // attention
+      (shape.dense ? tile * kKeys : 0) +                                            // dense
       tile * (longest + shape.index_heads * kKeys) +                                // indexer
       std::min(kRows, rows) * 2 * shape.intermediate +                              // dense MLP
       std::min(kLossRows, rows) * 2 * shape.vocabulary +  // loss, and that of a reference
@@ -112,6 +113,11 @@ void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& we
 void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
                              const Heads& out) {
   compute().head_linear(threads_, rows, x, weight, out);
+}
+
+void CpuBackend::expand_heads(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                              const Heads& out) {
+  compute().expand_heads(threads_, rows, x, weight, out);
 }
 
 void CpuBackend::read_streams(const RowLayout& rows, const Tensor& streams,
@@ -157,6 +163,29 @@ void CpuBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
                                   const Heads& out, const Tensor& sinks) {
   compute().sparse_attention(threads_, rows, queries, key_rows, keys, values, sets, scale, out,
                              sinks);
+}
+
+void CpuBackend::write_pages(const RowLayout& rows, const Tensor& x, const Tensor& tables,
+                             const PagedCache& cache) {
+  compute().write_pages(threads_, rows, x, tables, cache);
+}
+
+void CpuBackend::paged_topk(const RowLayout& rows, const Tensor& queries,
+                            const Tensor& head_weights, const Tensor& tables,
+                            const PagedCache& cache, const Tensor& sets) {
+  compute().paged_topk(threads_, rows, queries, head_weights, tables, cache, sets);
+}
+
+void CpuBackend::paged_attention(const RowLayout& rows, const Heads& queries, const Tensor& tables,
+                                 const PagedCache& cache, const Tensor& sets, float scale,
+                                 const Heads& out, const Tensor& sinks) {
+  compute().paged_attention(threads_, rows, queries, tables, cache, sets, scale, out, sinks);
+}
+
+void CpuBackend::causal_attention(const RowLayout& rows, const Heads& queries,
+                                  const RowLayout& key_rows, const ExpandedKeys& keys, float scale,
+                                  const Heads& out, const Tensor& sinks) {
+  compute().causal_attention(threads_, rows, queries, key_rows, keys, scale, out, sinks);
 }
 
 void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,

@@ -127,4 +127,11 @@ std::int64_t CudaBackend::mlp_row_bytes(std::int64_t hidden, std::int64_t middle
          std::max(quantized_row_bytes(hidden), quantized_row_bytes(middle));
 }
 
+std::int64_t CudaBackend::expert_row_bytes(const ModelShape& shape) const {
+  const ExpertProducts products =
+      products_of_experts(shape.routed_experts, shape.hidden, shape.moe_intermediate);
+  return products == ExpertProducts::groups ? grouped_expert_row_bytes(shape)
+                                            : CudaDevice::expert_row_bytes(shape);
+}
+
 }  // namespace indexcache

@@ -8,6 +8,7 @@
 #include "backend/cuda/gemm.h"
 #include "backend/cuda/weight_tables.h"
 #include "kernels/block_quantize.h"
+#include "kernels/paged_cache.h"
 #include "kernels/types.h"
 
 #include <array>
@@ -30,6 +31,8 @@ class CudaBackend : public CudaDevice {
                              std::int64_t longest) const override;
   std::int64_t linear_row_bytes(std::int64_t width) const override;
   std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const override;
+  std::int64_t expert_row_bytes(const ModelShape& shape) const override;
+  PageFormat index_page_format(std::int64_t width) const override;
 
 #include "backend/operation_overrides.inc"
 
@@ -75,6 +78,9 @@ class CudaBackend : public CudaDevice {
   void swiglu(const Tensor& gate_up, const Tensor& out, float limit);
   // Rows of the indexer in the type that its logits are computed in.
   Operand index_operand(const Tensor& x, std::int64_t vectors, std::int64_t width);
+  // Without keys.
+  IndexOperands asking_operands(const Tensor& queries, const Tensor& head_weights,
+                                std::int64_t width);
   IndexOperands index_operands(const Tensor& queries, const Tensor& head_weights,
                                const Tensor& keys);
   void score_candidates(const IndexOperands& in, std::int64_t first_row, const Operand& keys,
@@ -83,6 +89,12 @@ class CudaBackend : public CudaDevice {
                   const Tensor& sets);
   void select_exactly(const IndexOperands& in, std::int64_t first_row, const RowLayout& rows,
                       const RowLayout& key_rows, const Tensor& sets);
+  // Of one query per sequence, by the kernel that reads pages, or from gathered keys.
+  void score_pages(const IndexOperands& in, const RowLayout& rows, const RowLayout& key_rows,
+                   const kernels::Pages& pages, const Tensor& logits);
+  void attend_gathered(const RowLayout& rows, const Heads& queries, const kernels::Pages& pages,
+                       const PageFormat& format, const Tensor& sets, float scale, const Heads& out,
+                       const Tensor& sinks);
   struct HisaPart;
   void select_by_hisa(const HisaPart& part, const Tensor& sets);
   void choose_blocks(const HisaPart& part, std::int64_t first, std::int64_t rows);
@@ -104,6 +116,7 @@ class CudaBackend : public CudaDevice {
   std::vector<std::int32_t> expert_counts(const Tensor& counts);
   ExpertProducts products_of_experts(std::int64_t experts, std::int64_t hidden,
                                      std::int64_t middle) const;
+  ExpertSlots slots_of(const Routing& routing, std::int64_t experts);
   Tensor in_slots(const Tensor& x, const ExpertSlots& slots);
   // The results of the experts' MLPs, [slots, H].
   Tensor single_experts(const Tensor& x, const ExpertSlots& slots, const ExpertWeights& weights,

@@ -25,9 +25,14 @@ std::uint32_t alignment_of(const void* data, std::int64_t distances, DType type)
   return static_cast<std::uint32_t>(bits & (~bits + 1));
 }
 
+// Numbers in a row of the weight.
+std::int64_t weight_width(const Product& p) {
+  return p.transposed_weight ? p.cols : p.depth;
+}
+
 std::uint32_t alignment_of(const Product& p) {
   return std::min({alignment_of(p.x, p.x_stride | p.x_head_stride, p.type),
-                   alignment_of(p.weight, p.depth | p.weight_head_stride, p.type),
+                   alignment_of(p.weight, weight_width(p) | p.weight_head_stride, p.type),
                    alignment_of(p.out, p.out_stride | p.out_head_stride, p.out_type)});
 }
 
@@ -79,14 +84,16 @@ Gemm::Gemm(DeviceMemory& memory) {
 
 Gemm::~Gemm() = default;
 
-// cuBLAS reads columns where we have rows: out^T [cols, rows] = weight [cols, depth] x^T.
+// cuBLAS reads columns where we have rows: out^T [cols, rows] = weight [cols, depth] x^T. A weight
+// that is transposed here is as cuBLAS wants it.
 std::unique_ptr<Gemm::Prepared> Gemm::prepare(const Product& p, std::uint32_t alignment) {
   auto prepared = std::make_unique<Prepared>();
   cublasLtMatmulDesc_t desc = nullptr;
   INDEXCACHE_CUDA(cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   prepared->desc.reset(desc);
-  set(desc, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
-  prepared->weight = make_layout(p.type, p.depth, p.cols, p.depth, p.heads, p.weight_head_stride);
+  set(desc, CUBLASLT_MATMUL_DESC_TRANSA, p.transposed_weight ? CUBLAS_OP_N : CUBLAS_OP_T);
+  const std::int64_t width = weight_width(p), weight_rows = p.cols + p.depth - width;
+  prepared->weight = make_layout(p.type, width, weight_rows, width, p.heads, p.weight_head_stride);
   prepared->x = make_layout(p.type, p.depth, kUsualRows, p.x_stride, p.heads, p.x_head_stride);
   prepared->out =
       make_layout(p.out_type, p.cols, kUsualRows, p.out_stride, p.heads, p.out_head_stride);
@@ -136,6 +143,7 @@ Gemm::Prepared& Gemm::prepared(const Product& p) {
                                          p.out_head_stride,
                                          static_cast<std::int64_t>(p.type),
                                          static_cast<std::int64_t>(p.out_type),
+                                         p.transposed_weight ? 1 : 0,
                                          alignment};
   auto& slot = prepared_[key];
   if (!slot) slot = prepare(p, alignment);

@@ -18,7 +18,7 @@ namespace indexcache::cuda {
 // out[h] (+)= x[h] weight[h]^T for every head h; strides in elements.
 struct Product {
   const void* x;       // in [rows, depth]
-  const void* weight;  // in [cols, depth], rows of `depth` without gaps
+  const void* weight;  // in [cols, depth], or [depth, cols] if it is transposed; without gaps
   void* out;           // out_type [rows, cols]
   std::int64_t rows, cols, depth;
   std::int64_t x_stride, out_stride;
@@ -27,6 +27,7 @@ struct Product {
   DType type;      // of x and weight: f32 (IEEE, no TF32) or bf16
   DType out_type;  // type, or f32; sums are float32
   bool accumulate = false;
+  bool transposed_weight = false;  // out[h] (+)= x[h] weight[h]
 };
 
 class Gemm {

@@ -49,13 +49,13 @@ CudaBackend::Operand CudaBackend::index_operand(const Tensor& x, std::int64_t ve
   return {rounded, {}};
 }
 
-CudaBackend::IndexOperands CudaBackend::index_operands(const Tensor& queries,
-                                                       const Tensor& head_weights,
-                                                       const Tensor& keys) {
+CudaBackend::IndexOperands CudaBackend::asking_operands(const Tensor& queries,
+                                                        const Tensor& head_weights,
+                                                        std::int64_t width) {
   const Operation operation(*this, Component::indexer_logits);
-  const std::int64_t rows = queries.rows(), heads = head_weights.cols(), width = keys.cols();
+  const std::int64_t rows = queries.rows(), heads = head_weights.cols();
   IndexOperands in{index_operand(queries, rows * heads, width),
-                   index_operand(keys, keys.rows(), width),
+                   {},
                    head_weights,
                    logits_type(options_.indexer),
                    heads,
@@ -67,6 +67,15 @@ CudaBackend::IndexOperands CudaBackend::index_operands(const Tensor& queries,
                                         .out = in.head_weights.data<float>(),
                                         .elements = rows * heads},
                                        stream_.get()));
+  return in;
+}
+
+CudaBackend::IndexOperands CudaBackend::index_operands(const Tensor& queries,
+                                                       const Tensor& head_weights,
+                                                       const Tensor& keys) {
+  IndexOperands in = asking_operands(queries, head_weights, keys.cols());
+  const Operation operation(*this, Component::indexer_logits);
+  in.keys = index_operand(keys, keys.rows(), keys.cols());
   return in;
 }
 

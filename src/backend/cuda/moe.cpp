@@ -108,6 +108,21 @@ void CudaBackend::run_small_experts(const Tensor& x, const std::vector<Tensor>& 
   INDEXCACHE_CUDA(kernels::expert_gemm(params, stream_.get()));
 }
 
+CudaBackend::ExpertSlots CudaBackend::slots_of(const Routing& routing, std::int64_t experts) {
+  const std::int64_t rows = routing.experts.rows(), used = routing.experts.cols();
+  ExpertSlots slots{allocate(1, experts, DType::i32), allocate(rows, used, DType::i32)};
+  const Tensor run_slots = allocate(kernels::permute_runs(rows), experts, DType::i32);
+  INDEXCACHE_CUDA(kernels::permute({.chosen = routing.experts.data<std::int32_t>(),
+                                    .rows = rows,
+                                    .used = static_cast<int>(used),
+                                    .experts = static_cast<int>(experts),
+                                    .counts = slots.counts.data<std::int32_t>(),
+                                    .slot_of = slots.slot_of.data<std::int32_t>(),
+                                    .run_slots = run_slots.data<std::int32_t>()},
+                                   stream_.get()));
+  return slots;
+}
+
 Tensor CudaBackend::in_slots(const Tensor& x, const ExpertSlots& slots) {
   Tensor out = allocate(slots.total(), x.cols(), x.dtype());
   INDEXCACHE_CUDA(kernels::scatter({.x = x.data<void>(),
@@ -166,14 +181,7 @@ void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing&
   const Operation operation(*this, Component::experts);
   const auto experts = static_cast<std::int64_t>(weights.down.size());
   const std::int64_t used = routing.experts.cols();
-  const ExpertSlots slots{allocate(1, experts, DType::i32), allocate(rows.total, used, DType::i32)};
-  INDEXCACHE_CUDA(kernels::permute({.chosen = routing.experts.data<std::int32_t>(),
-                                    .rows = rows.total,
-                                    .used = static_cast<int>(used),
-                                    .experts = static_cast<int>(experts),
-                                    .counts = slots.counts.data<std::int32_t>(),
-                                    .slot_of = slots.slot_of.data<std::int32_t>()},
-                                   stream_.get()));
+  const ExpertSlots slots = slots_of(routing, experts);
   const ExpertProducts products =
       has_fp8(weights) ? ExpertProducts::groups
                        : products_of_experts(experts, x.cols(), weights.down.front().cols());

@@ -104,6 +104,26 @@ void CudaBackend::head_linear(const RowLayout& rows, const Heads& x, const Tenso
             stream_.get());
 }
 
+void CudaBackend::expand_heads(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                               const Heads& out) {
+  const Operation operation(*this, Component::projections);
+  gemm_.run({.x = x.data<void>(),
+             .weight = weight.data<void>(),
+             .out = out.tensor.data<void>(),
+             .rows = rows.total,
+             .cols = out.width,
+             .depth = x.cols(),
+             .x_stride = x.stride(),
+             .out_stride = out.tensor.stride(),
+             .heads = out.count,
+             .weight_head_stride = out.width * x.cols(),
+             .out_head_stride = out.stride,
+             .type = weight.dtype(),
+             .out_type = out.tensor.dtype(),
+             .transposed_weight = true},
+            stream_.get());
+}
+
 void CudaBackend::rope(const RowLayout& rows, const Heads& x, const Tensor& cosines,
                        const Tensor& sines, RopeLayout layout, const Heads& out) {
   const Operation operation(*this, Component::other);

@@ -3,6 +3,7 @@
 
 #include "backend/gpu_limits.h"
 #include "core/error.h"
+#include "kernels/causal_attention.h"
 #include "kernels/indexer_logits.h"
 #include "kernels/overlap.h"
 #include "kernels/quantize_index.h"
@@ -59,6 +60,15 @@ void check_index_width(Precision indexer, std::int64_t width) {
                     "--indexer-precision fp32"});
 }
 
+void check_expanded(const ExpandedShape& shape) {
+  require_multiple("qk_nope_head_dim", shape.nope, kernels::kCausalUnit);
+  require_multiple("qk_rope_head_dim", shape.rope, kernels::kCausalUnit);
+  require_multiple("v_head_dim", shape.value, kernels::kCausalUnit);
+  require_at_most("qk_nope_head_dim + qk_rope_head_dim", shape.nope + shape.rope,
+                  kernels::kMostCausalKeyWidth);
+  require_at_most("v_head_dim", shape.value, kernels::kMostCausalValueWidth);
+}
+
 }  // namespace
 
 void check_shape(const ModelShape& shape, Precision indexer) {
@@ -74,6 +84,7 @@ void check_shape(const ModelShape& shape, Precision indexer) {
   require_at_most("hc_mult", shape.streams, kernels::kMostStreams);
   require_at_most("num_hidden_layers", shape.layers, kernels::kMostOverlapLayers);
   check_index_width(indexer, shape.index_head_dim);
+  if (shape.dense) check_expanded(*shape.dense);
 }
 
 }  // namespace indexcache::cuda

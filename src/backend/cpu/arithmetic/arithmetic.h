@@ -27,6 +27,8 @@ void linear(int threads, const RowLayout& rows, const Tensor& x, const Tensor& w
             const Tensor& out, Store store);
 void head_linear(int threads, const RowLayout& rows, const Heads& x, const Tensor& weight,
                  const Heads& out);
+void expand_heads(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                  const Heads& out);
 void read_streams(int threads, const RowLayout& rows, const Tensor& streams,
                   const StreamWeights& weights, const StreamRule& rule, const Tensor& out,
                   const Tensor& factors);
@@ -51,6 +53,17 @@ void window_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const WindowKeys& keys, float scale, const Heads& out, const Tensor& sinks);
 void pool_entries(int threads, const RowLayout& rows, const Tensor& x, const Tensor& bias,
                   const RowLayout& entry_rows, const Tensor& out);
+void write_pages(int threads, const RowLayout& rows, const Tensor& x, const Tensor& tables,
+                 const PagedCache& cache);
+void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
+                const Tensor& head_weights, const Tensor& tables, const PagedCache& cache,
+                const Tensor& sets);
+void paged_attention(int threads, const RowLayout& rows, const Heads& queries, const Tensor& tables,
+                     const PagedCache& cache, const Tensor& sets, float scale, const Heads& out,
+                     const Tensor& sinks);
+void causal_attention(int threads, const RowLayout& rows, const Heads& queries,
+                      const RowLayout& key_rows, const ExpandedKeys& keys, float scale,
+                      const Heads& out, const Tensor& sinks);
 void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
                const Tensor& down, const Tensor& out, float limit);
 // Into `routing`, whose tensors have been allocated.
@@ -107,6 +120,7 @@ struct Arithmetic {
   decltype(&cpu::layer_norm) layer_norm;
   decltype(&cpu::linear) linear;
   decltype(&cpu::head_linear) head_linear;
+  decltype(&cpu::expand_heads) expand_heads;
   decltype(&cpu::read_streams) read_streams;
   decltype(&cpu::write_streams) write_streams;
   decltype(&cpu::rope) rope;
@@ -117,6 +131,10 @@ struct Arithmetic {
   decltype(&cpu::sparse_attention) sparse_attention;
   decltype(&cpu::window_attention) window_attention;
   decltype(&cpu::pool_entries) pool_entries;
+  decltype(&cpu::write_pages) write_pages;
+  decltype(&cpu::paged_topk) paged_topk;
+  decltype(&cpu::paged_attention) paged_attention;
+  decltype(&cpu::causal_attention) causal_attention;
   decltype(&cpu::gated_mlp) gated_mlp;
   decltype(&cpu::route) route;
   decltype(&cpu::weigh_experts) weigh_experts;

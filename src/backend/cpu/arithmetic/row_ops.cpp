@@ -100,6 +100,17 @@ void head_linear(int threads, const RowLayout& rows, const Heads& x, const Tenso
   });
 }
 
+void expand_heads(int threads, const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                  const Heads& out) {
+  for_each_tile(threads, rows, kProductRows, [&](const Tile& tile) {
+    for (std::int64_t head = 0; head < out.count; ++head) {
+      const auto target = out.tensor.columns(head * out.stride, out.width);
+      block(target, tile.first_row, tile.rows).noalias() =
+          block(x, tile.first_row, tile.rows) * block(weight, head * x.cols(), x.cols());
+    }
+  });
+}
+
 void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosines,
           const Tensor& sines, RopeLayout layout, const Heads& out) {
   for_each_tile(threads, rows, kVectorRows, [&](const Tile& tile) {
