@@ -210,6 +210,13 @@ int compare_two_models(const OverlapOptions& options, CommonOptions& common) {
                         options.progress, common);
 }
 
+void require_no_run(const std::string& folder) {
+  if (!std::filesystem::exists(std::filesystem::path(folder) / "journal.jsonl")) return;
+  throw InputError({"the output folder cannot be used", folder,
+                    "it contains a run, whose overlap.h5 would be overwritten",
+                    "choose another --output"});
+}
+
 int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   if (options.other.is_given()) return compare_two_models(options, common);
   Ranks& ranks = common.join_ranks();
@@ -228,11 +235,7 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   if (ranks.computes_for_others()) {
     return serve_tokens(model, tokens, std::move(backends), options.device, ranks);
   }
-  if (std::filesystem::exists(std::filesystem::path(options.output) / "journal.jsonl")) {
-    throw InputError({"the output folder cannot be used", options.output,
-                      "it contains a run, whose overlap.h5 would be overwritten",
-                      "choose another --output"});
-  }
+  require_no_run(options.output);
   std::optional<StoredRun> stored;
   if (!options.against.empty()) stored = read_run(options.against, model);
   if (stored) warn_of_other_device(*stored, kinds_of(backends), progress, warnings);

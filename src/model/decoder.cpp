@@ -477,19 +477,6 @@ std::int64_t Decoder::expanded_row_bytes(const ModelConfig& c, const Device& bac
          static_cast<std::int64_t>(size_of(backend.activation()));
 }
 
-std::int64_t Decoder::key_row_bytes(const ModelConfig& c, const Device& backend) {
-  const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
-  const std::int64_t index =
-      c.dense ? 0
-              : c.index_head_dim * static_cast<std::int64_t>(size_of(backend.index_activation()));
-  const std::int64_t latent = bytes * c.latent_width();
-  if (!c.compressed) return latent + index;
-  // Values and gates of overlapping entries, and less than an entry of each kind for every row.
-  constexpr std::int64_t kProjected = 4;
-  const std::int64_t projected = kProjected * bytes * (c.latent_width() + c.index_head_dim);
-  return latent + projected + (latent + index) / 2;
-}
-
 std::int64_t Decoder::loss_row_bytes(const ModelConfig& c, const Device& backend) {
   return c.hidden * static_cast<std::int64_t>(size_of(backend.activation())) + 8 +
          stream_row_bytes(c);
