@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads) read_streams_kernel(ReadStreamsParam
   }
   const int k = static_cast<int>(threadIdx.x);
   if (p.factors == nullptr || k >= p.n) return;
-  p.factors[row * p.n + k] = p.factor_scale * coefficient(p.n + k, p.scale[1]) + p.eps;
+  p.factors[row * p.n + k] = p.factor_scale * coefficient(p.n + k, p.scale[1]) + p.factor_eps;
 }
 
 // A thread adds its numbers to every stream.

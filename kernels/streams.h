@@ -3,7 +3,7 @@
 //
 // read_streams: with m = products / sqrt(mean(x^2) + norm_eps), x all n * width numbers of a row,
 //   out = sum_k (sigmoid(scale[0] m[k] + base[k]) + eps) x_k
-//   factors[k] = factor_scale * sigmoid(scale[1] m[n + k] + base[n + k]) + eps
+//   factors[k] = factor_scale * sigmoid(scale[1] m[n + k] + base[n + k]) + factor_eps
 // write_streams: x_k += factors[k] y.
 // float32; sums in an order that width and alignment decide. Bound by memory.
 #pragma once
@@ -20,7 +20,7 @@ struct ReadStreamsParams {
   const float* products;  // [rows, 2 n], of the mixer with x; [rows, n] without factors
   const float* base;      // [2 n], or [n]
   const float* scale;     // [2], or [1]
-  float norm_eps, eps, factor_scale;
+  float norm_eps, eps, factor_scale, factor_eps;
   float* out;      // [rows, width], without gaps
   float* factors;  // [rows, n], without gaps, or null
   std::int64_t rows;

@@ -53,7 +53,7 @@ Json along_queries_document(const QueryOverlap& overlap) {
   return document;
 }
 
-std::string along_queries_table(const QueryOverlap& overlap) {
+std::string along_queries_table(const QueryOverlap& overlap, const LayerNumbers& numbers) {
   std::vector<std::string> lines = {
       fmt::format(
           "sets of queries near each other, in units of {}: what query t has in common with",
@@ -68,7 +68,7 @@ std::string along_queries_table(const QueryOverlap& overlap) {
     lines.back() += fmt::format("  {:>7}", fmt::format("union {}", size));
   }
   for (std::size_t n = 0; n < overlap.layers.size(); ++n) {
-    lines.push_back(line(overlap, fmt::format("{:>3}", overlap.layers[n]),
+    lines.push_back(line(overlap, fmt::format("{:>3}", numbers.of(overlap.layers[n])),
                          [&](std::size_t c) { return overlap.of_layer(n, c); }));
   }
   lines.push_back(line(overlap, "mean", [&](std::size_t c) { return overlap.mean(c); }));

@@ -38,11 +38,11 @@ BenchShape read_synthetic(const std::string& path) {
     throw InputError({"share_layers is not true or false", path, "", "share_layers: true"});
   }
   ModelConfig config = parse_config(document["config"], path);
-  const auto layers = static_cast<std::size_t>(config.layers);
+  const std::size_t letters = config.letters();
   return {.model = std::nullopt,
           .config = std::move(config),
           .share_layers = share.get<bool>(),
-          .has_indexer = std::vector<bool>(layers, true),
+          .has_indexer = std::vector<bool>(letters, true),
           .name = std::filesystem::path(path).stem().string() + " (synthetic)"};
 }
 
@@ -59,9 +59,20 @@ void check_room(const BenchShape& shape, const Device& backend, const std::strin
                            : "share_layers: true in that file, or --precision bf16"});
 }
 
+// Attention over compressed keys has a forward pass of whole sequences only.
+void require_positions(const BenchOptions& options, const ModelConfig& config) {
+  const bool positions = options.kind == "ops" || options.kind == "decode" || config.dense;
+  if (!config.compressed || !positions) return;
+  throw UsageError({fmt::format("bench {} does not time {}", options.kind, config.family->title),
+                    config.dense ? "--indexer none" : options.kind,
+                    "its operations are those of attention over single positions",
+                    "bench search, or profile, by the exact indexer"});
+}
+
 int run_bench(const BenchOptions& options, const CommonOptions& common) {
   BenchShape shape = read_shape(options);
   if (options.kind == "search") parse_keep(options.keep, shape.has_indexer.size());
+  require_positions(options, shape.config);
   Progress progress(progress_style(options.progress, common));
   BenchModel model(std::move(shape), options, progress);
   if (!common.json) write_output("{}, {}\n", model.name(), model.kinds());
@@ -89,7 +100,7 @@ BenchShape read_shape(BenchOptions options) {
   if (dense) options.device.indexer = indexer_text(std::nullopt);
   if (!options.synthetic.empty()) {
     BenchShape shape = read_synthetic(options.synthetic);
-    shape.config.indexer = indexer_of(options.device, shape.config.index_topk);
+    shape.config.indexer = indexer_of(options.device, shape.config);
     shape.config.dense = dense;
     return shape;
   }
@@ -180,7 +191,7 @@ SpreadEvaluator BenchModel::evaluator(const TokenSet& tokens, std::size_t device
 
 Pattern BenchModel::pattern(const std::string& spec) const {
   if (config().dense) return baseline();  // it is not looked at
-  return parse_pattern_spec(spec, shape_.has_indexer);
+  return parse_pattern_spec(spec, shape_.has_indexer, shape_.config.layer_numbers());
 }
 
 Json BenchModel::memory_report(std::int64_t sweep_bytes, bool json) const {

@@ -37,6 +37,7 @@ int run_distill(DistillCommand options, CommonOptions& common) {
   const bool expected = distill_options.plan && is_config_alone(device.model);
   const Model model = expected ? expect_model(device.model, device.mla_norm_eps)
                                : open_model(device.model, device.mla_norm_eps);
+  require_trainable(model.config, "distill");
   const Pattern pattern = parse_pattern_spec(options.pattern, model.has_indexer);
   if (distill_options.plan) {
     const TrainingPlan plan =

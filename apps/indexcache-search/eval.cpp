@@ -159,17 +159,23 @@ Asked read_request(const EvalOptions& options, const Model& model) {
       asked.specs.emplace_back(kDense);
     }
   } else {
-    asked.compared = indexer_of(options.device, model.config.index_topk);
+    asked.compared = indexer_of(options.device, model.config);
   }
   for (const std::string& spec : asked.specs) {
+    if (spec == kDense && model.config.compressed) {
+      throw UsageError(
+          {fmt::format("dense attention is not available for {}", model.config.family->title),
+           "dense", "it attends to compressed entries, not to every position", "patterns only"});
+    }
     if (spec == kDense) {
       asked.dense = true;
       continue;
     }
     asked.overlap_sizes.push_back(overlap_size(spec, model.baseline()));
-    asked.patterns.push_back(asked.overlap_sizes.back()
-                                 ? model.baseline()
-                                 : parse_pattern_spec(spec, model.has_indexer));
+    asked.patterns.push_back(
+        asked.overlap_sizes.back()
+            ? model.baseline()
+            : parse_pattern_spec(spec, model.has_indexer, model.config.layer_numbers()));
   }
   return asked;
 }

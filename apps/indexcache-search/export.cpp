@@ -153,9 +153,11 @@ Subject read_subject(const ExportOptions& options) {
   std::string config_sha256;
   std::vector<std::string> caveats;
   if (!options.model.empty()) model = read_model(options.model, config_sha256, caveats);
+  // A pattern has fewer letters than DeepSeek-V4 has layers; no engine takes one.
+  const bool counted =
+      model.config.is_object() && model_code(model.config) != ModelCode::deepseek_v4;
   const std::optional<std::size_t> layers =
-      model.config.is_object() ? std::optional(config_layers(model.config, options.model))
-                               : std::nullopt;
+      counted ? std::optional(config_layers(model.config, options.model)) : std::nullopt;
   if (!std::filesystem::exists(options.source)) {
     return {parse_pattern_form(options.source, layers, "pattern " + options.source), model,
             caveats};

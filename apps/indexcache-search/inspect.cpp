@@ -18,6 +18,7 @@
 #include "search/costs.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <filesystem>
 #include <map>
@@ -69,6 +70,14 @@ Inspected unchecked(const std::filesystem::path& folder, ModelConfig config, Che
           .obstacle = obstacle};
 }
 
+// What holds for each layer, for each letter of a pattern.
+std::vector<bool> of_letters(const std::vector<bool>& of_layers, const LayerNumbers& numbers) {
+  if (numbers.are_all()) return of_layers;
+  std::vector<bool> letters;
+  for (const std::size_t layer : numbers.list()) letters.push_back(of_layers[layer]);
+  return letters;
+}
+
 Inspected open_to_inspect(const InspectOptions& options) {
   const std::filesystem::path folder = model_folder(options.model);
   ModelConfig config = read_config(folder, options.mla_norm_eps);
@@ -85,8 +94,9 @@ Inspected open_to_inspect(const InspectOptions& options) {
             .obstacle = {}};
   } catch (const UnreadFormat& error) {
     const auto layers = static_cast<std::size_t>(config.layers);
+    const LayerNumbers numbers = config.layer_numbers();
     return unchecked(folder, std::move(config), Checkpoint(folder),
-                     indexer_owners(stored_names(folder), layers),
+                     of_letters(indexer_owners(stored_names(folder), layers), numbers),
                      fmt::format("{}: {}", error.problem().what, error.problem().why));
   }
 }
@@ -102,6 +112,11 @@ void describe_config(const ModelConfig& c, Json& json) {
   json["v_head_dim"] = c.v_head_dim;
   json["rope"] = c.yarn ? "yarn" : "default";
   json["rope_theta"] = c.rope_theta;
+  if (c.compressed) {
+    json["sliding_window"] = c.compressed->window;
+    json["compress_ratios"] = c.compressed->ratios;
+    json["hash_layers"] = c.hash_layers;
+  }
   if (c.streams) json["residual_streams"] = c.streams->count;
   json["indexer_rope"] = c.index_rope == RopeLayout::interleaved ? "interleaved" : "half-split";
   json["max_position_embeddings"] = c.max_positions;
@@ -164,11 +179,18 @@ double mebibytes(const Json& bytes) {
   return bytes.get<double>() / 0x1p20;
 }
 
+// Which layers the letters of a pattern are, if not all.
+std::string numbers_text(const Json& d) {
+  if (!d.contains("pattern_layers")) return "";
+  return fmt::format(" that could have one: {}",
+                     fmt::join(d["pattern_layers"].get<std::vector<std::size_t>>(), ", "));
+}
+
 void print_owners(const Json& d, const std::string& baseline) {
   const bool known = d.contains("indexer_layers");
   if (known) {
-    print_line("own indexer",
-               fmt::format("{} of {} layers", d["indexer_layers"].size(), d["layers"].get<int>()));
+    print_line("own indexer", fmt::format("{} of {} layers{}", d["indexer_layers"].size(),
+                                          d["layers"].get<int>(), numbers_text(d)));
     print_line("", baseline);
   }
   if (d.contains("indexers_trained_for")) {
@@ -209,13 +231,7 @@ void print_shares(const Json& d) {
   if (!d["indexer_share"].empty()) print_line("", "(estimated for one H200 in FP8)");
 }
 
-void print_text(const Json& d, const Pattern& baseline) {
-  print_line("model", fmt::format("{} ({})", d["name"].get<std::string>(),
-                                  d["architecture"].get<std::string>()));
-  if (d.contains("revision")) print_line("revision", d["revision"].get<std::string>());
-  print_line("layers", fmt::format("{} decoder layers, {} with experts, {} MTP layers ignored",
-                                   d["layers"].get<int>(), d["moe_layers"].get<int>(),
-                                   d["nextn_layers_excluded"].get<int>()));
+void print_mla(const Json& d) {
   print_line(
       "attention",
       fmt::format("MLA, {} heads, q rank {}, kv rank {}, head dims {}+{}/{}, rope {} theta {}",
@@ -223,6 +239,26 @@ void print_text(const Json& d, const Pattern& baseline) {
                   d["kv_lora_rank"].get<int>(), d["qk_nope_head_dim"].get<int>(),
                   d["qk_rope_head_dim"].get<int>(), d["v_head_dim"].get<int>(),
                   d["rope"].get<std::string>(), d["rope_theta"].get<double>()));
+}
+
+void print_text(const Json& d, const Pattern& baseline) {
+  print_line("model", fmt::format("{} ({})", d["name"].get<std::string>(),
+                                  d["architecture"].get<std::string>()));
+  if (d.contains("revision")) print_line("revision", d["revision"].get<std::string>());
+  const Json& decoder_layers = d.contains("decoder_layers") ? d["decoder_layers"] : d["layers"];
+  print_line("layers", fmt::format("{} decoder layers, {} with experts, {} MTP layers ignored",
+                                   decoder_layers.get<int>(), d["moe_layers"].get<int>(),
+                                   d["nextn_layers_excluded"].get<int>()));
+  if (d.contains("compress_ratios")) {
+    print_line("attention",
+               fmt::format("{} heads, q rank {}, head dim {} with {} rotated, over a "
+                           "window of {} and entries",
+                           d["attention_heads"].get<int>(), d["q_lora_rank"].get<int>(),
+                           d["v_head_dim"].get<int>(), d["qk_rope_head_dim"].get<int>(),
+                           d["sliding_window"].get<int>()));
+  } else {
+    print_mla(d);
+  }
   print_line("indexer", fmt::format("{} heads x {}, top-{}, rope {}", d["index_heads"].get<int>(),
                                     d["index_head_dim"].get<int>(), d["index_topk"].get<int>(),
                                     d["indexer_rope"].get<std::string>()));

@@ -120,16 +120,18 @@ double average(const Json& values) {
 }
 
 // `more`: tables after that of the layers.
-void print_text(const Json& document, const Overlap& overlap, const std::string& more) {
+void print_text(const Json& document, const Overlap& overlap, const LayerNumbers& numbers,
+                const std::string& more) {
   write_output("overlap of top-{} sets between neighboring layers\n", overlap.index_topk);
   const auto adjacent = overlap.adjacent();
   for (std::size_t l = 0; l < adjacent.size(); ++l) {
     const auto bar = static_cast<std::size_t>(std::lround(adjacent[l] * 50));
-    write_output("{:>3} {:>3}  {:.3f}  {}\n", l, l + 1, adjacent[l], std::string(bar, '#'));
+    write_output("{:>3} {:>3}  {:.3f}  {}\n", numbers.of(l), numbers.of(l + 1), adjacent[l],
+                 std::string(bar, '#'));
   }
   std::vector<std::string> blocks;
   for (const OverlapBlock& block : find_blocks(overlap)) {
-    blocks.push_back(fmt::format("{}-{}", block.first, block.last));
+    blocks.push_back(fmt::format("{}-{}", numbers.of(block.first), numbers.of(block.last)));
   }
   write_output("blocks       {}\n",
                blocks.empty() ? "none" : fmt::format("{}", fmt::join(blocks, ", ")));
@@ -159,11 +161,11 @@ struct Comparisons {
   OverlapExtras extras() { return {along ? &*along : nullptr, indexers ? &*indexers : nullptr}; }
 
   // Returns their tables.
-  std::string add_to(Json& document) const {
+  std::string add_to(Json& document, const LayerNumbers& numbers) const {
     std::string tables;
     if (along) {
       document["along_queries"] = along_queries_document(*along);
-      tables += "\n" + along_queries_table(*along) + "\n";
+      tables += "\n" + along_queries_table(*along, numbers) + "\n";
     }
     if (indexers) {
       document["indexer"] = indexer_overlap_document(*indexers);
@@ -208,6 +210,13 @@ int compare_two_models(const OverlapOptions& options, CommonOptions& common) {
                         options.progress, common);
 }
 
+void require_no_run(const std::string& folder) {
+  if (!std::filesystem::exists(std::filesystem::path(folder) / "journal.jsonl")) return;
+  throw InputError({"the output folder cannot be used", folder,
+                    "it contains a run, whose overlap.h5 would be overwritten",
+                    "choose another --output"});
+}
+
 int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   if (options.other.is_given()) return compare_two_models(options, common);
   Ranks& ranks = common.join_ranks();
@@ -216,7 +225,7 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   note_of_device(*backends.front(), progress);
   const IndexerMethod compared = parse_indexer(options.device.indexer);
   const Model model = open_model(options.device.model, options.device.mla_norm_eps);
-  if (compared) check_fits(*compared, model.config.index_topk);
+  check_indexer(compared, model.config);
   std::vector<std::string> warnings;
   note_of_weights(model, *backends.front(), progress);
   warn_of_model(model, progress, warnings);
@@ -226,11 +235,7 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   if (ranks.computes_for_others()) {
     return serve_tokens(model, tokens, std::move(backends), options.device, ranks);
   }
-  if (std::filesystem::exists(std::filesystem::path(options.output) / "journal.jsonl")) {
-    throw InputError({"the output folder cannot be used", options.output,
-                      "it contains a run, whose overlap.h5 would be overwritten",
-                      "choose another --output"});
-  }
+  require_no_run(options.output);
   std::optional<StoredRun> stored;
   if (!options.against.empty()) stored = read_run(options.against, model);
   if (stored) warn_of_other_device(*stored, kinds_of(backends), progress, warnings);
@@ -249,12 +254,13 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   const std::filesystem::path folder = options.output;
   write_overlap(folder / "overlap.h5", pass.overlap, summarize(model), summarize(tokens),
                 more.extras().along_queries);
-  write_png(folder / "heatmap.png", draw_heatmap(pass.overlap, model.name));
+  write_png(folder / "heatmap.png",
+            draw_heatmap(pass.overlap, model.name, model.config.layer_numbers()));
   Json document = overlap_document(pass.overlap, evaluator.mean(pass.losses), options.output);
-  std::string tables = more.add_to(document);
+  std::string tables = more.add_to(document, model.config.layer_numbers());
   if (stored) {
     const Drift drift = measured_drift(*stored, pass.overlap, tokens);
-    tables += "\n" + drift_table(drift) + "\n";
+    tables += "\n" + drift_table(drift, model.config.layer_numbers()) + "\n";
     document["drift"] = to_json(drift);
     document["files"].push_back(options.output + "/drift.json");
     write_file(folder / "drift.json", json_text(document["drift"], 1) + "\n");
@@ -264,7 +270,7 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   if (common.json) {
     write_output("{}\n", json_text(document, 1));
   } else {
-    print_text(document, pass.overlap, tables);
+    print_text(document, pass.overlap, model.config.layer_numbers(), tables);
   }
   return 0;
 }

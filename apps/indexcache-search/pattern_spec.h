@@ -2,6 +2,7 @@
 // Patterns and retentions as people write them.
 #pragma once
 
+#include "core/layer_numbers.h"
 #include "core/pattern.h"
 
 #include <cstddef>
@@ -17,7 +18,10 @@ inline constexpr std::string_view kDense = "dense";
 
 // "full", a form of serving/pattern_forms.h, a file or folder that read_pattern_file takes, or
 // "ENGINE:" before a file or JSON that this engine is to read, for a model whose layers own an
-// indexer or not. The result fits it. Throws InputError.
-Pattern parse_pattern_spec(const std::string& spec, const std::vector<bool>& has_indexer);
+// indexer or not. If only some layers have a letter, a string may have one for each layer of the
+// model as well, F, S or . for those that have none, and a list has numbers of layers. The result
+// fits the model. Throws InputError.
+Pattern parse_pattern_spec(const std::string& spec, const std::vector<bool>& has_indexer,
+                           const LayerNumbers& numbers = {});
 
 }  // namespace indexcache

@@ -61,7 +61,7 @@ Model model_to_plan(const PlanOptions& options, Progress& progress) {
   }
   progress.note("there are no weights: sizes are derived from config.json");
   Model model = expect_model(device.model, device.mla_norm_eps);
-  model.config.indexer = indexer_of(device, model.config.index_topk);
+  model.config.indexer = indexer_of(device, model.config);
   return model;
 }
 

@@ -54,7 +54,8 @@ std::vector<ProfiledPattern> profiled_patterns(const std::vector<std::string>& s
         std::ranges::find(patterns, pattern, &ProfiledPattern::pattern) != patterns.end();
     if (!is_known) patterns.push_back({name, pattern});
   };
-  for (const std::string& spec : specs) add(spec, parse_pattern_spec(spec, has_indexer));
+  for (const std::string& spec : specs)
+    add(spec, parse_pattern_spec(spec, has_indexer, shape.config.layer_numbers()));
   const std::size_t size = patterns.size() > 1 ? patterns.back().pattern.full_count()
                                                : std::max<std::size_t>(full.full_count() / 4, 1);
   add(fmt::format("uniform, {} F", size), uniform_of_size(full, size));
@@ -198,6 +199,13 @@ int run_profile(ProfileOptions options, const CommonOptions& common) {
                       "leave out patterns and --decode"});
   }
   BenchShape shape = read_shape(bench);
+  const bool positions = shape.config.dense || !options.decode_contexts.empty();
+  if (positions && shape.config.compressed) {
+    throw UsageError({fmt::format("profile does not time this for {}", shape.config.family->title),
+                      shape.config.dense ? "--indexer none" : "--decode",
+                      "its attention reads compressed entries, not every position",
+                      "prefills of patterns only"});
+  }
   check_limits(sorted(options.contexts), lengths, shape.config);
   for (const std::int64_t context : options.decode_contexts) check_context(shape.config, context);
   std::vector<ProfiledPattern> patterns = profiled_patterns(options.patterns, shape);

@@ -48,7 +48,8 @@ Written write_report(const Report& report, const ReportOptions& options,
         write(name + ".svg", chart.document());
     }
     if (format == "png") {
-      write_png(folder / "heatmap.png", draw_heatmap(report.overlap, report.result.model.name));
+      write_png(folder / "heatmap.png", draw_heatmap(report.overlap, report.result.model.name,
+                                                     report.result.model.numbers));
       written.push_back(folder / "heatmap.png");
     }
   }

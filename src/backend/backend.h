@@ -33,7 +33,10 @@ enum class RopeLayout { interleaved, half_split };
 
 enum class Store { assign, accumulate };
 
-// noaux_tc routing (sigmoid scores, group-limited).
+// How logits of a router become scores: sigmoid(x), or sqrt(ln(1 + e^x)).
+enum class RouterScore { sigmoid, sqrt_softplus };
+
+// noaux_tc routing (group-limited).
 struct RouterRule {
   std::int64_t groups;        // n_group
   std::int64_t kept_groups;   // topk_group
@@ -42,6 +45,7 @@ struct RouterRule {
   float scale;                // routed_scaling_factor
   // What orders the experts of groups that are not kept.
   float excluded = -std::numeric_limits<float>::infinity();
+  RouterScore score = RouterScore::sigmoid;
 };
 
 // Limit of SwiGLU: silu(min(gate, limit)) * clamp(up, -limit, limit).
@@ -49,20 +53,37 @@ inline constexpr float kNoLimit = std::numeric_limits<float>::infinity();
 
 // Residual streams, known as hyper-connections: the residual of a row is `count` vectors of H
 // numbers. A sublayer reads a mixture of them, and what it computes is added to each of them with a
-// factor of its own (docs/numerics.md).
+// factor of its own; before that they may be mixed with each other (docs/numerics.md).
 struct StreamRule {
-  std::int64_t count;  // n
-  float norm_eps;      // of the norm of all n * H numbers
-  float eps;           // added to shares and factors
-  float factor_scale;  // of the factors
+  std::int64_t count;     // n
+  float norm_eps;         // of the norm of all n * H numbers
+  float eps;              // added to shares, and to the numbers of the mixing matrix and their sums
+  float factor_scale;     // of the factors
+  float factor_eps;       // added to them
+  int mixing_rounds = 0;  // Sinkhorn iterations of the mixing matrix; 0: streams are not mixed
+
+  // What a sublayer writes with: n factors, then the mixing matrix [n, n] if there is one.
+  std::int64_t coefficients() const { return count * (mixing_rounds > 0 ? 1 + count : 1); }
 };
 
 // What one sublayer, or the head, reads of the streams; all f32.
 struct StreamWeights {
-  Tensor
-      mixer;    // [2n, n * H]: rows of the shares, then of the factors; only [n, n * H] of the head
-  Tensor base;  // [1, rows of mixer]
-  Tensor scale;  // [1, 2], of the shares and of the factors; [1, 1] of the head
+  // [n + coefficients, n * H]: rows of the shares, then of the factors and of the mixing matrix;
+  // only [n, n * H] of the head.
+  Tensor mixer;
+  Tensor base;   // [1, rows of mixer]
+  Tensor scale;  // one number for each of these parts: [1, 2] or [1, 3]; [1, 1] of the head
+};
+
+// What a query of window_attention() attends to, every vector being key and value: the last
+// `window` positions up to its own, and of its candidates among the entries those in its set.
+struct WindowKeys {
+  const RowLayout& rows;  // of all positions
+  Tensor keys;            // [rows, width]
+  std::int64_t window;    // >= 1
+  const RowLayout& entry_rows;
+  Tensor entries;  // [entry rows, width]; empty: there are none
+  Tensor sets;     // i32 [queries, k], ascending; empty: all candidates
 };
 
 // Keys and values of MLA in expanded form, [key_rows] each. A key of a head is its own part and
@@ -82,7 +103,7 @@ struct ExpertWeights {
 };
 
 struct Routing {
-  Tensor experts;  // i32 [rows, P], ascending in each row
+  Tensor experts;  // i32 [rows, P]; what route() chooses is ascending in each row
   Tensor weights;  // f32 [rows, P]
 };
 
@@ -102,7 +123,8 @@ class Backend : public Device {
  public:
   // Returns if this backend can run a model of these sizes, before a weight is read. Throws
   // InputError naming the key of config.json and the limit, UsageError if another precision would
-  // do. The default is a backend that runs every model.
+  // do. The default is a backend that runs every model. One that refuses models with a window need
+  // not have weigh_experts(), window_attention() and pool_entries().
   virtual void check(const ModelShape& shape) const { static_cast<void>(shape); }
 
   // out[r] = table[tokens[r]]; tokens i32 [rows, 1], table [V, H].
@@ -132,12 +154,16 @@ class Backend : public Device {
 
   // m = mixer x / sqrt(mean(x^2) + norm_eps), with x all n * H numbers of a row of `streams`;
   //   out = sum_k (sigmoid(scale_0 m_k + base_k) + eps) x_k, the n vectors in order,
-  //   factors_k = factor_scale * sigmoid(scale_1 m_{n + k} + base_{n + k}) + eps.
-  // streams f32 [rows, n * H], out f32 [rows, H], factors f32 [rows, n], or empty for the head.
+  //   factors_k = factor_scale * sigmoid(scale_1 m_{n + k} + base_{n + k}) + factor_eps,
+  // and with mixing the matrix C, from scale_2 m + base of the other rows: softmax over each row, +
+  // eps; then columns are divided by (their sum + eps), and mixing_rounds - 1 times rows, then
+  // columns. streams f32 [rows, n * H], out f32 [rows, H], factors f32 [rows, coefficients], or
+  // empty for the head.
   virtual void read_streams(const RowLayout& rows, const Tensor& streams,
                             const StreamWeights& weights, const StreamRule& rule, const Tensor& out,
                             const Tensor& factors) = 0;
-  // Vector k of `streams` += factors_k x; x f32 [rows, H].
+  // Vector k of `streams` becomes factors_k x + (that vector, or with mixing sum_j C_jk vector j);
+  // x f32 [rows, H].
   virtual void write_streams(const RowLayout& rows, const Tensor& x, const Tensor& factors,
                              const Tensor& streams) = 0;
 
@@ -186,6 +212,19 @@ class Backend : public Device {
                                 const Tensor& sets, float scale, const Heads& out,
                                 const Tensor& sinks = {}) = 0;
 
+  // The same over the keys of a window and entries, with sinks, f32 [1, heads]. `out` has heads as
+  // wide as the keys.
+  virtual void window_attention(const RowLayout& rows, const Heads& queries, const WindowKeys& keys,
+                                float scale, const Heads& out, const Tensor& sinks);
+
+  // Entries of consecutive positions: entry e of a sequence is, for each column c, a mean of the
+  // values of its r positions whose weights are the softmax over these positions of gate + bias.
+  // x [rows, 2n], rows of all positions: n values, then n gates; bias f32 [r, n]; out [entries, w].
+  // If n = 2w, entries overlap: columns w + c of the entry's own positions, and columns c of the r
+  // positions before them, if there are any, are weighed together.
+  virtual void pool_entries(const RowLayout& rows, const Tensor& x, const Tensor& bias,
+                            const RowLayout& entry_rows, const Tensor& out);
+
   // Decode: `rows` has one row per sequence, its last position, and no empty segment; the keys of
   // segment s, those of the row itself included, are in the pages that row s of `tables` names
   // (backend/paged_cache.h). What a row gets depends on nothing else in the batch.
@@ -228,6 +267,10 @@ class Backend : public Device {
   // weights. Ties go to the lower expert.
   virtual Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                         const RouterRule& rule) = 0;
+
+  // The weights of experts that are chosen already, i32 [rows, P] of different ones in each row.
+  virtual Routing weigh_experts(const RowLayout& rows, const Tensor& logits, const Tensor& experts,
+                                const RouterRule& rule);
 
   // out += sum over the row's experts of weight * MLP_expert(x), `limit` as in gated_mlp().
   virtual void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,

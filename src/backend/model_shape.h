@@ -34,6 +34,7 @@ struct ModelShape {
   std::int64_t routed_experts;    // n_routed_experts
   std::int64_t experts_used;      // num_experts_per_tok
   std::int64_t expert_groups;     // n_group
+  std::int64_t window = 0;        // sliding_window, of attention that has one beside entries; or 0
   IndexerMethod indexer = {};     // how tokens are selected; no key of config.json
   std::optional<ExpandedShape> dense = {};  // attention to everything instead, likewise
 };

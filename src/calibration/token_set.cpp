@@ -105,9 +105,10 @@ std::vector<std::string> check_lengths(const std::vector<std::int64_t>& lengths,
   }
   if (below_four_times > at_most_topk) {
     warnings.push_back(fmt::format(
-        "{} of {} sequences are shorter than 4 x index_topk ({} tokens): they drop little, so "
-        "differences between patterns are understated",
-        below_four_times, lengths.size(), 4 * cut));
+        "{} of {} sequences are shorter than 4 x {} ({} tokens): they drop little, so differences "
+        "between patterns are understated",
+        below_four_times, lengths.size(),
+        cut == limits.index_topk ? "index_topk" : fmt::format("{}", cut), 4 * cut));
   }
   return warnings;
 }

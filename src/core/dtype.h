@@ -10,8 +10,9 @@
 
 namespace indexcache {
 
-// `other` is any type that no computation here knows.
-enum class DType { f32, bf16, f16, f8_e4m3, f8_e8m0, i64, i32, u8, other };
+// `other` is any type that no computation here knows; an i8 is two numbers of FP4 (E2M1), the first
+// in the low four bits.
+enum class DType { f32, bf16, f16, f8_e4m3, f8_e8m0, i64, i32, i8, u8, other };
 
 constexpr std::size_t size_of(DType type) {
   switch (type) {
@@ -25,6 +26,7 @@ constexpr std::size_t size_of(DType type) {
       return 8;
     case DType::f8_e4m3:
     case DType::f8_e8m0:
+    case DType::i8:
     case DType::u8:
       return 1;
     case DType::other:
@@ -50,6 +52,8 @@ constexpr std::string_view name_of(DType type) {
       return "I64";
     case DType::i32:
       return "I32";
+    case DType::i8:
+      return "I8";
     case DType::u8:
       return "U8";
     case DType::other:
@@ -60,7 +64,7 @@ constexpr std::string_view name_of(DType type) {
 
 constexpr std::optional<DType> dtype_named(std::string_view name) {
   for (DType type : {DType::f32, DType::bf16, DType::f16, DType::f8_e4m3, DType::f8_e8m0,
-                     DType::i64, DType::i32, DType::u8}) {
+                     DType::i64, DType::i32, DType::i8, DType::u8}) {
     if (name == name_of(type)) return type;
   }
   return std::nullopt;
@@ -103,6 +107,13 @@ constexpr float e8m0_to_float(std::uint8_t bits) {
   if (bits == 0xff) return std::bit_cast<float>(0x7fc00000u);
   if (bits == 0) return 0x1p-127f;
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 23);
+}
+
+// E2M1 (OCP MX FP4) of the low four bits: sign, two bits of exponent, one of mantissa.
+constexpr float e2m1_to_float(std::uint8_t bits) {
+  constexpr float kMagnitudes[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+  const float magnitude = kMagnitudes[bits & 7];
+  return (bits & 8) != 0 ? -magnitude : magnitude;
 }
 
 }  // namespace indexcache

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sharing pattern: one character per decoder layer, F (Full) or S (Shared).
+// A sharing pattern: one character per decoder layer, F (Full) or S (Shared), or in models in which
+// only some layers have an indexer's selection (core/layer_numbers.h), one for each of these. What
+// is called a layer wherever patterns are compared, searched or stored is then such a letter.
 //
 // F runs its own lightning indexer; S attends to the index set of the nearest earlier F layer
 // (IndexCache, arXiv 2603.12201, section 3). MTP layers are not part of a pattern.

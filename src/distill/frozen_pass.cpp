@@ -124,16 +124,15 @@ Features FrozenPass::run(WeightSource& weights,
                  ? kept.sets
                  : backend_.allocate(total, config_.index_topk, DType::i32, Memory::index_sets);
     }
-    const KeyRows keys = decoder_.allocate_keys(total, full);
+    const KeyRows keys = decoder_.allocate_keys(of_layer, total, full);
     const Layer layer{of_layer, features.rows, hidden, keys, sets, kept, full};
     for (const PositionRange& range : ranges) {
       const RowLayout chunk = rows_of(features.rows, range);
       const Tensor h = backend_.allocate(chunk.total, config_.residual_width());
       backend_.gather_rows(features.rows, hidden, chunk, h);
-      const KeyRows part = decoder_.allocate_keys(chunk.total, full);
+      const KeyRows part = decoder_.allocate_keys(of_layer, chunk.total, full);
       decoder_.keys(of_layer, chunk, h, part);
-      backend_.copy_rows(chunk, part.latents, features.rows, keys.latents);
-      if (full) backend_.copy_rows(chunk, part.index_keys, features.rows, keys.index_keys);
+      decoder_.copy_keys(chunk, part, features.rows, keys);
     }
     for (const PositionRange& range : ranges) {
       advance(layer, rows_of(features.rows, range),
@@ -164,8 +163,8 @@ void FrozenPass::advance(const Layer& layer, const RowLayout& chunk, bool select
       backend_.gather_rows(layer.rows, layer.sets, chunk, sets);
     }
   }
-  decoder_.attend(layer.weights, chunk, in, layer.rows, layer.keys.latents, sets, h);
-  decoder_.feed_forward(layer.weights, chunk, h);
+  decoder_.attend(layer.weights, chunk, in, layer.rows, layer.keys, sets, h);
+  decoder_.feed_forward(layer.weights, chunk, Tensor(), h);  // no table chooses experts
   backend_.copy_rows(chunk, h, layer.rows, layer.hidden);
 }
 

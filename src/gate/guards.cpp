@@ -105,6 +105,10 @@ Finding mean_donor_overlap(const Evidence& evidence, const Limit& limit) {
                   fmt::format("{} shared layers", donors.size()));
 }
 
+LayerNumbers numbers_of(const Evidence& evidence) {
+  return evidence.result.model ? evidence.result.model->numbers : LayerNumbers();
+}
+
 Finding donor_overlap(const Evidence& evidence, const Limit& limit) {
   if (!evidence.result.target) return at_least(std::nullopt, limit, kNoDonors);
   const std::vector<DonorOverlap>& donors = evidence.result.target->donors;
@@ -113,7 +117,8 @@ Finding donor_overlap(const Evidence& evidence, const Limit& limit) {
   const auto below = std::ranges::count_if(
       donors, [&](const DonorOverlap& donor) { return donor.overlap < limit.number; });
   return at_least(least->overlap, limit,
-                  fmt::format("layer {} has the lowest; {} below the limit", least->layer, below));
+                  fmt::format("layer {} has the lowest; {} below the limit",
+                              numbers_of(evidence).of(least->layer), below));
 }
 
 // A pattern that begins with S cannot be read, so this always passes; gates may state it.
@@ -122,10 +127,14 @@ Finding first_layer_full(const Evidence& evidence, const Limit&) {
   return {first == 'F', "F", std::string(1, first), "layer 0"};
 }
 
-Finding stages(const Pattern& pattern, const std::vector<std::size_t>& starts, std::string limit) {
+// The first layer of each stage that has a letter must be F.
+Finding stages(const Evidence& evidence, const std::vector<std::size_t>& starts,
+               std::string limit) {
+  const Pattern& pattern = evidence.result.pattern;
+  const LayerNumbers numbers = numbers_of(evidence);
   std::vector<std::size_t> shared;
-  for (const std::size_t start : starts) {
-    if (!pattern.is_full(start)) shared.push_back(start);
+  for (const std::size_t letter : numbers.letters_from(starts)) {
+    if (!pattern.is_full(letter)) shared.push_back(numbers.of(letter));
   }
   return {shared.empty(), std::move(limit),
           shared.empty() ? "all F" : fmt::format("S at {}", fmt::join(shared, ", ")),
@@ -136,8 +145,9 @@ Finding pp_size(const Evidence& evidence, const Limit& limit) {
   const Pattern& pattern = evidence.result.pattern;
   const auto count = static_cast<std::size_t>(limit.number);
   const std::string text = fmt::format("F at the starts of {} stages", count);
-  if (count > pattern.layers()) return {false, text, std::nullopt, "the model has fewer layers"};
-  return stages(pattern, even_stage_starts(count, pattern.layers()), text);
+  const std::size_t layers = numbers_of(evidence).model_layers(pattern.layers());
+  if (count > layers) return {false, text, std::nullopt, "the model has fewer layers"};
+  return stages(evidence, even_stage_starts(count, layers), text);
 }
 
 Finding pp_partition(const Evidence& evidence, const Limit& limit) {
@@ -145,11 +155,12 @@ Finding pp_partition(const Evidence& evidence, const Limit& limit) {
   const std::string text = fmt::format("F at the starts of {}", fmt::join(limit.sizes, ", "));
   std::size_t sum = 0;
   for (const std::size_t size : limit.sizes) sum += size;
-  if (sum != pattern.layers()) {
+  const std::size_t layers = numbers_of(evidence).model_layers(pattern.layers());
+  if (sum != layers) {
     return {false, text, std::nullopt,
-            fmt::format("the stages have {} layers, the model {}", sum, pattern.layers())};
+            fmt::format("the stages have {} layers, the model {}", sum, layers)};
   }
-  return stages(pattern, stage_starts(limit.sizes, sum), text);
+  return stages(evidence, stage_starts(limit.sizes, sum), text);
 }
 
 Finding same_pattern(const Evidence& evidence, const Limit&) {
@@ -163,7 +174,9 @@ Finding same_pattern(const Evidence& evidence, const Limit&) {
     if (own.is_full(layer) != other.is_full(layer)) layers.push_back(layer);
   }
   return {layers.empty(), other.text(), own.text(),
-          layers.empty() ? "equal" : fmt::format("layers {} differ", fmt::join(layers, ", "))};
+          layers.empty()
+              ? "equal"
+              : fmt::format("layers {} differ", fmt::join(numbers_of(evidence).of(layers), ", "))};
 }
 
 std::optional<std::string> field_of(const StoredPattern& stored, const std::string& name) {

@@ -11,7 +11,7 @@
 namespace indexcache {
 
 // Whether published FP8 checkpoints quantize the row, and only products read it: not kv_b, whose
-// key rows are transposed.
+// key rows are transposed, or what multiplies groups of heads.
 bool is_fp8_product(const WeightRow& row);
 
 // Whether the shapes allow it: rows and columns are multiples of 16, as devices copy 16 bytes at a

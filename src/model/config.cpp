@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace indexcache {
@@ -37,7 +38,7 @@ ModelShape ModelConfig::shape() const {
           .streams = streams ? streams->count : 1,
           .heads = heads,
           .latent_width = latent_width(),
-          .kv_lora_rank = kv_lora_rank,
+          .kv_lora_rank = value_width(),
           .index_heads = index_heads,
           .index_head_dim = index_head_dim,
           .index_topk = index_topk,
@@ -46,10 +47,31 @@ ModelShape ModelConfig::shape() const {
           .routed_experts = routed_experts,
           .experts_used = router.experts_used,
           .expert_groups = router.groups,
+          .window = compressed ? compressed->window : 0,
           .indexer = indexer,
           .dense =
               dense ? std::optional<ExpandedShape>({qk_nope_head_dim, qk_rope_head_dim, v_head_dim})
                     : std::nullopt};
+}
+
+std::vector<std::size_t> ModelConfig::selecting_layers() const {
+  std::vector<std::size_t> found;
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    if (selects(layer)) found.push_back(static_cast<std::size_t>(layer));
+  }
+  return found;
+}
+
+std::size_t ModelConfig::letter_of(std::int64_t layer) const {
+  if (!compressed) return static_cast<std::size_t>(layer);
+  return static_cast<std::size_t>(std::count(compressed->ratios.begin(),
+                                             compressed->ratios.begin() + layer,
+                                             CompressedAttention::kSelectedRatio));
+}
+
+std::size_t ModelConfig::kind_of(std::int64_t layer) const {
+  if (compressed) return selects(layer) ? 1 : 0;
+  return moe_layer[static_cast<std::size_t>(layer)] ? 1 : 0;
 }
 
 float ModelConfig::softmax_scale() const {

@@ -12,7 +12,8 @@ namespace {
 // What a row takes in addition if the residual is streams: their mixture or what is added to them,
 // products with the mixer, and factors of both sublayers.
 std::int64_t stream_row_bytes(const ModelConfig& c) {
-  return c.streams ? 4 * (c.hidden + 4 * c.streams->count) : 0;
+  if (!c.streams) return 0;
+  return 4 * (c.hidden + 3 * (c.streams->count + c.streams->coefficients()));
 }
 
 // `count` heads from `first` on.
@@ -54,6 +55,7 @@ Decoder::Decoder(const ModelConfig& config, Backend& backend, std::int64_t posit
   const std::int64_t pairs = config.qk_rope_head_dim / 2;
   cosines_ = backend.upload(std::move(table.cosines), positions, pairs);
   sines_ = backend.upload(std::move(table.sines), positions, pairs);
+  if (config.compressed) upload_entry_tables(positions);
 }
 
 Tensor Decoder::activations(std::int64_t rows, std::int64_t cols) const {
@@ -79,7 +81,7 @@ Decoder::SublayerInput Decoder::read_residual(const InputWeights& weights, const
   SublayerInput in;
   if (config_.streams) {
     const Tensor mixture = backend_.allocate(rows.total, config_.hidden);
-    in.stream_factors = backend_.allocate(rows.total, config_.streams->count);
+    in.stream_factors = backend_.allocate(rows.total, config_.streams->coefficients());
     backend_.read_streams(rows, hidden, *weights.streams, *config_.streams, mixture,
                           in.stream_factors);
     in.x = normalized(weights.norm, rows, mixture);
@@ -116,15 +118,30 @@ Tensor Decoder::head_input(const OuterWeights& weights, const RowLayout& rows,
   return normalized(weights.final_norm, rows, mixture);
 }
 
-KeyRows Decoder::allocate_keys(std::int64_t rows, bool with_index) const {
+KeyRows Decoder::allocate_keys(const LayerWeights& w, std::int64_t rows, bool with_index) const {
+  const auto allocate = [&](std::int64_t cols, DType dtype) {
+    return backend_.allocate(rows, cols, dtype, Memory::keys);
+  };
   KeyRows keys;
-  keys.latents =
-      backend_.allocate(rows, config_.latent_width(), backend_.activation(), Memory::keys);
-  if (with_index) {
-    keys.index_keys =
-        backend_.allocate(rows, config_.index_head_dim, backend_.index_activation(), Memory::keys);
+  keys.latents = allocate(config_.latent_width(), backend_.activation());
+  if (w.entries) {
+    const std::int64_t indexed = with_index ? w.indexer->entries->projections.rows() : 0;
+    keys.projected = allocate(w.entries->projections.rows() + indexed, backend_.activation());
+  } else if (with_index) {
+    keys.index_keys = allocate(config_.index_head_dim, backend_.index_activation());
   }
   return keys;
+}
+
+void Decoder::copy_keys(const RowLayout& from_rows, const KeyRows& from, const RowLayout& to_rows,
+                        const KeyRows& to) {
+  const auto copy = [&](const Tensor& x, const Tensor& out) {
+    if (!out.empty()) backend_.copy_rows(from_rows, x.columns(0, out.cols()), to_rows, out);
+  };
+  copy(from.latents, to.latents);
+  copy(from.projected, to.projected);
+  const Device::CountAs purpose(backend_, Component::index_key_writes);
+  copy(from.index_keys, to.index_keys);
 }
 
 void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
@@ -132,6 +149,7 @@ void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& h
   const ModelConfig& c = config_;
   const Tensor x = read_residual(w.attention_input, rows, hidden).x;
   backend_.linear(rows, x, w.kv_a, out.latents);
+  if (c.compressed) return finish_keys(w, rows, x, out);
   const Tensor latent = out.latents.columns(0, c.kv_lora_rank);
   const Heads k_pe{out.latents.columns(c.kv_lora_rank, c.qk_rope_head_dim), 1, 0,
                    c.qk_rope_head_dim};
@@ -161,7 +179,8 @@ QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, const T
   const Tensor raw = in.q_latent.columns(in.q_latent.cols() - c.q_lora_rank, c.q_lora_rank);
   backend_.linear(rows, in.x, w.q_a, raw);
   backend_.rms_norm(rows, raw, w.q_a_norm, c.mla_norm_eps, latent);
-  ProjectedQueries projected = project_queries(w.q_b, w.k_absorb, rows, in.q_latent);
+  ProjectedQueries projected = c.compressed ? rotated_queries(w, rows, in.q_latent)
+                                            : project_queries(w.q_b, w.k_absorb, rows, in.q_latent);
   in.queries = std::move(projected.queries);
   in.gates = std::move(projected.gates);
   if (c.output_gate == OutputGate::input) {
@@ -233,7 +252,8 @@ IndexQueries Decoder::index_queries(const IndexerWeights& w, const RowLayout& ro
                          backend_.allocate(rows.total, config_.index_heads)};
   backend_.linear(rows, index_latent(q_latent), w.wq_b, out.queries);
   const Heads rotated = index_heads(out.queries, config_.index_heads);
-  backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
+  const Rotation table = rotation_of(w.entries.has_value());
+  backend_.rope(rows, rotated, table.cosines, table.sines, config_.index_rope, rotated);
   backend_.linear(rows, x, w.weights_proj, out.head_weights);
   return out;
 }
@@ -269,13 +289,14 @@ Heads Decoder::allocate_heads(const RowLayout& rows, std::int64_t width) const {
 }
 
 void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
-                     const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
+                     const RowLayout& key_rows, const KeyRows& keys, const Tensor& sets,
                      const Tensor& hidden) {
+  if (config_.compressed) return attend_window(w, rows, in, key_rows, keys, sets, hidden);
   const Heads values = allocate_heads(rows, config_.v_head_dim);
   if (config_.dense) {
-    attend_expanded(w, rows, in.queries, key_rows, latents, values);
+    attend_expanded(w, rows, in.queries, key_rows, keys.latents, values);
   } else {
-    attend_absorbed(w, rows, in.queries, key_rows, latents, sets, values);
+    attend_absorbed(w, rows, in.queries, key_rows, keys.latents, sets, values);
   }
   add_attention(w, rows, in, values, hidden);
 }
@@ -327,7 +348,7 @@ void Decoder::attend_expanded(const LayerWeights& w, const RowLayout& rows, cons
 
 void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
                          const Tensor& tables, const LayerPages& pages) {
-  const KeyRows own = allocate_keys(rows.total, !pages.index_keys.empty());
+  const KeyRows own = allocate_keys(w, rows.total, !pages.index_keys.empty());
   keys(w, rows, hidden, own);
   backend_.write_pages(rows, own.latents, tables, pages.latents);
   if (own.index_keys.empty()) return;
@@ -369,22 +390,35 @@ void Decoder::step(WeightSource& weights, const Pattern& pattern, const RowLayou
       }
       attend_paged(w, rows, in, tables, pages.latents, sets, hidden);
     }
-    feed_forward(w, rows, hidden);
+    feed_forward(w, rows, Tensor(), hidden);  // no table chooses experts
   }
 }
 
-void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
+Routing Decoder::route(const MoeWeights& w, const RowLayout& rows, const Tensor& tokens,
+                       const Tensor& x) {
+  const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
+  backend_.linear(rows, x, w.gate, logits);
+  if (w.hash_table.empty()) {
+    return backend_.route(rows, logits, w.correction_bias, config_.router);
+  }
+  const Tensor experts = backend_.allocate(rows.total, config_.router.experts_used, DType::i32);
+  backend_.embed(tokens, w.hash_table, experts);
+  return backend_.weigh_experts(rows, logits, experts, config_.router);
+}
+
+void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const Tensor& tokens,
+                           const Tensor& hidden) {
   const SublayerInput in = read_residual(w.mlp_input, rows, hidden);
   const Tensor& x = in.x;
   add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
     const Device::CountAs purpose(backend_, Component::experts);
     if (w.moe) {
-      const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
-      backend_.linear(rows, x, w.moe->gate, logits);
-      const Routing routing = backend_.route(rows, logits, w.moe->correction_bias, config_.router);
-      backend_.experts(rows, x, routing, w.moe->experts, out, config_.expert_limit);
+      backend_.experts(rows, x, route(*w.moe, rows, tokens, x), w.moe->experts, out,
+                       config_.expert_limit);
     }
-    if (w.mlp) backend_.gated_mlp(rows, x, w.mlp->gate_up, w.mlp->down, out);
+    if (w.mlp) {
+      backend_.gated_mlp(rows, x, w.mlp->gate_up, w.mlp->down, out, config_.shared_limit);
+    }
   });
 }
 
@@ -418,14 +452,17 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t absorbed = c.dense ? 0 : c.latent_width();
   const std::int64_t mixed = c.dense ? 0 : c.kv_lora_rank;
   // Queries before they are absorbed are gone afterwards, unless they hold gates.
-  const bool kept = c.dense || c.output_gate == OutputGate::queries;
+  const bool kept = c.dense || c.compressed || c.output_gate == OutputGate::queries;
   const std::int64_t plain_queries = bytes * c.heads * c.q_head_rows();
   const std::int64_t asking = bytes * (c.hidden + c.q_latent_width() + c.heads * absorbed) +
                               output_gate + (kept ? plain_queries : 0);
   // Queries in the indexer's own precision as well, with a scale a head.
   const std::int64_t selecting =
       c.dense ? 0 : c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);
-  const std::int64_t attending = bytes * c.heads * (mixed + c.v_head_dim);
+  const std::int64_t values = c.compressed ? c.compressed->output_groups * c.compressed->output_rank
+                                           : c.heads * c.v_head_dim;
+  const std::int64_t attending =
+      bytes * (c.heads * (c.compressed ? c.value_width() : mixed) + values);
   // Logits of the router; experts and weights that it chose.
   const std::int64_t routed =
       4 * (c.routed_experts + 2 * c.router.experts_used) + backend.expert_row_bytes(c.shape());

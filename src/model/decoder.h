@@ -23,6 +23,17 @@ namespace indexcache {
 struct KeyRows {
   Tensor latents;     // [rows, rk + dr]: normalized kv latent, rotated key part last
   Tensor index_keys;  // [rows, Di]; empty where no indexer runs
+  // Of compressed attention: what entries are pooled from, [rows, 2n], and after it what the
+  // indexer's are, if it runs; and once all rows are there, the entries. Then index_keys are
+  // entries, too.
+  Tensor projected = {};
+  RowLayout entry_rows = {};
+  Tensor entries = {};  // [entries, rk + dr]
+
+  // The rows of index_keys; `rows` are those of latents.
+  const RowLayout& candidate_rows(const RowLayout& rows) const {
+    return entries.empty() ? rows : entry_rows;
+  }
 };
 
 // The keys of a layer of sequences that are being decoded.
@@ -34,11 +45,13 @@ struct LayerPages {
 
 // What a row asks of the keys.
 struct QueryRows {
-  Tensor x;               // [rows, H] normalized input
-  Tensor stream_factors;  // f32 [rows, n] for what is added to the streams; empty without streams
-  Tensor q_latent;        // [rows, ModelConfig::q_latent_width()], the normalized one first
-  Heads queries;          // A heads of rk + dr: absorbed query, rotated part last; of dn + dr,
-                          // not absorbed, if attention is dense
+  Tensor x;  // [rows, H] normalized input
+  // f32 [rows, StreamRule::coefficients()] for what is added to the streams; empty without streams.
+  Tensor stream_factors;
+  Tensor q_latent;  // [rows, ModelConfig::q_latent_width()], the normalized one first
+  // A heads of rk + dr: absorbed query, rotated part last; of dn + dr, not absorbed, if attention
+  // is dense.
+  Heads queries;
   Heads gates;  // A heads of dv, before the sigmoid; no tensor if nothing gates the output
 };
 
@@ -58,20 +71,30 @@ class Decoder {
   // `positions`: the longest sequence that will be seen.
   Decoder(const ModelConfig& config, Backend& backend, std::int64_t positions);
 
-  // Memory for the keys of `rows` rows.
-  KeyRows allocate_keys(std::int64_t rows, bool with_index) const;
+  // Memory for the keys of `rows` rows of a layer, without entries.
+  KeyRows allocate_keys(const LayerWeights& weights, std::int64_t rows, bool with_index) const;
 
   // The residual before the first layer, f32 [rows, residual_width()]; tokens i32 [rows, 1].
   Tensor embed(const Tensor& table, const Tensor& tokens, Memory kind);
 
-  // Writes the keys of hidden's rows; out.index_keys needs weights.indexer unless it is empty.
+  // Writes the keys of hidden's rows; those of the indexer need weights.indexer, unless `out` has
+  // no place for them.
   void keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
             const KeyRows& out);
+
+  // Copies keys of some rows to those of the same sequences and positions; of `from` only what `to`
+  // has a place for.
+  void copy_keys(const RowLayout& from_rows, const KeyRows& from, const RowLayout& to_rows,
+                 const KeyRows& to);
+
+  // Makes the entries of keys that hold all positions of each sequence, from the first one on.
+  void pool_entries(const LayerWeights& weights, const RowLayout& key_rows, KeyRows& keys);
 
   QueryRows queries(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
 
   // The lightning indexer's top-k of every row into sets, i32 [rows, K], by the model's method.
-  // `keys` holds all positions of each sequence in layout `key_rows`. Needs weights.indexer.
+  // `keys` are the indexer's, in layout `key_rows`: all candidates of each sequence. Needs
+  // weights.indexer.
   void select(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
               const RowLayout& key_rows, const Tensor& keys, const Tensor& sets);
 
@@ -97,11 +120,12 @@ class Decoder {
   void backward_index_queries(const RowLayout& rows, const Tensor& q_latent, const Tensor& x,
                               const IndexQueries& d_out, const IndexerWeights& gradients);
 
-  // hidden += attention over `sets` (over everything causal where `sets` is empty). Dense attention
+  // hidden += attention over `sets` (over all candidates where `sets` is empty). `keys` holds all
+  // positions of each sequence in layout `key_rows`, and their entries. Dense attention
   // (ModelConfig::dense) expands the keys that the rows see, for some heads at a time, and holds
   // expanded_row_bytes() for each.
   void attend(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
-              const RowLayout& key_rows, const Tensor& latents, const Tensor& sets,
+              const RowLayout& key_rows, const KeyRows& keys, const Tensor& sets,
               const Tensor& hidden);
 
   // The same steps of a decoder, one row per sequence as Backend's paged operations have them:
@@ -121,8 +145,9 @@ class Decoder {
   void step(WeightSource& weights, const Pattern& pattern, const RowLayout& rows,
             const Tensor& tables, std::span<const LayerPages> caches, const Tensor& hidden);
 
-  // hidden += MLP or experts.
-  void feed_forward(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
+  // hidden += MLP or experts. tokens i32 [rows, 1] choose experts where the layer has a table.
+  void feed_forward(const LayerWeights& weights, const RowLayout& rows, const Tensor& tokens,
+                    const Tensor& hidden);
 
   // Head of the streams, final norm, lm_head and cross-entropy: the sum over each segment.
   std::vector<double> loss(const WeightSource& weights, const RowLayout& rows, const Tensor& hidden,
@@ -140,6 +165,8 @@ class Decoder {
   // scratch_bytes().
   static std::int64_t row_bytes(const ModelConfig& config, const Device& backend);
 
+  // Bytes of KeyRows per row, entries included, at most.
+  static std::int64_t key_row_bytes(const ModelConfig& config, const Device& backend);
   // How many heads dense attention expands at a time, at most: a property of the model.
   static std::int64_t heads_expanded_at_once(const ModelConfig& config);
 
@@ -168,6 +195,8 @@ class Decoder {
   // Adds the result of a sublayer to the residual: compute(out) adds to out, f32 [rows, H].
   void add_result(const RowLayout& rows, const Tensor& stream_factors, const Tensor& hidden,
                   const std::function<void(const Tensor& out)>& compute);
+  Routing route(const MoeWeights& weights, const RowLayout& rows, const Tensor& tokens,
+                const Tensor& x);
   // A heads of `width` numbers.
   Heads allocate_heads(const RowLayout& rows, std::int64_t width) const;
   // hidden += what the layer makes of the attention's results, A heads of dv.
@@ -184,13 +213,34 @@ class Decoder {
   // The part of q_latent that the indexer reads.
   Tensor index_latent(const Tensor& q_latent) const;
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;
+  // Steps of compressed attention (compressed_attention.cpp).
+  struct Rotation {
+    const Tensor& cosines;
+    const Tensor& sines;
+  };
+  Rotation rotation_of(bool with_entries) const;
+  // Of keys that are projected: the norm and the rotation, and what entries are pooled from.
+  void finish_keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& x,
+                   const KeyRows& out);
+  void rotate_last(const RowLayout& rows, const Heads& heads, const Rotation& rotation);
+  ProjectedQueries rotated_queries(const LayerWeights& weights, const RowLayout& rows,
+                                   const Tensor& q_latent);
+  Tensor pooled(const EntryWeights& weights, const RowLayout& key_rows, const Tensor& projected,
+                const RowLayout& entry_rows, std::int64_t width);
+  void attend_window(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
+                     const RowLayout& key_rows, const KeyRows& keys, const Tensor& sets,
+                     const Tensor& hidden);
+  void upload_entry_tables(std::int64_t positions);
+
   // The transpose of the indexer's rotation, in place.
   void rotate_index_gradients(const RowLayout& rows, const Tensor& gradients);
 
   const ModelConfig& config_;
   Backend& backend_;
   Tensor cosines_, sines_;  // [positions, dr / 2]
-  Tensor negative_sines_;   // made when the first gradient is rotated
+  Tensor negative_sines_;   // made when the first gradient is rotated, or for compressed attention
+  // Of layers with entries, [positions, dr / 2], and the weight of a norm that has none, [1, D].
+  Tensor entry_cosines_, entry_sines_, entry_negative_sines_, unit_;
 };
 
 }  // namespace indexcache

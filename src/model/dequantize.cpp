@@ -36,19 +36,42 @@ std::int64_t blocks_of(std::int64_t extent, std::int64_t block) {
                        const std::string& why) {
   throw InputError(
       {"a tensor cannot be dequantized", checkpoint.where(name), why,
-       "supported are BF16, F16, F32 and F8_E4M3 with block scales (weight_scale_inv)"});
+       "supported are BF16, F16, F32, F8_E4M3 with block scales and, of experts, FP4 in I8"});
+}
+
+// FP4: a scale for 32 columns of a row.
+Blocks blocks_of_pairs(const ModelConfig& config, const Checkpoint& checkpoint,
+                       const std::string& name) {
+  constexpr std::int64_t kColumns = 32;
+  const std::string scales = scale_name(*config.family, name);
+  if (!checkpoint.contains(scales))
+    fail(checkpoint, name, "it is FP4 and " + scales + " is missing");
+  const RawTensor &weight = checkpoint.tensor(name), &scale = checkpoint.tensor(scales);
+  if (scale.dtype != DType::f8_e8m0) {
+    fail(checkpoint, scales, fmt::format("scales are {}", scale.type()));
+  }
+  if (weight.shape.size() != 2) fail(checkpoint, name, "FP4 is supported only for matrices");
+  const std::int64_t rows = weight.shape[0], across = blocks_of(2 * weight.shape[1], kColumns);
+  if (scale.shape != std::vector<std::int64_t>{rows, across}) {
+    fail(checkpoint, scales,
+         fmt::format("its shape is {}, but {} pairs of numbers take {}", shape_text(scale.shape),
+                     shape_text(weight.shape), shape_text({rows, across})));
+  }
+  return {1, kColumns, rows, across};
 }
 
 // The block size that config.json states if it explains the scale's shape, else one that divides.
 Blocks blocks_for(const ModelConfig& config, const Checkpoint& checkpoint,
                   const std::string& name) {
   const RawTensor& weight = checkpoint.tensor(name);
-  if (!checkpoint.contains(scale_name(name))) {
-    fail(checkpoint, name, "it is F8_E4M3 and " + scale_name(name) + " is missing");
+  if (weight.dtype == DType::i8) return blocks_of_pairs(config, checkpoint, name);
+  const std::string scales = scale_name(*config.family, name);
+  if (!checkpoint.contains(scales)) {
+    fail(checkpoint, name, "it is F8_E4M3 and " + scales + " is missing");
   }
-  const RawTensor& scale = checkpoint.tensor(scale_name(name));
+  const RawTensor& scale = checkpoint.tensor(scales);
   if (scale.dtype != DType::f32 && scale.dtype != DType::bf16 && scale.dtype != DType::f8_e8m0) {
-    fail(checkpoint, scale_name(name), fmt::format("scales are {}", scale.type()));
+    fail(checkpoint, scales, fmt::format("scales are {}", scale.type()));
   }
   if (weight.shape.size() != 2) fail(checkpoint, name, "F8_E4M3 is supported only for matrices");
   const std::int64_t rows = weight.shape[0], cols = weight.shape[1];
@@ -62,7 +85,7 @@ Blocks blocks_for(const ModelConfig& config, const Checkpoint& checkpoint,
       cols % scale_cols == 0) {
     return {rows / scale_rows, cols / scale_cols, scale_rows, scale_cols};
   }
-  fail(checkpoint, scale_name(name),
+  fail(checkpoint, scales,
        fmt::format("its shape {} does not divide {} into blocks", shape_text(scale.shape),
                    shape_text(weight.shape)));
 }
@@ -99,6 +122,7 @@ void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
     case DType::f16:
       return;
     case DType::f8_e4m3:
+    case DType::i8:
       blocks_for(config, checkpoint, name);
       return;
     default:
@@ -106,8 +130,10 @@ void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
   }
 }
 
-std::string scale_name(const std::string& name) {
-  return name + "_scale_inv";
+std::string scale_name(const Family& family, const std::string& name) {
+  constexpr std::string_view kWeight = "weight";
+  if (!family.short_scales || !name.ends_with(kWeight)) return name + "_scale_inv";
+  return name.substr(0, name.size() - kWeight.size()) + "scale";
 }
 
 std::vector<float> widen(DType dtype, std::span<const std::byte> bytes) {
@@ -129,6 +155,13 @@ std::vector<float> widen(DType dtype, std::span<const std::byte> bytes) {
     case DType::f8_e8m0:
       convert_all<std::uint8_t>(bytes, e8m0_to_float, out);
       return out;
+    case DType::i8:
+      for (const std::byte pair : bytes) {
+        const auto bits = std::to_integer<std::uint8_t>(pair);
+        out.push_back(e2m1_to_float(bits & 0xf));
+        out.push_back(e2m1_to_float(bits >> 4));
+      }
+      return out;
     default:
       throw InternalError({"an integer tensor was requested as floats", "", "", ""});
   }
@@ -141,7 +174,8 @@ StoredMatrix stored_matrix(const ModelConfig& config, const Checkpoint& checkpoi
   stored.dtype = tensor.dtype;
   stored.cols = tensor.shape.empty() ? 1 : tensor.shape.back();  // of one number
   stored.rows = stored.cols == 0 ? 0 : tensor.elements() / stored.cols;
-  if (tensor.dtype == DType::f8_e4m3) {
+  if (tensor.dtype == DType::i8) stored.cols *= 2;
+  if (has_scales(tensor.dtype)) {
     const Blocks blocks = blocks_for(config, checkpoint, name);
     stored.block_rows = blocks.rows;
     stored.block_cols = blocks.cols;
@@ -149,15 +183,30 @@ StoredMatrix stored_matrix(const ModelConfig& config, const Checkpoint& checkpoi
   return stored;
 }
 
+void check_table(const ModelConfig& config, const Checkpoint& checkpoint, const std::string& name) {
+  const std::vector<std::byte> bytes = checkpoint.read(name);
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::int64_t)) {
+    std::int64_t expert;
+    std::memcpy(&expert, bytes.data() + at, sizeof(expert));
+    if (expert >= 0 && expert < config.routed_experts) continue;
+    throw InputError(
+        {"a table names an expert that does not exist", checkpoint.where(name),
+         fmt::format("element {} of {} is {}, but there are {} experts", at / sizeof(expert),
+                     shape_text(checkpoint.tensor(name).shape), expert, config.routed_experts),
+         "download or convert the checkpoint again"});
+  }
+}
+
 std::vector<float> read_floats(const ModelConfig& config, const Checkpoint& checkpoint,
                                const std::string& name) {
   const RawTensor& tensor = checkpoint.tensor(name);
   std::vector<float> values = widen(tensor.dtype, checkpoint.read(name));
-  if (tensor.dtype == DType::f8_e4m3) {
+  if (has_scales(tensor.dtype)) {
     const Blocks blocks = blocks_for(config, checkpoint, name);
-    const std::string scales = scale_name(name);
+    const std::string scales = scale_name(*config.family, name);
+    const StoredMatrix stored = stored_matrix(config, checkpoint, name);
     multiply_blocks(blocks, widen(checkpoint.tensor(scales).dtype, checkpoint.read(scales)),
-                    tensor.shape[0], tensor.shape[1], values);
+                    stored.rows, stored.cols, values);
   }
   check_finite(checkpoint, name, values);
   return values;

@@ -22,11 +22,19 @@ void check_readable(const ModelConfig& config, const Checkpoint& checkpoint,
 StoredMatrix stored_matrix(const ModelConfig& config, const Checkpoint& checkpoint,
                            const std::string& name);
 
-// The tensor that holds the scales of an F8_E4M3 tensor.
-std::string scale_name(const std::string& name);
+// Whether a dtype has scales beside it: F8_E4M3, and I8, which is FP4.
+constexpr bool has_scales(DType dtype) {
+  return dtype == DType::f8_e4m3 || dtype == DType::i8;
+}
 
-// Stored numbers (not integers) as float32; `bytes` need not be aligned.
+// The tensor that holds the scales of such a tensor.
+std::string scale_name(const Family& family, const std::string& name);
+
+// Stored numbers as float32, of I8 two from each; `bytes` need not be aligned. Not integers.
 std::vector<float> widen(DType dtype, std::span<const std::byte> bytes);
+
+// Throws InputError unless every number of an I64 table is that of one of the experts.
+void check_table(const ModelConfig& config, const Checkpoint& checkpoint, const std::string& name);
 
 // All elements, row-major. F8_E4M3: W[i, j] = e4m3(W[i, j]) * scale_inv[i / bi][j / bj]; the last
 // blocks may be partial. Throws InputError naming the tensor when an element is not finite.

@@ -23,12 +23,21 @@ std::map<std::string, RawTensor> expected_tensors(const ModelConfig& config, boo
                                                   const std::filesystem::path& folder) {
   std::map<std::string, RawTensor> tensors;
   for (const TensorSpec& spec : read_tensors(config, Checkpoint(folder, {}), config.native_full)) {
+    const std::string scales = scale_name(*config.family, spec.name);
+    if (spec.table) tensors.emplace(spec.name, tensor_of(DType::i64, spec.shape));
+    if (spec.packed) {
+      tensors.emplace(spec.name, tensor_of(DType::i8, {spec.shape[0], spec.shape[1] / 2}));
+      tensors.emplace(scales,
+                      tensor_of(DType::f8_e8m0, {spec.shape[0], (spec.shape[1] + 31) / 32}));
+    }
+    if (spec.table || spec.packed) continue;
     const bool quantized = fp8 && spec.quantized;
     tensors.emplace(spec.name, tensor_of(quantized ? DType::f8_e4m3 : DType::bf16, spec.shape));
     if (!quantized) continue;
     const std::int64_t down = (spec.shape[0] + config.fp8_block_rows - 1) / config.fp8_block_rows;
     const std::int64_t across = (spec.shape[1] + config.fp8_block_cols - 1) / config.fp8_block_cols;
-    tensors.emplace(scale_name(spec.name), tensor_of(DType::f32, {down, across}));
+    const DType type = config.family->short_scales ? DType::f8_e8m0 : DType::f32;
+    tensors.emplace(scales, tensor_of(type, {down, across}));
   }
   return tensors;
 }

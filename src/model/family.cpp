@@ -15,7 +15,6 @@ namespace {
 // Families people will try, and why they are not served.
 const std::map<std::string, std::string>& other_families() {
   static const std::map<std::string, std::string> reasons = {
-      {"deepseek_v4", "DeepSeek-V4 compresses keys before its indexer: a different architecture"},
       {"mistral_large4",
        "Mistral Large 4 reads keys of other layers and scales queries by position: a different "
        "architecture"},

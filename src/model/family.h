@@ -33,6 +33,7 @@ struct Family {
   const char* indexer;  // what names of an indexer's tensors contain
   // What names of MTP layers begin with, unless they are layers with higher numbers.
   const char* mtp = nullptr;
+  bool short_scales = false;    // scales of X.weight are X.scale, not X.weight_scale_inv
   bool stacks_experts = false;  // checkpoints have one tensor for all experts of a layer
   // Reads and checks all keys of config.json but architectures and model_type.
   void (*read)(const ConfigReader& config, ModelConfig& model);

@@ -40,8 +40,9 @@ class Builder {
 
   // The matrix of a row of the table, for one expert.
   Tensor weight(const WeightRow& row, std::int64_t expert, bool stacked) {
-    if (row.form == WeightForm::row || row.form == WeightForm::exact) {
-      return tensor(row.names.front(), DType::f32);
+    if (row.form == WeightForm::row || row.form == WeightForm::exact ||
+        row.form == WeightForm::table) {
+      return tensor(row.names.front(), device_type(row, types_.activation));
     }
     const auto parts = static_cast<std::int64_t>(row.names.size());
     stacked = stacked && !row.stack.empty();
@@ -96,7 +97,7 @@ class Builder {
   // Rows [first_row, first_row + stored.rows) of a stored tensor, in pieces of whole block rows.
   void append(const std::string& name, StoredMatrix stored, std::int64_t first_row,
               const Tensor& out) {
-    const std::int64_t row_bytes = stored.cols * static_cast<std::int64_t>(size_of(stored.dtype));
+    const std::int64_t row_bytes = stored.row_bytes();
     const std::int64_t grain = std::max<std::int64_t>(stored.block_rows, 1);
     const std::int64_t fitting = kMostPieceBytes / std::max<std::int64_t>(row_bytes, 1);
     const std::int64_t most = std::max(fitting / grain, std::int64_t{1}) * grain;
@@ -104,27 +105,28 @@ class Builder {
       StoredMatrix piece = stored;
       piece.rows = std::min(most, stored.rows - row);
       piece = place(name, piece, first_row + row);
-      layout_.copies.push_back(
-          {piece, {piece.rows, 0, piece.rows, false}, out.row_range(row, piece.rows)});
+      layout_.copies.push_back({piece,
+                                {piece.rows, 0, piece.rows, false},
+                                out.row_range(row, piece.rows),
+                                config_.routed_experts});
     }
   }
 
   // Assigns a piece its offsets in the blob, scales first.
   StoredMatrix place(const std::string& name, StoredMatrix piece, std::int64_t first_row) {
-    const auto element = static_cast<std::int64_t>(size_of(piece.dtype));
     if (piece.block_rows > 0) {
       const std::int64_t across = (piece.cols + piece.block_cols - 1) / piece.block_cols;
       const std::int64_t down = (piece.rows + piece.block_rows - 1) / piece.block_rows;
-      const std::string scales = scale_name(name);
+      const std::string scales = scale_name(*config_.family, name);
       const auto width = static_cast<std::int64_t>(size_of(checkpoint_.tensor(scales).dtype));
       const std::int64_t first = first_row / piece.block_rows * across;
       piece.scales_at = reserve(down * across * 4);
       layout_.parts.push_back(
           {scales, first * width, down * across * width, piece.scales_at, true});
     }
-    const std::int64_t bytes = piece.rows * piece.cols * element;
+    const std::int64_t bytes = piece.rows * piece.row_bytes();
     piece.at = reserve(bytes);
-    layout_.parts.push_back({name, first_row * piece.cols * element, bytes, piece.at, false});
+    layout_.parts.push_back({name, first_row * piece.row_bytes(), bytes, piece.at, false});
     return piece;
   }
 

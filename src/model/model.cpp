@@ -39,7 +39,8 @@ Model open_model(const std::filesystem::path& given, std::optional<double> mla_n
   }
   model.has_indexer = check_checkpoint(model.config, model.checkpoint);
   if (!model.has_indexer[0]) {
-    throw InputError({"layer 0 has no indexer", folder.string(),
+    const std::size_t first = model.config.selecting_layers().front();
+    throw InputError({fmt::format("layer {} has no indexer", first), folder.string(),
                       "every later layer could only reuse an index set that no layer computes",
                       "check that the checkpoint is complete"});
   }

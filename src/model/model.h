@@ -16,7 +16,7 @@ namespace indexcache {
 struct Model {
   ModelConfig config;
   Checkpoint checkpoint;
-  std::vector<bool> has_indexer;  // [L] from the tensors that exist
+  std::vector<bool> has_indexer;  // [letters()] from the tensors that exist
   std::string name;               // of the folder, or ORG/NAME in a Hugging Face cache
   std::string revision;           // in such a cache; else empty
   std::string config_sha256;

@@ -134,7 +134,7 @@ void ModelWeights::request(std::int64_t layer) {
             };
   Job job{layer, lay_out(layer, allocate), nullptr};
   LayerWeights& weights = job.layout.weights;
-  if (weights.moe && weights.moe->correction_bias.empty()) {
+  if (weights.moe && weights.moe->correction_bias.empty() && weights.moe->hash_table.empty()) {
     weights.moe->correction_bias = zero_bias_;
   }
   job.mark = backend_.mark();
@@ -216,7 +216,7 @@ void ModelWeights::read_ahead(std::int64_t layer) {
 }
 
 LayerBlobLayout ModelWeights::lay_out(std::int64_t layer, const AllocateTensor& allocate) const {
-  return lay_out_layer(config_, checkpoint_, has_indexer_[static_cast<std::size_t>(layer)], layer,
+  return lay_out_layer(config_, checkpoint_, config_.is_marked(has_indexer_, layer), layer,
                        backend_.weight_types(), allocate);
 }
 
@@ -226,7 +226,12 @@ void ModelWeights::check_finite(std::int64_t layer) const {
   for (const auto& specs :
        {trunk_tensors(config_, layer, stacked), indexer_tensors(config_, layer)}) {
     for (const TensorSpec& spec : specs) {
-      if (checkpoint_.contains(spec.name)) read_floats(config_, checkpoint_, spec.name);
+      if (!checkpoint_.contains(spec.name)) continue;
+      if (spec.table) {
+        check_table(config_, checkpoint_, spec.name);
+      } else {
+        read_floats(config_, checkpoint_, spec.name);
+      }
     }
   }
 }

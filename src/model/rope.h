@@ -16,5 +16,7 @@ struct RopeTable {
 };
 
 RopeTable make_rope_table(const ModelConfig& config, std::int64_t positions);
+// That of layers with entries, if attention is compressed.
+RopeTable make_entry_rope_table(const ModelConfig& config, std::int64_t positions);
 
 }  // namespace indexcache

@@ -74,31 +74,45 @@ Yarn read_yarn(const ConfigReader& r, const ConfigReader& rope, const std::strin
 }
 
 Description describe(const ConfigReader& r, const std::string& key) {
-  const ConfigReader rope = r.object(key);
+  const RopeObject rope = read_rope_object(r, key);
   Description description;
   description.key = key;
-  const bool own = rope.has("rope_theta"), top = r.has("rope_theta");
-  description.states_theta = own || top;
-  if (own) description.theta = rope.positive("rope_theta");
-  if (top && !own) description.theta = r.positive("rope_theta");
-  if (own && top && r.positive("rope_theta") != description.theta) {
+  const bool top = r.has("rope_theta");
+  description.states_theta = rope.theta || top;
+  if (description.states_theta) {
+    description.theta = rope.theta ? *rope.theta : r.positive("rope_theta");
+  }
+  if (rope.theta && top && r.positive("rope_theta") != description.theta) {
     contradict(r, fmt::format("{}.rope_theta is {}, but rope_theta is {}", key, description.theta,
                               r.positive("rope_theta")));
   }
-  const std::string type = rope_type(r, rope, key);
-  rope.require(type == "default" || type == "yarn", "rope_type",
-               quote(type) + " is not supported: default and yarn are");
-  if (type == "yarn") description.yarn = read_yarn(r, rope, key);
-  for (const std::string& unread : rope.unread()) {
-    if (unread == "partial_rotary_factor" && rope.at(unread) == 1) continue;
-    rope.require(!rope.at(unread).is_object(), unread,
-                 "RoPE that differs between layers is not supported");
-    description.unread.push_back(key + "." + unread);
+  description.yarn = rope.yarn;
+  for (const std::string& unread : rope.unread) {
+    if (unread == key + ".partial_rotary_factor" && r.at(key)["partial_rotary_factor"] == 1) {
+      continue;
+    }
+    description.unread.push_back(unread);
   }
   return description;
 }
 
 }  // namespace
+
+RopeObject read_rope_object(const ConfigReader& r, const std::string& key) {
+  const ConfigReader rope = r.object(key);
+  RopeObject object;
+  if (rope.has("rope_theta")) object.theta = rope.positive("rope_theta");
+  const std::string type = rope_type(r, rope, key);
+  rope.require(type == "default" || type == "yarn", "rope_type",
+               quote(type) + " is not supported: default and yarn are");
+  if (type == "yarn") object.yarn = read_yarn(r, rope, key);
+  for (const std::string& unread : rope.unread()) {
+    rope.require(!rope.at(unread).is_object(), unread,
+                 "RoPE that differs between layers is not supported");
+    object.unread.push_back(key + "." + unread);
+  }
+  return object;
+}
 
 void read_rope(const ConfigReader& r, ModelConfig& config) {
   std::vector<Description> descriptions;

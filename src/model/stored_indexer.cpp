@@ -91,14 +91,14 @@ struct ScaleMap {
 std::vector<float> quantize_blocks(const ModelConfig& config, const Checkpoint& checkpoint,
                                    const std::string& name, const std::vector<float>& values,
                                    std::vector<EncodedTensor>& tensors) {
-  const RawTensor& source = checkpoint.tensor(scale_name(name));
+  const RawTensor& source = checkpoint.tensor(scale_name(*config.family, name));
   const ScaleMap map{stored_matrix(config, checkpoint, name),
                      source.shape.size() == 2 ? static_cast<std::size_t>(source.shape[1]) : 1};
   std::vector<float> scales(static_cast<std::size_t>(source.elements()));
   map.for_each([&](std::size_t i, std::size_t block) {
     scales[block] = std::max(scales[block], std::abs(values[i]));
   });
-  const bool powers_of_two = has_powers_of_two(checkpoint, scale_name(name));
+  const bool powers_of_two = has_powers_of_two(checkpoint, scale_name(*config.family, name));
   for (float& scale : scales) scale = scale_for(scale, powers_of_two);
   std::vector<std::byte> stored_scales = narrow(source.dtype, scales);
   scales = widen(source.dtype, stored_scales);  // what is divided by is what will be read
@@ -110,7 +110,8 @@ std::vector<float> quantize_blocks(const ModelConfig& config, const Checkpoint& 
     dequantized[i] = e4m3_to_float(bits) * scales[block];
   });
   tensors.push_back({name, DType::f8_e4m3, checkpoint.tensor(name).shape, std::move(bytes)});
-  tensors.push_back({scale_name(name), source.dtype, source.shape, std::move(stored_scales)});
+  tensors.push_back(
+      {scale_name(*config.family, name), source.dtype, source.shape, std::move(stored_scales)});
   return dequantized;
 }
 
@@ -123,7 +124,7 @@ std::vector<std::string> stored_indexer_names(const ModelConfig& config,
     check_readable(config, checkpoint, spec.name);
     names.push_back(spec.name);
     if (checkpoint.tensor(spec.name).dtype == DType::f8_e4m3) {
-      names.push_back(scale_name(spec.name));
+      names.push_back(scale_name(*config.family, spec.name));
     }
   }
   return names;

@@ -6,7 +6,7 @@
 #include "model/sizes.h"
 
 #include <cmath>
-#include <set>
+#include <vector>
 
 namespace indexcache {
 namespace {
@@ -32,6 +32,19 @@ float usual_value(WeightRole role) {
   }
 }
 
+// The first layer that has weights like those of `layer`.
+std::int64_t first_alike(const ModelConfig& config, std::int64_t layer) {
+  const auto alike = [&](std::int64_t other) {
+    const auto a = static_cast<std::size_t>(layer), b = static_cast<std::size_t>(other);
+    if (config.moe_layer[a] != config.moe_layer[b]) return false;
+    if ((layer < config.hash_layers) != (other < config.hash_layers)) return false;
+    return !config.compressed || config.compressed->ratios[a] == config.compressed->ratios[b];
+  };
+  std::int64_t first = 0;
+  while (!alike(first)) ++first;
+  return first;
+}
+
 bool has_fp8_products(const WeightRow& row) {
   return is_fp8_product(row) && fits_fp8_product(row);
 }
@@ -55,10 +68,8 @@ std::int64_t SyntheticWeights::bytes_of(const ModelConfig& config, WeightTypes t
   };
   std::int64_t bytes = 0;
   for (const WeightRow& row : config.family->outer_weights(config)) bytes += bytes_of(row);
-  std::set<bool> kinds;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    const bool first = kinds.insert(config.moe_layer[static_cast<std::size_t>(layer)]).second;
-    if (!first && share_layers) continue;
+    if (share_layers && first_alike(config, layer) != layer) continue;
     for (const WeightRow& row : config.family->layer_weights(config, layer)) bytes += bytes_of(row);
   }
   return bytes;
@@ -71,6 +82,7 @@ Tensor SyntheticWeights::allocate(std::int64_t rows, std::int64_t cols, DType dt
 
 Tensor SyntheticWeights::weight(const WeightRow& row) {
   if (row.form == WeightForm::row) return constant(row.cols, usual_value(row.role));
+  if (row.form == WeightForm::table) return table(row);
   const std::int64_t rows = static_cast<std::int64_t>(row.names.size()) * row.rows;
   if (backend_.keeps_fp8() && has_fp8_products(row)) return fp8_matrix(rows, row.cols);
   return matrix(rows, row.cols, device_type(row, backend_.activation()));
@@ -96,6 +108,16 @@ Tensor SyntheticWeights::constant(std::int64_t cols, float value) {
   return tensor;
 }
 
+// Different experts for each token.
+Tensor SyntheticWeights::table(const WeightRow& row) {
+  std::vector<std::int32_t> experts;
+  for (std::int64_t i = 0; i < row.rows * row.cols; ++i) {
+    experts.push_back(static_cast<std::int32_t>(i % config_.routed_experts));
+  }
+  bytes_ += row.rows * row.cols * static_cast<std::int64_t>(sizeof(std::int32_t));
+  return backend_.upload(experts, row.rows, row.cols);
+}
+
 LayerWeights SyntheticWeights::make(std::int64_t layer) {
   const ModelConfig& c = config_;
   LayerWeights w;
@@ -113,8 +135,7 @@ LayerWeights SyntheticWeights::make(std::int64_t layer) {
 }
 
 const LayerWeights& SyntheticWeights::layer(std::int64_t layer) {
-  const bool with_experts = config_.moe_layer[static_cast<std::size_t>(layer)];
-  const std::int64_t key = share_layers_ ? (with_experts ? 1 : 0) : layer;
+  const std::int64_t key = share_layers_ ? first_alike(config_, layer) : layer;
   const auto found = layers_.find(key);
   if (found != layers_.end()) return found->second;
   return layers_.emplace(key, make(layer)).first->second;

@@ -23,16 +23,24 @@ void check_all(const std::vector<TensorSpec>& specs, const ModelConfig& config,
                const Checkpoint& checkpoint) {
   for (const TensorSpec& spec : specs) {
     if (spec.optional && !checkpoint.contains(spec.name)) continue;
-    const std::string format = unread_storage(checkpoint, spec.name);
+    const std::string format = unread_storage(*config.family, checkpoint, spec);
     if (!format.empty()) throw UnreadFormat(format, checkpoint.where(spec.name));
     const RawTensor& tensor = checkpoint.tensor(spec.name);
-    if (!same_shape(tensor.shape, spec.shape)) {
+    std::vector<std::int64_t> wanted = spec.shape;
+    if (spec.packed && tensor.dtype == DType::i8) wanted.back() /= 2;
+    if (!same_shape(tensor.shape, wanted)) {
       throw InputError({"a tensor has the wrong shape", checkpoint.where(spec.name),
                         fmt::format("it is {}, but config.json implies {}",
-                                    shape_text(tensor.shape), shape_text(spec.shape)),
+                                    shape_text(tensor.shape), shape_text(wanted)),
                         "check that config.json and weights belong to the same checkpoint"});
     }
-    check_readable(config, checkpoint, spec.name);
+    if (!spec.table) {
+      check_readable(config, checkpoint, spec.name);
+    } else if (tensor.dtype != DType::i64) {
+      throw InputError({"a table of experts has the wrong type", checkpoint.where(spec.name),
+                        fmt::format("it is {}, not I64", tensor.type()),
+                        "download or convert the checkpoint again"});
+    }
   }
 }
 
@@ -41,6 +49,13 @@ void check_naming(const ModelConfig& config, const Checkpoint& checkpoint) {
   const std::string wanted = outer_tensors(config).front().name;  // "model.embed_tokens.weight"
   if (checkpoint.contains(wanted)) return;
   constexpr const char* kWhat = "the tensors are not named as those of a causal language model";
+  if (!checkpoint.names().empty() && std::string_view(config.family->layers) == "layers.") {
+    throw InputError({kWhat, checkpoint.where(checkpoint.names().front()),
+                      fmt::format("there is no {}: {} has names of its own, which other programs "
+                                  "change when they save it",
+                                  wanted, config.family->title),
+                      "use the checkpoint as it was released"});
+  }
   const std::size_t dot = wanted.find('.');
   const std::string beginning = wanted.substr(0, dot + 1), embedding = wanted.substr(dot + 1);
   for (const std::string& name : checkpoint.names()) {
@@ -120,7 +135,7 @@ std::vector<TensorSpec> read_tensors(const ModelConfig& config, const Checkpoint
   };
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     add(trunk_tensors(config, layer, has_stacked_experts(config, checkpoint, layer)));
-    if (has_indexer[static_cast<std::size_t>(layer)]) add(indexer_tensors(config, layer));
+    if (config.is_marked(has_indexer, layer)) add(indexer_tensors(config, layer));
   }
   return all;
 }
@@ -143,9 +158,10 @@ std::vector<bool> check_checkpoint(const ModelConfig& config, const Checkpoint& 
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const bool stacked = has_stacked_experts(config, checkpoint, layer);
     check_all(trunk_tensors(config, layer, stacked), config, checkpoint);
+    if (!config.selects(layer)) continue;
     has_indexer.push_back(owns_indexer(config, checkpoint, layer));
     const bool stated_full =
-        config.sharing_problem.empty() && config.native_full[static_cast<std::size_t>(layer)];
+        config.sharing_problem.empty() && config.is_marked(config.native_full, layer);
     if (has_indexer.back() || stated_full) {
       check_all(indexer_tensors(config, layer), config, checkpoint);
     }

@@ -26,8 +26,8 @@ std::vector<TensorSpec> indexer_tensors(const ModelConfig& config, std::int64_t 
 bool has_stacked_experts(const ModelConfig& config, const Checkpoint& checkpoint,
                          std::int64_t layer);
 
-// What the forward pass reads: outer tensors, then layer by layer. Optional tensors are listed only
-// if they are there.
+// What the forward pass reads, `has_indexer` by letter (ModelConfig::letters): outer tensors, then
+// layer by layer. Optional tensors are listed only if they are there.
 std::vector<TensorSpec> read_tensors(const ModelConfig& config, const Checkpoint& checkpoint,
                                      const std::vector<bool>& has_indexer);
 
@@ -36,10 +36,10 @@ std::vector<TensorSpec> read_tensors(const ModelConfig& config, const Checkpoint
 std::vector<bool> indexer_owners(const std::vector<std::string>& names, std::size_t layers);
 
 // Checks presence, shape, dtype and FP8 scales of everything that the forward pass will read, from
-// headers only. Returns which layers own an indexer: those with indexer tensors, all of which must
-// then exist, as they must in layers that config.json states as full. Throws InputError naming file
-// and tensor, UnreadFormat if they are stored in a format that is known but not read. Tensors of
-// MTP layers are ignored.
+// headers only. Returns which layers own an indexer, by letter: those with indexer tensors, all of
+// which must then exist, as they must in layers that config.json states as full. Throws InputError
+// naming file and tensor, UnreadFormat if they are stored in a format that is known but not read.
+// Tensors of MTP layers are ignored.
 std::vector<bool> check_checkpoint(const ModelConfig& config, const Checkpoint& checkpoint);
 
 }  // namespace indexcache

@@ -21,8 +21,8 @@ Names names_read(const ModelConfig& config, const Checkpoint& checkpoint,
   for (const TensorSpec& spec : read_tensors(config, checkpoint, has_indexer)) {
     names.insert(spec.name);
     const RawTensor* tensor = checkpoint.find(spec.name);
-    const bool scaled = tensor != nullptr && tensor->dtype == DType::f8_e4m3;
-    if (scaled) names.insert(scale_name(spec.name));
+    const bool scaled = tensor != nullptr && !spec.table && has_scales(tensor->dtype);
+    if (scaled) names.insert(scale_name(*config.family, spec.name));
   }
   return names;
 }
@@ -59,8 +59,9 @@ void refuse_companion(const Checkpoint& checkpoint, const std::string& name, con
                                 "be those of a different model",
                       "use the checkpoint as it was published; remove the bias if all of it is 0"});
   }
-  for (const char* ending : {"_scale_inv", "_scale", "_scale_2", "_global_scale", "_zero_point",
-                             ".scales", ".qzeros", ".weight_scale_inv", ".weight_scale"}) {
+  for (const char* ending :
+       {"_scale_inv", "_scale", "_scale_2", "_global_scale", "_zero_point", ".scale", ".scales",
+        ".qzeros", ".weight_scale_inv", ".weight_scale"}) {
     const std::string partner = read_partner(name, ending, read);
     if (partner.empty()) continue;
     throw InputError(

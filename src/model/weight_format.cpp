@@ -72,7 +72,9 @@ std::string unread_quantization(const Json& q) {
   return title_of(method) + (details.empty() ? "" : fmt::format(" ({})", details.substr(2)));
 }
 
-std::string unread_storage(const Checkpoint& checkpoint, const std::string& weight) {
+std::string unread_storage(const Family& family, const Checkpoint& checkpoint,
+                           const TensorSpec& spec) {
+  const std::string& weight = spec.name;
   const std::string base =
       weight.ends_with(".weight") ? weight.substr(0, weight.size() - 7) : weight;
   const auto has = [&](const char* ending) { return checkpoint.contains(base + ending); };
@@ -82,15 +84,16 @@ std::string unread_storage(const Checkpoint& checkpoint, const std::string& weig
   if (has(".weight.absmax") || has(".weight.SCB") || has(".SCB")) return "bitsandbytes";
   if (has(".weight_scale_2")) return "NVFP4 (weight_scale_2)";
   const RawTensor* tensor = checkpoint.find(weight);
-  if (tensor == nullptr) return "";
+  if (tensor == nullptr || spec.table) return "";
   const std::string type(tensor->type());
-  if (type == "I8") return "int8 (I8)";
+  if (type == "I8" && !spec.packed) return "int8 (I8)";
   if (type == "F8_E5M2" || type == "F64" || type.starts_with("F4") || type.starts_with("F6")) {
     return type;
   }
   if (type == "U8") return has(".weight_scale") ? "MXFP4 or NVFP4 (U8)" : "packed numbers (U8)";
   if (type == "I32") return "packed numbers (I32)";
-  const bool fp8 = tensor->dtype == DType::f8_e4m3 && !checkpoint.contains(scale_name(weight));
+  const bool fp8 =
+      tensor->dtype == DType::f8_e4m3 && !checkpoint.contains(scale_name(family, weight));
   if (fp8 && has(".weight_scale")) return "FP8 with weight_scale (compressed-tensors, ModelOpt)";
   return "";
 }

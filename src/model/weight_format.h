@@ -5,6 +5,8 @@
 #include "core/error.h"
 #include "io/checkpoint.h"
 #include "io/json.h"
+#include "model/family.h"
+#include "model/weight_table.h"
 
 #include <string>
 
@@ -21,8 +23,9 @@ class UnreadFormat : public InputError {
 // What a quantization_config describes, if it is not block-wise FP8; else "".
 std::string unread_quantization(const Json& quantization_config);
 
-// What the tensors next to `weight` show that it is stored as, if it is not a format that is read;
-// else "". `weight` need not exist: packed formats have other names.
-std::string unread_storage(const Checkpoint& checkpoint, const std::string& weight);
+// What the tensors next to the weight `spec` show that it is stored as, if it is not a format that
+// is read; else "". It need not exist: packed formats have other names.
+std::string unread_storage(const Family& family, const Checkpoint& checkpoint,
+                           const TensorSpec& spec);
 
 }  // namespace indexcache

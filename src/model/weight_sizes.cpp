@@ -27,9 +27,8 @@ WeightSizes weight_sizes(const ModelConfig& config, const Checkpoint& checkpoint
   }
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     CountingAllocator counted;
-    const BlobLayout layout =
-        lay_out_layer(config, checkpoint, has_indexer[static_cast<std::size_t>(layer)], layer,
-                      types, std::ref(counted));
+    const BlobLayout layout = lay_out_layer(
+        config, checkpoint, config.is_marked(has_indexer, layer), layer, types, std::ref(counted));
     sizes.layers += counted.bytes();
     sizes.largest_layer = std::max(sizes.largest_layer, counted.bytes());
     sizes.stored += layout.blob_bytes;

@@ -14,7 +14,12 @@ namespace {
 
 TensorSpec tensor_of(const WeightRow& row, const std::string& name) {
   if (row.form == WeightForm::row) return {name, {row.cols}, false, row.optional};
-  return {name, {row.rows, row.cols}, row.quantized, row.optional};
+  return {.name = name,
+          .shape = {row.rows, row.cols},
+          .quantized = row.quantized,
+          .optional = row.optional,
+          .packed = row.packed,
+          .table = row.form == WeightForm::table};
 }
 
 }  // namespace
@@ -32,6 +37,13 @@ WeightRow projection_weight(WeightRole role, const std::string& name, std::int64
                             std::int64_t cols) {
   WeightRow row = matrix_weight(role, name, rows, cols);
   row.quantized = true;
+  return row;
+}
+
+WeightRow exact_weight(WeightRole role, const std::string& name, std::int64_t rows,
+                       std::int64_t cols) {
+  WeightRow row = matrix_weight(role, name, rows, cols);
+  row.form = WeightForm::exact;
   return row;
 }
 

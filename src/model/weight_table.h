@@ -35,7 +35,11 @@ enum class WeightRole {
   kv_b,
   sinks,
   output_gate,
+  o_groups,  // in groups of heads, before o
   o,
+  entry_projections,
+  entry_bias,
+  entry_norm,
   attention_stream_mixer,
   attention_stream_base,
   attention_stream_scale,
@@ -46,9 +50,13 @@ enum class WeightRole {
   index_k,
   index_k_norm,
   index_k_norm_bias,
+  index_entry_projections,
+  index_entry_bias,
+  index_entry_norm,
   index_weights,
   router,
   router_bias,
+  hash_table,
   expert_gate_up,
   expert_down,
   mlp_gate_up,  // of the dense MLP, or of the shared experts
@@ -60,6 +68,8 @@ enum class WeightForm {
   row,       // f32 [1, cols], whatever the activation type: weights of norms, biases
   exact,     // f32 [rows, cols], likewise
   matrix,    // activation type
+  heads,     // likewise, but one matrix for each group of heads: never multiplied in FP8
+  table,     // i32 [rows, cols], numbers of experts
   absorbed,  // kv_b [A * (dn + dv), rk]: its key rows, transposed head by head, and its value rows
 };
 
@@ -71,6 +81,7 @@ struct WeightRow {
   std::vector<std::string> names;
   std::int64_t rows, cols;   // of each of them; a row of WeightForm::row is stored as [cols]
   bool quantized = false;    // F8_E4M3 with block scales in checkpoints that are published in FP8
+  bool packed = false;       // FP4 with a scale for 32 columns, in those whose experts are in FP4
   std::int64_t experts = 0;  // one for each expert; 0: only one
   // A tensor [experts, names * rows, cols] that a checkpoint may have for all experts instead.
   std::string stack = {};
@@ -80,16 +91,19 @@ using WeightTable = std::vector<WeightRow>;
 
 // Type on a device whose matrices have the type `activation`.
 inline DType device_type(const WeightRow& row, DType activation) {
+  if (row.form == WeightForm::table) return DType::i32;
   return row.form == WeightForm::row || row.form == WeightForm::exact ? DType::f32 : activation;
 }
 
-// A row of WeightForm::row, of WeightForm::matrix, and of a matrix that FP8 checkpoints store in
-// FP8.
+// A row of WeightForm::row, of WeightForm::matrix, of a matrix that FP8 checkpoints store in FP8,
+// and of WeightForm::exact.
 WeightRow row_weight(WeightRole role, const std::string& name, std::int64_t cols);
 WeightRow matrix_weight(WeightRole role, const std::string& name, std::int64_t rows,
                         std::int64_t cols);
 WeightRow projection_weight(WeightRole role, const std::string& name, std::int64_t rows,
                             std::int64_t cols);
+WeightRow exact_weight(WeightRole role, const std::string& name, std::int64_t rows,
+                       std::int64_t cols);
 
 bool is_indexer(WeightRole role);
 
@@ -127,6 +141,8 @@ struct TensorSpec {
   std::vector<std::int64_t> shape;
   bool quantized = false;  // as in WeightRow
   bool optional = false;
+  bool packed = false;
+  bool table = false;  // integers
 };
 
 // What a checkpoint stores for a table; `stacked`: in the tensors that hold all experts, where the

@@ -47,10 +47,32 @@ Tensor* input_member(LayerWeights& w, WeightRole role) {
   }
 }
 
+// Of weights that make entries; null for other roles.
+Tensor* entry_member(LayerWeights& w, WeightRole role) {
+  const auto of_indexer = [&]() -> EntryWeights& { return part_of(part_of(w.indexer).entries); };
+  switch (role) {
+    case WeightRole::entry_projections:
+      return &part_of(w.entries).projections;
+    case WeightRole::entry_bias:
+      return &part_of(w.entries).bias;
+    case WeightRole::entry_norm:
+      return &part_of(w.entries).norm;
+    case WeightRole::index_entry_projections:
+      return &of_indexer().projections;
+    case WeightRole::index_entry_bias:
+      return &of_indexer().bias;
+    case WeightRole::index_entry_norm:
+      return &of_indexer().norm;
+    default:
+      return nullptr;
+  }
+}
+
 }  // namespace
 
 Tensor& member_of(LayerWeights& w, WeightRole role, std::size_t expert) {
   if (Tensor* tensor = input_member(w, role)) return *tensor;
+  if (Tensor* tensor = entry_member(w, role)) return *tensor;
   switch (role) {
     case WeightRole::q_a:
       return w.q_a;
@@ -66,12 +88,16 @@ Tensor& member_of(LayerWeights& w, WeightRole role, std::size_t expert) {
       return w.sinks;
     case WeightRole::output_gate:
       return w.output_gate;
+    case WeightRole::o_groups:
+      return w.o_groups;
     case WeightRole::o:
       return w.o;
     case WeightRole::router:
       return part_of(w.moe).gate;
     case WeightRole::router_bias:
       return part_of(w.moe).correction_bias;
+    case WeightRole::hash_table:
+      return part_of(w.moe).hash_table;
     case WeightRole::expert_gate_up:
       return expert_of(part_of(w.moe).experts.gate_up, expert);
     case WeightRole::expert_down:

@@ -15,12 +15,23 @@
 
 namespace indexcache {
 
+// How entries are pooled from positions, r at a time: columns n = width of an entry, or twice that
+// if they overlap.
+struct EntryWeights {
+  Tensor projections;  // [2n, H]: rows of the values, then of the gates
+  Tensor bias;         // f32 [r, n], added to the gates
+  Tensor norm;         // [1, width], of the entries
+
+  std::int64_t ratio() const { return bias.rows(); }
+};
+
 struct IndexerWeights {
-  Tensor wq_b;          // [Ni * Di, rq]
-  Tensor wk;            // [Di, H]
-  Tensor k_norm;        // [1, Di]
-  Tensor k_norm_bias;   // [1, Di]
-  Tensor weights_proj;  // [Ni, H]
+  Tensor wq_b;                               // [Ni * Di, rq]
+  Tensor wk;                                 // [Di, H]
+  Tensor k_norm;                             // [1, Di]
+  Tensor k_norm_bias;                        // [1, Di]
+  Tensor weights_proj;                       // [Ni, H]
+  std::optional<EntryWeights> entries = {};  // of keys that are entries: instead of wk and its norm
 };
 
 // The member that a role of an indexer fills, of IndexerWeights or of a struct with the same
@@ -51,6 +62,7 @@ struct MlpWeights {
 struct MoeWeights {
   Tensor gate;             // [E, H]
   Tensor correction_bias;  // [1, E]
+  Tensor hash_table;       // i32 [V, P], experts of each token; empty: scores choose
   ExpertWeights experts;
 };
 
@@ -70,16 +82,18 @@ struct InputWeights {
 struct LayerWeights {
   InputWeights attention_input;
   InputWeights mlp_input;
-  Tensor q_a;          // [rq, H]
-  Tensor q_a_norm;     // [1, rq]
-  Tensor q_b;          // [A * (dn + dr), rq]; more with ModelConfig::q_head_rows()
-  Tensor kv_a;         // [rk + dr, H]
-  Tensor kv_a_norm;    // [1, rk]
-  Tensor k_absorb;     // [A * rk, dn]: per head the transpose of kv_b's key rows
-  Tensor v_absorb;     // [A * dv, rk]: per head kv_b's value rows
-  Tensor sinks;        // [1, A]; empty if there are none
-  Tensor output_gate;  // [A * dv, H] with OutputGate::input
-  Tensor o;            // [H, A * dv]
+  Tensor q_a;                           // [rq, H]
+  Tensor q_a_norm;                      // [1, rq]
+  Tensor q_b;                           // [A * (dn + dr), rq]; more with ModelConfig::q_head_rows()
+  Tensor kv_a;                          // [rk + dr, H]
+  Tensor kv_a_norm;                     // [1, rk]
+  Tensor k_absorb;                      // [A * rk, dn]: per head the transpose of kv_b's key rows
+  Tensor v_absorb;                      // [A * dv, rk]: per head kv_b's value rows
+  Tensor sinks;                         // [1, A]; empty if there are none
+  Tensor output_gate;                   // [A * dv, H] with OutputGate::input
+  Tensor o_groups;                      // [G * O, A * D / G] of compressed attention
+  Tensor o;                             // [H, A * dv]; [H, G * O] after o_groups
+  std::optional<EntryWeights> entries;  // of layers with compressed keys
   std::optional<IndexerWeights> indexer;
   std::optional<MlpWeights> mlp;  // the dense MLP, or the shared experts
   std::optional<MoeWeights> moe;

@@ -13,7 +13,7 @@
 namespace indexcache {
 
 // Which layers run their indexer, and whose set does each other layer take?
-Svg pattern_strip(const Pattern& pattern);
+Svg pattern_strip(const Pattern& pattern, const LayerNumbers& numbers = {});
 
 // How much do the top-k sets of two layers have in common? Blocks, and the donors of every target
 // (groups of class "target", of which the page shows one).

@@ -42,21 +42,22 @@ std::string position_text(std::int64_t end) {
 
 }  // namespace
 
-Svg pattern_strip(const Pattern& pattern) {
+Svg pattern_strip(const Pattern& pattern, const LayerNumbers& numbers) {
   const std::size_t rows = (pattern.layers() + kStripColumns - 1) / kStripColumns;
   Svg svg(kChartWidth, static_cast<double>(rows) * 60 + 4, "Pattern " + pattern.text());
   for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
     const double x = static_cast<double>(layer % kStripColumns) * 40 + 1;
     const double y = static_cast<double>(layer / kStripColumns) * 60 + 2;
     const bool full = pattern.is_full(layer);
-    const std::size_t donor = pattern.donor(layer);
-    svg.text(x + 19, y + 11, fmt::format("{}", layer), "tick", Anchor::middle);
+    const std::size_t donor = pattern.donor(layer), number = numbers.of(layer);
+    svg.text(x + 19, y + 11, fmt::format("{}", number), "tick", Anchor::middle);
     svg.rect(x, y + 15, 38, 24, full ? "full" : "shared",
-             full ? fmt::format("layer {} runs its indexer", layer)
-                  : fmt::format("layer {} reuses the set of layer {}, {} before it", layer, donor,
-                                layer - donor));
+             full ? fmt::format("layer {} runs its indexer", number)
+                  : fmt::format("layer {} reuses the set of layer {}, {} before it", number,
+                                numbers.of(donor), layer - donor));
     svg.text(x + 19, y + 32, full ? "F" : "S", full ? "on-full" : "on-shared", Anchor::middle);
-    if (!full) svg.text(x + 19, y + 52, fmt::format("← {}", donor), "tick", Anchor::middle);
+    if (!full)
+      svg.text(x + 19, y + 52, fmt::format("← {}", numbers.of(donor)), "tick", Anchor::middle);
   }
   return svg;
 }
@@ -65,7 +66,7 @@ Svg overlap_heatmap(const Report& report) {
   Svg svg(kHeatmapWidth, kHeatmapHeight, "Overlap of top-k sets between layers");
   std::vector<Pattern> targets;
   for (const Target& target : report.result.targets) targets.push_back(target.calibration.pattern);
-  draw_heatmap(svg, report.overlap, targets, 0);
+  draw_heatmap(svg, report.overlap, targets, 0, report.result.model.numbers);
   return svg;
 }
 
@@ -84,6 +85,7 @@ Svg overlap_scatter(const Report& report) {
           "Overlap with the previous layer against the loss increase from sharing");
   const Plot plot{62, 34, 462, 246};
   const auto costs = overlap_costs(report);
+  const LayerNumbers& numbers = report.result.model.numbers;
   double low = 0;
   double high = 1e-6;
   for (const OverlapCost& cost : costs) {
@@ -102,9 +104,9 @@ Svg overlap_scatter(const Report& report) {
   draw_category_axis(svg, plot, positions, labels, "overlap with the previous layer");
   svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
   for (const OverlapCost& cost : costs) {
-    svg.circle(
-        x.at(cost.overlap), y.at(cost.rise), 4, "greedy-dot",
-        fmt::format("layer {}: overlap {:.3f}, {:+.4f}", cost.layer, cost.overlap, cost.rise));
+    svg.circle(x.at(cost.overlap), y.at(cost.rise), 4, "greedy-dot",
+               fmt::format("layer {}: overlap {:.3f}, {:+.4f}", numbers.of(cost.layer),
+                           cost.overlap, cost.rise));
   }
   // The layers that stand out are named; their labels go where there is room.
   auto order = costs;
@@ -116,7 +118,8 @@ Svg overlap_scatter(const Report& report) {
     last = at;
     const bool left = x.at(order[i].overlap) > plot.right - 60;
     svg.text(x.at(order[i].overlap) + (left ? -7 : 7), at + 4,
-             fmt::format("layer {}", order[i].layer), "note", left ? Anchor::end : Anchor::start);
+             fmt::format("layer {}", numbers.of(order[i].layer)), "note",
+             left ? Anchor::end : Anchor::start);
   }
   return svg;
 }

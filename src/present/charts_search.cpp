@@ -159,9 +159,9 @@ Points drawn(const std::vector<CurvePoint>& curve, const Scale& x, const Scale& 
 }
 
 // Steps of some searches are not moves of one layer, but patterns of different sizes.
-std::string step_text(const Pattern& before, const Pattern& after) {
+std::string step_text(const Pattern& before, const Pattern& after, const LayerNumbers& numbers) {
   return newly_shared(before, after).size() == 1
-             ? fmt::format("layer {} shared", change_text(before, after))
+             ? fmt::format("layer {} shared", change_text(before, after, numbers))
              : after.text();
 }
 
@@ -181,7 +181,8 @@ void draw_search(Svg& svg, const Result& result, const SearchPath& search, const
   for (std::size_t s = 0; s < search.steps.size(); ++s) {
     const Pattern& after = search.steps[s].pattern;
     svg.circle(line[start + s].first, line[start + s].second, 2.5, "greedy-dot",
-               fmt::format("{} step {}: {}, {}", search.method, s + 1, step_text(*before, after),
+               fmt::format("{} step {}: {}, {}", search.method, s + 1,
+                           step_text(*before, after, result.model.numbers),
                            signed_text(curve[start + s].rise)));
     before = &after;
   }
@@ -332,11 +333,12 @@ Svg sensitivity_bars(const Result& result) {
   draw_value_axis(svg, plot, y, value_text(result) + ", nats per token");
   const LayerSlots slots(plot, result.model.layers);
   for (const LayerCost& cost : costs) {
-    draw_bar(svg, y, slots.center(cost.layer) - slots.width * 0.38, slots.width * 0.76, cost.rise,
-             fmt::format("layer {}: {}", cost.layer, signed_text(cost.rise)));
+    draw_bar(
+        svg, y, slots.center(cost.layer) - slots.width * 0.38, slots.width * 0.76, cost.rise,
+        fmt::format("layer {}: {}", result.model.numbers.of(cost.layer), signed_text(cost.rise)));
   }
   svg.line(plot.left, y.at(0), plot.right, y.at(0), "zero");
-  draw_layer_axis(svg, plot, result.model.layers, "layer");
+  draw_layer_axis(svg, plot, result.model.layers, "layer", result.model.numbers);
   return svg;
 }
 
@@ -359,7 +361,7 @@ Svg step_heatmap(const Result& result) {
     for (const std::size_t layer : newly_shared(*steps[s].before, steps[s].step->pattern)) {
       svg.circle(slots.center(layer), plot.top + (static_cast<double>(s) + 0.5) * row,
                  std::min({row, slots.width}) * 0.32, "ring",
-                 fmt::format("step {}: layer {}", s + 1, layer));
+                 fmt::format("step {}: layer {}", s + 1, result.model.numbers.of(layer)));
     }
   }
   svg.text(4, plot.top - 12, "step", "axis");
@@ -368,7 +370,7 @@ Svg step_heatmap(const Result& result) {
     svg.text(plot.left - 6, plot.top + (static_cast<double>(s) + 0.5) * row + 4,
              fmt::format("{}", s + 1), "tick", Anchor::end);
   }
-  draw_layer_axis(svg, plot, result.model.layers, "layer");
+  draw_layer_axis(svg, plot, result.model.layers, "layer", result.model.numbers);
   draw_color_scale(svg, plot.bottom + 48, bound);
   return svg;
 }

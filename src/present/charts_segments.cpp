@@ -62,13 +62,14 @@ class CostColors {
   int high_ = 0;
 };
 
-std::string cost_hint(const SegmentTable& table, const PatternSegment& segment) {
+std::string cost_hint(const SegmentTable& table, const PatternSegment& segment,
+                      const LayerNumbers& numbers) {
   const auto cost = table.cost(segment);
   const std::string text = cost ? fmt::format("{:+.4f}", *cost) : "not measured";
   if (segment.end == segment.first + 1)
-    return fmt::format("layer {} feeds no other", segment.first);
-  return fmt::format("layer {} feeds {} to {}: {}", segment.first, segment.first + 1,
-                     segment.end - 1, text);
+    return fmt::format("layer {} feeds no other", numbers.of(segment.first));
+  return fmt::format("layer {} feeds {} to {}: {}", numbers.of(segment.first),
+                     numbers.of(segment.first + 1), numbers.of(segment.end - 1), text);
 }
 
 // Where the cell of a segment lies: row of its F layer, column of its last layer.
@@ -117,7 +118,7 @@ void draw_target_segments(Svg& svg, const Plot& plot, double side, const Result&
                     fmt::format("data-target=\"{}\"", t));
     for (const PatternSegment& segment : segments_of(result.targets[t].calibration.pattern)) {
       const CellPlace place(plot, side, segment);
-      draw_outline(svg, place.x, place.y, side, cost_hint(table, segment));
+      draw_outline(svg, place.x, place.y, side, cost_hint(table, segment, result.model.numbers));
     }
     svg.end_group();
   }
@@ -178,7 +179,7 @@ Svg segment_triangle(const Result& result, const SegmentsReport& segments) {
   svg.grid(plot.left, plot.top, side, side, cells);
   draw_target_segments(svg, plot, side, result, segments.table);
   draw_cell_legend(svg, plot);
-  draw_matrix_axes(svg, plot, layers, "F layer", "last layer that it feeds");
+  draw_matrix_axes(svg, plot, layers, "F layer", "last layer that it feeds", result.model.numbers);
   draw_cost_scale(svg, plot.bottom + 48, colors);
   return svg;
 }

@@ -27,12 +27,14 @@ CellGrid heat_cells(const Overlap& overlap) {
   return cells;
 }
 
-void draw_blocks(Canvas& canvas, const Plot& plot, double cell, const Overlap& overlap) {
+void draw_blocks(Canvas& canvas, const Plot& plot, double cell, const Overlap& overlap,
+                 const LayerNumbers& numbers) {
   for (const OverlapBlock& block : find_blocks(overlap)) {
     const double offset = static_cast<double>(block.first) * cell;
     const double side = static_cast<double>(block.last - block.first + 1) * cell;
-    canvas.rect(plot.left + offset, plot.top + offset, side, side, "block",
-                fmt::format("layers {} to {} agree", block.first, block.last));
+    canvas.rect(
+        plot.left + offset, plot.top + offset, side, side, "block",
+        fmt::format("layers {} to {} agree", numbers.of(block.first), numbers.of(block.last)));
   }
 }
 
@@ -85,26 +87,26 @@ Rgb viridis(double t) {
 }
 
 void draw_heatmap(Canvas& canvas, const Overlap& overlap, const std::vector<Pattern>& targets,
-                  double top) {
+                  double top, const LayerNumbers& numbers) {
   const Plot plot = heatmap_area(top);
   const double cell = (plot.right - plot.left) / static_cast<double>(overlap.layers);
   canvas.grid(plot.left, plot.top, cell, cell, heat_cells(overlap));
-  draw_blocks(canvas, plot, cell, overlap);
+  draw_blocks(canvas, plot, cell, overlap, numbers);
   for (std::size_t t = 0; t < targets.size(); ++t) {
     canvas.begin_group(t + 1 == targets.size() ? "target on" : "target",
                        fmt::format("data-target=\"{}\"", t));
     draw_donors(canvas, plot, cell, targets[t]);
     canvas.end_group();
   }
-  draw_matrix_axes(canvas, plot, overlap.layers, "layer", "layer");
+  draw_matrix_axes(canvas, plot, overlap.layers, "layer", "layer", numbers);
   draw_color_bar(canvas, plot.bottom + 48);
 }
 
-Image draw_heatmap(const Overlap& overlap, const std::string& title) {
+Image draw_heatmap(const Overlap& overlap, const std::string& title, const LayerNumbers& numbers) {
   Raster raster(kHeatmapWidth, kHeading + kHeatmapHeight, kPixelsPerUnit);
   raster.text(kMarginLeft, 18, title, "note");
   raster.text(kMarginLeft, 36, "overlap of top-k sets, mean over queries", "tick");
-  draw_heatmap(raster, overlap, {}, kHeading);
+  draw_heatmap(raster, overlap, {}, kHeading, numbers);
   return raster.image();
 }
 

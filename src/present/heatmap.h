@@ -28,11 +28,12 @@ Plot heatmap_area(double top);
 
 // Draws with the upper edge at `top`. The donors of each target form a group of class "target"
 // (the last one "target on"), numbered by data-target: a page shows one of them, while a canvas
-// without a style sheet's `display` shows them all.
+// without a style sheet's `display` shows them all. Axes show the numbers of layers.
 void draw_heatmap(Canvas& canvas, const Overlap& overlap, const std::vector<Pattern>& targets,
-                  double top);
+                  double top, const LayerNumbers& numbers = {});
 
 // heatmap.png: the drawing below `title` and a line that says what is shown.
-Image draw_heatmap(const Overlap& overlap, const std::string& title);
+Image draw_heatmap(const Overlap& overlap, const std::string& title,
+                   const LayerNumbers& numbers = {});
 
 }  // namespace indexcache

@@ -103,27 +103,31 @@ std::string selector_html(const Result& result) {
 
 std::string strip_html(const Report& report, std::size_t t) {
   const Pattern& pattern = report.result.targets[t].calibration.pattern;
+  const LayerNumbers& numbers = report.result.model.numbers;
   Rows rows = {{"layer", "runs its indexer", "donor", "distance", "overlap with donor"}};
   for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
     const std::size_t donor = pattern.donor(layer);
     rows.push_back(pattern.is_full(layer)
-                       ? std::vector<std::string>{number(layer), "yes", "", "", ""}
-                       : std::vector<std::string>{number(layer), "no", number(donor),
-                                                  number(layer - donor),
+                       ? std::vector<std::string>{number(numbers.of(layer)), "yes", "", "", ""}
+                       : std::vector<std::string>{number(numbers.of(layer)), "no",
+                                                  number(numbers.of(donor)), number(layer - donor),
                                                   share(report.overlap.mean(layer, donor))});
   }
   return html_section(
       "Which layers run their indexer?",
       "F layers run it; an S layer uses the set of the layer named below it.",
-      pattern_strip(pattern).inline_text() + html_details("as a table", html_table(rows)),
+      pattern_strip(pattern, numbers).inline_text() + html_details("as a table", html_table(rows)),
       of_target(report.result, t));
 }
 
 std::string heatmap_html(const Report& report) {
+  const LayerNumbers& numbers = report.result.model.numbers;
   Rows rows = {{"layer"}};
-  for (std::size_t j = 0; j < report.overlap.layers; ++j) rows[0].push_back(number(j));
+  for (std::size_t j = 0; j < report.overlap.layers; ++j) {
+    rows[0].push_back(number(numbers.of(j)));
+  }
   for (std::size_t i = 0; i < report.overlap.layers; ++i) {
-    rows.push_back({number(i)});
+    rows.push_back({number(numbers.of(i))});
     for (std::size_t j = 0; j < report.overlap.layers; ++j) {
       rows.back().push_back(fmt::format("{:.2f}", report.overlap.mean(i, j)));
     }
@@ -171,9 +175,9 @@ std::string curve_html(const Result& result, const SegmentsReport* segments) {
     const auto removed = static_cast<std::ptrdiff_t>(result.baseline.full_count()) -
                          static_cast<std::ptrdiff_t>(pattern.full_count());
     rows.push_back({number(rows.size()), change.search->method,
-                    change_text(*change.before, pattern), fmt::format("{}", removed),
-                    four(change.step->loss - result.search_start), margin_text(*change.step),
-                    pattern.text()});
+                    change_text(*change.before, pattern, result.model.numbers),
+                    fmt::format("{}", removed), four(change.step->loss - result.search_start),
+                    margin_text(*change.step), pattern.text()});
   }
   std::string caption = fmt::format("Search ({}) on calibration data; targets on held-out data.",
                                     methods_text(result));
@@ -188,8 +192,9 @@ std::string sensitivity_html(const Result& result) {
   Rows rows = {{"layer", "loss increase if only it is shared"}};
   std::vector<std::size_t> most;
   for (const LayerCost& cost : costs) {
-    rows.push_back({number(cost.layer), four(cost.rise)});
-    if (most.size() < 3) most.push_back(cost.layer);
+    const std::size_t layer = result.model.numbers.of(cost.layer);
+    rows.push_back({number(layer), four(cost.rise)});
+    if (most.size() < 3) most.push_back(layer);
   }
   return html_section(
       "Which layers must keep their indexer?",
@@ -206,7 +211,8 @@ std::string steps_html(const Result& result) {
   for (const StepChange& change : step_changes(result)) {
     ++index;
     for (const Considered& considered : change.step->considered) {
-      rows.push_back({number(index), change_text(*change.before, considered.pattern),
+      rows.push_back({number(index),
+                      change_text(*change.before, considered.pattern, result.model.numbers),
                       four(considered.loss - change.loss_before)});
     }
   }
@@ -225,7 +231,8 @@ std::string scatter_html(const Report& report) {
   for (const OverlapCost& cost : costs) {
     overlaps.push_back(cost.overlap);
     rises.push_back(cost.rise);
-    rows.push_back({number(cost.layer), share(cost.overlap), four(cost.rise)});
+    rows.push_back(
+        {number(report.result.model.numbers.of(cost.layer)), share(cost.overlap), four(cost.rise)});
   }
   const auto rank = rank_correlation(overlaps, rises);
   return html_section(

@@ -25,13 +25,15 @@ std::string segment_cost_text(const SegmentsReport& segments, const PatternSegme
 }
 
 // Rows and columns as the cells of the drawing.
-Rows segment_rows(const SegmentsReport& segments) {
+Rows segment_rows(const SegmentsReport& segments, const LayerNumbers& numbers) {
   const std::size_t layers = segments.table.start().layers();
   Rows rows = {{"F layer"}};
-  for (std::size_t last = 0; last < layers; ++last) rows[0].push_back(fmt::format("{}", last));
+  for (std::size_t last = 0; last < layers; ++last) {
+    rows[0].push_back(fmt::format("{}", numbers.of(last)));
+  }
   for (std::size_t first = 0; first < layers; ++first) {
     std::vector<std::string> row(layers + 1);
-    row[0] = fmt::format("{}", first);
+    row[0] = fmt::format("{}", numbers.of(first));
     for (const std::size_t end : segments.table.ends(first)) {
       row[end] = segment_cost_text(segments, {first, end});  // column end - 1, after the head
     }
@@ -79,7 +81,8 @@ std::string triangle_html(const Result& result, const SegmentsReport& segments) 
       "<div id=\"triangle\">" + segment_triangle(result, segments).inline_text() +
           "</div>\n<p class=\"muted\" id=\"triangle-value\" data-cell=\"layer # feeds layers up to "
           "#\">point at a cell to see its value</p>\n" +
-          html_details("as a table", html_table(segment_rows(segments), "triangle-table")));
+          html_details("as a table",
+                       html_table(segment_rows(segments, result.model.numbers), "triangle-table")));
 }
 
 std::string sizes_html(const Result& result, const SegmentsReport& segments) {

@@ -83,27 +83,27 @@ LayerSlots::LayerSlots(const Plot& plot, std::size_t layers)
   }
 }
 
-void draw_layer_axis(Canvas& canvas, const Plot& plot, std::size_t layers,
-                     const std::string& name) {
+void draw_layer_axis(Canvas& canvas, const Plot& plot, std::size_t layers, const std::string& name,
+                     const LayerNumbers& numbers) {
   const LayerSlots slots(plot, layers);
   std::vector<double> positions;
   std::vector<std::string> labels;
   for (std::size_t layer = 0; layer < layers; layer += slots.label_step) {
     positions.push_back(slots.center(layer));
-    labels.push_back(fmt::format("{}", layer));
+    labels.push_back(fmt::format("{}", numbers.of(layer)));
   }
   draw_category_axis(canvas, plot, positions, labels, name);
 }
 
 void draw_matrix_axes(Canvas& canvas, const Plot& plot, std::size_t layers, const std::string& rows,
-                      const std::string& columns) {
+                      const std::string& columns, const LayerNumbers& numbers) {
   const LayerSlots slots(plot, layers);
   for (std::size_t layer = 0; layer < layers; layer += slots.label_step) {
     canvas.text(plot.left - 6, plot.top + (static_cast<double>(layer) + 0.5) * slots.width + 4,
-                fmt::format("{}", layer), "tick", Anchor::end);
+                fmt::format("{}", numbers.of(layer)), "tick", Anchor::end);
   }
   canvas.text_upwards(11, (plot.top + plot.bottom) / 2, rows, "axis");
-  draw_layer_axis(canvas, plot, layers, columns);
+  draw_layer_axis(canvas, plot, layers, columns, numbers);
 }
 
 }  // namespace indexcache

@@ -2,6 +2,7 @@
 // Data to drawing: linear scales with round ticks, and a frame with axes.
 #pragma once
 
+#include "core/layer_numbers.h"
 #include "present/canvas.h"
 
 #include <string>
@@ -62,10 +63,12 @@ struct LayerSlots {
   std::size_t label_step;
 };
 
-void draw_layer_axis(Canvas& canvas, const Plot& plot, std::size_t layers, const std::string& name);
+// Labels are the numbers of layers; `layers` are the letters of a pattern.
+void draw_layer_axis(Canvas& canvas, const Plot& plot, std::size_t layers, const std::string& name,
+                     const LayerNumbers& numbers = {});
 
 // Axes of a square matrix of layers: rows from top to bottom, columns from left to right.
 void draw_matrix_axes(Canvas& canvas, const Plot& plot, std::size_t layers, const std::string& rows,
-                      const std::string& columns);
+                      const std::string& columns, const LayerNumbers& numbers = {});
 
 }  // namespace indexcache

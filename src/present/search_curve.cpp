@@ -158,12 +158,12 @@ std::vector<StepChange> step_changes(const Result& result) {
   return changes;
 }
 
-std::string change_text(const Pattern& before, const Pattern& after) {
+std::string change_text(const Pattern& before, const Pattern& after, const LayerNumbers& numbers) {
   const auto shared = newly_shared(before, after);
   const auto restored = newly_shared(after, before);
   if (shared.size() > 3) return fmt::format("{} layers", shared.size());
-  std::string text = fmt::format("{}", fmt::join(shared, ", "));
-  if (!restored.empty()) text += fmt::format(" for {}", fmt::join(restored, ", "));
+  std::string text = fmt::format("{}", fmt::join(numbers.of(shared), ", "));
+  if (!restored.empty()) text += fmt::format(" for {}", fmt::join(numbers.of(restored), ", "));
   return text;
 }
 

@@ -50,7 +50,8 @@ std::vector<StepChange> step_changes(const Result& result);
 
 // "12", or "12 for 30" if layer 30 runs its indexer again: what `after` shares and restores. The
 // number of layers if they are many.
-std::string change_text(const Pattern& before, const Pattern& after);
+std::string change_text(const Pattern& before, const Pattern& after,
+                        const LayerNumbers& numbers = {});
 
 // The first search of which every step shares one more layer; null if there is none.
 const SearchPath* one_by_one(const Result& result);

@@ -82,9 +82,12 @@ std::vector<PredictedPattern> predicted_patterns(const Result& result,
 
 // Of engines that do not pass index sets between pipeline stages. A stage that would begin with a
 // layer without an indexer leaves no pattern.
-Constraints stage_constraints(const Pattern& baseline, std::size_t stages) {
-  Constraints constraints = Constraints::none(baseline.layers());
-  for (const std::size_t layer : even_stage_starts(stages, baseline.layers())) {
+Constraints stage_constraints(const Result& result, std::size_t stages) {
+  const std::size_t layers = result.baseline.layers();
+  const LayerNumbers& numbers = result.model.numbers;
+  Constraints constraints = Constraints::none(layers);
+  for (const std::size_t layer :
+       numbers.letters_from(even_stage_starts(stages, numbers.model_layers(layers)))) {
     constraints.pinned_full[layer] = true;
   }
   return constraints;
@@ -162,8 +165,7 @@ std::vector<ConstraintPrice> constraint_prices(const Result& result, const Segme
   }
   for (const std::size_t stages : {2, 4, 8}) {
     if (stages > layers) break;
-    prices.add_other(ConstraintPrice::Kind::stages, stages,
-                     stage_constraints(result.baseline, stages));
+    prices.add_other(ConstraintPrice::Kind::stages, stages, stage_constraints(result, stages));
   }
   return prices.take();
 }

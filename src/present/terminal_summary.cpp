@@ -7,6 +7,7 @@
 #include "present/search_curve.h"
 #include "present/sharing_doubts.h"
 #include "present/target_text.h"
+#include "result/served_model.h"
 #include "result/stored_pattern.h"
 
 #include <fmt/format.h>
@@ -201,11 +202,17 @@ std::string summary_text(const Result& result, const std::string& folder) {
   const auto& distilled = result.targets.back().distilled;
   const std::string trained =
       distilled ? shell_quoted(fmt::format("{}/{}", folder, distilled->folder)) : "";
-  text += fmt::format(
-      "next: indexcache-search export {0} --engine vllm{2}   (sglang, transformers, …; or --all)\n"
-      "      indexcache-search eval {3} {1} --calibration OTHER_DATA\n",
-      shell_quoted(folder), shell_quoted(pattern_file),
-      trained.empty() ? "" : " --model " + trained, trained.empty() ? "MODEL" : trained);
+  const Target& last = result.targets.back();
+  const bool served =
+      !engines_json(last.calibration.pattern, served_model(result.model, &last)).empty();
+  text += "next: ";
+  if (served) {
+    text += fmt::format(
+        "indexcache-search export {} --engine vllm{}   (sglang, transformers, …; or --all)\n      ",
+        shell_quoted(folder), trained.empty() ? "" : " --model " + trained);
+  }
+  text += fmt::format("indexcache-search eval {} {} --calibration OTHER_DATA\n",
+                      trained.empty() ? "MODEL" : trained, shell_quoted(pattern_file));
   return text;
 }
 

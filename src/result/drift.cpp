@@ -227,12 +227,12 @@ Drift read_drift(const std::filesystem::path& path) {
   return drift_from_json(parse_json(read_file(path), path.string()), path.string());
 }
 
-std::string drift_table(const Drift& drift) {
+std::string drift_table(const Drift& drift, const LayerNumbers& numbers) {
   std::string text = "shared layers and their donors: stored, now, change\n";
   for (const LayerDrift& layer : drift.layers) {
-    text += fmt::format("layer {:>3} <- {:>3}    {}  {}  {}\n", layer.layer, layer.donor,
-                        fixed(layer.change.stored), fixed(layer.change.now),
-                        signed_change(layer.change));
+    text += fmt::format("layer {:>3} <- {:>3}    {}  {}  {}\n", numbers.of(layer.layer),
+                        numbers.of(layer.donor), fixed(layer.change.stored),
+                        fixed(layer.change.now), signed_change(layer.change));
   }
   for (const PositionDrift& bucket : drift.by_position) {
     text += fmt::format("below {:>9}     {}  {}  {}\n", bucket.end, fixed(bucket.change.stored),
@@ -241,7 +241,8 @@ std::string drift_table(const Drift& drift) {
   const LayerDrift* largest = drift.largest();
   if (largest == nullptr) return text + "no layer is shared\n";
   return text + fmt::format("change {:+.4f} on average; layer {} falls most, {:+.4f}\n",
-                            -drift.mean_drop(), largest->layer, -*largest->change.drop());
+                            -drift.mean_drop(), numbers.of(largest->layer),
+                            -*largest->change.drop());
 }
 
 }  // namespace indexcache

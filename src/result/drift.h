@@ -80,6 +80,6 @@ Drift drift_from_json(const Json& document, const std::string& where);
 Drift read_drift(const std::filesystem::path& path);
 
 // The comparison as a table.
-std::string drift_table(const Drift& drift);
+std::string drift_table(const Drift& drift, const LayerNumbers& numbers = {});
 
 }  // namespace indexcache

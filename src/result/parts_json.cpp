@@ -7,7 +7,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -131,6 +133,11 @@ Json to_json(const ModelSummary& model) {
             {"config_sha256", model.config_sha256},
             {"weights_layout_sha256", model.weights_layout_sha256},
             {"tokenizer_sha256", text_or_null(model.tokenizer_sha256)}};
+  // Absent if every decoder layer has a letter.
+  if (!model.numbers.are_all()) {
+    json["pattern_layers"] = model.numbers.list();
+    json["decoder_layers"] = model.numbers.model_layers(model.layers);
+  }
   // Absent for the exact indexer, as in results of older versions.
   if (model.indexer) json["indexer"] = indexer_text(model.indexer);
   return json;
@@ -153,12 +160,21 @@ ModelSummary model_from_json(const JsonField& field) {
                      .indexer = std::nullopt,
                      .config_sha256 = field.at("config_sha256").sha256(),
                      .weights_layout_sha256 = field.at("weights_layout_sha256").sha256(),
-                     .tokenizer_sha256 = ""};
+                     .tokenizer_sha256 = "",
+                     .numbers = {}};
   for (const std::size_t layer : field.at("indexer_layers").layers(layers)) {
     model.has_indexer[layer] = true;
   }
   const ResultShape shape{layers, {}, 0, 0, false};
   model.native_schedule = pattern_from_json(field.at("existing_indexer_types"), shape).text();
+  if (const auto numbers = field.find("pattern_layers")) {
+    const std::size_t all = field.at("decoder_layers").count(layers, kMostLayers);
+    std::vector<std::size_t> list = numbers->layers(all);
+    if (list.size() != layers || !std::ranges::is_sorted(list)) {
+      numbers->fail(fmt::format("it is not an ascending list of {} layers", layers));
+    }
+    model.numbers = LayerNumbers(std::move(list), all);
+  }
   if (const auto indexer = field.find("indexer"))
     model.indexer = indexer_from_json(*indexer, model.index_topk);
   if (const auto tokenizer = field.nullable("tokenizer_sha256")) {

@@ -7,6 +7,7 @@
 #include "calibration/account.h"
 #include "core/fingerprint.h"
 #include "core/hisa.h"
+#include "core/layer_numbers.h"
 #include "core/pattern.h"
 #include "search/constraints.h"
 #include "search/fidelity.h"
@@ -65,7 +66,7 @@ struct TokenSummary {
 struct ModelSummary {
   std::string name;
   std::string architecture;
-  std::size_t layers = 0;
+  std::size_t layers = 0;  // letters of a pattern
   std::int64_t mtp_layers = 0;
   std::int64_t index_topk = 0;
   std::int64_t index_heads = 0;
@@ -78,6 +79,7 @@ struct ModelSummary {
   std::string config_sha256;
   std::string weights_layout_sha256;
   std::string tokenizer_sha256;  // empty if the folder has no tokenizer.json
+  LayerNumbers numbers = {};     // which decoder layers the letters are
 
   bool operator==(const ModelSummary&) const = default;
 };

@@ -55,6 +55,14 @@ void check_count(const CalibrationData& data) {
 
 }  // namespace
 
+void require_trainable(const ModelConfig& config, const char* what) {
+  if (!config.compressed) return;
+  throw UsageError({fmt::format("indexers of {} cannot be trained", config.family->title), what,
+                    "training is implemented for indexers that choose single tokens; this model's "
+                    "choose entries, each of which represents several",
+                    "a pattern that needs no training: run without --distill"});
+}
+
 void check_settings(const DistillOptions& options, const std::string& prefix) {
   check_stage(options.dense, prefix + "steps", prefix + "rate", 1);
   check_stage(options.sparse, prefix + "sparse-steps", prefix + "sparse-rate", 0);

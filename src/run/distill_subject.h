@@ -74,6 +74,9 @@ void require_writable_indexers(const Model& model, const std::vector<Student>& s
 // replaces what was.
 void require_other_folder(const Model& model, const std::filesystem::path& output);
 
+// Throws UsageError, naming `what` was asked for, if the indexers of a model cannot be trained.
+void require_trainable(const ModelConfig& config, const char* what);
+
 // Throws UsageError for a setting that is out of range; `prefix` begins the options' names.
 void check_settings(const DistillOptions& options, const std::string& prefix = "--");
 

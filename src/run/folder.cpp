@@ -130,7 +130,7 @@ void remove_leftovers(const std::filesystem::path& folder) {
 void write_outputs(const std::filesystem::path& folder, const Result& result,
                    const Overlap& overlap) {
   write_overlap(folder / "overlap.h5", overlap, result.model, result.calibration);
-  write_png(folder / "heatmap.png", draw_heatmap(overlap, result.model.name));
+  write_png(folder / "heatmap.png", draw_heatmap(overlap, result.model.name, result.model.numbers));
   for (std::size_t t = 0; t < result.targets.size(); ++t) {
     const std::size_t kept = result.targets[t].calibration.pattern.full_count();
     write_file(folder / pattern_file_name(t, result.targets.size(), kept),

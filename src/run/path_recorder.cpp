@@ -10,8 +10,12 @@
 
 namespace indexcache {
 
-PathRecorder::PathRecorder(Instruments& instruments, Progress& progress, ExpectedWork expected)
-    : instruments_(instruments), progress_(progress), expected_(std::move(expected)) {}
+PathRecorder::PathRecorder(Instruments& instruments, Progress& progress, ExpectedWork expected,
+                           LayerNumbers numbers)
+    : instruments_(instruments),
+      progress_(progress),
+      expected_(std::move(expected)),
+      numbers_(std::move(numbers)) {}
 
 void PathRecorder::set_start(double loss, std::size_t sequences) {
   start_loss_ = loss;
@@ -127,9 +131,9 @@ void PathRecorder::tell_step() {
   // The steps of some strategies are patterns of different sizes, not moves.
   const auto shared = newly_shared(before, step.pattern);
   const auto restored = newly_shared(step.pattern, before);
-  if (shared.size() == 1) moves += fmt::format("  layer {} shared", shared[0]);
+  if (shared.size() == 1) moves += fmt::format("  layer {} shared", numbers_.of(shared[0]));
   if (shared.size() == 1 && restored.size() == 1) {
-    moves += fmt::format("  layer {} full", restored[0]);
+    moves += fmt::format("  layer {} full", numbers_.of(restored[0]));
   }
   const bool measured = instruments_.workload().sweeps.size() > sweeps_before_;
   progress_.note(fmt::format("{}  {}{}  delta {}{}", step_name(path, count), step.pattern.text(),

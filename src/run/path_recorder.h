@@ -2,6 +2,7 @@
 // Keeps the paths that searches take, and reports their steps.
 #pragma once
 
+#include "core/layer_numbers.h"
 #include "core/progress.h"
 #include "run/instruments.h"
 #include "search/strategy.h"
@@ -22,7 +23,8 @@ struct ExpectedWork {
 class PathRecorder {
  public:
   // The references must outlive it.
-  PathRecorder(Instruments& instruments, Progress& progress, ExpectedWork expected);
+  PathRecorder(Instruments& instruments, Progress& progress, ExpectedWork expected,
+               LayerNumbers numbers = {});
 
   // The value that differences refer to, and the number of sequences that it is of.
   void set_start(double loss, std::size_t sequences);
@@ -53,6 +55,7 @@ class PathRecorder {
   Instruments& instruments_;
   Progress& progress_;
   ExpectedWork expected_;
+  LayerNumbers numbers_;  // for what is told
   double start_loss_ = 0;
   std::size_t sequences_ = 1;
   std::vector<SearchPath> paths_;

@@ -64,7 +64,7 @@ ModelSummary summarize(const Model& model) {
   const ModelConfig& config = model.config;
   return {.name = model.name,
           .architecture = config.family->architecture,
-          .layers = static_cast<std::size_t>(config.layers),
+          .layers = config.letters(),
           .mtp_layers = config.mtp_layers,
           .index_topk = config.index_topk,
           .index_heads = config.index_heads,
@@ -78,7 +78,8 @@ ModelSummary summarize(const Model& model) {
           .indexer = config.indexer,
           .config_sha256 = model.config_sha256,
           .weights_layout_sha256 = model.checkpoint.layout_sha256(),
-          .tokenizer_sha256 = model.tokenizer_sha256};
+          .tokenizer_sha256 = model.tokenizer_sha256,
+          .numbers = config.layer_numbers()};
 }
 
 TokenSummary summarize(const TokenSet& tokens) {

@@ -45,7 +45,7 @@ class SearchRun {
       : subject_(subject),
         instruments_(instruments),
         progress_(progress),
-        recorder_(instruments, progress, expected),
+        recorder_(instruments, progress, expected, subject.numbers),
         requests_(subject.requests) {}
 
   SearchOutcome execute() {

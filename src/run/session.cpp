@@ -89,16 +89,28 @@ std::vector<std::string> device_names(const Backends& backends) {
   return names;
 }
 
-IndexerMethod indexer_of(const DeviceOptions& options, std::int64_t index_topk) {
+void check_indexer(const IndexerMethod& method, const ModelConfig& config) {
+  if (!method) return;
+  if (config.compressed) {
+    throw UsageError({fmt::format("HISA is not available for {}", config.family->title),
+                      "--indexer",
+                      "it chooses blocks of tokens, but this model's indexer chooses entries, each "
+                      "of which represents several tokens",
+                      "--indexer exact"});
+  }
+  check_fits(*method, config.index_topk);
+}
+
+IndexerMethod indexer_of(const DeviceOptions& options, const ModelConfig& config) {
   const IndexerMethod method = parse_indexer(options.indexer);
-  if (method) check_fits(*method, index_topk);
+  check_indexer(method, config);
   return method;
 }
 
 Model open_model(const DeviceOptions& options) {
   parse_indexer(options.indexer);  // what is wrong with it needs no model
   Model model = open_model(options.model, options.mla_norm_eps);
-  model.config.indexer = indexer_of(options, model.config.index_topk);
+  model.config.indexer = indexer_of(options, model.config);
   return model;
 }
 
@@ -179,6 +191,7 @@ SweepMemory sweep_memory(const Device& backend, std::int64_t weight_bytes) {
 }
 
 std::int64_t indexer_bytes(const ModelConfig& config, const Device& backend, std::size_t count) {
+  if (count == 0) return 0;
   return static_cast<std::int64_t>(count) * indexer_parameters(config) *
          static_cast<std::int64_t>(size_of(backend.activation()));
 }

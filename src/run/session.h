@@ -51,7 +51,9 @@ std::vector<std::string> device_names(const Backends& backends);
 // open_model, parse_indexer and check_fits throw.
 Model open_model(const DeviceOptions& options);
 // What options.indexer names, for a model that selects so many tokens.
-IndexerMethod indexer_of(const DeviceOptions& options, std::int64_t index_topk);
+IndexerMethod indexer_of(const DeviceOptions& options, const ModelConfig& config);
+// Throws UsageError if a model cannot select by this method.
+void check_indexer(const IndexerMethod& method, const ModelConfig& config);
 
 // Says what makes the device slower than others, if anything does.
 void note_of_device(const Device& device, Progress& progress);

@@ -93,6 +93,7 @@ void require_race_sequences(std::optional<RaceRules>& races, bool by_default, st
 // Trains on data of its own; what is held out for the search judges the indexers, too.
 SegmentTraining open_segment_training(const SearchOptions& options, const Model& model,
                                       SearchSubject& subject, Progress& progress) {
+  require_trainable(model.config, "--distill");
   if (model.config.indexer) {
     throw UsageError({"--distill trains exact indexers", "--indexer",
                       fmt::format("it is {}", indexer_text(model.config.indexer)),
@@ -163,16 +164,20 @@ SearchSubject open_subject(const SearchOptions& options, const Model& model, con
                            Progress& progress) {
   backend.check(model.config.shape());
   const Pattern start = search_baseline(options.constraints, model);
-  SearchSubject subject{.space = {start, make_constraints(options.constraints, start), {}},
-                        .requests = {},
-                        .max_rise = options.constraints.max_rise,
-                        .strategies = {},
-                        .refinement = find_refinement(options.refine),
-                        .objective = find_objective(options.objective).value(),
-                        .race_all = options.race_greedy,
-                        .stability = options.stability,
-                        .data = {},
-                        .warnings = {}};
+  SearchSubject subject{
+      .space = {start,
+                make_constraints(options.constraints, start, model.config.layer_numbers()),
+                {}},
+      .requests = {},
+      .max_rise = options.constraints.max_rise,
+      .strategies = {},
+      .refinement = find_refinement(options.refine),
+      .objective = find_objective(options.objective).value(),
+      .race_all = options.race_greedy,
+      .stability = options.stability,
+      .data = {},
+      .warnings = {},
+      .numbers = model.config.layer_numbers()};
   subject.space.races = parse_confidence(options.confidence);
   check_stability_options(options);
   if (options.stability) subject.space.races.reset();

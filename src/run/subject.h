@@ -58,6 +58,7 @@ struct SearchSubject {
   bool stability = false;  // each half of the sequences is searched by itself, too
   CalibrationData data;
   std::vector<std::string> warnings;
+  LayerNumbers numbers = {};  // which layers the letters of its patterns are
   std::optional<SegmentTraining> training = std::nullopt;
   // What patterns run instead of the checkpoint's indexers; null: nothing.
   std::shared_ptr<const SegmentIndexers> indexers = nullptr;

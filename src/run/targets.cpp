@@ -23,37 +23,55 @@ std::optional<std::size_t> whole_number(std::string_view text, std::size_t low) 
   return value;
 }
 
-void pin_full(Constraints& constraints, const Pattern& baseline, std::size_t layer,
-              const char* option) {
-  const std::size_t layers = baseline.layers();
-  if (layer >= layers || !baseline.is_full(layer)) {
-    throw UsageError({fmt::format("layer {} cannot be pinned full", layer), option,
-                      layer >= layers ? fmt::format("the model has layers 0 to {}", layers - 1)
-                                      : "it has no indexer to keep",
-                      "indexcache-search inspect MODEL shows which layers have an indexer"});
+// Pins layers of the model to letters of its patterns.
+class Pins {
+ public:
+  Pins(Constraints& constraints, const Pattern& baseline, const LayerNumbers& numbers)
+      : constraints_(constraints), baseline_(baseline), numbers_(numbers) {}
+
+  void full(std::size_t layer, const char* option) {
+    const std::optional<std::size_t> letter = letter_of(layer);
+    if (!letter || !baseline_.is_full(*letter)) {
+      throw UsageError({fmt::format("layer {} cannot be pinned full", layer), option,
+                        exists(layer) ? "it has no indexer to keep" : range_text(),
+                        "indexcache-search inspect MODEL shows which layers have an indexer"});
+    }
+    constraints_.pinned_full[*letter] = true;
   }
-  constraints.pinned_full[layer] = true;
-}
+
+  void shared(std::size_t layer) {
+    const auto fail = [&](const std::string& why) {
+      throw UsageError({fmt::format("layer {} cannot be pinned shared", layer), "--pin-shared", why,
+                        "leave it out"});
+    };
+    if (!exists(layer)) fail(range_text());
+    const std::optional<std::size_t> letter = letter_of(layer);
+    if (!letter) fail("it has no index set, with an indexer or without");
+    if (*letter == 0) fail("it has no earlier layer whose index set it could reuse");
+    if (constraints_.pinned_full[*letter]) fail("--pin-full or a pipeline stage keeps it full");
+    constraints_.pinned_shared[*letter] = true;
+  }
+
+ private:
+  std::size_t layers() const { return numbers_.model_layers(baseline_.layers()); }
+  bool exists(std::size_t layer) const { return layer < layers(); }
+  std::string range_text() const {
+    return fmt::format("the model has layers 0 to {}", layers() - 1);
+  }
+  std::optional<std::size_t> letter_of(std::size_t layer) const {
+    return exists(layer) ? numbers_.letter_of(layer) : std::nullopt;
+  }
+
+  Constraints& constraints_;
+  const Pattern& baseline_;
+  const LayerNumbers& numbers_;
+};
 
 // First layers of the pipeline stages behind the first; CLI11 lets one option of the two through.
 std::vector<std::size_t> stage_firsts(const ConstraintOptions& options, std::size_t layers) {
   if (options.pp_size > 0) return even_stage_starts(options.pp_size, layers);
   if (options.pp_partition.empty()) return {};
   return stage_starts(options.pp_partition, layers);
-}
-
-void pin_shared(Constraints& constraints, const Pattern& baseline, std::size_t layer) {
-  const std::size_t layers = baseline.layers();
-  const auto fail = [&](const std::string& why) {
-    throw UsageError({fmt::format("layer {} cannot be pinned shared", layer), "--pin-shared", why,
-                      "leave it out"});
-  };
-  if (layer >= layers) fail(fmt::format("the model has layers 0 to {}", layers - 1));
-  if (layer == 0) fail("it has no earlier layer whose index set it could reuse");
-  if (constraints.pinned_full[layer]) {
-    fail("--pin-full or a pipeline stage keeps it full");
-  }
-  constraints.pinned_shared[layer] = true;
 }
 
 bool is_ratio(const std::string& keep) {
@@ -115,17 +133,20 @@ Pattern search_baseline(const ConstraintOptions& options, const Model& model) {
   return native;
 }
 
-Constraints make_constraints(const ConstraintOptions& options, const Pattern& baseline) {
+Constraints make_constraints(const ConstraintOptions& options, const Pattern& baseline,
+                             const LayerNumbers& numbers) {
   Constraints constraints = Constraints::none(baseline.layers());
   constraints.max_run = options.max_run;
-  for (const std::size_t layer : options.pin_full) {
-    pin_full(constraints, baseline, layer, "--pin-full");
-  }
+  Pins pins(constraints, baseline, numbers);
+  for (const std::size_t layer : options.pin_full) pins.full(layer, "--pin-full");
   const bool even = options.pp_size > 0;
-  for (const std::size_t layer : stage_firsts(options, baseline.layers())) {
-    pin_full(constraints, baseline, layer, even ? "--pp-size" : "--pp-partition");
+  // The first layer of a stage that has a letter must not need a set of the stage before.
+  const std::vector<std::size_t> firsts =
+      numbers.letters_from(stage_firsts(options, numbers.model_layers(baseline.layers())));
+  for (const std::size_t letter : firsts) {
+    pins.full(numbers.of(letter), even ? "--pp-size" : "--pp-partition");
   }
-  for (const std::size_t layer : options.pin_shared) pin_shared(constraints, baseline, layer);
+  for (const std::size_t layer : options.pin_shared) pins.shared(layer);
   if (fewest_full(baseline, constraints)) return constraints;
   throw UsageError({"no pattern meets all constraints", "--max-run",
                     fmt::format("pinned or natively shared layers form a run of more than "

@@ -40,7 +40,8 @@ std::size_t parse_keep(const std::string& text, std::size_t layers,
 Pattern search_baseline(const ConstraintOptions& options, const Model& model);
 
 // Throws UsageError for a layer that cannot be pinned so, or for runs that no pattern can keep.
-Constraints make_constraints(const ConstraintOptions& options, const Pattern& baseline);
+Constraints make_constraints(const ConstraintOptions& options, const Pattern& baseline,
+                             const LayerNumbers& numbers = {});
 
 // For ratios of a baseline that has fewer indexers than layers: how many of them stay, and which
 // number of layers means that ratio of the indexers.

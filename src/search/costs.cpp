@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 namespace indexcache {
 namespace {
@@ -66,11 +67,32 @@ Shares shares_of(const ModelConfig& config, std::span<const std::int64_t> length
   return shares;
 }
 
+// The first layer of a kind, which speaks for the others; nullopt if there is none.
+std::optional<std::int64_t> layer_of_kind(const ModelConfig& config, std::size_t kind) {
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    if (config.kind_of(layer) == kind) return layer;
+  }
+  return std::nullopt;
+}
+
 // Seconds of one row at a layer of a kind, without what depends on the keys; 0 if there is none.
-double row_seconds(const ModelConfig& config, bool experts, const Rates& rates) {
-  const auto found = std::ranges::find(config.moe_layer, experts);
-  if (found == config.moe_layer.end()) return 0;
-  return trunk_row_operations(config, found - config.moe_layer.begin()) / rates.products;
+double row_seconds(const ModelConfig& config, std::size_t kind, const Rates& rates) {
+  const std::optional<std::int64_t> layer = layer_of_kind(config, kind);
+  return layer ? trunk_row_operations(config, *layer) / rates.products : 0;
+}
+
+// Keys that attention reads for each that the indexer selects or could: those of a window as well,
+// and candidates that stand for several positions.
+struct KeyShares {
+  double selected = 1;    // keys of a query that selects
+  double candidates = 1;  // candidates per position
+};
+
+KeyShares key_shares(const ModelConfig& config) {
+  if (!config.compressed) return {};
+  const auto topk = static_cast<double>(config.index_topk);
+  return {1 + static_cast<double>(config.compressed->window) / topk,
+          1.0 / static_cast<double>(config.positions_per_candidate())};
 }
 
 // With few heads, gathering the key takes longer than what is computed with it.
@@ -84,17 +106,20 @@ double pair_seconds(const ModelConfig& config, const Rates& rates) {
 // What a visit takes per token of the set.
 std::array<std::array<double, kVisits>, 2> visit_seconds(const ModelConfig& config,
                                                          const Shares& shares, const Rates& rates) {
-  const double selecting = indexer_pair_operations(config) * shares.indexed_pairs / rates.indexer +
-                           indexer_row_operations(config, 0) * shares.tail_rows / rates.products;
-  const double attending =
-      pair_seconds(config, rates) * shares.tail_rows * static_cast<double>(config.index_topk);
+  const auto indexed = static_cast<std::int64_t>(config.selecting_layers().front());
+  const KeyShares keys = key_shares(config);
+  const double selecting =
+      indexer_pair_operations(config) * shares.indexed_pairs * keys.candidates / rates.indexer +
+      indexer_row_operations(config, indexed) * shares.tail_rows / rates.products;
+  const double attending = pair_seconds(config, rates) * shares.tail_rows * keys.selected *
+                           static_cast<double>(config.index_topk);
   std::array<std::array<double, kVisits>, 2> visits{};
   for (std::size_t kind = 0; kind < 2; ++kind) {
-    const double row = row_seconds(config, kind == 1, rates);
+    const double row = row_seconds(config, kind, rates);
     auto& visit = visits[kind];
     const auto at = [&](Visit v) -> double& { return visit[static_cast<std::size_t>(v)]; };
-    at(Visit::prefix) =
-        row * shares.prefix_rows + pair_seconds(config, rates) * shares.prefix_pairs;
+    at(Visit::prefix) = row * shares.prefix_rows +
+                        pair_seconds(config, rates) * shares.prefix_pairs * keys.candidates;
     at(Visit::shared) = row * shares.tail_rows + attending;
     at(Visit::full) = at(Visit::shared) + selecting;
     at(Visit::fork) = at(Visit::full) + at(Visit::shared);
@@ -175,10 +200,11 @@ double indexer_share(const ModelConfig& config, const std::vector<bool>& has_ind
                      std::int64_t tokens) {
   const auto visits = visit_seconds(config, shares_of(config, std::span(&tokens, 1)), kGpuFp8);
   double indexers = 0, all = 0;
-  for (std::size_t layer = 0; layer < has_indexer.size(); ++layer) {
-    const auto& visit = visits[config.moe_layer[layer] ? 1 : 0];
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const auto& visit = visits[config.kind_of(layer)];
     const auto at = [&](Visit v) { return visit[static_cast<std::size_t>(v)]; };
-    const double own = has_indexer[layer] ? at(Visit::full) - at(Visit::shared) : 0;
+    const double own =
+        config.is_marked(has_indexer, layer) ? at(Visit::full) - at(Visit::shared) : 0;
     indexers += own;
     all += at(Visit::prefix) + at(Visit::shared) + own;
   }

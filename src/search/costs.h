@@ -49,7 +49,7 @@ Costs estimated_costs(const ModelConfig& config, std::span<const std::int64_t> l
                       const Device& backend, Placement placement, int threads);
 
 // The part of a prefill of `tokens` tokens, without the loss, that indexers of the layers in
-// `has_indexer` [L] take on one H200 in FP8, estimated in the same way. In [0, 1).
+// `has_indexer` (by letter) take on one H200 in FP8, estimated in the same way. In [0, 1).
 double indexer_share(const ModelConfig& config, const std::vector<bool>& has_indexer,
                      std::int64_t tokens);
 

@@ -21,13 +21,21 @@ RowLayout sampled(const RowLayout& rows, std::int64_t step) {
 // are compared at once.
 class Collector : public SweepObserver {
  public:
-  Collector(Overlap& overlap, const OverlapExtras& extras, Backend& backend, std::int64_t row_bytes)
-      : overlap_(overlap), extras_(extras), backend_(backend), row_bytes_(row_bytes) {}
+  Collector(const ModelConfig& config, Overlap& overlap, const OverlapExtras& extras,
+            Backend& backend, std::int64_t row_bytes)
+      : config_(config),
+        overlap_(overlap),
+        extras_(extras),
+        backend_(backend),
+        row_bytes_(row_bytes) {}
 
   std::int64_t kept_row_bytes() const override { return row_bytes_; }
 
-  void layer_done(std::size_t layer, std::span<const std::size_t>, const RowLayout& rows,
+  void layer_done(std::size_t of_model, std::span<const std::size_t>, const RowLayout& rows,
                   const Tensor& sets, const Tensor&) override {
+    const auto number = static_cast<std::int64_t>(of_model);
+    if (!config_.selects(number)) return;
+    const std::size_t layer = config_.letter_of(number);
     if (extras_.along_queries != nullptr) compare_queries(layer, rows, sets);
     sets_.push_back(overlap_.query_step == 1 ? sets : sample_of(rows, sets));
     if (sets_.size() < overlap_.layers) return;
@@ -36,8 +44,9 @@ class Collector : public SweepObserver {
   }
 
   // Lets the other method select from the same.
-  void selected(std::size_t layer, Decoder& decoder, const Selection& exact) override {
+  void selected(std::size_t of_model, Decoder& decoder, const Selection& exact) override {
     if (extras_.indexers == nullptr) return;
+    const std::size_t layer = config_.letter_of(static_cast<std::int64_t>(of_model));
     IndexerOverlap& overlap = *extras_.indexers;
     const Tensor sets =
         backend_.allocate(exact.rows.total, exact.sets.cols(), DType::i32, Memory::index_sets);
@@ -72,6 +81,7 @@ class Collector : public SweepObserver {
     return kept;
   }
 
+  const ModelConfig& config_;
   Overlap& overlap_;
   OverlapExtras extras_;
   Backend& backend_;
@@ -82,7 +92,8 @@ class Collector : public SweepObserver {
 }  // namespace
 
 std::int64_t overlap_row_bytes(const ModelConfig& config, std::int64_t query_step) {
-  return 4 * config.index_topk * config.layers / query_step + 1;
+  const auto layers = static_cast<std::int64_t>(config.letters());
+  return 4 * config.index_topk * layers / query_step + 1;
 }
 
 std::int64_t overlap_query_step(const SweepPlanner& planner) {
@@ -106,7 +117,7 @@ OverlapPass measure_overlap(SweepEvaluator& evaluator, Backend& backend, const L
   pass.overlap.query_step = query_step;
   std::int64_t row_bytes = overlap_row_bytes(config, query_step);
   if (extras.indexers != nullptr) row_bytes += 4 * config.index_topk;
-  Collector collector(pass.overlap, extras, backend, row_bytes);
+  Collector collector(config, pass.overlap, extras, backend, row_bytes);
   pass.losses = evaluator.losses(request, &collector).front();
   return pass;
 }

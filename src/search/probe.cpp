@@ -8,15 +8,22 @@
 namespace indexcache {
 namespace {
 
-// Layers 0 … the second one with experts, or three where none has any.
+// The layers up to the third that selects.
+std::int64_t layers_with_three(const ModelConfig& config) {
+  const std::vector<std::size_t> selecting = config.selecting_layers();
+  return static_cast<std::int64_t>(selecting[std::min<std::size_t>(selecting.size(), 3) - 1]) + 1;
+}
+
+// Layers 0 … the second one with experts, and no fewer than three that select.
 ModelConfig truncated(const ModelConfig& config) {
   ModelConfig probe = config;
   const auto first = std::ranges::find(config.moe_layer, true) - config.moe_layer.begin();
   const std::int64_t wanted = first == config.layers ? 3 : first + 2;
-  probe.layers = std::min(config.layers, std::max<std::int64_t>(wanted, 3));
+  probe.layers = std::min(config.layers, std::max(wanted, layers_with_three(config)));
   const auto layers = static_cast<std::size_t>(probe.layers);
   probe.moe_layer.resize(layers);
-  probe.native_full.resize(layers);
+  if (probe.compressed) probe.compressed->ratios.resize(layers);
+  probe.native_full.resize(probe.letters());
   return probe;
 }
 
@@ -54,14 +61,15 @@ Costs measured_costs(const Model& model, Backend& backend, Placement placement,
   const ModelConfig probe = truncated(model.config);
   ModelWeights weights(probe, model.checkpoint, model.has_indexer, backend, placement);
   SweepEvaluator evaluator(probe, weights, backend, wave, memory);
-  const auto patterns = probe_patterns(static_cast<std::size_t>(probe.layers));
+  const auto patterns = probe_patterns(probe.letters());
   const double slow = backend.measure([&] { evaluator.losses(patterns); });
   const LoadTimes first = weights.load_times();
 
   std::array<std::array<Tally, kVisits>, 2> tallies{};
   evaluator.set_clock([&](Visit visit, std::size_t layer, double seconds) {
-    const bool experts = layer < probe.moe_layer.size() && probe.moe_layer[layer];
-    Tally& tally = tallies[experts ? 1 : 0][static_cast<std::size_t>(visit)];
+    const auto of_model = static_cast<std::int64_t>(layer);
+    const std::size_t kind = of_model < probe.layers ? probe.kind_of(of_model) : 0;
+    Tally& tally = tallies[kind][static_cast<std::size_t>(visit)];
     tally.seconds += seconds;
     ++tally.count;
   });

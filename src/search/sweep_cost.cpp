@@ -53,7 +53,7 @@ const SweepPlan& SweepCost::plan(std::size_t patterns) {
 PatternWork SweepCost::work_of(std::span<const Pattern> patterns) {
   PatternWork work{patterns.size(), 0, {}, 0};
   for (const auto& group : planner_.groups(patterns, plan(patterns.size()))) {
-    const Visits own = count_visits(group, planner_.config().moe_layer, planner_.indexers());
+    const Visits own = count_visits(group, planner_.config(), planner_.indexers());
     work.visits += own;
     work.steps += static_cast<std::size_t>(own.stream_layers()) + group.size();
     ++work.groups;
@@ -63,17 +63,26 @@ PatternWork SweepCost::work_of(std::span<const Pattern> patterns) {
 
 StreamCosts SweepCost::streams(std::size_t patterns, std::size_t sequence) {
   const std::int64_t length = length_of(sequence);
-  const auto seconds = [&](bool moe, Visit visit) {
-    return costs_of(length).visit[moe ? 1 : 0][static_cast<std::size_t>(visit)] *
+  const auto seconds = [&](std::size_t kind, Visit visit) {
+    return costs_of(length).visit[kind][static_cast<std::size_t>(visit)] *
            static_cast<double>(length);
   };
   StreamCosts stream;
   stream.together = plan(patterns).patterns - planner_.reference_count();
-  for (const bool moe : planner_.config().moe_layer) {
-    stream.full.push_back(seconds(moe, Visit::full));
-    stream.shared.push_back(seconds(moe, Visit::shared));
+  // A layer that has no letter counts with the next one that has one.
+  const ModelConfig& config = planner_.config();
+  double before = 0;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const std::size_t kind = config.kind_of(layer);
+    if (!config.selects(layer)) {
+      before += seconds(kind, Visit::shared);
+      continue;
+    }
+    stream.full.push_back(before + seconds(kind, Visit::full));
+    stream.shared.push_back(before + seconds(kind, Visit::shared));
+    before = 0;
   }
-  stream.loss = seconds(false, Visit::loss);
+  stream.loss = before + seconds(0, Visit::loss);
   return stream;
 }
 

@@ -12,6 +12,16 @@
 #include <utility>
 
 namespace indexcache {
+namespace {
+
+// Whether keys have a place for those of the indexer.
+bool has_index(const LayerWeights& weights, const KeyRows& keys) {
+  return weights.entries ? keys.projected.cols() > weights.entries->projections.rows()
+                         : !keys.index_keys.empty();
+}
+
+}  // namespace
+
 // Some sequences of the token set. Each is cut at the first position that selects: `prefix` rows
 // before it, `tail` rows from there on, `keys` all of them.
 struct SweepEvaluator::Wave {
@@ -154,8 +164,7 @@ void SweepEvaluator::start_progress(const SweepPlan& cut, const PatternGroups& g
   visits_done_ = 0;
   visits_total_ = 0;
   for (const auto& group : groups) {
-    const auto stream_layers =
-        count_visits(group, config_.moe_layer, goal_.indexers).stream_layers();
+    const auto stream_layers = count_visits(group, config_, goal_.indexers).stream_layers();
     visits_total_ += cut.waves.size() * (static_cast<std::size_t>(stream_layers) + group.size());
   }
 }
@@ -207,11 +216,13 @@ SweepEvaluator::Passed SweepEvaluator::pass(const Wave& wave, std::span<const Pa
     const LayerWeights& weights = weights_.layer(static_cast<std::int64_t>(layer));
     const bool indexed =
         wave.tail.total > 0 && std::ranges::any_of(patterns, [&](const Pattern& pattern) {
-          return pattern.is_full(layer);
+          return runs_indexer(pattern, layer);
         });
-    prefix.keys = decoder_.allocate_keys(wave.prefix.total, indexed);
-    timed(Visit::prefix, layer,
-          [&] { fill_keys(weights, wave.prefix_chunks, prefix.hidden, wave.prefix, prefix.keys); });
+    prefix.keys = decoder_.allocate_keys(weights, wave.prefix.total, indexed);
+    timed(Visit::prefix, layer, [&] {
+      fill_keys(weights, wave.prefix_chunks, prefix.hidden, wave.prefix, prefix.keys);
+      decoder_.pool_entries(weights, wave.prefix, prefix.keys);
+    });
     std::vector<Stream> next;
     for (Stream& stream : streams) {
       advance(weights, wave, prefix, patterns, layer, std::exchange(stream, {}), next);
@@ -317,6 +328,11 @@ void SweepEvaluator::add_comparison(const Wave& wave, const RowChunk& chunk, con
   }
 }
 
+bool SweepEvaluator::runs_indexer(const Pattern& pattern, std::size_t layer) const {
+  const auto of_model = static_cast<std::int64_t>(layer);
+  return config_.selects(of_model) && pattern.is_full(config_.letter_of(of_model));
+}
+
 Tensor SweepEvaluator::allocate_residual(const RowLayout& rows) const {
   return backend_.allocate(rows.total, config_.residual_width(), DType::f32, Memory::state);
 }
@@ -326,12 +342,10 @@ void SweepEvaluator::fill_keys(const LayerWeights& weights, const std::vector<Ro
                                const Tensor& hidden, const RowLayout& key_rows,
                                const KeyRows& keys) {
   for (const RowChunk& chunk : chunks) {
-    const KeyRows part = decoder_.allocate_keys(chunk.rows.total, !keys.index_keys.empty());
+    const KeyRows part =
+        decoder_.allocate_keys(weights, chunk.rows.total, has_index(weights, keys));
     decoder_.keys(weights, chunk.rows, chunk.of(hidden), part);
-    backend_.copy_rows(chunk.rows, part.latents, key_rows, keys.latents);
-    if (keys.index_keys.empty()) continue;
-    const Device::CountAs purpose(backend_, Component::index_key_writes);
-    backend_.copy_rows(chunk.rows, part.index_keys, key_rows, keys.index_keys);
+    decoder_.copy_keys(chunk.rows, part, key_rows, keys);
   }
 }
 
@@ -340,8 +354,8 @@ void SweepEvaluator::advance_prefix(const LayerWeights& weights, const Wave& wav
   for (const RowChunk& chunk : wave.prefix_chunks) {
     const Tensor hidden = chunk.of(prefix.hidden);
     const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
-    decoder_.attend(weights, chunk.rows, in, wave.prefix, prefix.keys.latents, Tensor(), hidden);
-    decoder_.feed_forward(weights, chunk.rows, hidden);
+    decoder_.attend(weights, chunk.rows, in, wave.prefix, prefix.keys, Tensor(), hidden);
+    decoder_.feed_forward(weights, chunk.rows, chunk.of(wave.prefix_tokens), hidden);
   }
 }
 
@@ -349,7 +363,10 @@ void SweepEvaluator::advance_prefix(const LayerWeights& weights, const Wave& wav
 void SweepEvaluator::advance(const LayerWeights& weights, const Wave& wave,
                              const PrefixRows& prefix, std::span<const Pattern> patterns,
                              std::size_t layer, Stream stream, std::vector<Stream>& next) {
-  const std::vector<StreamPart> parts = parts_of(patterns, stream.patterns, layer, goal_.indexers);
+  const auto of_model = static_cast<std::int64_t>(layer);
+  const std::optional<std::size_t> letter =
+      config_.selects(of_model) ? std::optional(config_.letter_of(of_model)) : std::nullopt;
+  const std::vector<StreamPart> parts = parts_of(patterns, stream.patterns, letter, goal_.indexers);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     Stream part{parts[i].patterns, stream.hidden, stream.sets};
     if (i + 1 < parts.size()) {
@@ -358,13 +375,13 @@ void SweepEvaluator::advance(const LayerWeights& weights, const Wave& wave,
     } else {
       stream = {};
     }
-    timed(visit_of(patterns, parts[i].patterns, layer), layer, [&] {
+    timed(visit_of(patterns, parts[i].patterns, letter), layer, [&] {
       if (parts[i].trained == nullptr) {
         return branch(weights, wave, prefix, patterns, layer, std::move(part), next);
       }
       LayerWeights trained = weights;
       trained.indexer = *parts[i].trained;
-      const PrefixRows own{prefix.hidden, decoder_.allocate_keys(wave.prefix.total, true)};
+      const PrefixRows own{prefix.hidden, decoder_.allocate_keys(trained, wave.prefix.total, true)};
       fill_keys(trained, wave.prefix_chunks, prefix.hidden, wave.prefix, own.keys);
       branch(trained, wave, own, patterns, layer, std::move(part), next);
     });
@@ -384,15 +401,11 @@ void SweepEvaluator::select(const LayerWeights& weights, std::size_t layer, cons
 
 // Keys of all rows of a stream whose tail rows are `hidden`.
 KeyRows SweepEvaluator::tail_keys(const LayerWeights& weights, const Wave& wave,
-                                  const PrefixRows& prefix, const Tensor& hidden,
-                                  bool runs_indexer) {
-  KeyRows keys = decoder_.allocate_keys(wave.keys.total, runs_indexer);
-  backend_.copy_rows(wave.prefix, prefix.keys.latents, wave.keys, keys.latents);
-  if (runs_indexer) {
-    const Device::CountAs purpose(backend_, Component::index_key_writes);
-    backend_.copy_rows(wave.prefix, prefix.keys.index_keys, wave.keys, keys.index_keys);
-  }
+                                  const PrefixRows& prefix, const Tensor& hidden, bool indexed) {
+  KeyRows keys = decoder_.allocate_keys(weights, wave.keys.total, indexed);
+  decoder_.copy_keys(wave.prefix, prefix.keys, wave.keys, keys);
   fill_keys(weights, wave.tail_chunks, hidden, wave.keys, keys);
+  decoder_.pool_entries(weights, wave.keys, keys);
   return keys;
 }
 
@@ -403,12 +416,13 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
                             std::vector<Stream>& next) {
   Stream full, shared;
   for (std::size_t p : stream.patterns) {
-    (patterns[p].is_full(layer) ? full : shared).patterns.push_back(p);
+    (runs_indexer(patterns[p], layer) ? full : shared).patterns.push_back(p);
   }
-  const bool runs_indexer = !full.patterns.empty(), reuses = !shared.patterns.empty();
+  const bool selects = config_.selects(static_cast<std::int64_t>(layer));
+  const bool indexed = !full.patterns.empty(), reuses = !shared.patterns.empty();
   KeyRows keys;
-  if (wave.tail.total > 0) keys = tail_keys(weights, wave, prefix, stream.hidden, runs_indexer);
-  if (runs_indexer) {
+  if (wave.tail.total > 0) keys = tail_keys(weights, wave, prefix, stream.hidden, indexed);
+  if (indexed) {
     full.sets =
         backend_.allocate(wave.tail.total, config_.index_topk, DType::i32, Memory::index_sets);
     full.hidden = reuses ? allocate_residual(wave.tail) : stream.hidden;
@@ -421,8 +435,8 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
 
   const auto finish = [&](const RowChunk& chunk, const QueryRows& in, const Stream& branch) {
     const Tensor hidden = chunk.of(branch.hidden);
-    decoder_.attend(weights, chunk.rows, in, wave.keys, keys.latents, chunk.of(branch.sets),
-                    hidden);
+    decoder_.attend(weights, chunk.rows, in, wave.keys, keys,
+                    selects ? chunk.of(branch.sets) : Tensor(), hidden);
     return hidden;
   };
   for (const RowChunk& chunk : wave.tail_chunks) {
@@ -430,14 +444,17 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
     {
       const Tensor hidden = chunk.of(stream.hidden);
       const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
-      if (runs_indexer) {
-        select(weights, layer, chunk, in, wave.keys, keys.index_keys, full.sets);
+      if (indexed) {
+        select(weights, layer, chunk, in, keys.candidate_rows(wave.keys), keys.index_keys,
+               full.sets);
         if (reuses) backend_.copy_rows(chunk.rows, hidden, chunk.rows, chunk.of(full.hidden));
         attended.push_back(finish(chunk, in, full));
       }
       if (reuses) attended.push_back(finish(chunk, in, shared));
     }
-    for (const Tensor& hidden : attended) decoder_.feed_forward(weights, chunk.rows, hidden);
+    for (const Tensor& hidden : attended) {
+      decoder_.feed_forward(weights, chunk.rows, chunk.of(wave.tail_tokens), hidden);
+    }
   }
   for (Stream* branch : {&full, &shared}) {
     if (branch->patterns.empty()) continue;

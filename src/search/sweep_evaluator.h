@@ -43,7 +43,8 @@ class SweepObserver {
  public:
   virtual ~SweepObserver() = default;
 
-  // The index sets in force at `layer` for the patterns of one stream, and the residual after it.
+  // The index sets in force at `layer` for the patterns of one stream, and the residual after it;
+  // at a layer that does not select, those of the latest one that does.
   virtual void layer_done(std::size_t layer, std::span<const std::size_t> patterns,
                           const RowLayout& rows, const Tensor& sets, const Tensor& hidden) = 0;
 
@@ -131,13 +132,14 @@ class SweepEvaluator : public Evaluator {
               std::span<const Pattern> patterns, std::size_t layer, Stream stream,
               std::vector<Stream>& next);
   Tensor allocate_residual(const RowLayout& rows) const;
+  bool runs_indexer(const Pattern& pattern, std::size_t layer) const;
   void select(const LayerWeights& weights, std::size_t layer, const RowChunk& chunk,
               const QueryRows& in, const RowLayout& key_rows, const Tensor& keys,
               const Tensor& sets);
   void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
                  const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
   KeyRows tail_keys(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
-                    const Tensor& hidden, bool runs_indexer);
+                    const Tensor& hidden, bool indexed);
   void timed(Visit visit, std::size_t layer, const std::function<void()>& body);
   void visit_done();
 

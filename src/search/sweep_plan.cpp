@@ -56,10 +56,7 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
                                                 std::size_t patterns, std::int64_t chunk_rows) {
   const ModelConfig& c = shape.config;
   const auto live = static_cast<std::int64_t>(patterns);
-  const auto activation = static_cast<std::int64_t>(size_of(shape.backend.activation()));
-  const auto index = static_cast<std::int64_t>(size_of(shape.backend.index_activation()));
-  const std::int64_t index_bytes = c.dense ? 0 : c.index_head_dim * index;
-  const std::int64_t key_bytes = c.latent_width() * activation + index_bytes;
+  const std::int64_t key_bytes = Decoder::key_row_bytes(c, shape.backend);
   const std::int64_t chunk = std::min(chunk_rows, std::max(rows.prefix, rows.tail));
   const std::int64_t final_rows = std::max(rows.prefix, rows.tail);
 

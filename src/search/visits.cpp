@@ -7,9 +7,10 @@
 namespace indexcache {
 
 Visit visit_of(std::span<const Pattern> patterns, std::span<const std::size_t> stream,
-               std::size_t layer) {
+               std::optional<std::size_t> letter) {
+  if (!letter) return Visit::shared;
   bool full = false, shared = false;
-  for (const std::size_t p : stream) (patterns[p].is_full(layer) ? full : shared) = true;
+  for (const std::size_t p : stream) (patterns[p].is_full(*letter) ? full : shared) = true;
   return !full ? Visit::shared : shared ? Visit::fork : Visit::full;
 }
 
@@ -21,11 +22,13 @@ Visits& Visits::operator+=(const Visits& more) {
 }
 
 std::vector<StreamPart> parts_of(std::span<const Pattern> patterns,
-                                 std::span<const std::size_t> stream, std::size_t layer,
+                                 std::span<const std::size_t> stream,
+                                 std::optional<std::size_t> letter,
                                  const SegmentIndexers* indexers) {
   std::vector<StreamPart> parts = {{{}, nullptr}};
   for (const std::size_t p : stream) {
-    const IndexerWeights* trained = indexers ? indexers->of(patterns[p], layer) : nullptr;
+    const IndexerWeights* trained =
+        indexers && letter ? indexers->of(patterns[p], *letter) : nullptr;
     const auto found = std::ranges::find(parts, trained, &StreamPart::trained);
     if (found != parts.end()) {
       found->patterns.push_back(p);
@@ -37,21 +40,23 @@ std::vector<StreamPart> parts_of(std::span<const Pattern> patterns,
   return parts;
 }
 
-Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& moe_layer,
+Visits count_visits(std::span<const Pattern> patterns, const ModelConfig& config,
                     const SegmentIndexers* indexers) {
   Visits visits;
   std::vector<std::vector<std::size_t>> streams(1, std::vector<std::size_t>(patterns.size()));
   std::iota(streams[0].begin(), streams[0].end(), std::size_t{0});
-  for (std::size_t layer = 0; layer < patterns[0].layers(); ++layer) {
-    auto& counts = visits.counts[moe_layer[layer] ? 1 : 0];
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const std::optional<std::size_t> letter =
+        config.selects(layer) ? std::optional(config.letter_of(layer)) : std::nullopt;
+    auto& counts = visits.counts[config.kind_of(layer)];
     ++counts[static_cast<std::size_t>(Visit::prefix)];
     std::vector<std::vector<std::size_t>> next;
     for (const auto& stream : streams) {
-      for (const StreamPart& part : parts_of(patterns, stream, layer, indexers)) {
-        ++counts[static_cast<std::size_t>(visit_of(patterns, part.patterns, layer))];
+      for (const StreamPart& part : parts_of(patterns, stream, letter, indexers)) {
+        ++counts[static_cast<std::size_t>(visit_of(patterns, part.patterns, letter))];
         std::vector<std::size_t> full, shared;
         for (const std::size_t p : part.patterns) {
-          (patterns[p].is_full(layer) ? full : shared).push_back(p);
+          (letter && patterns[p].is_full(*letter) ? full : shared).push_back(p);
         }
         if (!full.empty()) next.push_back(std::move(full));
         if (!shared.empty()) next.push_back(std::move(shared));

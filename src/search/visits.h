@@ -4,11 +4,13 @@
 #pragma once
 
 #include "core/pattern.h"
+#include "model/config.h"
 #include "search/segment_indexers.h"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -27,9 +29,10 @@ inline constexpr std::size_t kVisits = 6;
 inline constexpr std::array<std::string_view, kVisits> kVisitNames = {
     "prefix rows", "F layer", "S layer", "fork", "prefix loss", "loss"};
 
-// What a stream of these patterns (places in `patterns`) does at a layer.
+// What a stream of these patterns (places in `patterns`) does at a layer that has a letter; at one
+// that selects nothing it is one that reuses index sets.
 Visit visit_of(std::span<const Pattern> patterns, std::span<const std::size_t> stream,
-               std::size_t layer);
+               std::optional<std::size_t> letter);
 
 // Patterns of one stream that agree on the indexer of a layer, or differ only in whether they run
 // it.
@@ -40,10 +43,11 @@ struct StreamPart {
 
 // Those with the checkpoint's indexer first, then the others in the order of their first pattern.
 std::vector<StreamPart> parts_of(std::span<const Pattern> patterns,
-                                 std::span<const std::size_t> stream, std::size_t layer,
+                                 std::span<const std::size_t> stream,
+                                 std::optional<std::size_t> letter,
                                  const SegmentIndexers* indexers);
 
-// Visits of one pass over the layers, at layers with an MLP [0] and with experts [1]; losses are
+// Visits of one pass over the layers, by the kind of a layer (ModelConfig::kind_of); losses are
 // counted under [0].
 struct Visits {
   std::array<std::array<std::int64_t, kVisits>, 2> counts{};
@@ -60,9 +64,9 @@ struct Visits {
   }
 };
 
-// `moe_layer` as in ModelConfig; `indexers` null: there are only those of the checkpoint. Equal
-// patterns share a stream and its loss.
-Visits count_visits(std::span<const Pattern> patterns, const std::vector<bool>& moe_layer,
+// `indexers` null: there are only those of the checkpoint. Equal patterns share a stream and its
+// loss.
+Visits count_visits(std::span<const Pattern> patterns, const ModelConfig& config,
                     const SegmentIndexers* indexers = nullptr);
 
 }  // namespace indexcache

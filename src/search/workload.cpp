@@ -78,7 +78,7 @@ CountedSweep count_sweep(const SweepPlanner& planner, Phase phase,
   sweep.sequences.assign(sequences.begin(), sequences.end());
   sweep.share = static_cast<double>(sweep.tokens) / static_cast<double>(planner.tokens().tokens());
   for (const auto& group : planner.groups(patterns, sweep.cut)) {
-    sweep.visits += count_visits(group, planner.config().moe_layer, planner.indexers());
+    sweep.visits += count_visits(group, planner.config(), planner.indexers());
     sweep.passes += static_cast<std::int64_t>(sweep.cut.waves.size());
   }
   return sweep;

@@ -59,7 +59,8 @@ ModelCode model_code(const Json& config) {
     ModelCode code;
   };
   constexpr Model kModels[] = {{"axk2", "AXK2ForCausalLM", ModelCode::axk2},
-                               {"hy_v4", "HYV4ForCausalLM", ModelCode::hy_v4}};
+                               {"hy_v4", "HYV4ForCausalLM", ModelCode::hy_v4},
+                               {"deepseek_v4", "DeepseekV4ForCausalLM", ModelCode::deepseek_v4}};
   const auto type = config.find("model_type");
   const auto architectures = config.find("architectures");
   const bool typed = type != config.end() && type->is_string();
@@ -73,6 +74,12 @@ ModelCode model_code(const Json& config) {
   return ModelCode::dsa;
 }
 
+// Branches that do, and which layers the letters of a pattern are in them: docs/engines.md.
+constexpr const char* kCompressed =
+    "no released version that was read shares index sets in DeepSeek-V4, and branches that do "
+    "differ "
+    "in which layers the letters of a pattern are";
+
 EngineProfile rules_for(const EngineProfile& profile, ModelCode code) {
   EngineProfile row = profile;
   if (code == ModelCode::dsa || !row.unsupported.empty()) return row;
@@ -80,9 +87,10 @@ EngineProfile rules_for(const EngineProfile& profile, ModelCode code) {
   if (rules != profile.models.end()) {
     rules->apply(row);
   } else {
-    row.unsupported = code == ModelCode::axk2
-                          ? "no version that was read shares index sets in A.X-K2"
-                          : "no version that was read shares index sets in Hy4";
+    row.unsupported =
+        code == ModelCode::axk2    ? "no version that was read shares index sets in A.X-K2"
+        : code == ModelCode::hy_v4 ? "no version that was read shares index sets in Hy4"
+                                   : kCompressed;
   }
   return row;
 }

@@ -42,7 +42,7 @@ enum class NullFrequency { every_layer, fails };
 
 // Models that engines run with code of their own: what holds for DeepSeek-V3.2 and GLM-5 need not
 // hold for them, and an engine shares in them only if its row says so.
-enum class ModelCode { dsa, axk2, hy_v4 };
+enum class ModelCode { dsa, axk2, hy_v4, deepseek_v4 };
 
 struct EngineProfile;
 

@@ -13,7 +13,8 @@ namespace {
 
 // Coefficients that are far from 0 and 1, and epsilons that are large enough to be seen.
 struct StreamCase {
-  StreamRule rule{.count = 3, .norm_eps = 0.3f, .eps = 0.25f, .factor_scale = 1.5f};
+  StreamRule rule{
+      .count = 3, .norm_eps = 0.3f, .eps = 0.25f, .factor_scale = 1.5f, .factor_eps = 0.125f};
   std::int64_t hidden = 21;
   RowLayout rows;
   std::vector<float> streams, mixer, base, scale;
@@ -75,7 +76,7 @@ struct StreamCase {
     for (std::int64_t row = 0; row < rows.total; ++row) {
       for (std::int64_t k = 0; k < rule.count; ++k) {
         out.push_back(static_cast<float>(rule.factor_scale * coefficient(row, rule.count + k) +
-                                         double{rule.eps}));
+                                         double{rule.factor_eps}));
       }
     }
     return out;

@@ -221,8 +221,8 @@ TEST_CASE("config values out of range and other families exit 3") {
   const Bench range, family;
   range.replace_in_config("\"index_topk\": 16", "\"index_topk\": 0");
   check_refused(range.run(), 3, "index_topk");
-  family.replace_in_config("DeepseekV32ForCausalLM", "DeepseekV4ForCausalLM");
-  check_refused(family.run(), 3, "DeepseekV4ForCausalLM is not supported");
+  family.replace_in_config("DeepseekV32ForCausalLM", "Glm5NextForCausalLM");
+  check_refused(family.run(), 3, "Glm5NextForCausalLM is not supported");
   const Bench mistral;
   mistral.replace_in_config("DeepseekV32ForCausalLM", "MistralLarge4ForConditionalGeneration");
   mistral.replace_in_config("deepseek_v32", "mistral_large4");

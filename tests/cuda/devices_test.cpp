@@ -140,6 +140,10 @@ TEST_CASE("GPU shapes beyond the kernels' limits are refused by the key of confi
   refused(&ModelShape::experts_used, 33, "num_experts_per_tok");
   refused(&ModelShape::expert_groups, 33, "n_group");
   refused(&ModelShape::layers, 129, "num_hidden_layers");
+  ModelShape compressed = good;
+  compressed.window = 128;
+  CHECK_THAT(refusal(compressed), Contains("compress_ratios") && Contains("on the CPU only") &&
+                                      Contains("try: --device cpu"));
 }
 
 TEST_CASE("GPU dense attention beyond the kernels' limits is refused by the key of config.json") {

@@ -32,7 +32,7 @@ TEST_CASE("GPU sublayers read and write residual streams") {
   const RowLayout rows = ragged_rows();
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const Shape& s : kShapes) {
-      const StreamRule rule{s.streams, 0.3f, 0.25f, 1.5f};
+      const StreamRule rule{s.streams, 0.3f, 0.25f, 1.5f, 0.125f};
       const auto streams = random_floats(count_of(rows.total, s.streams * s.hidden), 73);
       const auto y = random_floats(count_of(rows.total, s.hidden), 74);
       for (const bool head : {false, true}) {
@@ -68,7 +68,7 @@ TEST_CASE("GPU streams give a row the same bits in any batch") {
     INFO(s.streams << " x " << s.hidden);
     Gpu gpu(Precision::fp32);
     Backend& b = gpu.backend;
-    const StreamRule rule{s.streams, 1e-5f, 1e-6f, 2.0f};
+    const StreamRule rule{s.streams, 1e-5f, 1e-6f, 2.0f, 1e-6f};
     const Tensor x = b.upload(random_floats(count_of(rows.total, s.streams * s.hidden), 75),
                               rows.total, s.streams * s.hidden);
     const StreamWeights weights = weights_of(b, s, false);

@@ -4,9 +4,12 @@
     trim.py GOLDEN_FOLDER DESTINATION [CASE ...]
 
 A.X-K2 and Hy4 keep all tensors. Of the others, inputs and outputs of sublayers, index scores and FP8
-emulations are left out: the hidden states of every layer contain them. All runs keep their first
-sequence, golden_full of models without FP8 weights and native sharing both.
-Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts.
+emulations are left out: the hidden states of every layer contain them. DeepSeek-V4 keeps scores and
+the coefficients of its streams, which show nowhere else. All runs keep their first sequence,
+golden_full of models without FP8 weights and native sharing both; runs of DeepSeek-V4, those with
+another epsilon, from FP8 weights and with native sharing keep hidden states and logits of some rows.
+Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts, or the largest
+projection.
 """
 import argparse
 import json
@@ -17,7 +20,8 @@ import struct
 
 KEPT = ("input_ids", "hidden.", "router_idx.", "router_w.", "topk.", "logits", "nll", "loss")
 WHOLE = ("axk2_tiny", "hy_v4_tiny")
-BOTH_SEQUENCES = ("deepseek_v32_tiny", "glm_moe_dsa_tiny")
+BOTH_SEQUENCES = ("deepseek_v32_tiny", "glm_moe_dsa_tiny", "deepseek_v4_tiny")
+SCORES = {"deepseek_v4_tiny": ("scores.", "hc_post.", "hc_comb.")}
 BY_ROW = ("router_idx.", "router_w.")  # [sequences * positions, …]; the others [sequences, …]
 
 
@@ -70,22 +74,45 @@ def first_sequence(tensors):
     return dict(sorted(cut.items())), loss
 
 
+def row_step(source):
+    """Of hidden states and logits, rows 0, step, 2 * step, … of all sequences are kept."""
+    case, run = source.parent.name, source.stem
+    if case.startswith("deepseek_v4_"):
+        return 8
+    if run == "golden_full_cfg_eps":
+        return 4
+    return 2 if "_fp8_" in case or case == "glm_moe_dsa_shared_tiny" else 1
+
+
+def some_rows(tensors, step):
+    kept = dict(tensors)
+    for name, (entry, blob) in tensors.items():
+        if step == 1 or not name.startswith(("hidden.", "logits")):
+            continue
+        rows = entry["shape"][0] * entry["shape"][1]
+        width = len(blob) // rows
+        blob = b"".join(blob[row * width : (row + 1) * width] for row in range(0, rows, step))
+        shape = [1, len(blob) // width] + entry["shape"][2:]
+        kept[name] = ({**entry, "shape": shape}, blob)
+    return kept
+
+
 def trim_run(source, target):
     """Returns the loss if it has changed."""
     case = source.parent.name
-    kept = ("",) if case in WHOLE else KEPT
+    kept = ("",) if case in WHOLE else KEPT + SCORES.get(case, ())
     tensors = {k: v for k, v in sorted(read(source)[0].items()) if k.startswith(kept)}
     loss = None
     if source.stem != "golden_full" or case not in BOTH_SEQUENCES:
         tensors, loss = first_sequence(tensors)
-    write(target, tensors)
+    write(target, some_rows(tensors, row_step(source)))
     return loss
 
 
 def trim_checkpoint(source, target, layers):
     def is_kept(name):
         mtp = re.match(r"model\.layers\.(\d+)\.mlp\.experts\.", name)
-        return mtp is None or int(mtp.group(1)) < layers
+        return (mtp is None or int(mtp.group(1)) < layers) and name != "mtp.0.e_proj.weight"
 
     tensors, metadata = read(source)
     write(target, {k: v for k, v in tensors.items() if is_kept(k)}, metadata)

@@ -2,6 +2,7 @@
 #include "model/dequantize.h"
 
 #include "core/error.h"
+#include "model/families/families.h"
 #include "support/catch.h"
 #include "support/files.h"
 
@@ -17,6 +18,7 @@ constexpr char kThree = 0x44;  // e4m3 3.0
 
 ModelConfig blocks(std::int64_t rows, std::int64_t cols) {
   ModelConfig config{};
+  config.family = &kDeepseekV32;
   config.fp8_block_rows = rows;
   config.fp8_block_cols = cols;
   return config;

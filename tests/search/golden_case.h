@@ -21,6 +21,7 @@
 namespace indexcache::test {
 
 inline constexpr double kTolerance = 1e-4;  // of the tensor's largest element
+inline constexpr double kCoefficientTolerance = 1e-5;
 // Of latent norms in transformers; a case that differs states it.
 inline constexpr double kLatentEpsilon = 1e-6;
 
@@ -56,11 +57,12 @@ std::vector<T> values_of(const SafetensorsFile& file, const std::string& name) {
 
 // Golden sets of the rows that drop something, each ascending.
 inline std::vector<std::int32_t> tail_sets(const SafetensorsFile& file, const std::string& name,
-                                           std::int64_t positions, std::int64_t k) {
+                                           std::int64_t positions, const ModelConfig& config) {
+  const std::int64_t k = config.index_topk;
   const auto all = values_of<std::int32_t>(file, name);
   std::vector<std::int32_t> sets;
   for (std::size_t row = 0; row * static_cast<std::size_t>(k) < all.size(); ++row) {
-    if (static_cast<std::int64_t>(row) % positions < k) continue;
+    if (static_cast<std::int64_t>(row) % positions < config.first_selecting_position()) continue;
     const auto begin = all.begin() + static_cast<std::int64_t>(row) * k;
     std::vector<std::int32_t> set(begin, begin + k);
     std::ranges::sort(set);
@@ -71,27 +73,42 @@ inline std::vector<std::int32_t> tail_sets(const SafetensorsFile& file, const st
 
 // Golden scores of those rows, 0 where a row sees nothing.
 inline std::vector<float> tail_scores(const SafetensorsFile& file, const std::string& name,
-                                      std::int64_t positions, std::int64_t k) {
+                                      std::int64_t positions, const ModelConfig& config) {
   const auto all = values_of<float>(file, name);
+  const std::int64_t per_key = config.positions_per_candidate();
+  const auto columns = static_cast<std::size_t>(positions / per_key);
   std::vector<float> scores;
-  for (std::size_t row = 0; row * static_cast<std::size_t>(positions) < all.size(); ++row) {
+  for (std::size_t row = 0; row * columns < all.size(); ++row) {
     const std::int64_t position = static_cast<std::int64_t>(row) % positions;
-    if (position < k) continue;
-    for (std::int64_t u = 0; u < positions; ++u) {
-      const auto at = row * static_cast<std::size_t>(positions) + static_cast<std::size_t>(u);
-      scores.push_back(u <= position ? all[at] : 0.0f);
+    if (position < config.first_selecting_position()) continue;
+    const auto seen = static_cast<std::size_t>(candidates_at(position, per_key));
+    for (std::size_t u = 0; u < columns; ++u) {
+      scores.push_back(u < seen ? all[row * columns + u] : 0.0f);
     }
   }
   return scores;
 }
 
+// Of a list of "full", "shared", and "none" for a layer that does not select.
 inline Pattern pattern_of(const std::string& types) {
   std::string text;
   for (std::size_t at = 0; at < types.size(); at = types.find(',', at) + 1) {
-    text += types[at] == 'f' ? 'F' : 'S';
+    if (types[at] != 'n') text += types[at] == 'f' ? 'F' : 'S';
     if (types.find(',', at) == std::string::npos) break;
   }
   return Pattern::parse(text);
+}
+
+// Rows 0, step, 2 * step, … of a tensor of one row per position, of all sequences.
+template <typename T>
+std::vector<T> every(const std::vector<T>& values, std::size_t rows, std::size_t step) {
+  const std::size_t width = values.size() / rows;
+  std::vector<T> some;
+  for (std::size_t row = 0; row < rows; row += step) {
+    const auto begin = values.begin() + static_cast<std::ptrdiff_t>(row * width);
+    some.insert(some.end(), begin, begin + static_cast<std::ptrdiff_t>(width));
+  }
+  return some;
 }
 
 inline TokenSet tokens_of(const SafetensorsFile& file) {
@@ -155,21 +172,48 @@ inline std::vector<float> tail_values(const std::vector<float>& all, std::int64_
 
 template <typename Engine>
 void check_indexer(const SafetensorsFile& file, const std::string& suffix,
-                   const RecordingBackend<Engine>& backend, std::size_t layer, std::int64_t k) {
-  const std::int64_t positions = backend.positions;
+                   const RecordingBackend<Engine>& backend, std::size_t layer,
+                   const ModelConfig& config) {
+  const std::int64_t positions = backend.positions, k = config.index_topk;
   if (file.tensors().contains("scores" + suffix)) {
     const std::vector<float>& scores = backend.scores.at(layer);
-    CHECK_CLOSE(scores, tail_scores(file, "scores" + suffix, positions, k), kTolerance);
+    CHECK_CLOSE(scores, tail_scores(file, "scores" + suffix, positions, config), kTolerance);
+  }
+  if (file.tensors().contains("margin" + suffix)) {
+    const std::vector<float>& scores = backend.scores.at(layer);
     const auto expected = tail_values(values_of<float>(file, "margin" + suffix), positions, k);
     CHECK_CLOSE(margins(scores, positions, k), expected, 1e-3);
   }
   if (file.tensors().contains("scores_fp8" + suffix)) {
     const std::vector<float>& scores = backend.deployed_scores.at(layer);
-    check_deployed(scores, tail_scores(file, "scores_fp8" + suffix, positions, k));
-    const auto expected = tail_sets(file, "topk_fp8" + suffix, positions, k);
+    check_deployed(scores, tail_scores(file, "scores_fp8" + suffix, positions, config));
+    const auto expected = tail_sets(file, "topk_fp8" + suffix, positions, config);
     check_deployed(best_sets(scores, positions, k), expected, k);
     if (backend.deployed != nullptr) check_deployed(backend.deployed_sets.at(layer), expected, k);
   }
+}
+
+// Of rows that a golden keeps of its hidden states and logits.
+inline std::size_t kept_step(const SafetensorsFile& file, std::size_t rows) {
+  const auto& shape = file.tensors().at("logits").shape;
+  const auto kept = static_cast<std::size_t>(shape[0] * shape[1]);
+  return (rows + kept - 1) / kept;
+}
+
+// What attention adds to the streams, and how they are mixed before.
+inline void check_coefficients(const SafetensorsFile& file, const std::string& suffix,
+                               const std::vector<float>& coefficients, const StreamRule& rule) {
+  const auto n = static_cast<std::size_t>(rule.count);
+  const auto width = static_cast<std::size_t>(rule.coefficients());
+  std::vector<float> factors, matrices;
+  for (std::size_t i = 0; i < coefficients.size(); ++i) {
+    (i % width < n ? factors : matrices).push_back(coefficients[i]);
+  }
+  // The order of Sinkhorn's steps is 3e-4 of the largest number, the last round 5e-5; they show
+  // nowhere else.
+  CHECK_CLOSE(factors, values_of<float>(file, "hc_post" + suffix), kCoefficientTolerance);
+  if (!file.tensors().contains("hc_comb" + suffix)) return;
+  CHECK_CLOSE(matrices, values_of<float>(file, "hc_comb" + suffix), kCoefficientTolerance);
 }
 
 template <typename Engine>
@@ -178,11 +222,17 @@ void check_layer(const SafetensorsFile& file, const RecordingObserver& seen,
                  std::size_t layer) {
   const std::string suffix = "." + std::to_string(layer);
   INFO("layer " << layer);
-  CHECK_CLOSE(seen.hidden.at(layer).values(), values_of<float>(file, "hidden" + suffix),
-              kTolerance);
-  CHECK(seen.selected.at(layer) ==
-        tail_sets(file, "topk" + suffix, backend.positions, config.index_topk));
-  check_indexer(file, suffix, backend, layer, config.index_topk);
+  const auto& ids = file.tensors().at("input_ids").shape;
+  const auto rows = static_cast<std::size_t>(ids[0] * ids[1]);
+  CHECK_CLOSE(every(seen.hidden.at(layer).values(), rows, kept_step(file, rows)),
+              values_of<float>(file, "hidden" + suffix), kTolerance);
+  if (config.selects(static_cast<std::int64_t>(layer))) {
+    CHECK(seen.selected.at(layer) == tail_sets(file, "topk" + suffix, backend.positions, config));
+  }
+  if (file.tensors().contains("hc_post" + suffix)) {
+    check_coefficients(file, suffix, backend.coefficients.at(layer).values(2), *config.streams);
+  }
+  check_indexer(file, suffix, backend, layer, config);
   for (const auto& [name, values] : backend.sublayers) {
     INFO(name);
     if (!file.tensors().contains(name + suffix)) continue;
@@ -211,9 +261,9 @@ void check_ends(const SafetensorsFile& file, const RecordingBackend<Engine>& bac
 // Every tensor that a golden file has is compared: its name is one of these.
 inline void check_names(const SafetensorsFile& file) {
   const std::set<std::string> compared = {
-      "input_ids",  "embed",    "hidden",     "attn_in",    "attn_out", "mlp_in",
-      "mlp_out",    "scores",   "margin",     "scores_fp8", "topk",     "topk_fp8",
-      "router_idx", "router_w", "final_norm", "logits",     "nll",      "loss"};
+      "input_ids",  "embed",  "hidden",     "attn_in", "attn_out", "mlp_in",     "mlp_out",
+      "scores",     "margin", "scores_fp8", "topk",    "topk_fp8", "router_idx", "router_w",
+      "final_norm", "logits", "nll",        "loss",    "hc_post",  "hc_comb"};
   for (const auto& [name, tensor] : file.tensors()) {
     INFO(name);
     CHECK(compared.contains(name.substr(0, name.find('.'))));
@@ -266,8 +316,9 @@ void check_case(const std::filesystem::path& folder, const std::string& run, Bac
   check_ends(file, session.backend);
   check_names(file);
   const std::size_t last = layers - 1;
-  CHECK_CLOSE(logits_of(session, seen.hidden.at(last).values()), values_of<float>(file, "logits"),
-              kTolerance);
+  const std::size_t rows = tokens.sequences.size() * tokens.sequences[0].size();
+  const auto kept = every(seen.hidden.at(last).values(), rows, kept_step(file, rows));
+  CHECK_CLOSE(logits_of(session, kept), values_of<float>(file, "logits"), kTolerance);
   CHECK(evaluator.mean(losses[0]) == Approx(about["loss"].get<double>()).epsilon(kTolerance));
   const auto nll = values_of<float>(file, "nll");
   for (std::size_t s = 0; s < tokens.sequences.size(); ++s) {
@@ -279,11 +330,17 @@ void check_case(const std::filesystem::path& folder, const std::string& run, Bac
   }
 }
 
-// Every family, FP8, patterns, natively shared layers. `deployed` has an FP8 indexer.
+// Every family, FP8, patterns, natively shared layers. `compressed`: whether the engine computes
+// attention over compressed keys. `deployed` has an FP8 indexer.
 template <typename Engine>
-void check_golden_cases(Backend* deployed = nullptr) {
+void check_golden_cases(bool compressed, Backend* deployed = nullptr) {
   std::size_t cases = 0;
-  for (const std::string& name : kGoldenModels) {
+  std::vector<std::string> models = kGoldenModels;
+  if (compressed) {
+    models.insert(models.end(),
+                  {"deepseek_v4_tiny", "deepseek_v4_r128_tiny", "deepseek_v4_fp_tiny"});
+  }
+  for (const std::string& name : models) {
     for (const auto& entry : std::filesystem::directory_iterator(golden(name))) {
       const std::string stem = entry.path().stem().string();
       if (entry.path().extension() != ".json" || !stem.starts_with("golden_")) continue;
@@ -292,7 +349,7 @@ void check_golden_cases(Backend* deployed = nullptr) {
       ++cases;
     }
   }
-  CHECK(cases == 14);
+  CHECK(cases == (compressed ? 19 : 14));
 }
 
 }  // namespace indexcache::test

@@ -9,6 +9,7 @@
 #include "search/memo_evaluator.h"
 #include "support/catch.h"
 #include "support/files.h"
+#include "support/layers.h"
 #include "support/session.h"
 
 #include <map>
@@ -58,7 +59,7 @@ TEST_CASE("visits are counted as the sweep makes them, equal patterns and forks 
     });
     evaluator.losses(patterns);
     CHECK(reported == total);
-    const Visits visits = count_visits(patterns, session.model.config.moe_layer);
+    const Visits visits = count_visits(patterns, session.model.config);
     for (std::size_t kind = 0; kind < 2; ++kind) {
       for (std::size_t v = 0; v < kVisits; ++v) {
         const auto visit = static_cast<Visit>(v);
@@ -75,7 +76,7 @@ TEST_CASE("a step of n candidates costs about half of n patterns") {
   for (std::size_t layer = 1; layer < 40; ++layer) {
     candidates.push_back(Pattern::all_full(40).with_shared(layer));
   }
-  const Visits visits = count_visits(candidates, std::vector<bool>(40, true));
+  const Visits visits = count_visits(candidates, of_layers(40, true));
   // Candidate l leaves the common stream at layer l: it alone passes layers l … 39.
   CHECK(visits.of(Visit::fork) == 38);
   CHECK(visits.of(Visit::loss) == 39);

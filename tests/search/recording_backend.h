@@ -12,6 +12,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace indexcache::test {
@@ -43,10 +45,13 @@ class ByPosition {
     }
   }
 
-  const std::vector<T>& values() const {
-    CHECK(std::ranges::all_of(written_, [](int times) { return times == 1; }));
+  const std::vector<T>& values(int computed = 1) const {
+    CHECK(std::ranges::all_of(written_, [&](int times) { return times == computed; }));
     return values_;
   }
+
+  // What was computed last, however often.
+  const std::vector<T>& latest() const { return values_; }
 
  private:
   std::vector<T> values_;
@@ -106,9 +111,24 @@ class RecordingBackend : public Engine {
   Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                 const RouterRule& rule) override {
     Routing routing = Engine::route(rows, logits, bias, rule);
-    chosen[layer()].put(rows, this->download_indices(routing.experts), positions);
-    shares[layer()].put(rows, this->download(routing.weights), positions);
+    record(rows, routing);
     return routing;
+  }
+
+  Routing weigh_experts(const RowLayout& rows, const Tensor& logits, const Tensor& experts,
+                        const RouterRule& rule) override {
+    Routing routing = Engine::weigh_experts(rows, logits, experts, rule);
+    record(rows, routing);
+    return routing;
+  }
+
+  // Those of a layer's attention, which are computed for keys and for queries.
+  void read_streams(const RowLayout& rows, const Tensor& streams, const StreamWeights& of,
+                    const StreamRule& rule, const Tensor& out, const Tensor& factors) override {
+    Engine::read_streams(rows, streams, of, rule, out, factors);
+    if (weights == nullptr || !weights->attention_input.streams) return;
+    if (!same(of.mixer, weights->attention_input.streams->mixer)) return;
+    coefficients[layer()].put(rows, this->download(factors), positions);
   }
 
   void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
@@ -117,8 +137,9 @@ class RecordingBackend : public Engine {
     REQUIRE_FALSE(scores.contains(layer()));  // all rows at once
     const IndexOperands operands{this->download(queries), this->download(head_weights),
                                  this->download(keys), head_weights.cols(), keys.cols()};
-    scores[layer()] = index_scores(operands, rows, key_rows, positions);
-    deployed_scores[layer()] = index_scores(as_deployed(operands), rows, key_rows, positions);
+    const std::int64_t columns = key_rows.segments.front().rows;
+    scores[layer()] = index_scores(operands, rows, key_rows, columns);
+    deployed_scores[layer()] = index_scores(as_deployed(operands), rows, key_rows, columns);
     if (deployed != nullptr) deployed_sets[layer()] = select(*deployed, operands, rows, key_rows);
   }
 
@@ -139,9 +160,27 @@ class RecordingBackend : public Engine {
   std::map<std::size_t, std::vector<std::int32_t>> deployed_sets;
   std::map<std::size_t, ByPosition<std::int32_t>> chosen;  // experts
   ByLayer shares;                                          // of experts
+  ByLayer coefficients;                                    // of streams
   ByPosition<float> head_input;
 
  private:
+  // Experts in ascending order, as goldens have them.
+  void record(const RowLayout& rows, const Routing& routing) {
+    auto experts = this->download_indices(routing.experts);
+    auto of_experts = this->download(routing.weights);
+    const auto used = static_cast<std::size_t>(routing.experts.cols());
+    for (std::size_t first = 0; first < experts.size(); first += used) {
+      std::vector<std::pair<std::int32_t, float>> row;
+      for (std::size_t p = first; p < first + used; ++p)
+        row.emplace_back(experts[p], of_experts[p]);
+      std::ranges::sort(row);
+      for (std::size_t p = 0; p < used; ++p) {
+        std::tie(experts[first + p], of_experts[first + p]) = row[p];
+      }
+    }
+    chosen[layer()].put(rows, experts, positions);
+    shares[layer()].put(rows, of_experts, positions);
+  }
   std::vector<std::int32_t> select(Backend& backend, const IndexOperands& in, const RowLayout& rows,
                                    const RowLayout& key_rows) const {
     const auto k = static_cast<std::int64_t>(rows.segments.front().first_position);

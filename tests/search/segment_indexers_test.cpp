@@ -4,6 +4,7 @@
 
 #include "search/reference_case.h"
 #include "search/sweep_evaluator.h"
+#include "support/layers.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -81,7 +82,7 @@ TEST_CASE("patterns with other indexers part at the layer that runs them") {
   CHECK(parts[1].patterns == std::vector<std::size_t>{1, 4});
   CHECK(parts[2].patterns == std::vector<std::size_t>{2});
   CHECK(parts_of(patterns, stream, 3, nullptr).size() == 1);
-  const std::vector<bool> moe(16, true);
-  CHECK(count_visits(patterns, moe, &indexers).stream_layers() >
-        count_visits(patterns, moe).stream_layers());
+  const ModelConfig config = of_layers(16, true);
+  CHECK(count_visits(patterns, config, &indexers).stream_layers() >
+        count_visits(patterns, config).stream_layers());
 }

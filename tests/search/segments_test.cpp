@@ -9,6 +9,7 @@
 #include "search/swap.h"
 #include "search/visits.h"
 #include "support/catch.h"
+#include "support/layers.h"
 #include "support/segment_run.h"
 
 #include <algorithm>
@@ -90,8 +91,8 @@ class CountVisits : public Evaluator {
 
   using Evaluator::losses;
   std::vector<SequenceLosses> losses(const LossRequest& request) override {
-    visits += count_visits(request.patterns, std::vector<bool>(PatternTable::kLayers, false))
-                  .stream_layers();
+    visits +=
+        count_visits(request.patterns, of_layers(PatternTable::kLayers, false)).stream_layers();
     return inner_.losses(request);
   }
 

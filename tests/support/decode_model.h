@@ -71,14 +71,14 @@ class DecodedModel {
   }
 
   void advance(const LayerWeights& weights, bool full) {
-    const KeyRows keys = decoder_.allocate_keys(all_.total, full);
+    const KeyRows keys = decoder_.allocate_keys(weights, all_.total, full);
     decoder_.keys(weights, all_, hidden_, keys);
     const Tensor prefix = residual(prefix_), tail = residual(tail_), attended = residual(all_);
     b_.gather_rows(all_, hidden_, prefix_, prefix);
     b_.gather_rows(all_, hidden_, tail_, tail);
     {
       const QueryRows in = decoder_.queries(weights, prefix_, prefix);
-      decoder_.attend(weights, prefix_, in, all_, keys.latents, Tensor(), prefix);
+      decoder_.attend(weights, prefix_, in, all_, keys, Tensor(), prefix);
     }
     const QueryRows in = decoder_.queries(weights, tail_, tail);
     if (full) {
@@ -86,12 +86,12 @@ class DecodedModel {
       decoder_.select(weights, tail_, in, all_, keys.index_keys, sets_);
       asked_ = decoder_.index_queries(*weights.indexer, tail_, in.q_latent, in.x);
     }
-    decoder_.attend(weights, tail_, in, all_, keys.latents, sets_, tail);
+    decoder_.attend(weights, tail_, in, all_, keys, sets_, tail);
     b_.copy_rows(prefix_, prefix, all_, attended);
     b_.copy_rows(tail_, tail, all_, attended);
     decode(weights, keys, full, attended);
-    decoder_.feed_forward(weights, prefix_, prefix);
-    decoder_.feed_forward(weights, tail_, tail);
+    decoder_.feed_forward(weights, prefix_, Tensor(), prefix);
+    decoder_.feed_forward(weights, tail_, Tensor(), tail);
     b_.copy_rows(prefix_, prefix, all_, hidden_);
     b_.copy_rows(tail_, tail, all_, hidden_);
   }

@@ -5,6 +5,7 @@
 #include "core/narrow.h"
 #include "io/json.h"
 #include "model/dequantize.h"
+#include "model/families/families.h"
 #include "model/tensor_registry.h"
 #include "support/files.h"
 #include "support/random.h"
@@ -84,7 +85,7 @@ inline std::vector<StoredTensor> fp8_tensors(const TensorSpec& spec,
     stored += static_cast<char>(bits >> 24);
   }
   return {{spec.name, "F8_E4M3", spec.shape, codes},
-          {scale_name(spec.name), scale_type, {down, across}, stored}};
+          {scale_name(kDeepseekV32, spec.name), scale_type, {down, across}, stored}};
 }
 
 // Random weights of a size that keeps activations as they are; norms of 1. The same numbers before

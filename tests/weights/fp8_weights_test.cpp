@@ -3,6 +3,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "core/error.h"
 #include "model/block_fp8.h"
+#include "model/families/families.h"
 #include "model/model.h"
 #include "model/model_weights.h"
 #include "model/synthetic_weights.h"
@@ -169,7 +170,7 @@ TEST_CASE("FP8 matrices that products cannot take as they are stored are dequant
     tensor.dtype = "BF16";
     tensor.bytes += std::string(tensor.bytes.size(), '\0');
   });
-  change_tensor(files.folder.path(), scale_name(down),
+  change_tensor(files.folder.path(), scale_name(kDeepseekV32, down),
                 [](StoredTensor& tensor) { tensor.name = "model.layers.4.unread"; });
   CHECK(count_of(files.folder.path()).kept == all.stored - 8);
   CHECK(count_of(files.folder.path()).stored == all.stored - 1);
@@ -210,8 +211,8 @@ TEST_CASE("NaN codes and scales that are not finite are named where their layer 
   };
   check(matrix, "\x7f", 5000);
   check(matrix, "\xff", 0);
-  check(scale_name(matrix), bytes_of({std::numeric_limits<float>::infinity()}), 4);
-  check(scale_name(matrix), bytes_of({std::numeric_limits<float>::quiet_NaN()}), 0);
+  check(scale_name(kDeepseekV32, matrix), bytes_of({std::numeric_limits<float>::infinity()}), 4);
+  check(scale_name(kDeepseekV32, matrix), bytes_of({std::numeric_limits<float>::quiet_NaN()}), 0);
 }
 
 TEST_CASE("synthetic weights of an FP8 device are those of an FP8 checkpoint") {

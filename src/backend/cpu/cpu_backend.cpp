@@ -34,6 +34,13 @@ HisaNumbers hisa_numbers(const ModelShape& shape, std::int64_t longest) {
   return {blocks + hisa.blocks * (hisa.block + 1) + products, blocks * shape.index_head_dim};
 }
 
+// Numbers that attention over a window and entries, two positions each at least, takes a thread for
+// four heads; and what pools entries: peaks and sums.
+std::int64_t entry_numbers(const ModelShape& shape, std::int64_t longest) {
+  if (shape.window == 0) return 0;
+  return 4 * (std::min(shape.window, longest) + longest / 2) + 2 * shape.latent_width;
+}
+
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(int threads, Precision compute) {
@@ -75,7 +82,9 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
       tile * (longest + shape.index_heads * kKeys) +                                // indexer
       std::min(kRows, rows) * 2 * shape.intermediate +                              // dense MLP
       std::min(kLossRows, rows) * 2 * shape.vocabulary +  // loss, and that of a reference
-      std::min(kRows, rows) * 2 * shape.streams +         // what reads residual streams
+      std::min(kRows, rows) * (2 + shape.streams) * shape.streams +  // what reads streams
+      shape.streams * shape.hidden +                                 // and what mixes them
+      entry_numbers(shape, longest) +
       std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
   return 4 * (numbers * threads_ + hisa.means);
 }
@@ -229,6 +238,24 @@ void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& 
                          const ExpertWeights& weights, const Tensor& out, float limit) {
   const Operation operation(*this, Component::experts);
   compute().experts(threads_, rows, x, routing, weights, out, limit);
+}
+
+Routing CpuBackend::weigh_experts(const RowLayout& rows, const Tensor& logits,
+                                  const Tensor& experts, const RouterRule& rule) {
+  const Routing routing{experts, allocate(rows.total, experts.cols())};
+  compute().weigh_experts(threads_, rows, logits, rule, routing);
+  return routing;
+}
+
+void CpuBackend::window_attention(const RowLayout& rows, const Heads& queries,
+                                  const WindowKeys& keys, float scale, const Heads& out,
+                                  const Tensor& sinks) {
+  compute().window_attention(threads_, rows, queries, keys, scale, out, sinks);
+}
+
+void CpuBackend::pool_entries(const RowLayout& rows, const Tensor& x, const Tensor& bias,
+                              const RowLayout& entry_rows, const Tensor& out) {
+  compute().pool_entries(threads_, rows, x, bias, entry_rows, out);
 }
 
 std::vector<double> CpuBackend::next_token_loss(const RowLayout& rows, const Tensor& x,

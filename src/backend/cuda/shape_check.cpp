@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/shape_check.h"
 
+#include "backend/gpu_limits.h"
 #include "core/error.h"
 #include "kernels/causal_attention.h"
 #include "kernels/indexer_logits.h"
@@ -71,6 +72,7 @@ void check_expanded(const ExpandedShape& shape) {
 }  // namespace
 
 void check_shape(const ModelShape& shape, Precision indexer) {
+  require_gpu_operations(shape, "--device cpu");
   constexpr const char* kLatent = "kv_lora_rank + qk_rope_head_dim";
   require_multiple(kLatent, shape.latent_width, kernels::kAttentionKeyUnit);
   require_at_most(kLatent, shape.latent_width, kernels::kMostAttentionKeyWidth);

@@ -24,6 +24,11 @@ struct DsaDefaults {
 
 void read_dsa_config(const ConfigReader& config, const DsaDefaults& defaults, ModelConfig& model);
 
+// The parts of it that other architectures have as well: what quantization_config says, and options
+// that would change the forward pass.
+void read_block_fp8(const ConfigReader& config, ModelConfig& model);
+void refuse_biases(const ConfigReader& config);
+
 WeightTable dsa_outer_weights(const ModelConfig& model);
 WeightTable dsa_layer_weights(const ModelConfig& model, std::int64_t layer);
 

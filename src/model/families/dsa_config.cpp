@@ -28,9 +28,7 @@ void refuse_variants(const ConfigReader& r) {
   require(r, r.text_or("hidden_act", "silu") == "silu", "hidden_act", "only silu is supported");
   require(r, r.integer_or("moe_layer_freq", 1, kLarge, 1) == 1, "moe_layer_freq",
           "only 1 is supported");
-  for (const char* key : {"tie_word_embeddings", "attention_bias", "mlp_bias"}) {
-    require(r, !r.flag_or(key, false), key, "only false is supported");
-  }
+  refuse_biases(r);
   require(r, r.text_or("moe_router_dtype", "float32") == "float32", "moe_router_dtype",
           "only float32 is supported");
 }
@@ -151,7 +149,15 @@ void read_router(const ConfigReader& r, const DsaDefaults& defaults, ModelConfig
           "more experts than the kept groups contain");
 }
 
-void read_fp8(const ConfigReader& r, ModelConfig& config) {
+}  // namespace
+
+void refuse_biases(const ConfigReader& r) {
+  for (const char* key : {"tie_word_embeddings", "attention_bias", "mlp_bias"}) {
+    require(r, !r.flag_or(key, false), key, "only false is supported");
+  }
+}
+
+void read_block_fp8(const ConfigReader& r, ModelConfig& config) {
   if (!r.has("quantization_config")) return;
   config.unread_format = unread_quantization(r.at("quantization_config"));
   if (!config.unread_format.empty()) return;
@@ -166,6 +172,8 @@ void read_fp8(const ConfigReader& r, ModelConfig& config) {
   config.fp8_block_rows = block[0].get<std::int64_t>();
   config.fp8_block_cols = block[1].get<std::int64_t>();
 }
+
+namespace {
 
 void read_attention(const ConfigReader& r, const DsaDefaults& defaults, ModelConfig& config) {
   config.heads = r.integer("num_attention_heads", 1, 4096);
@@ -218,7 +226,7 @@ void read_dsa_config(const ConfigReader& r, const DsaDefaults& defaults, ModelCo
   read_moe_layers(r, defaults, config);
   check_layer_types(r, config);
   read_native_schedule(r, defaults, config);
-  read_fp8(r, config);
+  read_block_fp8(r, config);
 }
 
 }  // namespace indexcache

@@ -7,7 +7,8 @@ namespace indexcache {
 namespace {
 
 std::vector<const Family*>& list() {
-  static std::vector<const Family*> all = {&kDeepseekV32, &kGlmMoeDsa, &kAxk2, &kHyV4};
+  static std::vector<const Family*> all = {&kDeepseekV32, &kGlmMoeDsa, &kDeepseekV4, &kAxk2,
+                                           &kHyV4};
   return all;
 }
 

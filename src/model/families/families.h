@@ -8,6 +8,7 @@ namespace indexcache {
 
 extern const Family kAxk2;
 extern const Family kDeepseekV32;
+extern const Family kDeepseekV4;
 extern const Family kGlmMoeDsa;
 extern const Family kHyV4;
 

@@ -3,14 +3,12 @@
 // clamped; every fourth layer runs its indexer.
 #include "model/families/dsa.h"
 #include "model/families/families.h"
+#include "model/families/stream_weights.h"
 
 #include <string>
 
 namespace indexcache {
 namespace {
-
-constexpr std::int64_t kMostStreams = 64;
-constexpr double kUsualEps = 1e-6;
 
 // Parts of the architecture that engines can switch off and released models have.
 void require_parts(const ConfigReader& r) {
@@ -43,31 +41,17 @@ void read(const ConfigReader& r, ModelConfig& model) {
   model.streams = StreamRule{
       .count = r.integer_or("hc_mult", 1, kMostStreams, 4),
       .norm_eps = model.rms_norm_eps,
-      .eps = static_cast<float>(r.positive_or("hc_eps", kUsualEps)),
+      .eps = static_cast<float>(r.positive_or("hc_eps", kUsualStreamEps)),
       .factor_scale = static_cast<float>(r.positive_or("hc_magnitude", 2)),
+      .factor_eps = static_cast<float>(r.positive_or("hc_eps", kUsualStreamEps)),
   };
-}
-
-struct StreamRoles {
-  WeightRole mixer, base, scale;
-};
-
-// `name` with its ending cut off: "hc_pre.hc_"; `parts`: of coefficients, shares and factors.
-void add_streams(WeightTable& table, const ModelConfig& c, const std::string& name,
-                 const StreamRoles& roles, std::int64_t parts) {
-  const std::int64_t n = c.streams->count;
-  WeightRow mixer = matrix_weight(roles.mixer, name + "fn", parts * n, n * c.hidden);
-  mixer.form = WeightForm::exact;
-  table.push_back(mixer);
-  table.push_back(row_weight(roles.base, name + "base", parts * n));
-  table.push_back(row_weight(roles.scale, name + "scale", parts));
 }
 
 WeightTable outer_weights(const ModelConfig& c) {
   using enum WeightRole;
   WeightTable table = dsa_outer_weights(c);
   add_streams(table, c, "model.hc_head.hc_head_",
-              {head_stream_mixer, head_stream_base, head_stream_scale}, 1);
+              {head_stream_mixer, head_stream_base, head_stream_scale}, c.streams->count, 1);
   return table;
 }
 
@@ -76,10 +60,11 @@ WeightTable layer_weights(const ModelConfig& c, std::int64_t layer) {
   WeightTable table = dsa_layer_weights(c, layer);
   const std::string p = c.family->layers + std::to_string(layer) + ".";
   const std::string a = p + "self_attn.";
+  const std::int64_t outputs = c.streams->count + c.streams->coefficients();
   add_streams(table, c, p + "hc_attn_layer.hc_pre.hc_",
-              {attention_stream_mixer, attention_stream_base, attention_stream_scale}, 2);
+              {attention_stream_mixer, attention_stream_base, attention_stream_scale}, outputs, 2);
   add_streams(table, c, p + "hc_mlp_layer.hc_pre.hc_",
-              {mlp_stream_mixer, mlp_stream_base, mlp_stream_scale}, 2);
+              {mlp_stream_mixer, mlp_stream_base, mlp_stream_scale}, outputs, 2);
   table.push_back(row_weight(sinks, a + "learnable_sink_param", c.heads));
   table.push_back(
       projection_weight(output_gate, a + "linear_gate.weight", c.heads * c.v_head_dim, c.hidden));

@@ -19,11 +19,12 @@ else old()})});
 ['heatmap','triangle'].forEach(function(id){
 var map=document.querySelector('#'+id+' svg'),told=document.querySelector('#'+id+'-value');
 if(!map||!told)return;
-var rows=all('#'+id+'-table tbody tr'),frame=map.querySelector('.area')||map.querySelector('.cells');
+var rows=all('#'+id+'-table tbody tr'),frame=map.querySelector('.area')||map.querySelector('.cells'),
+name=function(i){return rows[i].cells[0].textContent};
 on(map,'mousemove',function(event){var box=frame.getBoundingClientRect(),n=rows.length;
 var i=Math.floor((event.clientY-box.top)/box.height*n),
 j=Math.floor((event.clientX-box.left)/box.width*n);
 if(!(i>=0&&i<n&&j>=0&&j<n))return;
 var value=rows[i].cells[j+1].textContent;
-if(value)told.textContent=told.getAttribute('data-cell').replace('#',i).replace('#',j)+': '+value})});
+if(value)told.textContent=told.getAttribute('data-cell').replace('#',name(i)).replace('#',name(j))+': '+value})});
 })();

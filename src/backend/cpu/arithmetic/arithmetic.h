@@ -60,6 +60,10 @@ std::vector<std::int32_t> common_counts(int threads, const Tensor& a, const Tens
 void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
                       const Tensor& sets, float scale, const Heads& out, const Tensor& sinks);
+void window_attention(int threads, const RowLayout& rows, const Heads& queries,
+                      const WindowKeys& keys, float scale, const Heads& out, const Tensor& sinks);
+void pool_entries(int threads, const RowLayout& rows, const Tensor& x, const Tensor& bias,
+                  const RowLayout& entry_rows, const Tensor& out);
 void write_pages(int threads, const RowLayout& rows, const Tensor& x, const Tensor& tables,
                  const PagedCache& cache);
 void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
@@ -76,6 +80,9 @@ void gated_mlp(int threads, const RowLayout& rows, const Tensor& x, const Tensor
 // Into `routing`, whose tensors have been allocated.
 void route(int threads, const RowLayout& rows, const Tensor& logits, const Tensor& bias,
            const RouterRule& rule, const Routing& routing);
+// Fills routing.weights for routing.experts.
+void weigh_experts(int threads, const RowLayout& rows, const Tensor& logits, const RouterRule& rule,
+                   const Routing& routing);
 void experts(int threads, const RowLayout& rows, const Tensor& x, const Routing& routing,
              const ExpertWeights& weights, const Tensor& out, float limit);
 std::vector<double> next_token_loss(int threads, const RowLayout& rows, const Tensor& x,
@@ -133,12 +140,15 @@ struct Arithmetic {
   decltype(&cpu::hisa_topk) hisa_topk;
   decltype(&cpu::common_counts) common_counts;
   decltype(&cpu::sparse_attention) sparse_attention;
+  decltype(&cpu::window_attention) window_attention;
+  decltype(&cpu::pool_entries) pool_entries;
   decltype(&cpu::write_pages) write_pages;
   decltype(&cpu::paged_topk) paged_topk;
   decltype(&cpu::paged_attention) paged_attention;
   decltype(&cpu::causal_attention) causal_attention;
   decltype(&cpu::gated_mlp) gated_mlp;
   decltype(&cpu::route) route;
+  decltype(&cpu::weigh_experts) weigh_experts;
   decltype(&cpu::experts) experts;
   decltype(&cpu::next_token_loss) next_token_loss;
   decltype(&cpu::compare_next_tokens) compare_next_tokens;

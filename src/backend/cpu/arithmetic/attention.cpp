@@ -18,18 +18,31 @@ constexpr std::int64_t kQueryRows = 32;
 
 struct Probabilities;
 
-// The rows that one query attends to, in ascending order.
-struct Selection {
-  const float* keys;  // row of candidate 0
-  const float* values;
-  std::int64_t key_stride;
-  std::int64_t value_stride;
-  const std::int32_t* set;  // null: candidates 0 .. count - 1
-  std::int64_t count;
+// Rows that one query attends to, in ascending order.
+struct SelectedRows {
+  const float* keys = nullptr;  // row of candidate 0
+  const float* values = nullptr;
+  std::int64_t key_stride = 0;
+  std::int64_t value_stride = 0;
+  const std::int32_t* set = nullptr;  // null: candidates 0 .. count - 1
+  std::int64_t count = 0;
 
   std::int64_t candidate(std::int64_t i) const { return set == nullptr ? i : set[i]; }
   const float* key(std::int64_t i) const { return keys + candidate(i) * key_stride; }
   const float* value(std::int64_t i) const { return values + candidate(i) * value_stride; }
+};
+
+// All that one query attends to: rows of a window, if there is one, then those that are selected.
+struct Selection {
+  SelectedRows window, rest;
+  std::int64_t count = window.count + rest.count;
+
+  const float* key(std::int64_t i) const {
+    return i < window.count ? window.key(i) : rest.key(i - window.count);
+  }
+  const float* value(std::int64_t i) const {
+    return i < window.count ? window.value(i) : rest.value(i - window.count);
+  }
 };
 
 // scores[h][i] = scale * queries_h . key_i for kHeads heads at a time.
@@ -116,39 +129,72 @@ void attend(const Selection& keys, const float* queries, const Heads& query_head
   mix_heads<kHeads>(keys, scores.data(), keys.count, out_heads.width, out, out_heads.stride);
 }
 
+// All heads of one query.
+void attend_row(const Selection& selection, std::int64_t row, const Heads& queries, float scale,
+                const Tensor& sinks, const Heads& out) {
+  const auto sinks_from = [&](std::int64_t head) {
+    return sinks.empty() ? nullptr : sinks.data<float>() + head;
+  };
+  std::int64_t head = 0;
+  const float* q = row_of(queries.tensor, row);
+  float* z = row_of(out.tensor, row);
+  for (; head + 4 <= queries.count; head += 4) {
+    attend<4>(selection, q + head * queries.stride, queries, scale, sinks_from(head),
+              z + head * out.stride, out);
+  }
+  for (; head < queries.count; ++head) {
+    attend<1>(selection, q + head * queries.stride, queries, scale, sinks_from(head),
+              z + head * out.stride, out);
+  }
+}
+
+// The candidates of a query at `position` that are in its row of `sets`, or all of them.
+SelectedRows selected_rows(const Segment& key_segment, const Tensor& keys, const Tensor& values,
+                           const Tensor& sets, std::int64_t row, std::int64_t position) {
+  SelectedRows selected{row_of(keys, key_segment.first_row),
+                        row_of(values, key_segment.first_row),
+                        keys.stride(),
+                        values.stride(),
+                        nullptr,
+                        key_segment.candidates(position)};
+  if (!sets.empty()) {
+    selected.set = sets.data<std::int32_t>() + row * sets.stride();
+    selected.count = sets.cols();
+  }
+  return selected;
+}
+
 }  // namespace
+
+void window_attention(int threads, const RowLayout& rows, const Heads& queries,
+                      const WindowKeys& keys, float scale, const Heads& out, const Tensor& sinks) {
+  for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
+    const Segment& key_segment = keys.rows.segments[tile.segment];
+    for (std::int64_t i = 0; i < tile.rows; ++i) {
+      const std::int64_t row = tile.first_row + i, position = tile.position(i);
+      const std::int64_t first = std::max<std::int64_t>(position + 1 - keys.window, 0);
+      const float* window = row_of(keys.keys, key_segment.first_row + first);
+      const std::int64_t stride = keys.keys.stride();
+      const SelectedRows recent{window, window, stride, stride, nullptr, position + 1 - first};
+      SelectedRows entries;
+      if (!keys.entries.empty()) {
+        entries = selected_rows(keys.entry_rows.segments[tile.segment], keys.entries, keys.entries,
+                                keys.sets, row, position);
+      }
+      attend_row({recent, entries}, row, queries, scale, sinks, out);
+    }
+  });
+}
 
 void sparse_attention(int threads, const RowLayout& rows, const Heads& queries,
                       const RowLayout& key_rows, const Tensor& keys, const Tensor& values,
                       const Tensor& sets, float scale, const Heads& out, const Tensor& sinks) {
-  const auto sinks_from = [&](std::int64_t head) {
-    return sinks.empty() ? nullptr : sinks.data<float>() + head;
-  };
   for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
     const Segment& key_segment = key_rows.segments[tile.segment];
     for (std::int64_t i = 0; i < tile.rows; ++i) {
       const std::int64_t row = tile.first_row + i;
-      Selection selection{row_of(keys, key_segment.first_row),
-                          row_of(values, key_segment.first_row),
-                          keys.stride(),
-                          values.stride(),
-                          nullptr,
-                          key_segment.candidates(tile.position(i))};
-      if (!sets.empty()) {
-        selection.set = sets.data<std::int32_t>() + row * sets.stride();
-        selection.count = sets.cols();
-      }
-      std::int64_t head = 0;
-      const float* q = row_of(queries.tensor, row);
-      float* z = row_of(out.tensor, row);
-      for (; head + 4 <= queries.count; head += 4) {
-        attend<4>(selection, q + head * queries.stride, queries, scale, sinks_from(head),
-                  z + head * out.stride, out);
-      }
-      for (; head < queries.count; ++head) {
-        attend<1>(selection, q + head * queries.stride, queries, scale, sinks_from(head),
-                  z + head * out.stride, out);
-      }
+      attend_row({{}, selected_rows(key_segment, keys, values, sets, row, tile.position(i))}, row,
+                 queries, scale, sinks, out);
     }
   });
 }

@@ -53,24 +53,36 @@ void limit_groups(std::vector<float>& choices, const RouterRule& rule) {
   }
 }
 
+float score_of(float logit, RouterScore score) {
+  if (score == RouterScore::sigmoid) return 1.0f / (1.0f + std::exp(-logit));
+  constexpr float kLinear = 20;  // from there on ln(1 + e^x) is x in float32
+  return std::sqrt(logit > kLinear ? logit : std::log1p(std::exp(logit)));
+}
+
+// Weights of the chosen experts, from their scores.
+void weigh(const float* scores, const RouterRule& rule, float* weights, std::int64_t count) {
+  float total = 1e-20f;
+  for (std::int64_t p = 0; p < count; ++p) total += scores[p];
+  const float factor = rule.normalize ? rule.scale / total : rule.scale;
+  for (std::int64_t p = 0; p < count; ++p) weights[p] = scores[p] * factor;
+}
+
 void route_row(const float* logits, const Tensor& bias, const RouterRule& rule,
                std::int32_t* experts, float* weights) {
   const auto count = static_cast<std::size_t>(bias.cols());
   std::vector<float> probabilities(count);
   std::vector<float> choices(count);
   for (std::size_t e = 0; e < count; ++e) {
-    probabilities[e] = 1.0f / (1.0f + std::exp(-logits[e]));
+    probabilities[e] = score_of(logits[e], rule.score);
     choices[e] = probabilities[e] + bias.data<float>()[e];
   }
   if (rule.groups > 1) limit_groups(choices, rule);
   const auto chosen = largest(choices, rule.experts_used);
-  float total = 1e-20f;
-  for (std::int32_t e : chosen) total += probabilities[static_cast<std::size_t>(e)];
-  const float factor = rule.normalize ? rule.scale / total : rule.scale;
   for (std::size_t p = 0; p < chosen.size(); ++p) {
     experts[p] = chosen[p];
-    weights[p] = probabilities[static_cast<std::size_t>(chosen[p])] * factor;
+    weights[p] = probabilities[static_cast<std::size_t>(chosen[p])];
   }
+  weigh(weights, rule, weights, rule.experts_used);
 }
 
 struct Visit {
@@ -121,6 +133,21 @@ void route(int threads, const RowLayout& rows, const Tensor& logits, const Tenso
       route_row(row_of(logits, row), bias, rule,
                 routing.experts.data<std::int32_t>() + row * rule.experts_used,
                 routing.weights.data<float>() + row * rule.experts_used);
+    }
+  });
+}
+
+void weigh_experts(int threads, const RowLayout& rows, const Tensor& logits, const RouterRule& rule,
+                   const Routing& routing) {
+  const std::int64_t used = routing.experts.cols();
+  for_each_tile(threads, rows, kTokenRows, [&](const Tile& tile) {
+    for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
+      const auto* chosen = routing.experts.data<std::int32_t>() + row * used;
+      float* weights = routing.weights.data<float>() + row * used;
+      for (std::int64_t p = 0; p < used; ++p) {
+        weights[p] = score_of(row_of(logits, row)[chosen[p]], rule.score);
+      }
+      weigh(weights, rule, weights, used);
     }
   });
 }

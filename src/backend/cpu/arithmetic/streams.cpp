@@ -6,6 +6,7 @@
 #include "backend/cpu/arithmetic/simd.h"
 #include "backend/cpu/tiles.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace indexcache::cpu {
@@ -14,6 +15,7 @@ namespace {
 constexpr std::int64_t kStreamRows = 128;
 
 struct Mixed;
+struct Before;
 
 // sigmoid(scale * m + base) of one coefficient; `m` is its product with the row before the norm.
 struct Coefficients {
@@ -21,10 +23,12 @@ struct Coefficients {
   float norm;  // 1 / sqrt(mean(x^2) + norm_eps)
   const StreamWeights& weights;
 
-  float at(std::int64_t i, std::int64_t part) const {
+  float logit(std::int64_t i, std::int64_t part) const {
     const float scale = weights.scale.data<float>()[part];
-    const float logit = scale * (products[i] * norm) + weights.base.data<float>()[i];
-    return 1.0f / (1.0f + std::exp(-logit));
+    return scale * (products[i] * norm) + weights.base.data<float>()[i];
+  }
+  float at(std::int64_t i, std::int64_t part) const {
+    return 1.0f / (1.0f + std::exp(-logit(i, part)));
   }
 };
 
@@ -35,6 +39,46 @@ void mix(const float* streams, const Coefficients& coefficients, const StreamRul
     const float share = coefficients.at(k, 0) + rule.eps;
     const float* x = streams + k * width;
     for (std::int64_t i = 0; i < width; ++i) out[i] = k == 0 ? share * x[i] : out[i] + share * x[i];
+  }
+}
+
+// Divides the n numbers from `first` on, `step` apart, by their sum and eps.
+void normalize(float* first, std::int64_t n, std::int64_t step, float eps) {
+  float total = 0;
+  for (std::int64_t i = 0; i < n; ++i) total += first[i * step];
+  for (std::int64_t i = 0; i < n; ++i) first[i * step] /= total + eps;
+}
+
+// The mixing matrix [n, n]: Sinkhorn's iterations make the sums of its rows and columns nearly 1.
+void write_mixing(const Coefficients& coefficients, const StreamRule& rule, float* matrix) {
+  const std::int64_t n = rule.count;
+  for (std::int64_t j = 0; j < n; ++j) {
+    float* row = matrix + j * n;
+    for (std::int64_t k = 0; k < n; ++k) row[k] = coefficients.logit((2 + j) * n + k, 2);
+    const float peak = *std::max_element(row, row + n);
+    for (std::int64_t k = 0; k < n; ++k) row[k] = std::exp(row[k] - peak);
+    normalize(row, n, 1, 0.0f);
+    for (std::int64_t k = 0; k < n; ++k) row[k] += rule.eps;
+  }
+  for (int round = 0; round < rule.mixing_rounds; ++round) {
+    for (std::int64_t j = 0; round > 0 && j < n; ++j) normalize(matrix + j * n, n, 1, rule.eps);
+    for (std::int64_t k = 0; k < n; ++k) normalize(matrix + k, n, n, rule.eps);
+  }
+}
+
+// Replaces stream k by sum_j matrix[j, k] stream j.
+void mix_streams(const float* matrix, std::int64_t n, std::int64_t width, float* streams) {
+  auto before = scratch<Before>(n, width);
+  std::copy_n(streams, n * width, before.data());
+  for (std::int64_t k = 0; k < n; ++k) {
+    float* out = streams + k * width;
+    for (std::int64_t j = 0; j < n; ++j) {
+      const float share = matrix[j * n + k];
+      const float* x = before.data() + j * width;
+      for (std::int64_t i = 0; i < width; ++i) {
+        out[i] = j == 0 ? share * x[i] : out[i] + share * x[i];
+      }
+    }
   }
 }
 
@@ -56,19 +100,21 @@ void read_streams(int threads, const RowLayout& rows, const Tensor& streams,
       if (factors.empty()) continue;
       float* factor = row_of(factors, tile.first_row + i);
       for (std::int64_t k = 0; k < rule.count; ++k) {
-        factor[k] = rule.factor_scale * coefficients.at(rule.count + k, 1) + rule.eps;
+        factor[k] = rule.factor_scale * coefficients.at(rule.count + k, 1) + rule.factor_eps;
       }
+      if (rule.mixing_rounds > 0) write_mixing(coefficients, rule, factor + rule.count);
     }
   });
 }
 
 void write_streams(int threads, const RowLayout& rows, const Tensor& x, const Tensor& factors,
                    const Tensor& streams) {
-  const std::int64_t width = x.cols();
+  const std::int64_t width = x.cols(), n = streams.cols() / width;
   for_each_tile(threads, rows, kStreamRows, [&](const Tile& tile) {
     for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
       const float* y = row_of(x, row);
-      for (std::int64_t k = 0; k < factors.cols(); ++k) {
+      if (factors.cols() > n) mix_streams(row_of(factors, row) + n, n, width, row_of(streams, row));
+      for (std::int64_t k = 0; k < n; ++k) {
         const float factor = row_of(factors, row)[k];
         float* stream = row_of(streams, row) + k * width;
         for (std::int64_t i = 0; i < width; ++i) stream[i] += factor * y[i];

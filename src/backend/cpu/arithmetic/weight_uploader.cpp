@@ -35,6 +35,21 @@ struct Stored<DType::f8_e4m3> {
   static float widen(std::uint8_t bits) { return kE4m3[bits]; }
 };
 
+// A row as float32.
+template <DType kType>
+void widen_row(const std::byte* row, std::int64_t cols, float* out) {
+  const auto* stored = reinterpret_cast<const typename Stored<kType>::Type*>(row);
+  for (std::int64_t c = 0; c < cols; ++c) out[c] = Stored<kType>::widen(stored[c]);
+}
+template <>
+void widen_row<DType::i8>(const std::byte* row, std::int64_t cols, float* out) {
+  const auto* pairs = reinterpret_cast<const std::uint8_t*>(row);
+  for (std::int64_t c = 0; c < cols; ++c) {
+    const int bits = c % 2 == 0 ? pairs[c / 2] & 0xf : pairs[c / 2] >> 4;
+    out[c] = e2m1_to_float(static_cast<std::uint8_t>(bits));
+  }
+}
+
 class CpuWeightUploader : public WeightUploader {
  public:
   void begin(const std::shared_ptr<void>&) override { finite_ = true; }
@@ -43,6 +58,10 @@ class CpuWeightUploader : public WeightUploader {
     for (const WeightCopy& copy : copies) {
       if (copy.out.dtype() == DType::f8_e4m3) {
         keep(blob, copy);
+        continue;
+      }
+      if (copy.out.dtype() == DType::i32) {
+        copy_table(blob, copy);
         continue;
       }
       switch (copy.from.dtype) {
@@ -55,6 +74,9 @@ class CpuWeightUploader : public WeightUploader {
         case DType::f8_e4m3:
           convert<DType::f8_e4m3>(blob, copy);
           break;
+        case DType::i8:
+          convert<DType::i8>(blob, copy);
+          break;
         default:
           convert<DType::f32>(blob, copy);
       }
@@ -66,9 +88,7 @@ class CpuWeightUploader : public WeightUploader {
  private:
   template <DType kType>
   void convert(const std::byte* blob, const WeightCopy& copy) {
-    using Source = Stored<kType>;
     const StoredMatrix& from = copy.from;
-    const auto* stored = reinterpret_cast<const typename Source::Type*>(blob + from.at);
     const HeadRows& heads = copy.heads;
     row_.resize(static_cast<std::size_t>(from.cols));
     for (std::int64_t row = 0; row < from.rows; ++row) {
@@ -77,8 +97,7 @@ class CpuWeightUploader : public WeightUploader {
       float* target = heads.transposed
                           ? row_.data()
                           : copy.out.data<float>() + (head * heads.count + inside) * from.cols;
-      const auto* source = stored + row * from.cols;
-      for (std::int64_t c = 0; c < from.cols; ++c) target[c] = Source::widen(source[c]);
+      widen_row<kType>(blob + from.at + row * from.row_bytes(), from.cols, target);
       if (from.scales_at >= 0) scale_row(blob, from, row, target);
       note_finite(target, from.cols);
       if (!heads.transposed) continue;
@@ -100,6 +119,16 @@ class CpuWeightUploader : public WeightUploader {
     const auto* stored = reinterpret_cast<const float*>(blob + from.scales_at);
     std::copy_n(stored, scales.rows() * scales.cols(), scales.data<float>());
     note_finite(stored, scales.rows() * scales.cols());
+  }
+
+  void copy_table(const std::byte* blob, const WeightCopy& copy) {
+    const auto* stored = reinterpret_cast<const std::int64_t*>(blob + copy.from.at);
+    auto* out = copy.out.data<std::int32_t>();
+    for (std::int64_t i = 0; i < copy.from.rows * copy.from.cols; ++i) {
+      const bool valid = stored[i] >= 0 && stored[i] < copy.limit;
+      out[i] = valid ? static_cast<std::int32_t>(stored[i]) : 0;
+      finite_ = finite_ && valid;
+    }
   }
 
   static void scale_row(const std::byte* blob, const StoredMatrix& from, std::int64_t row,
