@@ -13,7 +13,7 @@ namespace {
 // index_topk of dsa-mini is 128: beyond 144 tokens, HISA selects among some blocks of 9.
 constexpr Hisa kNarrow = {9, 16};
 
-std::vector<Pattern> some_patterns() {
+std::vector<Pattern> patterns_for_hisa() {
   return {Pattern::all_full(16), Pattern::parse("FSSSFSSSFSSSFSSS"),
           Pattern::parse("FFFSFFFSFFFFFFFF")};
 }
@@ -22,7 +22,7 @@ std::vector<Pattern> some_patterns() {
 
 TEST_CASE("under HISA a batch equals each pattern by itself, in waves and on any threads") {
   const TokenSet tokens = uneven_sequences(400);
-  const auto patterns = some_patterns();
+  const auto patterns = patterns_for_hisa();
   Session<> session(data("dsa-mini"));
   const auto exact = session.evaluator(tokens).losses(patterns);
   session.model.config.indexer = kNarrow;
@@ -41,7 +41,7 @@ TEST_CASE("under HISA a batch equals each pattern by itself, in waves and on any
 
 TEST_CASE("HISA that chooses every block has the losses of the exact indexer, to the last bit") {
   const TokenSet tokens = uneven_sequences(400);
-  const auto patterns = some_patterns();
+  const auto patterns = patterns_for_hisa();
   Session<> session(data("dsa-mini"));
   const auto exact = session.evaluator(tokens).losses(patterns);
   session.model.config.indexer = Hisa{9, 45};
