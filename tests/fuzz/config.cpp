@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const indexcache::Json json = indexcache::parse_foreign_json(text, "x");
     try {
       const auto config = indexcache::parse_config(json, "x");
-      if (config.native_full.size() != static_cast<std::size_t>(config.layers)) __builtin_trap();
+      if (config.native_full.size() != config.letters()) __builtin_trap();
     } catch (const indexcache::InputError&) {
       // The engines' reading is more tolerant.
     }
