@@ -34,9 +34,7 @@ StoredLayers::Blob StoredLayers::get(std::int64_t layer, const BlobLayout& layou
     if (found == nullptr) {
       Slot& slot = take(layer);
       lock.unlock();
-      read(slot, layout, device, stop);
-      lock.lock();
-      return slot.bytes;
+      return read(slot, layout, device, stop);
     }
     if (found->ready) {
       found->used = ++uses_;
@@ -67,9 +65,11 @@ StoredLayers::Slot& StoredLayers::take(std::int64_t layer) {
   return *oldest;
 }
 
-// Without the mutex: nobody else touches a slot that is being filled.
-void StoredLayers::read(Slot& slot, const BlobLayout& layout, Device& device,
-                        const std::atomic<bool>& stop) {
+// Without the mutex: nobody else touches a slot that is being filled. The blob is held before
+// others may take the slot: a thread that is interrupted right after it has read a layer would
+// otherwise find another one in it.
+StoredLayers::Blob StoredLayers::read(Slot& slot, const BlobLayout& layout, Device& device,
+                                      const std::atomic<bool>& stop) {
   const auto settle = [&](bool ready) {
     const std::lock_guard lock(mutex_);
     slot.ready = ready;
@@ -77,11 +77,13 @@ void StoredLayers::read(Slot& slot, const BlobLayout& layout, Device& device,
     ++reads_;
     changed_.notify_all();
   };
+  Blob blob;
   try {
     if (!slot.bytes) {
       slot.bytes = device.allocate_host(placement_ == Placement::stream ? layout.blob_bytes
                                                                         : sizes_.largest_stored);
     }
+    blob = slot.bytes;
     read_blob(checkpoint_, layout.parts, slot.bytes.get(), stop);
     if (!stop && placement_ == Placement::disk) forget(layout);
   } catch (...) {
@@ -89,6 +91,7 @@ void StoredLayers::read(Slot& slot, const BlobLayout& layout, Device& device,
     throw;
   }
   settle(!stop);
+  return blob;
 }
 
 // The page cache would only push out what is needed sooner.

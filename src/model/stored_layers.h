@@ -49,7 +49,7 @@ class StoredLayers {
 
   Slot* find(std::int64_t layer);
   Slot& take(std::int64_t layer);
-  void read(Slot& slot, const BlobLayout& layout, Device& device, const std::atomic<bool>& stop);
+  Blob read(Slot& slot, const BlobLayout& layout, Device& device, const std::atomic<bool>& stop);
   void forget(const BlobLayout& layout) const;
 
   const Checkpoint& checkpoint_;

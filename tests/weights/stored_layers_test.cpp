@@ -65,7 +65,7 @@ TEST_CASE("devices that work at the same time get the same layers, wherever thes
       std::vector<std::jthread> threads;
       for (std::size_t d = 0; d < kDevices; ++d) {
         threads.emplace_back([&, d] {
-          for (int pass = 0; pass < 3; ++pass) {
+          for (int pass = 0; pass < 20; ++pass) {
             found[d] = one_pass(shared.backends[d], shared.weights[d], layers);
           }
         });
