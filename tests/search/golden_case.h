@@ -131,7 +131,7 @@ inline void check_deployed(const std::vector<float>& scores, const std::vector<f
   for (std::size_t i = 0; i < scores.size(); ++i) {
     different += std::abs(scores[i] - expected[i]) > kTolerance * largest ? 1 : 0;
   }
-  CHECK(different * 50 <= scores.size());
+  CHECK(different * 20 <= scores.size());
 }
 
 inline void check_deployed(const std::vector<std::int32_t>& sets,
