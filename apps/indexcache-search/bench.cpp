@@ -254,6 +254,13 @@ TokenSet random_tokens(const ModelConfig& config, std::int64_t sequences, std::i
   return tokens;
 }
 
+void add_synthetic_option(CLI::App& command, BenchOptions& options) {
+  command
+      .add_option("--synthetic", options.synthetic,
+                  "Use random weights of the shape in this file instead of MODEL")
+      ->type_name("FILE");
+}
+
 namespace {
 
 void add_bench_options(CLI::App& command, BenchOptions& options) {
@@ -263,10 +270,7 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
                   "search: token ids to use instead of random ones (.h5, .npy, or .jsonl with "
                   "input_ids)")
       ->type_name("FILE");
-  command
-      .add_option("--synthetic", options.synthetic,
-                  "Use random weights of the shape in this file instead of MODEL")
-      ->type_name("FILE");
+  add_synthetic_option(command, options);
   in_range(command
                .add_option("--context", options.contexts,
                            "Number of tokens per sequence; ops and decode accept several values")

@@ -46,6 +46,9 @@ struct BenchShape {
   std::string name;
 };
 
+// --synthetic, in place of MODEL.
+void add_synthetic_option(CLI::App& command, BenchOptions& options);
+
 // Throws UsageError unless the options name one model.
 BenchShape read_shape(BenchOptions options);
 

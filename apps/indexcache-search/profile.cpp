@@ -228,10 +228,7 @@ void add_profile_options(CLI::App& command, ProfileOptions& options) {
                     "Patterns to measure next to every indexer and uniform interleaving: "
                     "uniform:4, a string of F and S, a pattern file, or a run folder")
         ->type_name("PATTERN");
-    command
-        .add_option("--synthetic", options.bench.synthetic,
-                    "Use random weights of the shape in this file instead of MODEL")
-        ->type_name("FILE");
+    add_synthetic_option(command, options.bench);
   }
   const OptionGroup group(command, "Profile");
   in_range(command

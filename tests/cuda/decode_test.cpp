@@ -191,14 +191,7 @@ TEST_CASE("GPU decode selects what prefill selects, to the last bit of scores") 
 }
 
 TEST_CASE("GPU decode scores pages with the bits of prefill's kernel for Hopper") {
-  kernels::IndexerLogitsParams probe{};
-  probe.type = kernels::Type::bf16;
-  probe.heads = 32;
-  probe.width = 128;
-  if (!kernels::indexer_logits_sm90_applies(probe)) {
-    WARN("not a Hopper GPU: nothing to test");
-    return;
-  }
+  if (!has_hopper_logits()) return;
   for (const int heads : {16, 32, 64}) {
     check_scores(kernels::Type::bf16, heads);
     check_scores(kernels::Type::e4m3, heads);

@@ -4,6 +4,8 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cuda/cuda_backend.h"
+#include "kernels/indexer_logits.h"
+#include "support/bf16.h"
 #include "support/compare.h"
 #include "support/random.h"
 
@@ -15,16 +17,15 @@ namespace indexcache::test {
 
 inline constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
 
-// The nearest bf16, ties to even.
-inline float to_bf16(float x) {
-  auto bits = std::bit_cast<std::uint32_t>(x);
-  bits += 0x7fffu + (bits >> 16 & 1u);
-  return std::bit_cast<float>(bits & 0xffff0000u);
-}
-
-inline std::vector<float> to_bf16(std::vector<float> values) {
-  for (float& value : values) value = to_bf16(value);
-  return values;
+// Whether this GPU has the kernels of indexer logits for Hopper; warns if it does not.
+inline bool has_hopper_logits() {
+  kernels::IndexerLogitsParams probe{};
+  probe.type = kernels::Type::bf16;
+  probe.heads = 32;
+  probe.width = 128;
+  const bool has = kernels::indexer_logits_sm90_applies(probe);
+  if (!has) WARN("not a Hopper GPU: nothing to test");
+  return has;
 }
 
 inline std::size_t count_of(std::int64_t rows, std::int64_t cols) {

@@ -276,14 +276,7 @@ TEST_CASE("GPU indexer logits with warp-level tensor cores") {
 }
 
 TEST_CASE("GPU indexer logits with warpgroup tensor cores") {
-  kernels::IndexerLogitsParams probe{};
-  probe.type = kernels::Type::bf16;
-  probe.heads = 32;
-  probe.width = 128;
-  if (!kernels::indexer_logits_sm90_applies(probe)) {
-    WARN("not a Hopper GPU: nothing to test");
-    return;
-  }
+  if (!has_hopper_logits()) return;
   for (const int heads : {16, 32, 64}) {
     check_logits(kernels::indexer_logits_sm90, kernels::Type::bf16, {heads, 128}, 2e-6);
     // The FP8 tensor cores keep about 14 bits of a sum.

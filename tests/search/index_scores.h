@@ -4,8 +4,7 @@
 #pragma once
 
 #include "backend/tensor.h"
-#include "core/dtype.h"
-#include "core/narrow.h"
+#include "support/bf16.h"
 #include "support/fp8.h"
 
 #include <algorithm>
@@ -49,16 +48,12 @@ inline std::vector<float> index_scores(const IndexOperands& in, const RowLayout&
   return scores;
 }
 
-inline float nearest_bf16(float x) {
-  return bf16_to_float(float_to_bf16(x));
-}
-
 // Every vector of `width` numbers: bf16, Hadamard transform, bf16, E4M3 with a power-of-two scale
 // (docs/numerics.md, FP8 indexers).
 inline void quantize_as_deployed(std::vector<float>& values, std::int64_t width) {
   const auto n = static_cast<std::size_t>(width);
   for (auto vector = values.begin(); vector != values.end(); vector += width) {
-    std::transform(vector, vector + width, vector, nearest_bf16);
+    std::transform(vector, vector + width, vector, [](float x) { return to_bf16(x); });
     for (std::size_t half = 1; half < n; half *= 2) {
       for (std::size_t i = 0; i < n; ++i) {
         if ((i & half) != 0) continue;
@@ -70,7 +65,7 @@ inline void quantize_as_deployed(std::vector<float>& values, std::int64_t width)
     }
     float peak = 1e-4f;
     std::transform(vector, vector + width, vector, [&](float x) {
-      const float rotated = nearest_bf16(x / std::sqrt(static_cast<float>(width)));
+      const float rotated = to_bf16(x / std::sqrt(static_cast<float>(width)));
       peak = std::max(peak, std::abs(rotated));
       return rotated;
     });
