@@ -2,6 +2,7 @@
 // Families whose forward pass differs from DeepSeek-V3.2's: the same bits by themselves, in a
 // batch, in waves and from anywhere, in every precision, and memory within the plan.
 #include "backend/cuda/cuda_backend.h"
+#include "kernels/architecture.h"
 #include "search/sweep_evaluator.h"
 #include "support/catch.h"
 #include "support/files.h"
@@ -90,6 +91,13 @@ TEST_CASE("GPU losses of other families have the same bits alone, in a batch and
     check_bits<Gpu<Precision::bf16, Precision::bf16>>(family);
     check_bits<Gpu<Precision::bf16, Precision::fp8>>(family);
   }
+}
+
+// Experts are FP4, and everything else is FP8.
+TEST_CASE("GPU FP8 losses of DeepSeek-V4's storage have the same bits alone and in waves",
+          "[search][fp8]") {
+  if (!kernels::has_warpgroups()) return;
+  check_bits<Gpu<Precision::fp8, Precision::fp8>>({"deepseek_v4_fp_tiny", {"FF", "FS"}});
 }
 
 TEST_CASE("GPU sweeps of other families stay within the plan", "[search]") {
