@@ -330,16 +330,12 @@ void check_case(const std::filesystem::path& folder, const std::string& run, Bac
   }
 }
 
-// Every family, FP8, patterns, natively shared layers. `compressed`: whether the engine computes
-// attention over compressed keys. `deployed` has an FP8 indexer.
+// Every family, FP8, patterns, natively shared layers. `deployed` has an FP8 indexer.
 template <typename Engine>
-void check_golden_cases(bool compressed, Backend* deployed = nullptr) {
+void check_golden_cases(Backend* deployed = nullptr) {
   std::size_t cases = 0;
   std::vector<std::string> models = kGoldenModels;
-  if (compressed) {
-    models.insert(models.end(),
-                  {"deepseek_v4_tiny", "deepseek_v4_r128_tiny", "deepseek_v4_fp_tiny"});
-  }
+  models.insert(models.end(), {"deepseek_v4_tiny", "deepseek_v4_r128_tiny", "deepseek_v4_fp_tiny"});
   for (const std::string& name : models) {
     for (const auto& entry : std::filesystem::directory_iterator(golden(name))) {
       const std::string stem = entry.path().stem().string();
@@ -349,7 +345,7 @@ void check_golden_cases(bool compressed, Backend* deployed = nullptr) {
       ++cases;
     }
   }
-  CHECK(cases == (compressed ? 19 : 14));
+  CHECK(cases == 19);
 }
 
 }  // namespace indexcache::test

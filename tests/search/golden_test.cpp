@@ -10,7 +10,7 @@ TEST_CASE("golden cases of transformers, on every instruction set of this machin
     if (!isa.runs_here()) continue;
     INFO(isa.name);
     const ScopedVariable asked("INDEXCACHE_CPU_ISA", std::string(isa.name).c_str());
-    check_golden_cases<CpuBackend>(true);
+    check_golden_cases<CpuBackend>();
   }
 }
 

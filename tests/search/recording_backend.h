@@ -140,7 +140,8 @@ class RecordingBackend : public Engine {
     const std::int64_t columns = key_rows.segments.front().rows;
     scores[layer()] = index_scores(operands, rows, key_rows, columns);
     deployed_scores[layer()] = index_scores(as_deployed(operands), rows, key_rows, columns);
-    if (deployed != nullptr) deployed_sets[layer()] = select(*deployed, operands, rows, key_rows);
+    if (deployed == nullptr) return;
+    deployed_sets[layer()] = select(*deployed, operands, rows, key_rows, sets.cols());
   }
 
   std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x, const Tensor& lm_head,
@@ -182,8 +183,7 @@ class RecordingBackend : public Engine {
     shares[layer()].put(rows, of_experts, positions);
   }
   std::vector<std::int32_t> select(Backend& backend, const IndexOperands& in, const RowLayout& rows,
-                                   const RowLayout& key_rows) const {
-    const auto k = static_cast<std::int64_t>(rows.segments.front().first_position);
+                                   const RowLayout& key_rows, std::int64_t k) const {
     const Tensor sets = backend.allocate(rows.total, k, DType::i32);
     const Tensor queries = backend.upload(in.queries, rows.total, in.heads * in.width);
     const Tensor keys = backend.upload(in.keys, key_rows.total, in.width);
