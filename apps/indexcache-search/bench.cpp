@@ -82,7 +82,10 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
   Json document{{"schema", "indexcache-bench/2"}, {"version", kToolVersion},
                 {"kind", options.kind},           {"model", model.name()},
                 {"device", model.kinds()},        {"repeat", options.repeat}};
-  if (options.kind == "ops") document["ops"] = bench_ops(model, options, common.json);
+  if (options.kind == "ops") {
+    document["under_load"] = options.under_load;
+    document["ops"] = bench_ops(model, options, common.json);
+  }
   if (options.kind == "decode") document["decode"] = bench_decode(model, options, common.json);
   if (options.kind == "search") document["search"] = bench_search(model, options, common.json);
   if (common.json) write_output("{}\n", json_text(document, 1));
@@ -207,22 +210,27 @@ Json BenchModel::memory_report(std::int64_t sweep_bytes, bool json) const {
   return {{"planned_bytes", planned}, {"peak_bytes", peak}};
 }
 
-double median_seconds(Backend& backend, int repeat, const std::function<void()>& body) {
+double median_seconds(Backend& backend, int repeat, const std::function<void()>& body,
+                      const std::function<void()>& before) {
   backend.measure(body);
   std::vector<double> seconds;
-  for (int i = 0; i < repeat; ++i) seconds.push_back(backend.measure(body));
+  for (int i = 0; i < repeat; ++i) {
+    before();
+    seconds.push_back(backend.measure(body));
+  }
   std::ranges::nth_element(seconds, seconds.begin() + repeat / 2);
   return seconds[static_cast<std::size_t>(repeat / 2)];
 }
 
-ComponentSeconds median_components(Backend& backend, int repeat,
-                                   const std::function<void()>& body) {
+ComponentSeconds median_components(Backend& backend, int repeat, const std::function<void()>& body,
+                                   const std::function<void()>& before) {
   body();
   std::array<std::vector<double>, kComponents> runs;
   for (int i = 0; i < repeat; ++i) {
+    before();
     backend.start_profile();
     body();
-    const ComponentSeconds seconds = backend.take_profile();
+    const ComponentSeconds seconds = backend.take_profile().seconds;
     for (std::size_t s = 0; s < kComponents; ++s) runs[s].push_back(seconds[s]);
   }
   ComponentSeconds medians{};
@@ -292,6 +300,9 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
                               "sets of random scores)"),
            "P", 0, 100)
       ->capture_default_str();
+  command.add_flag("--under-load", options.under_load,
+                   "ops: compute some layers before every run, so that the clock of the device is "
+                   "that of a long prefill");
   command
       .add_option("--pattern", options.patterns,
                   "decode: pattern to measure, as for eval; may be repeated")

@@ -27,6 +27,7 @@ struct BenchOptions {
   std::vector<std::int64_t> contexts = {32768};
   std::int64_t rows = 0;          // 0: every row that selects
   std::vector<std::string> only;  // ops: groups of operations; all if empty
+  bool under_load = false;        // ops: a prefill goes before every run
   int shared = 0;                 // ops: percentage of a set that the next query's set shares
   std::vector<std::string> patterns = {"full", "uniform:4"};  // decode
   std::string keep = "1/8";
@@ -94,10 +95,15 @@ class BenchModel {
   int threads_;
 };
 
-// Seconds of the median of `repeat` runs of the device, after one that is not counted.
-double median_seconds(Backend& backend, int repeat, const std::function<void()>& body);
+// Seconds of the median of `repeat` runs of the device, after one that is not counted. `before` is
+// called before each run, and is not counted either.
+double median_seconds(
+    Backend& backend, int repeat, const std::function<void()>& body,
+    const std::function<void()>& before = [] {});
 // The same, split by component.
-ComponentSeconds median_components(Backend& backend, int repeat, const std::function<void()>& body);
+ComponentSeconds median_components(
+    Backend& backend, int repeat, const std::function<void()>& body,
+    const std::function<void()>& before = [] {});
 
 // Throws UsageError for a length that the model does not take, or at which it selects nothing.
 void check_context(const ModelConfig& config, std::int64_t length);

@@ -6,11 +6,13 @@
 #include "model/decoder.h"
 #include "model/sizes.h"
 #include "ops_timer.h"
+#include "prefill_load.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <random>
 #include <utility>
 
@@ -50,12 +52,15 @@ class OpsBench {
         lm_head_(model.weights().lm_head()),
         only_(options.only),
         shared_(options.shared),
-        timer_(model.backend(), options.repeat, json) {}
+        timer_(model.backend(), options.repeat, json) {
+    if (options.under_load) load_.emplace(model);
+  }
 
   void run(std::int64_t context, std::int64_t rows) {
     check_context(c_, context);
     context_ = context;
     place_ = place_of(c_, context, rows);
+    if (load_) timer_.set_load(load_->of(context));
     if (wanted("ceilings")) ceilings();
     if (wanted("products")) products();
     if (!c_.dense) selection();
@@ -162,7 +167,7 @@ class OpsBench {
 
   // Seconds of logits and of top-k; zeros without a clock of components.
   std::pair<double, double> selection_components(const std::function<void()>& body) {
-    const ComponentSeconds components = median_components(b_, timer_.repeat(), body);
+    const ComponentSeconds components = timer_.time_components(body);
     return {components[static_cast<std::size_t>(Component::indexer_logits)],
             components[static_cast<std::size_t>(Component::top_k)]};
   }
@@ -414,6 +419,7 @@ class OpsBench {
   std::vector<std::string> only_;
   int shared_;
   OpsTimer timer_;
+  std::optional<PrefillLoad> load_;
   std::int64_t context_ = 0;
   Place place_;
   Tensor sets_;

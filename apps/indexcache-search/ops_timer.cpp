@@ -29,7 +29,11 @@ Tensor OpsTimer::projection(std::int64_t rows, std::int64_t cols) {
 }
 
 double OpsTimer::time(const std::function<void()>& body) {
-  return median_seconds(backend_, repeat_, body);
+  return median_seconds(backend_, repeat_, body, load_);
+}
+
+ComponentSeconds OpsTimer::time_components(const std::function<void()>& body) {
+  return median_components(backend_, repeat_, body, load_);
 }
 
 void OpsTimer::report(const std::string& name, const std::string& shape, double seconds,

@@ -19,7 +19,6 @@ class OpsTimer {
       : backend_(backend), repeat_(repeat), json_(json) {}
 
   Backend& backend() const { return backend_; }
-  int repeat() const { return repeat_; }
 
   Tensor random(std::int64_t rows, std::int64_t cols, DType dtype);
   Tensor activations(std::int64_t rows, std::int64_t cols);
@@ -28,7 +27,11 @@ class OpsTimer {
   // A weight as an FP8 checkpoint has it, if the device multiplies those, else in its type.
   Tensor projection(std::int64_t rows, std::int64_t cols);
 
+  // What is computed before every run, and not counted.
+  void set_load(std::function<void()> load) { load_ = std::move(load); }
+
   double time(const std::function<void()>& body);
+  ComponentSeconds time_components(const std::function<void()>& body);
 
   // flop and bytes of one run; either may be 0 where it says nothing.
   void report(const std::string& name, const std::string& shape, double seconds, double flop,
@@ -48,6 +51,7 @@ class OpsTimer {
   Backend& backend_;
   int repeat_;
   bool json_;
+  std::function<void()> load_ = [] {};
   std::uint64_t seed_ = 0;
   double tflops_ceiling_ = 0, tbs_ceiling_ = 0;
   Json results_ = Json::array();

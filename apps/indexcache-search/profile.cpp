@@ -109,16 +109,17 @@ std::vector<std::int64_t> chosen_contexts(const ProfileOptions& options,
   return fitting;
 }
 
-// Says it if the times of parts are not those of a pass, for the pass that is farthest off.
+// Says it if stamps changed a pass too much to take off what they added, for the pass that is
+// farthest off.
 void warn_of_parts(const Profile& profile, Progress& progress, std::vector<std::string>& warnings) {
   double farthest = kPartsTolerance;
   std::string text;
   for (const ProfilePoint& point : profile.prefill) {
     for (std::size_t p = 0; p < point.times.size(); ++p) {
-      const double ratio = point.times[p].parts_seconds() / point.times[p].seconds;
+      const double ratio = point.times[p].stamped_seconds / point.times[p].seconds;
       if (std::abs(ratio - 1) <= farthest) continue;
       farthest = std::abs(ratio - 1);
-      text = fmt::format("{} tokens, {}: the parts add up to {:.1f}% of a pass without stamps",
+      text = fmt::format("{} tokens, {}: with stamps a pass takes {:.1f}% of what it takes without",
                          count_text(point.context), profile.patterns[p].name, 100 * ratio);
     }
   }

@@ -34,17 +34,21 @@ class ComponentTimeline {
     cut(Component::gaps);
   }
 
-  ComponentSeconds take() {
-    ComponentSeconds seconds{};
-    if (!std::exchange(running_, false)) return seconds;
+  ComponentProfile take() {
+    ComponentProfile profile;
+    if (!std::exchange(running_, false)) return profile;
     cut(Component::gaps);
     clock_.wait();
     for (std::size_t i = 0; i + 1 < cuts_.size(); ++i) {
       const double piece = clock_.seconds(cuts_[i].at, cuts_[i + 1].at);
-      seconds[static_cast<std::size_t>(cuts_[i].until_next)] += piece * (1 - cuts_[i].share);
-      seconds[static_cast<std::size_t>(cuts_[i].other)] += piece * cuts_[i].share;
+      const auto add = [&](Component component, double share) {
+        profile.seconds[static_cast<std::size_t>(component)] += piece * share;
+        profile.pieces[static_cast<std::size_t>(component)] += share;
+      };
+      add(cuts_[i].until_next, 1 - cuts_[i].share);
+      add(cuts_[i].other, cuts_[i].share);
     }
-    return seconds;
+    return profile;
   }
 
   // An operation that is at work while it lives; does nothing while no time is taken.

@@ -70,6 +70,13 @@ inline constexpr std::array<std::string_view, kComponents> kComponentNames = {"p
                                                                               "gaps"};
 using ComponentSeconds = std::array<double, kComponents>;
 
+// The time between start_profile() and take_profile(), cut into pieces. Every piece begins with a
+// stamp, which takes time itself (without_stamps).
+struct ComponentProfile {
+  ComponentSeconds seconds{};
+  std::array<double, kComponents> pieces{};  // how many
+};
+
 // What the matrices of a model become on a device.
 struct WeightTypes {
   DType activation = DType::f32;  // of matrices and of the activations that they multiply
@@ -126,7 +133,7 @@ class Device {
   // forward pass. The parts add up to all of that time. On a CPU, where threads score and choose by
   // turns, logits and top-k share the time of their operation as they share that of the threads.
   virtual void start_profile() = 0;
-  virtual ComponentSeconds take_profile() = 0;
+  virtual ComponentProfile take_profile() = 0;
 
   // While one lives, operations count as `component`, whatever they do.
   class CountAs {

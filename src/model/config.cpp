@@ -105,4 +105,13 @@ ModelConfig parse_config(const Json& json, const std::string& where,
   return config;
 }
 
+ModelConfig with_first_layers(ModelConfig config, std::int64_t count) {
+  const auto layers = static_cast<std::size_t>(count);
+  config.layers = count;
+  config.moe_layer.resize(layers);
+  if (config.compressed) config.compressed->ratios.resize(layers);
+  config.native_full.resize(config.letters());
+  return config;
+}
+
 }  // namespace indexcache

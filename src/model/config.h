@@ -168,6 +168,9 @@ ModelConfig parse_config(const Json& json, const std::string& where,
                          std::optional<double> mla_norm_eps = std::nullopt,
                          const TensorNames& tensors = {});
 
+// Of a model that ends after its first `count` layers.
+ModelConfig with_first_layers(ModelConfig config, std::int64_t count);
+
 // YaRN's attention factor m(s, c) = 0.1 c ln(s) + 1 for s > 1.
 double yarn_mscale(double factor, double mscale);
 

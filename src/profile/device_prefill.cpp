@@ -29,7 +29,7 @@ double DevicePrefill::time(const Pattern& pattern) {
   return backend_.measure([&] { evaluator_->prefill(pattern); });
 }
 
-ComponentSeconds DevicePrefill::time_components(const Pattern& pattern) {
+ComponentProfile DevicePrefill::time_components(const Pattern& pattern) {
   backend_.start_profile();
   evaluator_->prefill(pattern);
   return backend_.take_profile();

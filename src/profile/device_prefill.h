@@ -27,8 +27,10 @@ class DevicePrefill : public PrefillTimer {
   // Throws ResourceError if it has none.
   void begin(std::int64_t context) override;
   double time(const Pattern& pattern) override;
-  ComponentSeconds time_components(const Pattern& pattern) override;
+  ComponentProfile time_components(const Pattern& pattern) override;
   double time_set_copy() override;
+  // Queues a prefill; the device may still be at it afterwards.
+  void queue(const Pattern& pattern) { evaluator_->prefill(pattern); }
 
  private:
   TokenSet random_tokens(std::int64_t context) const;

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "profile/prefill.h"
 
+#include "backend/without_stamps.h"
+
 #include <algorithm>
-#include <numeric>
 
 namespace indexcache {
 namespace {
-
-double sum_of(const ComponentSeconds& components) {
-  return std::accumulate(components.begin(), components.end(), 0.0);
-}
 
 // Every component but the loss, which a prefill does not compute.
 std::vector<TimedPart> parts_of(const ComponentSeconds& components) {
@@ -24,16 +21,19 @@ std::vector<TimedPart> parts_of(const ComponentSeconds& components) {
 // What was measured of one pattern.
 struct Passes {
   std::vector<double> seconds;
-  std::vector<ComponentSeconds> components;
+  std::vector<ComponentProfile> components;
 
-  // Parts are those of one pass, so that they add up to it.
+  // Parts are those of one pass.
   PatternTime median() {
     const auto middle = static_cast<std::ptrdiff_t>(seconds.size() / 2);
     std::ranges::nth_element(seconds, seconds.begin() + middle);
-    std::ranges::nth_element(components, components.begin() + middle, {}, sum_of);
-    return {seconds[static_cast<std::size_t>(middle)],
-            parts_of(components[static_cast<std::size_t>(middle)])};
+    std::ranges::nth_element(components, components.begin() + middle, {}, sum);
+    const double whole = seconds[static_cast<std::size_t>(middle)];
+    const ComponentProfile& stamped = components[static_cast<std::size_t>(middle)];
+    return {whole, parts_of(without_stamps(stamped, whole)), sum(stamped)};
   }
+
+  static double sum(const ComponentProfile& profile) { return sum_of(profile.seconds); }
 };
 
 }  // namespace

@@ -22,7 +22,7 @@ class PrefillTimer {
   // Seconds of a pass.
   virtual double time(const Pattern& pattern) = 0;
   // The same, by component.
-  virtual ComponentSeconds time_components(const Pattern& pattern) = 0;
+  virtual ComponentProfile time_components(const Pattern& pattern) = 0;
   // Seconds of a copy of the index sets of all layers; 0 if no position selects.
   virtual double time_set_copy() = 0;
 };

@@ -19,7 +19,7 @@ namespace indexcache {
 inline constexpr const char* kProfileSchema = "indexcache-profile/1";
 
 // How far the parts of a pass may be from the pass that is timed without them.
-inline constexpr double kPartsTolerance = 0.03;
+inline constexpr double kPartsTolerance = 0.1;
 
 struct TimedPart {
   std::string name;  // of a component (backend/device.h), or whatever else a writer measured
@@ -30,8 +30,10 @@ struct TimedPart {
 
 // A pass under one pattern.
 struct PatternTime {
-  double seconds;                // the median of several passes
-  std::vector<TimedPart> parts;  // of one pass whose operations were timed one by one
+  double seconds;  // the median of several passes
+  // Of one pass whose operations were timed one by one, without what the stamps added.
+  std::vector<TimedPart> parts;
+  double stamped_seconds = 0;  // of that pass, with it; 0 where it is not known any more
 
   double parts_seconds() const;
   double seconds_of(std::string_view part) const;  // 0 if there is no such part

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/decode_time.h"
 
+#include "backend/without_stamps.h"
 #include "core/bytes.h"
 #include "core/error.h"
 #include "model/decoder.h"
@@ -172,18 +173,20 @@ DecodeTime time_step(Backend& b, const std::function<void()>& step, int repeat) 
                                 step();
                               }) - timed(ahead)
                             : time.launched_seconds;
-  std::vector<ComponentSeconds> runs;
+  std::vector<ComponentProfile> runs;
   for (int i = 0; i < repeat; ++i) {
     ahead();
     b.start_profile();
     step();
     runs.push_back(b.take_profile());
   }
+  ComponentProfile stamped = runs.front();
   for (std::size_t part = 0; part < kComponents; ++part) {
     std::vector<double> seconds;
-    for (const ComponentSeconds& run : runs) seconds.push_back(run[part]);
-    time.parts[part] = median(std::move(seconds));
+    for (const ComponentProfile& run : runs) seconds.push_back(run.seconds[part]);
+    stamped.seconds[part] = median(std::move(seconds));
   }
+  time.parts = without_stamps(stamped, time.seconds);
   return time;
 }
 

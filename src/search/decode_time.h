@@ -29,8 +29,8 @@ struct DecodeTime {
   double seconds;
   // A step from idle to idle, with what launching its operations takes. The median.
   double launched_seconds;
-  // Of a step as the first one, with a clock around every operation, which adds to short ones; the
-  // medians. `loss` is the product with lm_head.
+  // Of a step as the first one: medians of steps with a stamp around every operation, without what
+  // the stamps added. `loss` is the product with lm_head.
   ComponentSeconds parts;
 };
 

@@ -16,15 +16,10 @@ std::int64_t layers_with_three(const ModelConfig& config) {
 
 // Layers 0 … the second one with experts, and no fewer than three that select.
 ModelConfig truncated(const ModelConfig& config) {
-  ModelConfig probe = config;
   const auto first = std::ranges::find(config.moe_layer, true) - config.moe_layer.begin();
   const std::int64_t wanted = first == config.layers ? 3 : first + 2;
-  probe.layers = std::min(config.layers, std::max(wanted, layers_with_three(config)));
-  const auto layers = static_cast<std::size_t>(probe.layers);
-  probe.moe_layer.resize(layers);
-  if (probe.compressed) probe.compressed->ratios.resize(layers);
-  probe.native_full.resize(probe.letters());
-  return probe;
+  return with_first_layers(config,
+                           std::min(config.layers, std::max(wanted, layers_with_three(config))));
 }
 
 // Every kind of visit: streams that stay F, that stay S, and a fork at the first and last layers.

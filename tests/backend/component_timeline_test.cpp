@@ -3,6 +3,7 @@
 #include "backend/component_timeline.h"
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/without_stamps.h"
 #include "support/catch.h"
 #include "support/random.h"
 
@@ -46,7 +47,7 @@ double sum(const ComponentSeconds& seconds) {
 TEST_CASE("time belongs to the innermost operation, or to the gaps") {
   Timeline timeline;
   { const Timeline::Scope ignored(timeline, Component::loss); }
-  CHECK(sum(timeline.take()) == 0);
+  CHECK(sum(timeline.take().seconds) == 0);
   timeline.start();  // 0
   {
     const Timeline::Scope outer(timeline, Component::experts);          // 1
@@ -56,13 +57,42 @@ TEST_CASE("time belongs to the innermost operation, or to the gaps") {
     Timeline::Scope chosen(timeline, Component::indexer_logits);  // 5
     chosen.give(Component::top_k, 0.25);
   }                                                  // 6
-  const ComponentSeconds seconds = timeline.take();  // 7
-  CHECK(of(seconds, Component::gaps) == 3);          // 0-1, 4-5, 6-7
+  const ComponentProfile profile = timeline.take();  // 7
+  const ComponentSeconds& seconds = profile.seconds;
+  CHECK(of(seconds, Component::gaps) == 3);  // 0-1, 4-5, 6-7
   CHECK(of(seconds, Component::experts) == 2);
   CHECK(of(seconds, Component::projections) == 1);
   CHECK(of(seconds, Component::indexer_logits) == 0.75);
   CHECK(of(seconds, Component::top_k) == 0.25);
   CHECK(sum(seconds) == 7);
+  CHECK(of(profile.pieces, Component::gaps) == 3);
+  CHECK(of(profile.pieces, Component::experts) == 2);
+  CHECK(of(profile.pieces, Component::top_k) == 0.25);
+  CHECK(sum(profile.pieces) == 7);
+}
+
+TEST_CASE("what stamps added is taken off in equal amounts, and the rest is the whole") {
+  ComponentProfile profile;
+  const auto set = [&](Component component, double seconds, double pieces) {
+    profile.seconds[static_cast<std::size_t>(component)] = seconds;
+    profile.pieces[static_cast<std::size_t>(component)] = pieces;
+  };
+  set(Component::experts, 10, 1);
+  set(Component::norms, 6, 4);
+  set(Component::gaps, 2, 1);
+  const ComponentSeconds exact = without_stamps(profile, 12);  // a stamp took 1
+  CHECK(of(exact, Component::experts) == 9);
+  CHECK(of(exact, Component::norms) == 2);
+  CHECK(of(exact, Component::gaps) == 1);
+
+  // One of 1.5 would leave nothing of the norms.
+  const ComponentSeconds clipped = without_stamps(profile, 9);
+  CHECK(of(clipped, Component::norms) == 0);
+  CHECK(sum(clipped) == Approx(9));
+  CHECK(of(clipped, Component::experts) == Approx(9 * 8.5 / 9.0));
+  CHECK(of(clipped, Component::gaps) == Approx(9 * 0.5 / 9.0));
+
+  CHECK(without_stamps(profile, 18.5) == profile.seconds);  // noise
 }
 
 TEST_CASE("operations of the CPU count as what they do, or as what their caller says") {
@@ -86,7 +116,7 @@ TEST_CASE("operations of the CPU count as what they do, or as what their caller 
     cpu.linear(keys, key_rows, matrix, out, Store::assign);
   }
   cpu.copy_rows(keys, key_rows, keys, out);
-  const ComponentSeconds seconds = cpu.take_profile();
+  const ComponentSeconds seconds = cpu.take_profile().seconds;
   for (const Component counted :
        {Component::indexer_logits, Component::top_k, Component::projections,
         Component::indexer_projections, Component::key_writes, Component::gaps}) {
@@ -97,5 +127,5 @@ TEST_CASE("operations of the CPU count as what they do, or as what their caller 
     CHECK(of(seconds, other) == 0);
   }
   cpu.linear(keys, key_rows, matrix, out, Store::assign);
-  CHECK(sum(cpu.take_profile()) == 0);  // nobody asked
+  CHECK(sum(cpu.take_profile().seconds) == 0);  // nobody asked
 }

@@ -68,8 +68,11 @@ TEST_CASE("bench times operations and searches of a synthetic model") {
   CHECK(ops["ops"].size() >= 12);
   for (const Json& op : ops["ops"]) CHECK(op["milliseconds"].get<double>() > 0);
 
+  CHECK(ops["under_load"] == false);
+
   const Json chosen = bench({"ops", "--synthetic", shape, "--context", "64", "--only",
-                             "products,attention", "--shared", "85"});
+                             "products,attention", "--shared", "85", "--under-load"});
+  CHECK(chosen["under_load"] == true);
   const auto has = [&](const char* name) {
     return std::ranges::any_of(chosen["ops"], [&](const Json& op) { return op["name"] == name; });
   };

@@ -99,7 +99,7 @@ void CpuBackend::start_profile() {
   timeline_.start();
 }
 
-ComponentSeconds CpuBackend::take_profile() {
+ComponentProfile CpuBackend::take_profile() {
   return timeline_.take();
 }
 

@@ -91,7 +91,7 @@ void CudaDevice::start_profile() {
   timeline_.start();
 }
 
-ComponentSeconds CudaDevice::take_profile() {
+ComponentProfile CudaDevice::take_profile() {
   cuda::make_current(device_);
   return timeline_.take();
 }

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "backend/device.h"
+
+namespace indexcache {
+
+// The components of work that takes `whole` seconds without stamps. What the stamps of the profile
+// added is taken off in equal amounts, one per piece of time, because a stamp takes the same time
+// wherever it is; no component becomes negative. The result adds up to `whole`, or to the seconds
+// of the profile where those are less.
+ComponentSeconds without_stamps(const ComponentProfile& profile, double whole);
+
+// Of all components.
+double sum_of(const ComponentSeconds& seconds);
+
+}  // namespace indexcache
