@@ -53,12 +53,13 @@ struct MixingMatrix {
     for_columns([&](int k) { row[k] /= total + eps; });
   }
 
+  // All columns at a time: one after the other, each would wait for its own sum.
   __device__ void divide_columns(float eps) {
-    for_columns([&](int k) {
-      float total = 0;
-      for (int j = 0; j < n; ++j) total += __shfl_sync(kAllLanes, row[k], j);
-      row[k] /= total + eps;
-    });
+    float totals[kMostStreams] = {};
+    for (int j = 0; j < n; ++j) {
+      for_columns([&](int k) { totals[k] += __shfl_sync(kAllLanes, row[k], j); });
+    }
+    for_columns([&](int k) { row[k] /= totals[k] + eps; });
   }
 
   __device__ void apply_softmax() {
