@@ -74,10 +74,12 @@ int run_check(const CheckOptions& options, const CommonOptions& common) {
   if (!options.baseline.empty()) baseline = read_stored_pattern(options.baseline);
   std::optional<Drift> drift;
   if (!options.drift.empty()) drift = read_drift(options.drift);
-  const Verdict verdict = apply_gate(gate, result, baseline, drift, profile_of(options));
+  const std::optional<Profile> profile = profile_of(options);
+  const Verdict verdict = apply_gate(gate, result, baseline, drift, profile);
   if (!options.output.empty()) write_files(options.output, verdict);
   if (!options.metrics.empty()) {
-    write_file(options.metrics, verdict_metrics(verdict, drift ? &*drift : nullptr));
+    write_file(options.metrics,
+               verdict_metrics(verdict, drift ? &*drift : nullptr, profile ? &*profile : nullptr));
   }
   if (common.json) {
     write_output("{}\n", json_text(verdict_json(verdict), 1));

@@ -68,6 +68,11 @@ void add_guards(Metrics& metrics, const Verdict& verdict) {
     if (kind == LimitKind::number || kind == LimitKind::ratio) {
       metrics.sample(guard.guard.limit.number, of(guard));
     }
+    for (const auto& [context, least] : guard.guard.limit.contexts) {
+      Labels labels = of(guard);
+      labels.emplace_back("context", fmt::format("{}", context));
+      metrics.sample(least, labels);
+    }
   }
 }
 
@@ -104,15 +109,25 @@ void add_drift(Metrics& metrics, const Drift& drift) {
   metrics.sample(drift.mean_drop());
 }
 
+void add_profile(Metrics& metrics, const Profile& profile, const Pattern& pattern) {
+  const auto place = profile.place_of(pattern);
+  if (!place) return;
+  metrics.family("prefill_speed_up", "Measured speed-up of a prefill over all indexers");
+  for (const ProfilePoint& point : profile.prefill) {
+    metrics.sample(point.speed_up(*place), {{"context", fmt::format("{}", point.context)}});
+  }
+}
+
 }  // namespace
 
-std::string verdict_metrics(const Verdict& verdict, const Drift* drift) {
+std::string verdict_metrics(const Verdict& verdict, const Drift* drift, const Profile* profile) {
   const StoredPattern& result = verdict.result;
   Metrics metrics(
       {{"model", result.model ? result.model->name : ""}, {"pattern", result.pattern.text()}});
   add_guards(metrics, verdict);
   add_result(metrics, result);
   if (drift != nullptr) add_drift(metrics, *drift);
+  if (profile != nullptr) add_profile(metrics, *profile, result.pattern);
   return metrics.text();
 }
 

@@ -4,14 +4,15 @@
 #pragma once
 
 #include "gate/verdict.h"
+#include "profile/profile.h"
 #include "result/drift.h"
 
 #include <string>
 
 namespace indexcache {
 
-// Every measurement has the labels `model` and `pattern`; `drift`, which may be null, is that of
-// the verdict. Equal inputs give equal bytes. Names and meanings: docs/ci.md.
-std::string verdict_metrics(const Verdict& verdict, const Drift* drift);
+// Every measurement has the labels `model` and `pattern`; `drift` and `profile`, which may be null,
+// are those of the verdict. Equal inputs give equal bytes. Names and meanings: docs/ci.md.
+std::string verdict_metrics(const Verdict& verdict, const Drift* drift, const Profile* profile);
 
 }  // namespace indexcache
