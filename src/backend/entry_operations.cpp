@@ -20,6 +20,12 @@ void require_gpu_operations(const ModelShape& shape, const std::string& remedy) 
                     "attention over compressed keys is computed on the CPU only", remedy});
 }
 
+void require_gpu_indexer(Precision indexer) {
+  if (indexer != Precision::fp4) return;
+  throw UsageError({"an FP4 indexer is computed on the CPU only", "--indexer-precision fp4",
+                    "GPUs have fp32, bf16 and fp8", "--device cpu, or --indexer-precision fp8"});
+}
+
 Routing Backend::weigh_experts(const RowLayout&, const Tensor&, const Tensor&, const RouterRule&) {
   lacks("weigh_experts");
 }

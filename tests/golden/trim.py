@@ -4,12 +4,12 @@
     trim.py GOLDEN_FOLDER DESTINATION [CASE ...]
 
 A.X-K2 and Hy4 keep all tensors. Of the others, inputs and outputs of sublayers, index scores and FP8
-emulations are left out: the hidden states of every layer contain them. DeepSeek-V4 keeps scores and
-the coefficients of its streams, which show nowhere else. All runs keep their first sequence,
-golden_full of models without FP8 weights and native sharing both; runs of DeepSeek-V4, those with
-another epsilon, from FP8 weights and with native sharing keep hidden states and logits of some rows.
-Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts, or the largest
-projection.
+emulations are left out: the hidden states of every layer contain them. DeepSeek-V4 keeps scores, the
+sets of its indexers as deployed, and the coefficients of its streams, which show nowhere else. All
+runs keep their first sequence, golden_full of models without FP8 weights and native sharing both;
+runs of DeepSeek-V4, those with another epsilon, from FP8 weights and with native sharing keep hidden
+states and logits of some rows. Of the layers of MTP, which nobody reads, checkpoints keep everything
+but the experts, or the largest projection.
 """
 import argparse
 import json
@@ -21,7 +21,7 @@ import struct
 KEPT = ("input_ids", "hidden.", "router_idx.", "router_w.", "topk.", "logits", "nll", "loss")
 WHOLE = ("axk2_tiny", "hy_v4_tiny")
 BOTH_SEQUENCES = ("deepseek_v32_tiny", "glm_moe_dsa_tiny", "deepseek_v4_tiny")
-SCORES = {"deepseek_v4_tiny": ("scores.", "hc_post.", "hc_comb.")}
+SCORES = {"deepseek_v4_tiny": ("scores.", "hc_post.", "hc_comb.", "topk_fp8.", "topk_fp4.")}
 BY_ROW = ("router_idx.", "router_w.")  # [sequences * positions, …]; the others [sequences, …]
 
 
