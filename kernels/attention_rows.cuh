@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels for absorbed MLA on Hopper share: tiles, and the warpgroup that copies queries
-// and gathers keys. A tile is a query and a group of its heads; its selected keys come in blocks.
-// Rows lie in shared memory as units of 64 columns: lines of 128 bytes, swizzled.
+// What the kernels for attention over gathered keys on Hopper share: tiles, and the warpgroup that
+// copies queries and gathers keys. A tile is a query and a group of its heads; its keys come in
+// blocks. Rows lie in shared memory as units of 64 columns: lines of 128 bytes, swizzled.
 //
 // S in what follows has kKeys (of a block), kHeads (of a tile), kLeastBlocks (so that every tile
 // passes every barrier) and kFirstCopier (the first thread of the last warpgroup, which copies).
 #pragma once
 
+#include "kernels/attention_keys.cuh"
 #include "kernels/attention_sinks.cuh"
 #include "kernels/mbarrier.cuh"
 #include "kernels/mma.cuh"
@@ -15,7 +16,7 @@
 
 namespace indexcache::kernels {
 
-inline constexpr int kKeyWidth = 576;
+inline constexpr int kKeyWidth = 576;  // of absorbed MLA
 inline constexpr int kValueWidth = 512;
 inline constexpr int kUnits = kKeyWidth / 64;
 inline constexpr int kScoreSteps = kKeyWidth / 16;  // of a product over the key width
@@ -58,8 +59,11 @@ struct Tiles {
   __device__ int first_head(int tile) const { return tile % groups * Heads; }
 };
 
-__device__ inline int selected(const SparseAttentionParams& p, int row) {
+// How many keys a query has; only with Windowed may those of a window be among them.
+template <bool Windowed = false>
+__device__ int selected(const SparseAttentionParams& p, int row) {
   // One lane's answer, so that the compiler sees that the warp agrees.
+  if (Windowed) return __shfl_sync(kAllLanes, KeyList(p, row).count, 0);
   return p.sets == nullptr ? __shfl_sync(kAllLanes, p.places[row].candidates, 0) : p.k;
 }
 
@@ -71,7 +75,7 @@ __device__ int key_blocks(int count) {
 // Which rows a copying thread copies, block after block of keys, tile after tile. Numbers of rows
 // are read kAhead blocks before they are needed, because they come all the way from memory: waiting
 // for them took half of the time that gathering takes.
-template <class S>
+template <class S, bool Windowed = false>
 class RowsAhead {
  public:
   static constexpr int kAhead = 3;
@@ -88,17 +92,15 @@ class RowsAhead {
     }
   }
 
-  // Calls body(tile, block, rows): rows(pass, present) is a row of the keys.
+  // Calls body(tile, block, rows): rows(pass, present) is the address of a row of the keys.
   template <typename Body>
   __device__ __forceinline__ void for_blocks(const Body& body) {
     while (now_.tile < tiles_.count) {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (now_.tile >= tiles_.count) break;
-        body(now_.tile, now_.block, [&](int pass, bool& present) -> std::int64_t {
-          present = rows_[i][pass] >= 0;
-          return present ? bases_[i] + rows_[i][pass] : 0;
-        });
+        body(now_.tile, now_.block,
+             [&](int pass, bool& present) { return address(rows_[i][pass], bases_[i], present); });
         advance(now_);
         read(i);
         advance(ahead_);
@@ -114,13 +116,30 @@ class RowsAhead {
  private:
   struct Place {
     int tile, block, blocks, keys;
+    int recent, first_recent;  // of the keys, with Windowed
   };
+
+  // Rows that are not there have the address of another one.
+  __device__ const bf16* address(int row, int base, bool& present) const {
+    if (Windowed) {
+      present = row != kNoKey;
+      return key_row<bf16>(p_, row >= 0 ? base + row : present ? row : recent_key(0));
+    }
+    present = row >= 0;
+    return static_cast<const bf16*>(p_.keys) +
+           std::int64_t{present ? base + row : 0} * p_.key_stride;
+  }
 
   __device__ void begin_tile(Place& at, int tile) const {
     at.tile = tile;
     at.block = 0;
     if (tile >= tiles_.count) return;
-    at.keys = selected(p_, tiles_.row(tile));
+    at.keys = selected<Windowed>(p_, tiles_.row(tile));
+    if (Windowed) {
+      const RecentKeys recent(p_, tiles_.row(tile));
+      at.recent = recent.count;
+      at.first_recent = recent.first_row;
+    }
     at.blocks = key_blocks<S>(at.keys);
   }
   __device__ void advance(Place& at) const {
@@ -134,9 +153,16 @@ class RowsAhead {
     bases_[to] = p_.places[row].key_base;
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const int i = ahead_.block * S::kKeys + row_of(pass);
-      rows_[to][pass] = -1;
+      int i = ahead_.block * S::kKeys + row_of(pass);
+      rows_[to][pass] = kNoKey;
       if (i >= ahead_.keys) continue;
+      if (Windowed) {
+        if (i < ahead_.recent) {
+          rows_[to][pass] = recent_key(ahead_.first_recent + i);
+          continue;
+        }
+        i -= ahead_.recent;
+      }
       rows_[to][pass] = p_.sets == nullptr ? i : p_.sets[row * p_.sets_stride + i];
     }
   }
@@ -144,8 +170,9 @@ class RowsAhead {
   const SparseAttentionParams& p_;
   const Tiles<S::kHeads>& tiles_;
   Place now_, ahead_;
-  int bases_[kAhead];          // first key row of a block's sequence
-  int rows_[kAhead][kPasses];  // after it, of this thread's keys; -1: none
+  int bases_[kAhead];  // first key row of a block's sequence
+  // Of this thread's keys: candidates, kNoKey, or with Windowed keys of the window.
+  int rows_[kAhead][kPasses];
 };
 
 // Some units of one row; this thread copies one chunk of each.

@@ -13,6 +13,53 @@ struct alignas(sizeof(T) * kVector) Vector {
   T values[kVector];
 };
 
+// Two numbers of FP4, of which each has a sign, two bits of exponent and one of mantissa.
+struct Fp4Pair {
+  std::uint8_t bits;
+};
+
+__device__ float e2m1_to_float(unsigned code) {
+  const unsigned sign = (code & 8u) << 28, exponent = code >> 1 & 3u, mantissa = code & 1u;
+  constexpr unsigned kHalf = 0x3f000000u;  // 0.5, the only number without a leading one but zero
+  const unsigned size = exponent == 0 ? mantissa * kHalf : (exponent + 126u) << 23 | mantissa << 22;
+  return __uint_as_float(sign | size);
+}
+
+// The first `used` numbers of x, which are all of them if it is aligned.
+template <bool kAligned, typename X>
+__device__ void load(float (&values)[kVector], const X* x, int used) {
+  Vector<X> in;
+  if constexpr (kAligned) {
+    in = *reinterpret_cast<const Vector<X>*>(x);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      if (i < used) in.values[i] = x[i];
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) values[i] = i < used ? to_float(in.values[i]) : 0.0f;
+}
+template <bool kAligned>
+__device__ void load(float (&values)[kVector], const Fp4Pair* x, int used) {
+#pragma unroll
+  for (int i = 0; i < kVector; i += 2) {
+    if (i >= used) break;
+    values[i] = e2m1_to_float(x[i / 2].bits & 0xfu);
+    values[i + 1] = e2m1_to_float(x[i / 2].bits >> 4);
+  }
+}
+
+// Address of element `i`, the first of its pair.
+template <typename X>
+__device__ const X* element(const void* x, std::int64_t i) {
+  return static_cast<const X*>(x) + i;
+}
+template <>
+__device__ const Fp4Pair* element<Fp4Pair>(const void* x, std::int64_t i) {
+  return static_cast<const Fp4Pair*>(x) + i / 2;
+}
+
 // A block takes kThreads * kVector columns of one row, so that rows and heads are divided once.
 template <typename X, typename Out, bool kAligned>
 __global__ void convert_kernel(ConvertParams p) {
@@ -21,14 +68,10 @@ __global__ void convert_kernel(ConvertParams p) {
   const std::int64_t head = row / p.head_rows;
   const std::int64_t inside = row - head * p.head_rows - p.first;
   if (col >= p.cols || inside < 0 || inside >= p.count) return;
-  const X* x = static_cast<const X*>(p.x) + row * p.cols + col;
-  const int used = static_cast<int>(p.cols - col < kVector ? p.cols - col : kVector);
-  Vector<X> in;
-  if constexpr (kAligned) {
-    in = *reinterpret_cast<const Vector<X>*>(x);
-  } else {
-    for (int i = 0; i < used; ++i) in.values[i] = x[i];
-  }
+  const int used =
+      kAligned ? kVector : static_cast<int>(p.cols - col < kVector ? p.cols - col : kVector);
+  float in[kVector];
+  load<kAligned>(in, element<X>(p.x, row * p.cols + col), used);
   const float* scales = p.scales == nullptr
                             ? nullptr
                             : p.scales + row / p.block_rows * ceil_div(p.cols, p.block_cols);
@@ -37,7 +80,7 @@ __global__ void convert_kernel(ConvertParams p) {
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
     if (i >= used) break;
-    float value = to_float(in.values[i]);
+    float value = in[i];
     if (scales != nullptr) value *= scales[(col + i) / p.block_cols];
     finite = finite && isfinite(value);
     out.values[i] = from_float<Out>(value);
@@ -82,6 +125,9 @@ cudaError_t convert(const ConvertParams& params, cudaStream_t stream) {
   }
   if (params.head_rows <= 0 || ceil_div(params.cols, kThreads * kVector) > 65535) {
     return cudaErrorInvalidValue;
+  }
+  if (params.x_type == Type::e2m1) {
+    return params.cols % 2 == 0 ? launch<Fp4Pair>(params, stream) : cudaErrorInvalidValue;
   }
   if (params.x_type == Type::e4m3) return launch<__nv_fp8_e4m3>(params, stream);
   if (params.x_type == Type::f16) return launch<__half>(params, stream);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored matrices as the backend multiplies them: f32, bf16, f16 or FP8 (E4M3, one scale per block)
-// to float32 or bf16.  y[r, c] = x[r, c] * scale[r / block_rows, c / block_cols]; blocks at the
-// edges may be partial. The product is rounded once, to out_type.
+// Stored matrices as the backend multiplies them: f32, bf16, f16, FP8 (E4M3) or FP4 (E2M1), the
+// last two with one scale per block, to float32 or bf16.
+//   y[r, c] = x[r, c] * scale[r / block_rows, c / block_cols]
+// Blocks at the edges may be partial. The product is rounded once, to out_type.
 //
 // Rows belong to heads of head_rows each, of which rows [first, first + count) are written: as
 // out[heads * count, cols], or each head transposed, as out[heads * cols, count].
@@ -12,7 +13,7 @@
 namespace indexcache::kernels {
 
 struct ConvertParams {
-  const void* x;  // x_type [rows, cols]
+  const void* x;  // x_type [rows, cols]; cols is even for e2m1
   Type x_type;
   const float* scales;  // [ceil(rows / block_rows), ceil(cols / block_cols)], null for none
   std::int64_t block_rows, block_cols;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Embedding lookup: out[r] = table[tokens[r]]. Exact. One block per row.
+// Embedding lookup: out[r] = table[tokens[r]]. Exact; f32 is copied bit by bit, so that a table may
+// also have 32-bit integers. One block per row.
 #pragma once
 
 #include "kernels/types.h"

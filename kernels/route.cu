@@ -7,6 +7,12 @@ namespace {
 
 constexpr int kRows = 4;  // warps of a block
 
+__device__ float score_of(float logit, RouterScore score) {
+  if (score == RouterScore::sigmoid) return 1.0f / (1.0f + expf(-logit));
+  constexpr float kLinear = 20;  // from there on ln(1 + e^x) is x in float32
+  return sqrtf(logit > kLinear ? logit : log1pf(expf(logit)));
+}
+
 // Sets the choices of all but the best groups to p.excluded. A lane scores a group.
 __device__ void limit_groups(const RouteParams& p, float* choices) {
   const int lane = static_cast<int>(threadIdx.x);
@@ -56,7 +62,7 @@ __global__ void route_kernel(RouteParams p) {
   float* choices = memory + 2 * threadIdx.y * p.experts;
   float* probabilities = choices + p.experts;
   for (int e = lane; e < p.experts; e += kWarp) {
-    probabilities[e] = 1.0f / (1.0f + expf(-p.logits[row * p.experts + e]));
+    probabilities[e] = score_of(p.logits[row * p.experts + e], p.score);
     choices[e] = probabilities[e] + p.bias[e];
   }
   __syncwarp();
@@ -84,7 +90,30 @@ __global__ void route_kernel(RouteParams p) {
   }
 }
 
+__global__ void weigh_kernel(WeighExpertsParams p) {
+  const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (row >= p.rows) return;
+  const float* logits = p.logits + row * p.experts;
+  const std::int32_t* chosen = p.chosen + row * p.experts_used;
+  float* weights = p.weights + row * p.experts_used;
+  float total = 1e-20f;
+  for (int n = 0; n < p.experts_used; ++n) {
+    weights[n] = score_of(logits[chosen[n]], p.score);
+    total += weights[n];
+  }
+  const float factor = p.normalize ? p.scale / total : p.scale;
+  for (int n = 0; n < p.experts_used; ++n) weights[n] *= factor;
+}
+
 }  // namespace
+
+cudaError_t weigh_experts(const WeighExpertsParams& params, cudaStream_t stream) {
+  if (params.rows == 0) return cudaSuccess;
+  constexpr int kThreads = 128;
+  weigh_kernel<<<static_cast<unsigned>(ceil_div(params.rows, kThreads)), kThreads, 0, stream>>>(
+      params);
+  return cudaGetLastError();
+}
 
 cudaError_t route(const RouteParams& params, cudaStream_t stream) {
   if (params.rows == 0) return cudaSuccess;

@@ -3,6 +3,7 @@
 // the selected rows with a running softmax. Scores: a thread holds one key and four heads, so that
 // a value of the key is read once for four products. Values: a thread holds columns and all heads
 // of the group.
+#include "kernels/attention_keys.cuh"
 #include "kernels/attention_sinks.cuh"
 #include "kernels/mma.cuh"
 #include "kernels/sparse_attention.h"
@@ -31,7 +32,7 @@ struct Buffers {
   float* queries;              // [kHeads, width], times the scale
   float* scores;               // [Keys, kHeads]
   float *peak, *sum, *shrink;  // [kHeads]
-  int* candidates;             // [Keys] of the tile, -1 where there is no key
+  int* numbers;                // [Keys] keys of the tile (attention_keys.cuh)
   int pitch;
 };
 
@@ -49,23 +50,20 @@ __device__ void load_four(float* to, const bf16* from, bool present) {
 }
 
 template <typename T, int Keys>
-__device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared, std::int64_t row,
-                          const RowPlace& place, int first, int count) {
+__device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared,
+                          const KeyList& list, int first) {
   const int quads = p.key_width / 4;
   for (int key = static_cast<int>(threadIdx.x); key < Keys; key += kThreads) {
-    const bool present = first + key < count;
-    shared.candidates[key] = !present            ? -1
-                             : p.sets == nullptr ? first + key
-                                                 : p.sets[row * p.sets_stride + first + key];
+    shared.numbers[key] = list.key(first + key);
   }
   __syncthreads();
 #pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < Keys * quads; i += kThreads) {
     const int key = i / quads, d = i % quads * 4;
-    const int candidate = shared.candidates[key];
-    const std::int64_t from = std::int64_t{place.key_base} + max(candidate, 0);
+    const int number = shared.numbers[key];
+    const bool present = number != kNoKey;
     load_four(shared.keys + key * shared.pitch + d,
-              static_cast<const T*>(p.keys) + from * p.key_stride + d, candidate >= 0);
+              key_row<T>(p, present ? number : shared.numbers[0]) + d, present);
   }
   copy_async_commit();
   copy_async_wait<0>();
@@ -164,12 +162,11 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(SparseAttentionPara
   shared.peak = shared.scores + Keys * kHeads;
   shared.sum = shared.peak + kHeads;
   shared.shrink = shared.sum + kHeads;
-  shared.candidates = reinterpret_cast<int*>(shared.shrink + kHeads);
+  shared.numbers = reinterpret_cast<int*>(shared.shrink + kHeads);
 
   const std::int64_t row = blockIdx.x;
   const int first_head = static_cast<int>(blockIdx.y) * kHeads;
-  const RowPlace place = p.places[row];
-  const int count = p.sets == nullptr ? place.candidates : p.k;
+  const KeyList list(p, row);
   for (int i = static_cast<int>(threadIdx.x); i < kHeads * p.key_width; i += kThreads) {
     const int head = first_head + i / p.key_width;
     const T* source = static_cast<const T*>(p.queries) + row * p.query_stride +
@@ -181,11 +178,11 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(SparseAttentionPara
     shared.sum[h] = first_sum(p, first_head + h);
   }
   float out[kHeads][Columns] = {};
-  for (int first = 0; first < count; first += Keys) {
+  for (int first = 0; first < list.count; first += Keys) {
     __syncthreads();
-    load_keys<T, Keys>(p, shared, row, place, first, count);
+    load_keys<T, Keys>(p, shared, list, first);
     __syncthreads();
-    score<Keys, kHeads>(p, shared, count - first);
+    score<Keys, kHeads>(p, shared, list.count - first);
     __syncthreads();
     exponentiate<Keys, kHeads>(shared);
     __syncthreads();
@@ -222,8 +219,8 @@ cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
 
 cudaError_t sparse_attention_general(const SparseAttentionParams& params, cudaStream_t stream) {
   if (params.key_width % kAttentionKeyUnit != 0 || params.key_stride % kAttentionKeyUnit != 0 ||
-      params.key_width > kMostAttentionKeyWidth || params.value_width > kMostAttentionValueWidth ||
-      params.value_width > params.key_width) {
+      params.recent_stride % kAttentionKeyUnit != 0 || params.key_width > kMostAttentionKeyWidth ||
+      params.value_width > kMostAttentionValueWidth || params.value_width > params.key_width) {
     return cudaErrorInvalidValue;
   }
   return with_float_type(params.type, [&](auto type) {

@@ -3,12 +3,14 @@
 //   out[t, h] = sum_u p[u] values[u],   p = softmax over u of scale * (q[t, h] . keys[u]),
 // u in sets[t], or every candidate of t, at least one, if `sets` is null. With sinks, the softmax
 // of head h has one more logit, sinks[h], which is not scaled and has no value. Values are the
-// first value_width columns of the keys. Scores, softmax and sums in float32, keys in the order of
-// the set; one row depends on nothing else in the launch.
+// first value_width columns of the keys. With `recent`, keys of a window come before those of the
+// set, in one softmax: the last `window` candidates of the query among the rows there. Scores,
+// softmax and sums in float32, keys in the order of the window and the set; one row depends on
+// nothing else in the launch.
 //
 //   bf16, keys of 512 + 64, values of 512, scale > 0, Hopper   sparse_attention_sm90.cu, with at
 //        most kFewHeads heads sparse_attention_few_sm90.cu: wgmma; the probabilities are rounded to
-//        bf16
+//        bf16. With a window, keys of 512 that are values: sparse_attention_sm90.cu, any heads
 //   bf16, widths of whole sixteens   sparse_attention_mma.cu: warp-level tensor cores, likewise
 //   else  sparse_attention.cu: CUDA cores, float32 throughout
 #pragma once
@@ -26,7 +28,8 @@ struct SparseAttentionParams {
   const void* queries;  // type [rows, heads, key_width]
   Type type;            // f32 or bf16, of queries, keys and out
   std::int64_t query_stride, query_head_stride;
-  const void* keys;          // type [key rows, key_width], 16-byte aligned
+  // type [key rows, key_width], 16-byte aligned; may be null with `recent`: no candidates then
+  const void* keys;
   std::int64_t key_stride;   // a multiple of kAttentionKeyUnit
   const std::int32_t* sets;  // [rows, k] candidates, or null
   std::int64_t sets_stride;
@@ -40,6 +43,11 @@ struct SparseAttentionParams {
   int value_width;  // at most kMostAttentionValueWidth and key_width
   float scale;
   const float* sinks;  // [heads], or null
+
+  const void* recent = nullptr;    // type [rows of positions, key_width], 16-byte aligned; or null
+  std::int64_t recent_stride = 0;  // a multiple of kAttentionKeyUnit
+  const RowPlace* recent_places = nullptr;  // [rows], whose candidates are rows of `recent`
+  int window = 0;                           // at least 1 with `recent`
 };
 
 cudaError_t sparse_attention(const SparseAttentionParams& params, cudaStream_t stream);

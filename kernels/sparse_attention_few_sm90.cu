@@ -382,11 +382,9 @@ __device__ void gather(const SparseAttentionParams& p, const Tiles<S::kHeads>& t
 #pragma unroll
       for (int pass = 0; pass < Rows::kPasses; ++pass) {
         bool present;
-        const std::int64_t row = row_in(pass, present);
-        copy_row<S::kSlotUnits, S::kUnitBytes>(
-            shared.slot(at.stage), Rows::row_of(pass),
-            static_cast<const bf16*>(p.keys) + row * p.key_stride + part * S::kSlotUnits * 64,
-            present);
+        const bf16* row = row_in(pass, present);
+        copy_row<S::kSlotUnits, S::kUnitBytes>(shared.slot(at.stage), Rows::row_of(pass),
+                                               row + part * S::kSlotUnits * 64, present);
       }
       barrier_arrive_after_copies(shared.full(at.stage));
       at.advance(1);
@@ -440,7 +438,7 @@ cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
 }  // namespace
 
 bool sparse_attention_few_sm90_applies(const SparseAttentionParams& p) {
-  return p.heads <= kFewHeads && sparse_attention_sm90_applies(p);
+  return p.heads <= kFewHeads && p.key_width == kKeyWidth && sparse_attention_sm90_applies(p);
 }
 
 cudaError_t sparse_attention_few_sm90(const SparseAttentionParams& params, cudaStream_t stream) {

@@ -4,9 +4,10 @@
 // selected keys 64 at a time: every warp scores 16 of them, then takes a share of the value
 // columns. Probabilities are rounded to bf16; maxima, sums and results are float32.
 //
-// Over all candidates, a query with few heads shares its block with the next ones: their keys are
-// the same but for the last. Keys beyond a query's own have a weight of exactly 0, which
-// changes no bit of its sums.
+// Over all candidates without a window, a query with few heads shares its block with the next ones:
+// their keys are the same but for the last. Keys beyond a query's own have a weight of exactly 0,
+// which changes no bit of its sums.
+#include "kernels/attention_keys.cuh"
 #include "kernels/attention_sinks.cuh"
 #include "kernels/mma.cuh"
 #include "kernels/sparse_attention.h"
@@ -28,7 +29,7 @@ struct Buffers {
   bf16* weights;               // [kRows, kWeightPitch] exponentials
   float* scores;               // [kRows, kScorePitch]
   float *peak, *sum, *shrink;  // [kRows]
-  int* numbers;                // [kKeys] rows of the tile's keys, negative: none
+  int* numbers;                // [kKeys] keys of the tile (attention_keys.cuh)
   int pitch;
 };
 
@@ -45,8 +46,7 @@ struct Tile {
   std::int64_t row;  // the first query
   int queries;       // neighbors in a sequence
   int first_head, heads;
-  int key_base;
-  int count;  // candidates of the last query, which has the most
+  KeyList list;  // of the last query, which has the most
 
   __device__ bool has(int tile_row) const { return !Packed || tile_row < queries * heads; }
   __device__ int query(int tile_row) const { return Packed ? tile_row / heads : 0; }
@@ -55,7 +55,7 @@ struct Tile {
   }
   // Rows that are not there count like the last one.
   __device__ int candidates(const SparseAttentionParams& p, int tile_row) const {
-    return Packed ? p.places[row + min(query(tile_row), queries - 1)].candidates : count;
+    return Packed ? p.places[row + min(query(tile_row), queries - 1)].candidates : list.count;
   }
 };
 
@@ -73,27 +73,23 @@ __device__ Buffers buffers_in(char* memory, int width) {
   return shared;
 }
 
-// The row of the key that this thread announces, the `first`-th of the selection for the first
-// thread; negative if there is none, or for threads that announce none.
-template <bool Packed>
-__device__ int number_of_key(const SparseAttentionParams& p, const Tile<Packed>& tile, int first) {
-  const int key = first + static_cast<int>(threadIdx.x);
-  if (threadIdx.x >= kKeys || key >= tile.count) return -1;
-  return tile.key_base + (p.sets == nullptr ? key : p.sets[tile.row * p.sets_stride + key]);
+// The key that this thread announces, the `first`-th of the list for the first thread; kNoKey for
+// threads that announce none.
+__device__ int number_of_key(const KeyList& list, int first) {
+  return threadIdx.x < kKeys ? list.key(first + static_cast<int>(threadIdx.x)) : kNoKey;
 }
 
-// Gathers the rows whose numbers were announced; the others become zero. A number that is read from
-// global memory right before the copy of its row makes every copy wait for a read.
+// Gathers the rows of the keys that were announced; the others become zero. A number that is read
+// from global memory right before the copy of its row makes every copy wait for a read.
 __device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared) {
   const int chunks = p.key_width / 8;
   const int keys_at_once = kThreads / chunks, rest = kThreads % chunks;
   int key = static_cast<int>(threadIdx.x) / chunks, chunk = static_cast<int>(threadIdx.x) % chunks;
   while (key < kKeys) {
     const int number = shared.numbers[key];
-    copy_async(
-        shared_address(shared.keys + key * shared.pitch + 8 * chunk),
-        static_cast<const bf16*>(p.keys) + std::int64_t{max(number, 0)} * p.key_stride + 8 * chunk,
-        number >= 0);
+    const bool present = number != kNoKey;
+    copy_async(shared_address(shared.keys + key * shared.pitch + 8 * chunk),
+               key_row<bf16>(p, present ? number : shared.numbers[0]) + 8 * chunk, present);
     key += keys_at_once;
     chunk += rest;
     if (chunk >= chunks) chunk -= chunks, ++key;
@@ -231,13 +227,13 @@ __device__ void attend(const SparseAttentionParams& p, const Buffers& shared,
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int candidates[2] = {tile.candidates(p, lane / 4), tile.candidates(p, lane / 4 + 8)};
   float out[Blocks][2][4] = {};
-  int number = number_of_key(p, tile, 0);
+  int number = number_of_key(tile.list, 0);
   if (threadIdx.x < kKeys) shared.numbers[threadIdx.x] = number;
   __syncthreads();
-  for (int first = 0; first < tile.count; first += kKeys) {
+  for (int first = 0; first < tile.list.count; first += kKeys) {
     load_keys(p, shared);
     copy_async_commit();
-    number = number_of_key(p, tile, first + kKeys);  // arrives while this tile is computed
+    number = number_of_key(tile.list, first + kKeys);  // arrives while this tile is computed
     copy_async_wait<0>();
     __syncthreads();
     score(p, shared, candidates, first);
@@ -258,14 +254,8 @@ __device__ bool follows(const RowPlace& place, const RowPlace& first, int distan
 // A tile of `queries` queries from `row` on.
 template <bool Packed>
 __device__ Tile<Packed> tile_of(const SparseAttentionParams& p, std::int64_t row, int queries) {
-  Tile<Packed> tile{};
-  tile.row = row;
-  tile.queries = queries;
-  tile.first_head = static_cast<int>(blockIdx.y) * kRows;
-  tile.heads = Packed ? p.heads : kRows;
-  tile.key_base = p.places[row].key_base;
-  tile.count = p.sets == nullptr ? p.places[row + queries - 1].candidates : p.k;
-  return tile;
+  return {row, queries, static_cast<int>(blockIdx.y) * kRows, Packed ? p.heads : kRows,
+          KeyList(p, row + queries - 1)};
 }
 
 // Block (queries, group of heads). Blocks: groups of 16 value columns of a warp. Packed: a block
@@ -309,7 +299,7 @@ cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
 
 template <int Blocks>
 cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
-  const bool packed = p.sets == nullptr && p.heads <= kRows / 2;
+  const bool packed = p.sets == nullptr && p.recent == nullptr && p.heads <= kRows / 2;
   return packed ? launch<Blocks, true>(p, stream) : launch<Blocks, false>(p, stream);
 }
 
@@ -318,7 +308,8 @@ cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
 bool sparse_attention_mma_applies(const SparseAttentionParams& p) {
   return p.type == Type::bf16 && p.key_width % 16 == 0 && p.value_width % 16 == 0 &&
          p.key_width <= kMostAttentionKeyWidth && p.value_width <= kMostAttentionValueWidth &&
-         aligned(p.queries, p.query_stride | p.query_head_stride) && aligned(p.keys, p.key_stride);
+         aligned(p.queries, p.query_stride | p.query_head_stride) &&
+         aligned(p.keys, p.key_stride) && aligned(p.recent, p.recent_stride);
 }
 
 cudaError_t sparse_attention_mma(const SparseAttentionParams& params, cudaStream_t stream) {

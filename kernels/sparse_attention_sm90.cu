@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Absorbed MLA over gathered rows with the warpgroup tensor cores of Hopper, for the shape of every
-// released model: keys of 512 + 64 columns whose first 512 are the values, bf16.
+// Attention over gathered rows with the warpgroup tensor cores of Hopper, for the shapes of
+// released models, bf16: absorbed MLA, with keys of 512 + 64 columns whose first 512 are the
+// values; and keys of a window and entries, which are values of 512 columns.
 //
 // A block stays on its multiprocessor and takes one tile after the other: a query and 64 of its
 // heads (the M side; missing heads are zero rows). Two warpgroups multiply. Each scores every other
 // block of 48 keys and accumulates its half of the value columns for all of them, so that one's
 // softmax runs beside the other's products. They exchange the running maximum and the
 // probabilities; the latter overwrite the last 64 columns of a block of keys, which are no values.
-// Probabilities of its own a warpgroup multiplies from registers. A third warpgroup copies: it
+// Keys without other columns have the place all the same. Probabilities of its own a warpgroup
+// multiplies from registers. A third warpgroup copies: it
 // gathers keys into three slots as far ahead as parts of them are free. The queries are in shared
 // memory, except for the last 64 columns, in registers: so three slots fit.
 //
@@ -124,7 +126,7 @@ __device__ __forceinline__ void store_heads(const SparseAttentionParams& p, int 
 
 // One of the warpgroups that multiply: scores of the blocks with i % 2 == Group, half of the
 // values.
-template <int Group>
+template <int Group, int KeyWidth>
 class Multiplier {
  public:
   __device__ Multiplier(const SparseAttentionParams& p, const Tiles<kTileHeads>& tiles,
@@ -135,7 +137,7 @@ class Multiplier {
     unsigned parity = 0;
     for (int tile = static_cast<int>(blockIdx.x); tile < tiles_.count;
          tile += static_cast<int>(gridDim.x), parity ^= 1) {
-      count_ = selected(p_, tiles_.row(tile));
+      count_ = selected<Keys<KeyWidth>::kWindowed>(p_, tiles_.row(tile));
       blocks_ = key_blocks<S>(count_);
       softmax_.begin(p_, tiles_.first_head(tile) + first_row() + lane() / 4,
                      Group == 0 && lane() % 4 == 0);
@@ -144,7 +146,7 @@ class Multiplier {
       for (float& x : out) x = 0;
       hold(out);
       score_at_ = at_;
-      hold_queries(tile);
+      if constexpr (kHeldSteps > 0) hold_queries(tile);
       barrier_wait(shared_.queries_full(), parity);
       multiply(out, scores);
       float sum[2];
@@ -156,6 +158,7 @@ class Multiplier {
  private:
   static constexpr int kScores = S::kKeys / 2;  // of a thread
   static constexpr int kSteps = S::kKeys / 16;  // of a product with values
+  static constexpr int kHeldSteps = Keys<KeyWidth>::kHeldSteps;
 
   // The blocks of a tile.
   __device__ __forceinline__ void multiply(float (&out)[128], float (&scores)[kScores]) {
@@ -274,7 +277,7 @@ class Multiplier {
     const std::uint64_t keys = swizzled_operand(shared_.keys(score_at_.stage, 0), 16, 1024);
     wgmma_begin();
 #pragma unroll
-    for (int step = 0; step < kScoreSteps; ++step) {
+    for (int step = 0; step < kLooseSteps + kHeldSteps; ++step) {
       const int unit = step / 4, column = step % 4 * 32;
       const std::uint64_t b = moved(keys, unit * S::kUnitBytes + column);
       if (step < kLooseSteps) {
@@ -290,7 +293,7 @@ class Multiplier {
   // Probabilities of this block for the other warpgroup.
   __device__ void store_weights(const std::uint32_t (&weights)[kSteps][4]) {
     // The last columns of the keys give way when all four warps have finished their scores.
-    partial_barrier<1 + Group, kGroupThreads>();
+    if constexpr (kHeldSteps > 0) partial_barrier<1 + Group, kGroupThreads>();
     const std::uint32_t to =
         shared_.weights(at_.stage) + narrow_chunk(first_row() + lane() % 16, lane() / 16);
 #pragma unroll
@@ -359,36 +362,41 @@ class Multiplier {
   unsigned met_parity_ = 0;
   int count_ = 0, blocks_ = 0;
   Softmax softmax_;
-  std::uint32_t queries_[kHeldSteps][4];
+  std::uint32_t queries_[kHeldSteps > 0 ? kHeldSteps : 1][4];
 };
 
 // Gathers Units units of a block of keys, when they are free.
 template <int Units, typename RowIn>
-__device__ __forceinline__ void fill_part(const SparseAttentionParams& p, const Shared& shared,
-                                          const Turn<kSlots>& at, int part, const RowIn& row_in) {
+__device__ __forceinline__ void fill_part(const Shared& shared, const Turn<kSlots>& at, int part,
+                                          const RowIn& row_in) {
   barrier_wait(shared.empty(at.stage, part), at.parity ^ 1);
+  if constexpr (Units == 0) {
+    barrier_arrive(shared.full(at.stage, part));
+  } else {
 #pragma unroll
-  for (int pass = 0; pass < RowsAhead<S>::kPasses; ++pass) {
-    bool present;
-    const std::int64_t row = row_in(pass, present);
-    copy_row<Units, S::kUnitBytes>(
-        shared.keys(at.stage, part * kPartUnits), RowsAhead<S>::row_of(pass),
-        static_cast<const bf16*>(p.keys) + row * p.key_stride + part * kPartUnits * 64, present);
+    for (int pass = 0; pass < RowsAhead<S>::kPasses; ++pass) {
+      bool present;
+      const bf16* row = row_in(pass, present);
+      copy_row<Units, S::kUnitBytes>(shared.keys(at.stage, part * kPartUnits),
+                                     RowsAhead<S>::row_of(pass), row + part * kPartUnits * 64,
+                                     present);
+    }
+    barrier_arrive_after_copies(shared.full(at.stage, part));
   }
-  barrier_arrive_after_copies(shared.full(at.stage, part));
 }
 
 // The warpgroup that copies queries and gathers keys.
+template <int KeyWidth>
 __device__ void gather(const SparseAttentionParams& p, const Tiles<kTileHeads>& tiles,
                        const Shared& shared) {
-  RowsAhead<S> rows(p, tiles);
+  RowsAhead<S, Keys<KeyWidth>::kWindowed> rows(p, tiles);
   Turn<kSlots> at;
   unsigned query_parity = 0;
   rows.for_blocks([&](int tile, int block, const auto& row_in) {
     for (int i = 0; i < kRest; ++i) {
-      fill_part<kPartUnits>(p, shared, at, part_order(block % kGroups, i), row_in);
+      fill_part<kPartUnits>(shared, at, part_order(block % kGroups, i), row_in);
     }
-    fill_part<kUnits - 2 * kPartUnits>(p, shared, at, kRest, row_in);
+    fill_part<Keys<KeyWidth>::kRestUnits>(shared, at, kRest, row_in);
     if (block == 0) {
       barrier_wait(shared.queries_empty(), query_parity ^ 1);
       copy_queries<S, kUnits - 1, kQueryUnitBytes>(p, tiles, tile, shared.queries(0));
@@ -401,6 +409,7 @@ __device__ void gather(const SparseAttentionParams& p, const Tiles<kTileHeads>& 
   copy_async_wait<0>();
 }
 
+template <int KeyWidth>
 __global__ void __launch_bounds__(S::kThreads, 1) attention_sm90_kernel(SparseAttentionParams p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) char memory[];
@@ -409,40 +418,45 @@ __global__ void __launch_bounds__(S::kThreads, 1) attention_sm90_kernel(SparseAt
   shared.init();
   if (threadIdx.x >= S::kFirstCopier) {
     leave_registers<kCopyRegisters>();
-    gather(p, tiles, shared);
+    gather<KeyWidth>(p, tiles, shared);
   } else if (threadIdx.x < kGroupThreads) {
     take_registers<kMathRegisters>();
-    Multiplier<0>(p, tiles, shared).run();
+    Multiplier<0, KeyWidth>(p, tiles, shared).run();
   } else {
     take_registers<kMathRegisters>();
-    Multiplier<1>(p, tiles, shared).run();
+    Multiplier<1, KeyWidth>(p, tiles, shared).run();
   }
 #endif
 }
 
+template <int KeyWidth>
 cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
-  const cudaError_t status = cudaFuncSetAttribute(
-      attention_sm90_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes);
+  const auto kernel = attention_sm90_kernel<KeyWidth>;
+  const cudaError_t status =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes);
   if (status != cudaSuccess) return status;
   const std::int64_t tiles = p.rows * ceil_div(p.heads, kTileHeads);
   const int blocks = static_cast<int>(tiles < multiprocessors() ? tiles : multiprocessors());
-  attention_sm90_kernel<<<blocks, S::kThreads, S::kBytes, stream>>>(p);
+  kernel<<<blocks, S::kThreads, S::kBytes, stream>>>(p);
   return cudaGetLastError();
 }
 
 }  // namespace
 
 bool sparse_attention_sm90_applies(const SparseAttentionParams& p) {
-  return p.type == Type::bf16 && p.key_width == kKeyWidth && p.value_width == kValueWidth &&
-         p.scale > 0 && p.rows * ceil_div(p.heads, kTileHeads) <= INT32_MAX / 2 &&
+  const bool windowed = p.recent != nullptr;
+  return p.type == Type::bf16 && p.key_width == (windowed ? kValueWidth : kKeyWidth) &&
+         p.value_width == kValueWidth && p.scale > 0 &&
+         p.rows * ceil_div(p.heads, kTileHeads) <= INT32_MAX / 2 &&
          aligned(p.queries, p.query_stride | p.query_head_stride) &&
-         aligned(p.keys, p.key_stride) && aligned(p.out, p.out_stride | p.out_head_stride) &&
-         has_warpgroups();
+         aligned(p.keys, p.key_stride) && aligned(p.recent, p.recent_stride) &&
+         aligned(p.out, p.out_stride | p.out_head_stride) && has_warpgroups();
 }
 
 cudaError_t sparse_attention_sm90(const SparseAttentionParams& params, cudaStream_t stream) {
   if (!sparse_attention_sm90_applies(params)) return cudaErrorInvalidValue;
-  return launch(params, stream);
+  return params.recent != nullptr ? launch<kValueWidth>(params, stream)
+                                  : launch<kKeyWidth>(params, stream);
 }
 
 }  // namespace indexcache::kernels

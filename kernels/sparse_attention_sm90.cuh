@@ -13,8 +13,7 @@ constexpr int kSlots = 3;   // of a block of keys
 constexpr int kParts = 3;   // of a slot: values of either warpgroup, the other columns
 constexpr int kRest = 2;    // the last of them
 constexpr int kPartUnits = 4;
-constexpr int kHeldSteps = 4;  // of a score, the last ones, whose queries stand in registers
-constexpr int kLooseSteps = kScoreSteps - kHeldSteps;
+constexpr int kLooseSteps = kValueWidth / 16;  // of a score, whose queries are in shared memory
 constexpr int kQueryUnitBytes = kTileHeads * 128;
 constexpr int kWeightsBytes = kTileHeads * 32;  // probabilities of 16 keys
 constexpr int kLineBytes = kTileHeads * static_cast<int>(sizeof(float));
@@ -40,6 +39,17 @@ struct Shape {
   static_assert(kBytes <= 227 * 1024);
 };
 using S = Shape;
+
+// What the width of the keys decides.
+template <int KeyWidth>
+struct Keys {
+  // Of a score, the last steps, whose queries are in registers.
+  static constexpr int kHeldSteps = KeyWidth / 16 - kLooseSteps;
+  // Units of the other columns; without any, their place is only that of the probabilities.
+  static constexpr int kRestUnits = KeyWidth / 64 - 2 * kPartUnits;
+  // Keys that are values are those of a window and entries.
+  static constexpr bool kWindowed = KeyWidth == kValueWidth;
+};
 
 // Addresses of shared memory. Barriers: rows have come; the probabilities have taken the place of
 // the last unit; nobody needs a part any more.

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = ("case", "devices", "seconds", "speed-up", "planned", "idle", "host memory", "from disk")
-WIDTHS = (26, 7, 8, 8, 7, 5, 11, 10)
+COLUMNS = ("case", "devices", "seconds", "speed-up", "planned", "idle", "whole run", "host memory",
+           "from disk")
+WIDTHS = (24, 7, 7, 8, 7, 4, 9, 11, 9)
 BLOCK = 512  # bytes, of getrusage
 
 
@@ -29,17 +30,19 @@ class Failure(Exception):
 
 
 class Measurement:
-    """A finished process: its wall time, what it held in memory and what it read from disk."""
+    """A finished process: its wall time, what it said and when, what it held in memory and what it
+    read from disk."""
 
     def __init__(self, command, environment=None):
         begin = time.monotonic()
-        with tempfile.TemporaryFile("w+") as log:
-            process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL,
-                                       stderr=log, env={**os.environ, **(environment or {})})
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            log.seek(0)
-            self.log = log.read()
+        self.log = ""
+        process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True,
+                                   env={**os.environ, **(environment or {})})
+        for line in process.stderr:
+            self.log += f"{time.monotonic() - begin:7.2f} s  {line}"
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
         self.seconds = time.monotonic() - begin
         self.peak_bytes = usage.ru_maxrss * 1024
         self.disk_bytes = usage.ru_inblock * BLOCK
@@ -127,13 +130,15 @@ class Scaling:
             self.compare("dsa-mini", first, files, count)
 
     def planned(self, command):
-        """Speed-ups by number of devices, as the simulation of the dealing expects them."""
+        """Speed-ups of the search by number of devices, as the simulation of the dealing expects
+        them."""
         made = subprocess.run([str(part) for part in command] + ["--json", "--quiet"],
                               capture_output=True, text=True)
         scaling = json.loads(made.stdout).get("scaling") if made.returncode == 0 else None
         if not scaling:
             return {}
-        times = {row["devices"]: row["seconds"] for row in scaling["times"]}
+        times = {row["devices"]: row["seconds"] - scaling["fixed_seconds"]
+                 for row in scaling["times"]}
         return {count: times[1] / seconds for count, seconds in times.items()}
 
     def measure(self, name, model, tokens, more, training=False):
@@ -149,6 +154,9 @@ class Scaling:
             output = self.work / "out"
             done = Measurement([self.options.program, "run", *common, "--device",
                                 device_list(self.options.kind, count), "-o", output])
+            if self.options.log:
+                with open(self.options.log, "a") as log:
+                    log.write(f"{name} on {count}, {done.seconds:.2f} s\n{done.log}")
             created = json.loads((output / "run.json").read_text())["created"]
             seconds = created["search_seconds"]
             if training:
@@ -167,7 +175,8 @@ class Scaling:
         self.rows.append(row)
         planned = f"{row['planned']:.2f}" if row["planned"] else ""
         print_row((row["case"], row["devices"], f"{row['seconds']:.2f}", f"{row['speed_up']:.2f}",
-                   planned, f"{100 * row['idle_share']:.0f}%", f"{row['host_bytes'] / 2**30:.2f} GiB",
+                   planned, f"{100 * row['idle_share']:.0f}%", f"{row['wall_seconds']:.1f}",
+                   f"{row['host_bytes'] / 2**30:.2f} GiB",
                    f"{row['disk_bytes'] / 2**30:.2f} GiB"))
 
     def run(self):
@@ -206,7 +215,7 @@ def options_of(arguments):
     parser.add_argument("--counts", help="such as 1,2,4; default: powers of two up to all GPUs")
     parser.add_argument("--config", type=Path, default=ROOT / "configs/dsa-30b.yaml")
     parser.add_argument("--layers", type=int, default=10)
-    parser.add_argument("--length", type=int, default=32768, help="tokens of a sequence")
+    parser.add_argument("--length", type=int, default=24576, help="tokens of a sequence")
     parser.add_argument("--train-length", type=int, default=4096, help="the same, in the training")
     parser.add_argument("--mini-length", type=int, default=1024, help="the same, for dsa-mini")
     parser.add_argument("--steps", type=int, default=20, help="of the training")
@@ -215,6 +224,7 @@ def options_of(arguments):
                         help="seconds after which no run is begun")
     parser.add_argument("--temporary", type=Path, help="folder for the checkpoint, about 15 GB")
     parser.add_argument("--json", type=Path, help="file for the numbers")
+    parser.add_argument("--log", type=Path, help="file for what the runs print, with times")
     options = parser.parse_args(arguments)
     if options.counts:
         options.counts = [int(count) for count in options.counts.split(",")]

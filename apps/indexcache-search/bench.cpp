@@ -59,14 +59,17 @@ void check_room(const BenchShape& shape, const Device& backend, const std::strin
                            : "share_layers: true in that file, or --precision bf16"});
 }
 
-// Attention over compressed keys has a forward pass of whole sequences only.
+// Attention over compressed keys has a forward pass of whole sequences only, and no dense form.
 void require_positions(const BenchOptions& options, const ModelConfig& config) {
-  const bool positions = options.kind == "ops" || options.kind == "decode" || config.dense;
-  if (!config.compressed || !positions) return;
-  throw UsageError({fmt::format("bench {} does not time {}", options.kind, config.family->title),
-                    config.dense ? "--indexer none" : options.kind,
-                    "its operations are those of attention over single positions",
-                    "bench search, or profile, by the exact indexer"});
+  const bool dense = std::ranges::find(options.only, "dense") != options.only.end();
+  if (!config.compressed || !(options.kind == "decode" || config.dense || dense)) return;
+  throw UsageError(
+      {fmt::format("bench {} does not time this for {}", options.kind, config.family->title),
+       config.dense ? "--indexer none"
+       : dense      ? "--only dense"
+                    : options.kind,
+       "its attention reads compressed entries, not every position",
+       "bench ops, bench search, or profile, by the exact indexer"});
 }
 
 int run_bench(const BenchOptions& options, const CommonOptions& common) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench ops: each operation at the model's shapes, against what this device is measured to reach.
 #include "bench.h"
+#include "bench_entries.h"
 #include "core/console.h"
 #include "model/decoder.h"
 #include "model/sizes.h"
+#include "ops_timer.h"
 
 #include <fmt/format.h>
 
@@ -15,7 +17,8 @@
 namespace indexcache {
 namespace {
 
-// The indexer's and the attention's rows: the last `rows` positions of one sequence.
+// The indexer's and the attention's rows: the last `rows` positions of one sequence, and the keys
+// that the indexer chooses among.
 struct Place {
   RowLayout rows, keys;
   double pairs = 0;  // of queries and candidates
@@ -27,7 +30,8 @@ Place place_of(const ModelConfig& config, std::int64_t context, std::int64_t row
       config.dense ? context : context - config.first_selecting_position();
   const std::int64_t count = rows == 0 ? selecting : std::min(rows, selecting);
   place.rows.append(count, context - count);
-  place.keys.append(context, 0);
+  const std::int64_t per_key = config.positions_per_candidate();
+  place.keys.append(context / per_key, 0, per_key);
   const Segment &rows_of = place.rows.segments.front(), &keys_of = place.keys.segments.front();
   for (std::int64_t i = 0; i < count; ++i) {
     place.pairs += static_cast<double>(keys_of.candidates(rows_of.position(i)));
@@ -40,13 +44,13 @@ class OpsBench {
   OpsBench(BenchModel& model, const BenchOptions& options, bool json)
       : c_(model.config()),
         b_(model.backend()),
-        w_(model.weights().layer(model.config().layers - 1)),
+        w_(model.weights().layer(
+            static_cast<std::int64_t>(model.config().selecting_layers().back()))),
         embedding_(model.weights().embedding()),
         lm_head_(model.weights().lm_head()),
         only_(options.only),
         shared_(options.shared),
-        repeat_(options.repeat),
-        json_(json) {}
+        timer_(model.backend(), options.repeat, json) {}
 
   void run(std::int64_t context, std::int64_t rows) {
     check_context(c_, context);
@@ -55,14 +59,14 @@ class OpsBench {
     if (wanted("ceilings")) ceilings();
     if (wanted("products")) products();
     if (!c_.dense) selection();
-    if (wanted("dense")) attend_densely();
+    if (wanted("dense") && !c_.compressed) attend_densely();
     if (wanted("rows")) row_operations();
     if (wanted("experts")) feed_forward();
     if (wanted("loss")) loss();
     if (wanted("overlap") && !c_.dense) overlap();
   }
 
-  Json take() { return std::move(results_); }
+  Json take() { return timer_.take(); }
 
  private:
   // What selects, and attends to what was selected.
@@ -77,118 +81,44 @@ class OpsBench {
     return only_.empty() || std::ranges::find(only_, group) != only_.end();
   }
 
-  Tensor random(std::int64_t rows, std::int64_t cols, DType dtype) {
-    Tensor tensor = b_.allocate(rows, cols, dtype);
-    b_.fill_random(tensor, 1.0f, 0.0f, ++seed_);
-    return tensor;
-  }
-  Tensor activations(std::int64_t rows, std::int64_t cols) {
-    return random(rows, cols, b_.activation());
-  }
-
-  // flop and bytes of one run; either may be 0 where it says nothing.
-  void report(const std::string& name, const std::string& shape, double seconds, double flop,
-              double bytes, const std::string& unit = "", double unit_value = 0) {
-    const double tflops = flop / seconds * 1e-12, tbs = bytes / seconds * 1e-12;
-    Json result{{"name", name}, {"shape", shape}, {"milliseconds", seconds * 1e3}};
-    std::string line = fmt::format("  {:<18} {:<34} {:>10.3f} ms", name, shape, seconds * 1e3);
-    if (flop > 0) {
-      result["tflops"] = tflops;
-      line += fmt::format("  {:>6.1f} TFLOP/s", tflops);
-      if (tflops_ceiling_ > 0) {
-        result["share_of_ceiling"] = tflops / tflops_ceiling_;
-        line += fmt::format(" {:>4.0f}%", 100 * tflops / tflops_ceiling_);
-      }
-    } else if (bytes > 0) {
-      result["tb_per_s"] = tbs;
-      line += fmt::format("  {:>6.2f} TB/s   ", tbs);
-      if (tbs_ceiling_ > 0) {
-        result["share_of_ceiling"] = tbs / tbs_ceiling_;
-        line += fmt::format(" {:>4.0f}%", 100 * tbs / tbs_ceiling_);
-      }
-    }
-    if (!unit.empty()) {
-      result[unit] = unit_value;
-      line += fmt::format("  {:.2f} {}", unit_value, unit);
-    }
-    results_.push_back(result);
-    if (!json_) write_output("{}\n", line);
-    flush_output();
-  }
-
-  double time(const std::function<void()>& body) { return median_seconds(b_, repeat_, body); }
-
   // A large copy, counting bytes read and written; a large product in the engine's type.
   void ceilings() {
     RowLayout rows;
     rows.append(b_.is_gpu() ? 1 << 18 : 1 << 14, 0);
-    const Tensor x = random(rows.total, 1024, DType::f32), y = random(rows.total, 1024, DType::f32);
+    const Tensor x = timer_.random(rows.total, 1024, DType::f32),
+                 y = timer_.random(rows.total, 1024, DType::f32);
     const double copied = 2.0 * 4.0 * static_cast<double>(rows.total) * 1024;
-    const double copy = time([&] { b_.copy_rows(rows, x, rows, y); });
-    report("copy", fmt::format("{:.0f} MiB", copied / 2 / 0x1p20), copy, 0, copied);
-    tbs_ceiling_ = copied / copy * 1e-12;
+    const double copy = timer_.time([&] { b_.copy_rows(rows, x, rows, y); });
+    timer_.report("copy", fmt::format("{:.0f} MiB", copied / 2 / 0x1p20), copy, 0, copied);
     const std::int64_t size = b_.is_gpu() ? 8192 : 1024;
-    tflops_ceiling_ = product("product", size, projection(size, size));
-  }
-
-  // A weight as an FP8 checkpoint has it, if the device multiplies those, else in its type.
-  Tensor projection(std::int64_t rows, std::int64_t cols) {
-    if (!b_.keeps_fp8() || rows % 16 != 0 || cols % 16 != 0) return activations(rows, cols);
-    const Tensor scales = random(scale_blocks(rows), scale_blocks(cols), DType::f32);
-    return random(rows, cols, DType::f8_e4m3).with_scales(scales);
-  }
-
-  // Returns TFLOP/s.
-  double product(const std::string& name, std::int64_t rows, const Tensor& w) {
-    const std::int64_t in = w.cols(), out = w.rows();
-    RowLayout layout;
-    layout.append(rows, 0);
-    const Tensor x = activations(rows, in), y = activations(rows, out);
-    const double seconds = time([&] { b_.linear(layout, x, w, y); });
-    const double flop =
-        2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
-    const std::string type = w.dtype() == DType::f8_e4m3 ? ", FP8" : "";
-    report(name, fmt::format("{} x {} -> {}{}", rows, in, out, type), seconds, flop, 0);
-    return flop / seconds * 1e-12;
+    const double tflops = timer_.product("product", size, timer_.projection(size, size));
+    timer_.set_ceilings(tflops, copied / copy * 1e-12);
   }
 
   void products() {
     const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
-    product("q_b", rows, projection(c_.heads * c_.q_head_rows(), c_.q_latent_width()));
-    product("o", rows, projection(c_.hidden, c_.heads * c_.v_head_dim));
-    product("gate_up", rows, projection(2 * c_.intermediate, c_.hidden));
-    product("lm_head", std::min<std::int64_t>(rows, 4096), lm_head_);
-    heads(rows);
-  }
-
-  // The absorbed query: a product of its own a head.
-  void heads(std::int64_t rows) {
-    RowLayout layout;
-    layout.append(rows, 0);
-    const Tensor q = activations(rows, c_.heads * c_.qk_nope_head_dim);
-    const Tensor out = activations(rows, c_.heads * c_.kv_lora_rank);
-    const double seconds = time([&] {
-      b_.head_linear(layout, {q, c_.heads, c_.qk_nope_head_dim, c_.qk_nope_head_dim}, w_.k_absorb,
-                     {out, c_.heads, c_.kv_lora_rank, c_.kv_lora_rank});
-    });
-    report("k_absorb",
-           fmt::format("{} x {} x {} -> {}", rows, c_.heads, c_.qk_nope_head_dim, c_.kv_lora_rank),
-           seconds,
-           2.0 * static_cast<double>(rows) *
-               static_cast<double>(c_.heads * c_.qk_nope_head_dim * c_.kv_lora_rank),
-           0);
+    const auto project = [&](const char* name, std::int64_t out, std::int64_t in) {
+      timer_.product(name, rows, timer_.projection(out, in));
+    };
+    project("q_b", c_.heads * c_.q_head_rows(), c_.q_latent_width());
+    project("o", c_.hidden, w_.o.cols());
+    project("gate_up", 2 * c_.intermediate, c_.hidden);
+    timer_.product("lm_head", std::min<std::int64_t>(rows, 4096), lm_head_);
+    if (c_.compressed) return time_entry_products(c_, w_, rows, timer_);
+    timer_.head_product("k_absorb", rows, c_.heads, w_.k_absorb);  // of the absorbed query
   }
 
   // Selects with random queries and keys; attention and overlap need the sets.
   void select(bool timed) {
     const std::int64_t rows = place_.rows.total;
-    const Tensor q = random(rows, c_.index_heads * c_.index_head_dim, b_.index_activation());
-    const Tensor k = random(context_, c_.index_head_dim, b_.index_activation());
-    const Tensor weights = random(rows, c_.index_heads, DType::f32);
+    const Tensor q = timer_.random(rows, c_.index_heads * c_.index_head_dim, b_.index_activation());
+    const Tensor k = timer_.random(place_.keys.total, c_.index_head_dim, b_.index_activation());
+    const Tensor weights = timer_.random(rows, c_.index_heads, DType::f32);
     sets_ = b_.allocate(rows, c_.index_topk, DType::i32);
     const auto exact = [&] { b_.index_topk(place_.rows, q, weights, place_.keys, k, sets_); };
     if (!timed) return exact();
     const double seconds = time_selection(exact);
+    if (c_.compressed) return;  // HISA chooses blocks of positions
     const Hisa hisa = c_.indexer.value_or(Hisa{});
     if (hisa.takes_all(context_) || (hisa.blocks - 1) * hisa.block < c_.index_topk) return;
     const Tensor sets = b_.allocate(rows, c_.index_topk, DType::i32);
@@ -204,12 +134,12 @@ class OpsBench {
     const std::string shape = fmt::format("{} of {}, {} heads", rows, context_, c_.index_heads);
     const auto per_pair = [&](double seconds) { return seconds / place_.pairs * 1e12; };
     if (logits > 0) {
-      report("indexer logits", shape, logits, flop, 0, "ps/pair", per_pair(logits));
-      report("top-k", fmt::format("{} rows, k {}", rows, c_.index_topk), top_k, 0, 4 * place_.pairs,
-             "ps/pair", per_pair(top_k));
+      timer_.report("indexer logits", shape, logits, flop, 0, "ps/pair", per_pair(logits));
+      timer_.report("top-k", fmt::format("{} rows, k {}", rows, c_.index_topk), top_k, 0,
+                    4 * place_.pairs, "ps/pair", per_pair(top_k));
     }
-    const double both = time(body);
-    report("logits + top-k", shape, both, flop, 0, "ps/pair", per_pair(both));
+    const double both = timer_.time(body);
+    timer_.report("logits + top-k", shape, both, flop, 0, "ps/pair", per_pair(both));
     return both;
   }
 
@@ -222,17 +152,17 @@ class OpsBench {
     const std::string shape = fmt::format("{} blocks of {} keys", hisa.blocks, hisa.block);
     const auto [logits, top_k] = selection_components(body);
     if (logits > 0) {
-      report("HISA logits", shape, logits, flop, 0, "ps/pair", logits / pairs * 1e12);
-      report("HISA top-k", fmt::format("{} rows, k {}", rows, c_.index_topk), top_k, 0,
-             4 * static_cast<double>(rows * std::min(hisa.blocks * hisa.block, context_)));
+      timer_.report("HISA logits", shape, logits, flop, 0, "ps/pair", logits / pairs * 1e12);
+      timer_.report("HISA top-k", fmt::format("{} rows, k {}", rows, c_.index_topk), top_k, 0,
+                    4 * static_cast<double>(rows * std::min(hisa.blocks * hisa.block, context_)));
     }
-    const double both = time(body);
-    report("HISA", shape, both, flop, 0, "times exact", exact / both);
+    const double both = timer_.time(body);
+    timer_.report("HISA", shape, both, flop, 0, "times exact", exact / both);
   }
 
   // Seconds of logits and of top-k; zeros without a clock of components.
   std::pair<double, double> selection_components(const std::function<void()>& body) {
-    const ComponentSeconds components = median_components(b_, repeat_, body);
+    const ComponentSeconds components = median_components(b_, timer_.repeat(), body);
     return {components[static_cast<std::size_t>(Component::indexer_logits)],
             components[static_cast<std::size_t>(Component::top_k)]};
   }
@@ -269,20 +199,23 @@ class OpsBench {
   void attend() {
     const std::int64_t rows = std::min<std::int64_t>(place_.rows.total, 8192);
     const std::int64_t width = c_.latent_width();
-    RowLayout last;
-    last.append(rows, context_ - rows);
-    const Tensor q = activations(rows, c_.heads * width), keys = activations(context_, width);
-    const Tensor out = activations(rows, c_.heads * c_.kv_lora_rank);
     const Tensor sets =
         shared_ > 0 ? shared_sets(rows) : sets_.row_range(place_.rows.total - rows, rows);
-    const double seconds = time([&] {
+    if (c_.compressed) return time_window_attention(c_, w_, context_, sets, timer_);
+    RowLayout last;
+    last.append(rows, context_ - rows);
+    const Tensor q = timer_.activations(rows, c_.heads * width),
+                 keys = timer_.activations(context_, width);
+    const Tensor out = timer_.activations(rows, c_.heads * c_.kv_lora_rank);
+    const double seconds = timer_.time([&] {
       b_.sparse_attention(last, {q, c_.heads, width, width}, place_.keys, keys,
                           keys.columns(0, c_.kv_lora_rank), sets, c_.softmax_scale(),
                           {out, c_.heads, c_.kv_lora_rank, c_.kv_lora_rank}, w_.sinks);
     });
     const double flop = static_cast<double>(rows * c_.index_topk) * attention_pair_operations(c_);
-    report("sparse attention",
-           fmt::format("{} rows, {} heads, k {}", rows, c_.heads, c_.index_topk), seconds, flop, 0);
+    timer_.report("sparse attention",
+                  fmt::format("{} rows, {} heads, k {}", rows, c_.heads, c_.index_topk), seconds,
+                  flop, 0);
   }
 
   // Attention of all heads to all earlier tokens, and before it the products that expand keys and
@@ -294,17 +227,17 @@ class OpsBench {
     RowLayout last;
     last.append(rows, context_ - rows);
     const std::int64_t most = Decoder::heads_expanded_at_once(c_);
-    const Tensor latents = activations(context_, c_.latent_width());
-    const Heads q = heads_of(rows, most, c_.qk_head_dim()),
-                out = heads_of(rows, most, c_.v_head_dim);
-    const Heads nope = heads_of(context_, most, c_.qk_nope_head_dim);
-    const Heads values = heads_of(context_, most, c_.v_head_dim);
+    const Tensor latents = timer_.activations(context_, c_.latent_width());
+    const Heads q = timer_.heads(rows, most, c_.qk_head_dim()),
+                out = timer_.heads(rows, most, c_.v_head_dim);
+    const Heads nope = timer_.heads(context_, most, c_.qk_nope_head_dim);
+    const Heads values = timer_.heads(context_, most, c_.v_head_dim);
     const auto for_groups = [&](const auto& body) {
       for (std::int64_t head = 0; head < c_.heads; head += most) {
         body(std::min(most, c_.heads - head));
       }
     };
-    const double expanding = time([&] {
+    const double expanding = timer_.time([&] {
       for_groups([&](std::int64_t count) {
         const Tensor latent = latents.columns(0, c_.kv_lora_rank);
         b_.expand_heads(place_.keys, latent, w_.k_absorb.row_range(0, count * c_.kv_lora_rank),
@@ -314,9 +247,9 @@ class OpsBench {
       });
     });
     const auto widths = static_cast<double>(c_.heads * (c_.qk_nope_head_dim + c_.v_head_dim));
-    report("expand keys", fmt::format("{} x {} heads", context_, c_.heads), expanding,
-           2.0 * static_cast<double>(context_ * c_.kv_lora_rank) * widths, 0);
-    const double seconds = time([&] {
+    timer_.report("expand keys", fmt::format("{} x {} heads", context_, c_.heads), expanding,
+                  2.0 * static_cast<double>(context_ * c_.kv_lora_rank) * widths, 0);
+    const double seconds = timer_.time([&] {
       for_groups([&](std::int64_t count) {
         b_.causal_attention(
             last, first_heads(q, count), place_.keys,
@@ -327,14 +260,11 @@ class OpsBench {
       });
     });
     const double pairs = causal_pairs(context_) - causal_pairs(context_ - rows);
-    report("dense attention", fmt::format("{} of {}, {} heads", rows, context_, c_.heads), seconds,
-           pairs * expanded_pair_operations(c_), 0);
+    timer_.report("dense attention", fmt::format("{} of {}, {} heads", rows, context_, c_.heads),
+                  seconds, pairs * expanded_pair_operations(c_), 0);
   }
 
-  // Random heads without gaps, and the first of them.
-  Heads heads_of(std::int64_t rows, std::int64_t count, std::int64_t width) {
-    return {activations(rows, count * width), count, width, width};
-  }
+  // The first of them.
   static Heads first_heads(Heads heads, std::int64_t count) {
     heads.count = count;
     return heads;
@@ -351,94 +281,104 @@ class OpsBench {
     RowLayout layout;
     layout.append(rows, 0);
     const auto element = static_cast<double>(size_of(b_.activation()));
-    const Tensor x = activations(rows, c_.hidden);
-    const Tensor residual = random(rows, c_.hidden, DType::f32);
+    const Tensor x = timer_.activations(rows, c_.hidden);
+    const Tensor residual = timer_.random(rows, c_.hidden, DType::f32);
     const std::string shape = fmt::format("{} x {}", rows, c_.hidden);
     const auto elements = static_cast<double>(rows * c_.hidden);
     const std::vector<std::int32_t> ids(static_cast<std::size_t>(rows), 1);
     const Tensor tokens = b_.upload(std::span<const std::int32_t>(ids), rows, 1);
-    const double embed = time([&] { b_.embed(tokens, embedding_, residual); });
-    report("embed", shape, embed, 0, elements * 4);
+    const double embed = timer_.time([&] { b_.embed(tokens, embedding_, residual); });
+    timer_.report("embed", shape, embed, 0, elements * 4);
     const double norm =
-        time([&] { b_.rms_norm(layout, residual, w_.attention_input.norm, 1e-6f, x); });
-    report("rms_norm", shape, norm, 0, elements * (4 + element));
-    const Tensor keys = random(rows, c_.index_head_dim, b_.index_activation());
-    const double layer_norm = time([&] {
-      b_.layer_norm(layout, keys, w_.indexer->k_norm, w_.indexer->k_norm_bias, 1e-6f, keys);
-    });
-    report("layer_norm", fmt::format("{} x {}", rows, c_.index_head_dim), layer_norm, 0,
-           2.0 * static_cast<double>(size_of(keys.dtype())) *
-               static_cast<double>(rows * c_.index_head_dim));
+        timer_.time([&] { b_.rms_norm(layout, residual, w_.attention_input.norm, 1e-6f, x); });
+    timer_.report("rms_norm", shape, norm, 0, elements * (4 + element));
+    if (!c_.compressed) index_norm(layout);
     const std::int64_t pairs = c_.qk_rope_head_dim / 2;
-    const Tensor cosines = random(rows, pairs, DType::f32), sines = random(rows, pairs, DType::f32);
-    const Tensor q = activations(rows, c_.heads * c_.qk_rope_head_dim);
+    const Tensor cosines = timer_.random(rows, pairs, DType::f32),
+                 sines = timer_.random(rows, pairs, DType::f32);
+    const Tensor q = timer_.activations(rows, c_.heads * c_.qk_rope_head_dim);
     const Heads rotated{q, c_.heads, c_.qk_rope_head_dim, c_.qk_rope_head_dim};
-    const double rope =
-        time([&] { b_.rope(layout, rotated, cosines, sines, RopeLayout::interleaved, rotated); });
-    report("rope", fmt::format("{} x {} x {}", rows, c_.heads, c_.qk_rope_head_dim), rope, 0,
-           2 * element * static_cast<double>(rows * q.cols()));
+    const double rope = timer_.time(
+        [&] { b_.rope(layout, rotated, cosines, sines, RopeLayout::interleaved, rotated); });
+    timer_.report("rope", fmt::format("{} x {} x {}", rows, c_.heads, c_.qk_rope_head_dim), rope, 0,
+                  2 * element * static_cast<double>(rows * q.cols()));
     if (c_.output_gate != OutputGate::none) gate(layout);
     if (c_.streams) streams(layout);
+    if (c_.compressed) time_pooling(c_, rows, timer_);
+  }
+
+  // Of the indexer's keys.
+  void index_norm(const RowLayout& layout) {
+    const std::int64_t rows = layout.total;
+    const Tensor keys = timer_.random(rows, c_.index_head_dim, b_.index_activation());
+    const double layer_norm = timer_.time([&] {
+      b_.layer_norm(layout, keys, w_.indexer->k_norm, w_.indexer->k_norm_bias, 1e-6f, keys);
+    });
+    timer_.report("layer_norm", fmt::format("{} x {}", rows, c_.index_head_dim), layer_norm, 0,
+                  2.0 * static_cast<double>(size_of(keys.dtype())) *
+                      static_cast<double>(rows * c_.index_head_dim));
   }
 
   // The gate on the results of the heads.
   void gate(const RowLayout& layout) {
     const std::int64_t width = c_.heads * c_.v_head_dim;
-    const Tensor gates = activations(layout.total, width);
-    const Tensor values = activations(layout.total, width);
+    const Tensor gates = timer_.activations(layout.total, width);
+    const Tensor values = timer_.activations(layout.total, width);
     const double seconds =
-        time([&] { b_.sigmoid_gate(layout, one_head(gates), one_head(values)); });
-    report("gate", fmt::format("{} x {}", layout.total, width), seconds, 0,
-           3.0 * static_cast<double>(size_of(b_.activation())) *
-               static_cast<double>(layout.total * width));
+        timer_.time([&] { b_.sigmoid_gate(layout, one_head(gates), one_head(values)); });
+    timer_.report("gate", fmt::format("{} x {}", layout.total, width), seconds, 0,
+                  3.0 * static_cast<double>(size_of(b_.activation())) *
+                      static_cast<double>(layout.total * width));
   }
 
   // Reading takes a product and two looks at the streams, writing one look and the result.
   void streams(const RowLayout& layout) {
     const std::int64_t rows = layout.total;
-    const Tensor residual = random(rows, c_.residual_width(), DType::f32);
-    const Tensor x = random(rows, c_.hidden, DType::f32);
-    const Tensor factors = b_.allocate(rows, c_.streams->count);
+    const Tensor residual = timer_.random(rows, c_.residual_width(), DType::f32);
+    const Tensor x = timer_.random(rows, c_.hidden, DType::f32);
+    const Tensor factors = b_.allocate(rows, c_.streams->coefficients());
     const StreamWeights& weights = *w_.attention_input.streams;
     const std::string shape = fmt::format("{} x {} x {}", rows, c_.streams->count, c_.hidden);
     const auto bytes = static_cast<double>(4 * rows * c_.residual_width());
     const auto result = static_cast<double>(4 * rows * c_.hidden);
     const double read =
-        time([&] { b_.read_streams(layout, residual, weights, *c_.streams, x, factors); });
-    report("read streams", shape, read, 0, bytes + result);
+        timer_.time([&] { b_.read_streams(layout, residual, weights, *c_.streams, x, factors); });
+    timer_.report("read streams", shape, read, 0, bytes + result);
     b_.fill_zero(x);  // what is added over and over again
-    const double write = time([&] { b_.write_streams(layout, x, factors, residual); });
-    report("write streams", shape, write, 0, 2 * bytes + result);
+    const double write = timer_.time([&] { b_.write_streams(layout, x, factors, residual); });
+    timer_.report("write streams", shape, write, 0, 2 * bytes + result);
   }
 
   void feed_forward() {
     const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
     RowLayout layout;
     layout.append(rows, 0);
-    const Tensor x = activations(rows, c_.hidden);
-    const Tensor residual = random(rows, c_.hidden, DType::f32);
+    const Tensor x = timer_.activations(rows, c_.hidden);
+    const Tensor residual = timer_.random(rows, c_.hidden, DType::f32);
     if (w_.mlp) {
       const double mlp =
-          time([&] { b_.gated_mlp(layout, x, w_.mlp->gate_up, w_.mlp->down, residual); });
+          timer_.time([&] { b_.gated_mlp(layout, x, w_.mlp->gate_up, w_.mlp->down, residual); });
       const std::int64_t width = w_.mlp->down.cols();
-      report("gated MLP", fmt::format("{} rows, {}", rows, width), mlp,
-             6.0 * static_cast<double>(rows) * static_cast<double>(width * c_.hidden), 0);
+      timer_.report("gated MLP", fmt::format("{} rows, {}", rows, width), mlp,
+                    6.0 * static_cast<double>(rows) * static_cast<double>(width * c_.hidden), 0);
     }
     if (w_.moe) {
-      const Tensor logits = random(rows, c_.routed_experts, DType::f32);
+      const Tensor logits = timer_.random(rows, c_.routed_experts, DType::f32);
       const Routing routing = b_.route(layout, logits, w_.moe->correction_bias, c_.router);
       const double route =
-          time([&] { b_.route(layout, logits, w_.moe->correction_bias, c_.router); });
-      report("route", fmt::format("{} of {} experts", c_.router.experts_used, c_.routed_experts),
-             route, 0, static_cast<double>(rows * c_.routed_experts) * 4);
-      const double experts =
-          time([&] { b_.experts(layout, x, routing, w_.moe->experts, residual, c_.expert_limit); });
-      report("experts",
-             fmt::format("{} rows, {} x {}", rows, c_.router.experts_used, c_.moe_intermediate),
-             experts,
-             6.0 * static_cast<double>(rows * c_.router.experts_used) *
-                 static_cast<double>(c_.moe_intermediate * c_.hidden),
-             0);
+          timer_.time([&] { b_.route(layout, logits, w_.moe->correction_bias, c_.router); });
+      timer_.report("route",
+                    fmt::format("{} of {} experts", c_.router.experts_used, c_.routed_experts),
+                    route, 0, static_cast<double>(rows * c_.routed_experts) * 4);
+      const double experts = timer_.time(
+          [&] { b_.experts(layout, x, routing, w_.moe->experts, residual, c_.expert_limit); });
+      timer_.report(
+          "experts",
+          fmt::format("{} rows, {} x {}", rows, c_.router.experts_used, c_.moe_intermediate),
+          experts,
+          6.0 * static_cast<double>(rows * c_.router.experts_used) *
+              static_cast<double>(c_.moe_intermediate * c_.hidden),
+          0);
     }
   }
 
@@ -446,12 +386,12 @@ class OpsBench {
     const std::int64_t rows = std::min<std::int64_t>(context_, 16384);
     RowLayout layout;
     layout.append(rows, 0);
-    const Tensor x = activations(rows, c_.hidden);
+    const Tensor x = timer_.activations(rows, c_.hidden);
     const std::vector<std::int32_t> ids(static_cast<std::size_t>(rows), 1);
     const Tensor targets = b_.upload(std::span<const std::int32_t>(ids), rows, 1);
-    const double loss = time([&] { b_.next_token_loss(layout, x, lm_head_, targets); });
-    report("next-token loss", fmt::format("{} rows, {} tokens", rows, c_.vocabulary), loss,
-           static_cast<double>(rows) * loss_row_operations(c_), 0);
+    const double loss = timer_.time([&] { b_.next_token_loss(layout, x, lm_head_, targets); });
+    timer_.report("next-token loss", fmt::format("{} rows, {} tokens", rows, c_.vocabulary), loss,
+                  static_cast<double>(rows) * loss_row_operations(c_), 0);
   }
 
   void overlap() {
@@ -459,12 +399,12 @@ class OpsBench {
     RowLayout last;
     last.append(rows, context_ - rows);
     const Tensor sets = sets_.row_range(place_.rows.total - rows, rows);
-    const std::vector<Tensor> all(static_cast<std::size_t>(c_.layers), sets);
+    const std::vector<Tensor> all(c_.letters(), sets);
     const std::vector<std::int64_t> ends = {context_};
-    const double seconds = time([&] { b_.overlap_counts(last, all, ends); });
-    report("overlap", fmt::format("{} layers, {} queries", c_.layers, rows), seconds, 0,
-           4.0 * static_cast<double>(rows * c_.layers * c_.index_topk), "us/query",
-           seconds / static_cast<double>(rows) * 1e6);
+    const double seconds = timer_.time([&] { b_.overlap_counts(last, all, ends); });
+    timer_.report("overlap", fmt::format("{} layers, {} queries", all.size(), rows), seconds, 0,
+                  4.0 * static_cast<double>(all.size()) * static_cast<double>(rows * c_.index_topk),
+                  "us/query", seconds / static_cast<double>(rows) * 1e6);
   }
 
   const ModelConfig& c_;
@@ -473,14 +413,10 @@ class OpsBench {
   const Tensor &embedding_, &lm_head_;
   std::vector<std::string> only_;
   int shared_;
-  int repeat_;
-  bool json_;
+  OpsTimer timer_;
   std::int64_t context_ = 0;
   Place place_;
   Tensor sets_;
-  std::uint64_t seed_ = 0;
-  double tflops_ceiling_ = 0, tbs_ceiling_ = 0;
-  Json results_ = Json::array();
 };
 
 }  // namespace

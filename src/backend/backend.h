@@ -123,11 +123,10 @@ class Backend : public Device {
  public:
   // Returns if this backend can run a model of these sizes, before a weight is read. Throws
   // InputError naming the key of config.json and the limit, UsageError if another precision would
-  // do. The default is a backend that runs every model. One that refuses models with a window need
-  // not have weigh_experts(), window_attention() and pool_entries().
+  // do. The default is a backend that runs every model.
   virtual void check(const ModelShape& shape) const { static_cast<void>(shape); }
 
-  // out[r] = table[tokens[r]]; tokens i32 [rows, 1], table [V, H].
+  // out[r] = table[tokens[r]]; tokens i32 [rows, 1], table [V, H]; out f32, or i32 like the table.
   virtual void embed(const Tensor& tokens, const Tensor& table, const Tensor& out) = 0;
 
   // out = weight * x / sqrt(mean(x^2) + eps), a row at a time; out may be x.
@@ -215,15 +214,16 @@ class Backend : public Device {
   // The same over the keys of a window and entries, with sinks, f32 [1, heads]. `out` has heads as
   // wide as the keys.
   virtual void window_attention(const RowLayout& rows, const Heads& queries, const WindowKeys& keys,
-                                float scale, const Heads& out, const Tensor& sinks);
+                                float scale, const Heads& out, const Tensor& sinks) = 0;
 
   // Entries of consecutive positions: entry e of a sequence is, for each column c, a mean of the
   // values of its r positions whose weights are the softmax over these positions of gate + bias.
-  // x [rows, 2n], rows of all positions: n values, then n gates; bias f32 [r, n]; out [entries, w].
+  // x [rows, 2n], rows of all positions: n values, then n gates; bias f32 [r, n]; out [entries, w],
+  // of x's type or f32.
   // If n = 2w, entries overlap: columns w + c of the entry's own positions, and columns c of the r
   // positions before them, if there are any, are weighed together.
   virtual void pool_entries(const RowLayout& rows, const Tensor& x, const Tensor& bias,
-                            const RowLayout& entry_rows, const Tensor& out);
+                            const RowLayout& entry_rows, const Tensor& out) = 0;
 
   // Decode: `rows` has one row per sequence, its last position, and no empty segment; the keys of
   // segment s, those of the row itself included, are in the pages that row s of `tables` names
@@ -270,7 +270,7 @@ class Backend : public Device {
 
   // The weights of experts that are chosen already, i32 [rows, P] of different ones in each row.
   virtual Routing weigh_experts(const RowLayout& rows, const Tensor& logits, const Tensor& experts,
-                                const RouterRule& rule);
+                                const RouterRule& rule) = 0;
 
   // out += sum over the row's experts of weight * MLP_expert(x), `limit` as in gated_mlp().
   virtual void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,

@@ -5,7 +5,7 @@
 // Four kinds of threads exist, one per kind of work: OpenMP for loops over independent items (CPU
 // operations, tokenizing), one std::thread owned by an object that works beside its caller
 // (ModelWeights), and std::jthread, which ends with its scope, for file reads (read_blob) and for
-// each of several devices that work on one request (spread).
+// each of several devices that work on one request (spread) or do the same thing (concurrently).
 #pragma once
 
 namespace indexcache {

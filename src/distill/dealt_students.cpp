@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "distill/dealt_students.h"
 
+#include "core/concurrently.h"
+
 #include <algorithm>
 #include <chrono>
-#include <exception>
-#include <thread>
 #include <utility>
 
 namespace indexcache {
@@ -27,26 +27,12 @@ DealtStudents::DealtStudents(const Model& model, const std::vector<Backend*>& ba
 }
 
 void DealtStudents::for_each_part(const std::function<void(std::size_t)>& work) {
-  std::vector<std::exception_ptr> failures(parts());
-  const auto run = [&](std::size_t p) {
+  concurrently(parts(), [&](std::size_t p) {
     const auto begin = std::chrono::steady_clock::now();
-    try {
-      work(p);
-    } catch (...) {
-      failures[p] = std::current_exception();
-    }
+    work(p);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
     busy_seconds_[p] += taken.count();
-  };
-  if (parts() == 1) {
-    run(0);
-  } else {
-    std::vector<std::jthread> threads;
-    for (std::size_t p = 0; p < parts(); ++p) threads.emplace_back(run, p);
-  }
-  for (const std::exception_ptr& failure : failures) {
-    if (failure) std::rethrow_exception(failure);
-  }
+  });
 }
 
 std::vector<float> DealtStudents::rows_of(const std::vector<float>& all, std::size_t p) const {

@@ -59,6 +59,7 @@ void Decoder::finish_keys(const LayerWeights& w, const RowLayout& rows, const Te
   const std::int64_t own = w.entries->projections.rows(), all = out.projected.cols();
   backend_.linear(rows, x, w.entries->projections, out.projected.columns(0, own));
   if (all == own) return;
+  const Device::CountAs purpose(backend_, Component::indexer_projections);
   backend_.linear(rows, x, w.indexer->entries->projections, out.projected.columns(own, all - own));
 }
 
@@ -70,21 +71,23 @@ void Decoder::pool_entries(const LayerWeights& w, const RowLayout& key_rows, Key
     keys.entry_rows.append(segment.rows / ratio, 0, ratio);
   }
   const std::int64_t own = w.entries->projections.rows(), all = keys.projected.cols();
-  keys.entries = pooled(*w.entries, key_rows, keys.projected.columns(0, own), keys.entry_rows,
-                        config_.latent_width());
+  const auto allocate = [&](std::int64_t width, DType dtype) {
+    return backend_.allocate(keys.entry_rows.total, width, dtype, Memory::keys);
+  };
+  keys.entries = allocate(config_.latent_width(), backend_.activation());
+  pool(*w.entries, key_rows, keys.projected.columns(0, own), keys.entry_rows, keys.entries);
   if (all == own) return;
-  keys.index_keys = pooled(*w.indexer->entries, key_rows, keys.projected.columns(own, all - own),
-                           keys.entry_rows, config_.index_head_dim);
+  const Device::CountAs purpose(backend_, Component::indexer_projections);
+  keys.index_keys = allocate(config_.index_head_dim, backend_.index_activation());
+  pool(*w.indexer->entries, key_rows, keys.projected.columns(own, all - own), keys.entry_rows,
+       keys.index_keys);
 }
 
-Tensor Decoder::pooled(const EntryWeights& w, const RowLayout& key_rows, const Tensor& projected,
-                       const RowLayout& entry_rows, std::int64_t width) {
-  const Tensor out =
-      backend_.allocate(entry_rows.total, width, backend_.activation(), Memory::keys);
+void Decoder::pool(const EntryWeights& w, const RowLayout& key_rows, const Tensor& projected,
+                   const RowLayout& entry_rows, const Tensor& out) {
   backend_.pool_entries(key_rows, projected, w.bias, entry_rows, out);
   backend_.rms_norm(entry_rows, out, w.norm, config_.rms_norm_eps, out);
   rotate_last(entry_rows, one_head(out), rotation_of(true));
-  return out;
 }
 
 ProjectedQueries Decoder::rotated_queries(const LayerWeights& w, const RowLayout& rows,

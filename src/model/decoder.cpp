@@ -448,8 +448,9 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t norm_gate = c.norm_gate_rank > 0 ? bytes * (c.norm_gate_rank + c.hidden) : 0;
   const std::int64_t output_gate =
       c.output_gate == OutputGate::input ? bytes * c.heads * c.v_head_dim : 0;
-  // Dense attention neither absorbs queries, nor mixes latents, nor selects.
-  const std::int64_t absorbed = c.dense ? 0 : c.latent_width();
+  // Dense attention neither absorbs queries, nor mixes latents, nor selects; keys of a window and
+  // entries are not absorbed either.
+  const std::int64_t absorbed = c.dense || c.compressed ? 0 : c.latent_width();
   const std::int64_t mixed = c.dense ? 0 : c.kv_lora_rank;
   // Queries before they are absorbed are gone afterwards, unless they hold gates.
   const bool kept = c.dense || c.compressed || c.output_gate == OutputGate::queries;

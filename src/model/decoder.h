@@ -225,8 +225,9 @@ class Decoder {
   void rotate_last(const RowLayout& rows, const Heads& heads, const Rotation& rotation);
   ProjectedQueries rotated_queries(const LayerWeights& weights, const RowLayout& rows,
                                    const Tensor& q_latent);
-  Tensor pooled(const EntryWeights& weights, const RowLayout& key_rows, const Tensor& projected,
-                const RowLayout& entry_rows, std::int64_t width);
+  // Fills `out`, [entries, width].
+  void pool(const EntryWeights& weights, const RowLayout& key_rows, const Tensor& projected,
+            const RowLayout& entry_rows, const Tensor& out);
   void attend_window(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
                      const RowLayout& key_rows, const KeyRows& keys, const Tensor& sets,
                      const Tensor& hidden);

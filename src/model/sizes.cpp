@@ -49,7 +49,7 @@ double expanded_pair_operations(const ModelConfig& config) {
 
 double attention_pair_operations(const ModelConfig& config) {
   if (config.dense) return expanded_pair_operations(config);
-  return 2.0 * static_cast<double>(config.heads * (config.latent_width() + config.kv_lora_rank));
+  return 2.0 * static_cast<double>(config.heads * (config.latent_width() + config.value_width()));
 }
 
 double loss_row_operations(const ModelConfig& config) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <set>
 #include <string>
+#include <utility>
 
 namespace indexcache {
 namespace {
@@ -19,11 +20,18 @@ StoredLayers::StoredLayers(const Checkpoint& checkpoint, const WeightSizes& size
     : checkpoint_(checkpoint),
       sizes_(sizes),
       placement_(placement),
+      devices_(devices),
       slots_(placement == Placement::stream ? static_cast<std::size_t>(layers) : 2 * devices) {}
 
 std::int64_t StoredLayers::reads() const {
   const std::lock_guard lock(mutex_);
   return reads_;
+}
+
+std::size_t StoredLayers::blobs() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<std::size_t>(
+      std::ranges::count_if(slots_, [](const Slot& slot) { return slot.bytes != nullptr; }));
 }
 
 StoredLayers::Blob StoredLayers::get(std::int64_t layer, const BlobLayout& layout, Device& device,
@@ -38,6 +46,7 @@ StoredLayers::Blob StoredLayers::get(std::int64_t layer, const BlobLayout& layou
     }
     if (found->ready) {
       found->used = ++uses_;
+      ++found->gets;
       return found->bytes;
     }
     changed_.wait_for(lock, kLook);
@@ -50,19 +59,26 @@ StoredLayers::Slot* StoredLayers::find(std::int64_t layer) {
   return found == slots_.end() ? nullptr : &*found;
 }
 
-// The slot that was not used for longest of those that nobody holds or fills. There is one: every
-// device holds at most one layer and fills at most one, and there are two slots per device.
+// Of the slots that nobody holds or fills, one whose layer every device had, because allocating
+// pinned memory takes as long as reading into it; else the one that was not used for longest. There
+// is one: every device holds at most one layer and fills at most one, and there are two slots per
+// device. If all layers are kept, each has the next slot.
 StoredLayers::Slot& StoredLayers::take(std::int64_t layer) {
-  Slot* oldest = nullptr;
+  Slot* best = nullptr;
+  const auto rank = [&](const Slot& slot) {
+    const bool passed = placement_ != Placement::stream && slot.gets >= devices_;
+    return std::pair(!passed, slot.used);
+  };
   for (Slot& slot : slots_) {
     const bool filling = slot.layer >= 0 && !slot.ready;
     if (filling || slot.bytes.use_count() > 1) continue;
-    if (oldest == nullptr || slot.used < oldest->used) oldest = &slot;
+    if (best == nullptr || rank(slot) < rank(*best)) best = &slot;
   }
-  oldest->layer = layer;
-  oldest->ready = false;
-  oldest->used = ++uses_;
-  return *oldest;
+  best->layer = layer;
+  best->ready = false;
+  best->gets = 1;
+  best->used = ++uses_;
+  return *best;
 }
 
 // Without the mutex: nobody else touches a slot that is being filled. The blob is held before

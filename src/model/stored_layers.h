@@ -22,7 +22,8 @@ class StoredLayers {
   // The bytes of a layer, which stay as long as somebody holds them.
   using Blob = std::shared_ptr<const std::byte>;
 
-  // Placement::stream keeps all layers; otherwise two per device are kept. `checkpoint` must
+  // Placement::stream keeps all layers; otherwise at most two per device are kept, and fewer if
+  // devices ask for the same layers at about the same time. `checkpoint` must
   // outlive the object.
   StoredLayers(const Checkpoint& checkpoint, const WeightSizes& sizes, std::int64_t layers,
                Placement placement, std::size_t devices);
@@ -38,12 +39,15 @@ class StoredLayers {
   const WeightSizes& sizes() const { return sizes_; }
   // Layers that were read from shards so far.
   std::int64_t reads() const;
+  // Blobs that memory was allocated for so far.
+  std::size_t blobs() const;
 
  private:
   struct Slot {
     std::shared_ptr<std::byte> bytes;
     std::int64_t layer = -1;
-    bool ready = false;  // else its layer is being read
+    bool ready = false;    // else its layer is being read
+    std::size_t gets = 0;  // of its layer; after as many as there are devices, none waits for it
     std::int64_t used = 0;
   };
 
@@ -55,6 +59,7 @@ class StoredLayers {
   const Checkpoint& checkpoint_;
   WeightSizes sizes_;
   Placement placement_;
+  std::size_t devices_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -187,6 +187,16 @@ void DistillTraining::step(Stage& stage, std::size_t number) {
   }
 }
 
+// What a signal ends was not begun either.
+void DistillTraining::finish(Stage& stage, std::size_t number) {
+  try {
+    stage.finish();
+  } catch (const Interrupted&) {
+    if (in_time_) save(number, stage.state());
+    throw;
+  }
+}
+
 void DistillTraining::loop(Stage& stage, std::size_t number) {
   if (!budget_begin_) budget_begin_ = Clock::now();
   const auto spent = [&] {
@@ -210,10 +220,9 @@ void DistillTraining::loop(Stage& stage, std::size_t number) {
     save(number, stage.state());
     saved = Clock::now();
   }
-  // A stage that the budget ends is saved as it is, so that the same command continues it; and no
-  // step is lost to a signal in what follows.
-  save(number, stage.state());
-  stage.finish();
+  // A stage that the budget ends is saved as it is, so that the same command continues it.
+  if (!in_time_) save(number, stage.state());
+  finish(stage, number);
   tell(stage.state(), number, told);
   shown_.push_back(stage.state());
   if (!in_time_) return;
@@ -231,7 +240,8 @@ void DistillTraining::tell(const StageState& stage, std::size_t number, std::siz
 
 void DistillTraining::save(std::size_t number, const StageState& stage) {
   state_.stages[number] = stage;
-  state_.students = students_->state();
+  // Of a stage that is over, only the best parameters are stored.
+  state_.students = stage.over ? StudentSet::State{} : students_->state();
   TrainingState stored = state_;
   stored.seconds = recorded_seconds(seconds()).value_or(0);
   write_training_state(file_, stored, fingerprint_);

@@ -66,6 +66,7 @@ class DistillTraining {
   void make_students();
   std::vector<Device> devices(std::size_t number);
   void step(Stage& stage, std::size_t number);
+  void finish(Stage& stage, std::size_t number);
   void loop(Stage& stage, std::size_t number);
   void tell(const StageState& stage, std::size_t number, std::size_t& told);
   void save(std::size_t number, const StageState& stage);

@@ -2,7 +2,6 @@
 #include "run/planned_machine.h"
 
 #include "backend/cpu/cpu_backend.h"
-#include "backend/gpu_limits.h"
 #include "backend/row_chunks.h"
 #include "core/bytes.h"
 #include "core/error.h"
@@ -61,9 +60,6 @@ class PlannedDevice : public CpuBackend {
   // Three slots of a WeightUploader.
   std::int64_t uploader_bytes() const override { return std::int64_t{192} << 20; }
   // Logits in chunks of 1 GiB, and the workspaces of products (backend/cuda/cuda_backend.cpp).
-  void check(const ModelShape& shape) const override {
-    require_gpu_operations(shape, "--device cpu, and no --on");
-  }
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override {
     const auto logits = [&](std::int64_t width, std::int64_t fewest_rows) {

@@ -105,6 +105,7 @@ Scaling scale_run(const RunPlan& plan, const Model& model, const SearchSubject& 
   const ScaledRun run(plan, model, subject, backend);
   const std::vector<DealtSweeps> dealt = run.on(devices);
   Scaling scaling;
+  scaling.fixed_seconds = run.fixed_seconds();
   for (std::size_t i = 0; i < devices.size(); ++i) {
     const std::size_t count = devices[i];
     const DealtSweeps& all = dealt[i];
@@ -132,7 +133,10 @@ Json to_json(const Scaling& scaling) {
                          {"idle_share", time.idle_share},
                          {"link_bytes", time.link_bytes}});
   }
-  return {{"times", times}, {"ends_at", scaling.ends_at}, {"limit", scaling.limit}};
+  return {{"times", times},
+          {"fixed_seconds", scaling.fixed_seconds},
+          {"ends_at", scaling.ends_at},
+          {"limit", scaling.limit}};
 }
 
 }  // namespace indexcache

@@ -28,8 +28,9 @@ struct ScaledTime {
 
 struct Scaling {
   std::vector<ScaledTime> times;
-  std::size_t ends_at = 1;  // devices; more of those that were asked for gain less than a tenth
-  std::string limit;        // why
+  double fixed_seconds = 0;  // of all times: starting, and reading the weights once
+  std::size_t ends_at = 1;   // devices; more of those that were asked for gain less than a tenth
+  std::string limit;         // why
 };
 
 // For each number of devices, ascending. `backend` is one of them, as the plan was made for.

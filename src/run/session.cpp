@@ -2,6 +2,7 @@
 #include "run/session.h"
 
 #include "core/bytes.h"
+#include "core/concurrently.h"
 #include "core/count_text.h"
 #include "core/error.h"
 #include "core/host_memory.h"
@@ -207,13 +208,16 @@ Session::Session(const Model& model, Backends backends, const DeviceOptions& opt
   const auto stored = std::make_shared<StoredLayers>(
       model.checkpoint, sizes, model.config.layers,
       placement_for(options, sizes, *backends.front()), backends.size());
+  for (const auto& backend : backends) backend->check(model.config.shape());
+  // Each device loads the weights outside the layers, at the same time as the others.
+  std::vector<std::unique_ptr<ModelWeights>> weights(backends.size());
+  concurrently(backends.size(), [&](std::size_t i) {
+    weights[i] = std::make_unique<ModelWeights>(model.config, model.checkpoint, model.has_indexer,
+                                                *backends[i], stored);
+  });
   const std::vector<std::string> names = device_names(backends);
   for (std::size_t i = 0; i < backends.size(); ++i) {
-    std::unique_ptr<Backend>& backend = backends[i];
-    backend->check(model.config.shape());
-    auto weights = std::make_unique<ModelWeights>(model.config, model.checkpoint, model.has_indexer,
-                                                  *backend, stored);
-    devices_.push_back({names[i], std::move(backend), std::move(weights)});
+    devices_.push_back({names[i], std::move(backends[i]), std::move(weights[i])});
     use_.workers.push_back({devices_.back().name});
   }
 }

@@ -18,6 +18,7 @@ class DeviceWorker : public SweepWorker {
 
   std::string name() const override { return name_; }
   SweepOutput compute(const SweepTask& task, const SweepReports& reports) override;
+  void prepare(const std::function<bool()>& stopped) override { evaluator_.load_weights(stopped); }
 
  private:
   std::string name_;

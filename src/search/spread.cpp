@@ -26,8 +26,11 @@ struct GivenUp : std::exception {
 
 // The life of a worker's thread.
 void work(SweepWorker& worker, std::span<const SweepTask> tasks, TaskBoard& board, WorkerUse& use) {
+  const auto born = Clock::now();
+  bool had_task = false;
   try {
     while (const auto task = board.take()) {
+      had_task = true;
       const auto begin = Clock::now();
       const SweepReports reports{[&](const LossPart& part) { board.add_part(*task, part); },
                                  [&](std::size_t done, std::size_t total) {
@@ -37,6 +40,10 @@ void work(SweepWorker& worker, std::span<const SweepTask> tasks, TaskBoard& boar
       board.finish(*task, worker.compute(tasks[*task], reports));
       use.busy_seconds += seconds_since(begin);
       ++use.tasks;
+    }
+    if (!had_task) {
+      worker.prepare([&board] { return board.stopped(); });
+      use.busy_seconds += seconds_since(born);
     }
   } catch (...) {
     board.fail(std::current_exception());

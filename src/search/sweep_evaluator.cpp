@@ -180,6 +180,11 @@ void SweepEvaluator::timed(Visit visit, std::size_t layer, const std::function<v
   clock_(visit, layer, backend_.measure(body));
 }
 
+void SweepEvaluator::load_weights(const std::function<bool()>& stopped) {
+  if (!weights_.is_stable()) return;
+  for (std::int64_t layer = 0; layer < config_.layers && !stopped(); ++layer) weights_.layer(layer);
+}
+
 void SweepEvaluator::prefill(const Pattern& pattern) {
   meter_ = nullptr;
   observer_ = nullptr;

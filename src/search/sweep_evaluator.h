@@ -97,6 +97,10 @@ class SweepEvaluator : public Evaluator {
 
   const SweepPlanner& planner() const { return planner_; }
 
+  // Loads weights that stay on the device, as the first sweep does otherwise; it ends after a layer
+  // for which `stopped` returns true.
+  void load_weights(const std::function<bool()>& stopped);
+
   void set_progress(SweepProgress progress) { progress_ = std::move(progress); }
   // With a clock the device waits at every visit.
   void set_clock(VisitClock clock) { clock_ = std::move(clock); }

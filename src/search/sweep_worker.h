@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -63,6 +64,10 @@ class SweepWorker {
 
   // One task at a time, on any thread. Throws what a sweep throws.
   virtual SweepOutput compute(const SweepTask& task, const SweepReports& reports) = 0;
+
+  // Called instead if there is no task for the worker: does now, while others compute, what its
+  // first task would have to begin with. Ends soon after `stopped` returns true.
+  virtual void prepare(const std::function<bool()>& stopped) { (void)stopped; }
 };
 
 }  // namespace indexcache

@@ -2,8 +2,8 @@
 // What DeepSeek-V4 needs beside the operations of other families, against plain loops in double:
 // entries, attention over a window and entries, streams that are mixed, experts of a table.
 #include "backend/cpu/cpu_backend.h"
-#include "core/error.h"
 #include "support/compare.h"
+#include "support/entry_rows.h"
 #include "support/plain_entries.h"
 #include "support/plain_streams.h"
 #include "support/random.h"
@@ -29,19 +29,6 @@ Tensor random_rows(Backend& b, std::int64_t rows, std::int64_t cols, std::uint32
 
 Tensor unset_rows(Backend& b, std::int64_t rows, std::int64_t cols) {
   return b.upload(std::vector<float>(count(rows, cols), NAN), rows, cols);
-}
-
-// All positions of sequences, one of which is too short for an entry and one empty.
-RowLayout positions_of_sequences() {
-  RowLayout rows;
-  for (const std::int64_t length : {150, 3, 0, 41}) rows.append(length, 0);
-  return rows;
-}
-
-RowLayout entries_of(const RowLayout& rows, std::int64_t ratio) {
-  RowLayout entries;
-  for (const Segment& segment : rows.segments) entries.append(segment.rows / ratio, 0, ratio);
-  return entries;
 }
 
 }  // namespace
@@ -275,16 +262,4 @@ TEST_CASE("experts of a table get weights from the square root of softplus") {
   const Routing free =
       b.route(rows, uploaded, b.upload(std::vector<float>{0, 0, 100, 0}, 1, 4), rule);
   CHECK(b.download_indices(free.experts) == std::vector<std::int32_t>{2, 3, 0, 2, 2, 3});
-}
-
-TEST_CASE("a backend without these operations says so") {
-  class Lacking : public CpuBackend {
-   public:
-    void pool_entries(const RowLayout& rows, const Tensor& x, const Tensor& bias,
-                      const RowLayout& entry_rows, const Tensor& out) override {
-      Backend::pool_entries(rows, x, bias, entry_rows, out);
-    }
-  };
-  Lacking b;
-  CHECK_THROWS_AS(b.pool_entries({}, {}, {}, {}, {}), InternalError);
 }

@@ -62,12 +62,15 @@ TEST_CASE("plan --json is one document whose parts add up") {
   CHECK(json["device_bytes"] == device);
   CHECK(json["fits"] == true);
   const Json& times = json["scaling"]["times"];
+  const double fixed = json["scaling"]["fixed_seconds"];
+  CHECK(fixed > 0);
   REQUIRE(times.size() == 7);
   CHECK(times[0]["devices"] == 1);
   CHECK(times[0]["idle_share"].get<double>() < 1e-6);
   for (std::size_t i = 1; i < times.size(); ++i) {
     CHECK(times[i]["seconds"].get<double>() <= times[i - 1]["seconds"].get<double>());
     CHECK(times[i]["link_bytes"].get<std::int64_t>() > 0);
+    CHECK(times[i]["seconds"].get<double>() > fixed);
   }
   CHECK(times[1]["seconds"].get<double>() < times[0]["seconds"].get<double>());
 }

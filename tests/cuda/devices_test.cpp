@@ -140,10 +140,18 @@ TEST_CASE("GPU shapes beyond the kernels' limits are refused by the key of confi
   refused(&ModelShape::experts_used, 33, "num_experts_per_tok");
   refused(&ModelShape::expert_groups, 33, "n_group");
   refused(&ModelShape::layers, 129, "num_hidden_layers");
-  ModelShape compressed = good;
-  compressed.window = 128;
-  CHECK_THAT(refusal(compressed), Contains("compress_ratios") && Contains("on the CPU only") &&
-                                      Contains("try: --device cpu"));
+}
+
+TEST_CASE("GPU keys of a window that are too wide are refused by their key of config.json") {
+  ModelShape shape = released_shape();
+  shape.window = 128;
+  shape.latent_width = shape.kv_lora_rank = 512;
+  CHECK(refusal(shape).empty());
+  for (const std::int64_t width : {516, 510}) {
+    shape.latent_width = shape.kv_lora_rank = width;
+    CHECK_THAT(refusal(shape), Contains("head_dim") && Contains(std::to_string(width)));
+    CHECK_THAT(refusal(shape), !Contains("kv_lora_rank"));
+  }
 }
 
 TEST_CASE("GPU dense attention beyond the kernels' limits is refused by the key of config.json") {

@@ -76,6 +76,7 @@ TEST_CASE("GPU routing chooses the CPU's experts") {
     INFO(s.experts << " experts, " << s.groups << " groups");
     RouterRule rule{s.groups, s.kept, s.used, s.used != 1, 2.5f};
     if (s.experts == 16) rule.excluded = 0;
+    if (s.groups == 1) rule.score = RouterScore::sqrt_softplus;
     auto logits = random_floats(count_of(rows.total, s.experts), 20);
     for (std::size_t i = 0; i < logits.size(); i += 3) logits[i] = 0.5f;  // ties
     auto bias = random_floats(static_cast<std::size_t>(s.experts), 21);
@@ -87,6 +88,35 @@ TEST_CASE("GPU routing chooses the CPU's experts") {
     const Routing expected = route(cpu), actual = route(gpu.backend);
     CHECK(gpu.backend.download_indices(actual.experts) == cpu.download_indices(expected.experts));
     CHECK_CLOSE(gpu.backend.download(actual.weights), cpu.download(expected.weights), 1e-6);
+  }
+}
+
+TEST_CASE("GPU weights of experts that are chosen already are the CPU's") {
+  Gpu gpu(Precision::fp32);
+  CpuBackend cpu;
+  const RowLayout rows = ragged_rows();
+  for (const Shape& s : {Shape{8, 3, 1, 1}, {256, 6, 1, 1}, {32, 32, 1, 1}}) {
+    for (const bool normalize : {false, true}) {
+      for (const RouterScore score : {RouterScore::sigmoid, RouterScore::sqrt_softplus}) {
+        INFO(s.experts << " experts, " << s.used << " of a row");
+        RouterRule rule{1, 1, s.used, normalize, 1.5f};
+        rule.score = score;
+        auto logits = random_floats(count_of(rows.total, s.experts), 22);
+        for (float& value : logits) value *= 40;
+        std::vector<std::int32_t> chosen;  // in no order
+        for (std::int64_t i = 0; i < rows.total * s.used; ++i) {
+          chosen.push_back(static_cast<std::int32_t>((i * (s.experts - 1) + i / 3) % s.experts));
+        }
+        const auto weigh = [&](Backend& b) {
+          return b.weigh_experts(
+              rows, b.upload(logits, rows.total, s.experts),
+              b.upload(std::span<const std::int32_t>(chosen), rows.total, s.used), rule);
+        };
+        const Routing expected = weigh(cpu), actual = weigh(gpu.backend);
+        CHECK(gpu.backend.download_indices(actual.experts) == chosen);
+        CHECK_CLOSE(gpu.backend.download(actual.weights), cpu.download(expected.weights), 1e-6);
+      }
+    }
   }
 }
 

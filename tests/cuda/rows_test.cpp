@@ -230,6 +230,21 @@ TEST_CASE("GPU lookups and copies are exact") {
   }
 }
 
+TEST_CASE("GPU lookups in a table of integers") {
+  Gpu gpu(Precision::bf16);
+  const std::vector<std::int32_t> table = {7, 0, -1, 255, 1 << 30, 3}, tokens = {1, 0, 2, 2};
+  const auto looked_up = [&](Backend& b) {
+    const Tensor out = b.allocate(4, 2, DType::i32);
+    b.embed(b.upload(std::span<const std::int32_t>(tokens), 4, 1),
+            b.upload(std::span<const std::int32_t>(table), 3, 2), out);
+    return b.download_indices(out);
+  };
+  const std::vector<std::int32_t> expected = {-1, 255, 7, 0, 1 << 30, 3, 1 << 30, 3};
+  CpuBackend cpu;
+  CHECK(looked_up(cpu) == expected);
+  CHECK(looked_up(gpu.backend) == expected);
+}
+
 TEST_CASE("GPU next-token loss sums each segment and skips rows without a target", "[products]") {
   for (const Precision precision : kPrecisions) {
     Gpu gpu(precision);

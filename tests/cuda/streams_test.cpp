@@ -9,22 +9,26 @@ namespace {
 
 struct Shape {
   std::int64_t streams, hidden;
+  int mixing_rounds = 0;
 };
 
-StreamWeights weights_of(Backend& b, const Shape& s, bool head) {
-  const std::int64_t count = (head ? 1 : 2) * s.streams, width = s.streams * s.hidden;
+StreamWeights weights_of(Backend& b, const Shape& s, const StreamRule& rule, bool head) {
+  const std::int64_t count = s.streams + (head ? 0 : rule.coefficients());
+  const std::int64_t width = s.streams * s.hidden, parts = head ? 1 : s.mixing_rounds > 0 ? 3 : 2;
   auto mixer = random_floats(count_of(count, width), 71);
   for (float& value : mixer) value /= 4;
+  std::vector<float> scales = {0.75f, -1.25f, 1.5f};
+  scales.resize(static_cast<std::size_t>(parts));
   return {b.upload(mixer, count, width), b.upload(random_floats(count_of(1, count), 72), 1, count),
-          b.upload(head ? std::vector<float>{0.75f} : std::vector<float>{0.75f, -1.25f}, 1,
-                   head ? 1 : 2)};
+          b.upload(scales, 1, parts)};
 }
 
 Tensor poisoned_floats(Backend& b, std::int64_t rows, std::int64_t cols) {
   return b.upload(std::vector<float>(count_of(rows, cols), kPoison), rows, cols);
 }
 
-constexpr Shape kShapes[] = {{4, 6144}, {4, 32}, {3, 21}, {1, 40}, {8, 520}};
+constexpr Shape kShapes[] = {{4, 6144},     {4, 32},    {3, 21},    {1, 40},   {8, 520},
+                             {4, 4096, 20}, {4, 32, 1}, {3, 21, 2}, {1, 8, 3}, {8, 36, 20}};
 
 }  // namespace
 
@@ -32,11 +36,12 @@ TEST_CASE("GPU sublayers read and write residual streams") {
   const RowLayout rows = ragged_rows();
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const Shape& s : kShapes) {
-      const StreamRule rule{s.streams, 0.3f, 0.25f, 1.5f, 0.125f};
+      const StreamRule rule{s.streams, 0.3f, 0.25f, 1.5f, 0.125f, s.mixing_rounds};
       const auto streams = random_floats(count_of(rows.total, s.streams * s.hidden), 73);
       const auto y = random_floats(count_of(rows.total, s.hidden), 74);
       for (const bool head : {false, true}) {
-        INFO(name_of(precision) << " " << s.streams << " x " << s.hidden << ", head " << head);
+        INFO(name_of(precision) << " " << s.streams << " x " << s.hidden << ", head " << head
+                                << ", rounds " << s.mixing_rounds);
         Gpu gpu(precision);
         std::vector<std::vector<float>> results[2];
         CpuBackend cpu;
@@ -44,8 +49,9 @@ TEST_CASE("GPU sublayers read and write residual streams") {
           auto& of = results[b == &cpu ? 0 : 1];
           const Tensor x = b->upload(streams, rows.total, s.streams * s.hidden);
           const Tensor out = poisoned_floats(*b, rows.total, s.hidden);
-          const Tensor factors = head ? Tensor() : poisoned_floats(*b, rows.total, s.streams);
-          b->read_streams(rows, x, weights_of(*b, s, head), rule, out, factors);
+          const Tensor factors =
+              head ? Tensor() : poisoned_floats(*b, rows.total, rule.coefficients());
+          b->read_streams(rows, x, weights_of(*b, s, rule, head), rule, out, factors);
           of.push_back(b->download(out));
           if (head) continue;
           of.push_back(b->download(factors));
@@ -65,16 +71,17 @@ TEST_CASE("GPU sublayers read and write residual streams") {
 TEST_CASE("GPU streams give a row the same bits in any batch") {
   const RowLayout rows = ragged_rows();
   for (const Shape& s : kShapes) {
-    INFO(s.streams << " x " << s.hidden);
+    INFO(s.streams << " x " << s.hidden << ", rounds " << s.mixing_rounds);
     Gpu gpu(Precision::fp32);
     Backend& b = gpu.backend;
-    const StreamRule rule{s.streams, 1e-5f, 1e-6f, 2.0f, 1e-6f};
+    const StreamRule rule{s.streams, 1e-5f, 1e-6f, 2.0f, 1e-6f, s.mixing_rounds};
     const Tensor x = b.upload(random_floats(count_of(rows.total, s.streams * s.hidden), 75),
                               rows.total, s.streams * s.hidden);
-    const StreamWeights weights = weights_of(b, s, false);
+    const StreamWeights weights = weights_of(b, s, rule, false);
+    const std::int64_t coefficients = rule.coefficients();
     const auto read = [&](const RowLayout& part, std::int64_t first) {
       const Tensor out = poisoned_floats(b, part.total, s.hidden);
-      const Tensor factors = poisoned_floats(b, part.total, s.streams);
+      const Tensor factors = poisoned_floats(b, part.total, coefficients);
       b.read_streams(part, x.row_range(first, part.total), weights, rule, out, factors);
       auto values = b.download(out);
       const auto more = b.download(factors);
@@ -90,7 +97,7 @@ TEST_CASE("GPU streams give a row the same bits in any batch") {
         return std::vector<float>(all.begin() + first, all.begin() + first + count);
       };
       auto expected = at(row * s.hidden, s.hidden);
-      const auto factors = at(rows.total * s.hidden + row * s.streams, s.streams);
+      const auto factors = at(rows.total * s.hidden + row * coefficients, coefficients);
       expected.insert(expected.end(), factors.begin(), factors.end());
       CHECK(alone == expected);
     }

@@ -17,12 +17,18 @@ struct Matrix {
   HeadRows heads;
 };
 
-// Partial blocks, columns that no vector divides, every FP8 code but NaN, and both sides of kv_b.
-const std::vector<Matrix> kMatrices = {
-    {DType::f8_e4m3, 131, 260, {131, 0, 131, false}}, {DType::bf16, 7, 5, {7, 0, 7, false}},
-    {DType::f16, 3, 128, {3, 0, 3, false}},           {DType::f32, 9, 520, {9, 0, 9, false}},
-    {DType::bf16, 30, 20, {10, 0, 4, true}},          {DType::bf16, 30, 20, {10, 4, 6, false}},
-    {DType::f8_e4m3, 256, 8, {64, 0, 48, true}},      {DType::f32, 1, 6, {1, 0, 1, false}}};
+// Partial blocks, columns that no vector divides, every code of FP4 and FP8 but NaN, and both sides
+// of kv_b.
+const std::vector<Matrix> kMatrices = {{DType::f8_e4m3, 131, 260, {131, 0, 131, false}},
+                                       {DType::bf16, 7, 5, {7, 0, 7, false}},
+                                       {DType::f16, 3, 128, {3, 0, 3, false}},
+                                       {DType::f32, 9, 520, {9, 0, 9, false}},
+                                       {DType::bf16, 30, 20, {10, 0, 4, true}},
+                                       {DType::bf16, 30, 20, {10, 4, 6, false}},
+                                       {DType::f8_e4m3, 256, 8, {64, 0, 48, true}},
+                                       {DType::i8, 17, 96, {17, 0, 17, false}},
+                                       {DType::i8, 5, 38, {5, 0, 5, false}},
+                                       {DType::f32, 1, 6, {1, 0, 1, false}}};
 
 std::int64_t rounded(std::int64_t bytes) {
   return (bytes + kBlobGrain - 1) / kBlobGrain * kBlobGrain;
@@ -34,10 +40,15 @@ std::vector<WeightCopy> copies_of_blob(std::int64_t& bytes) {
   bytes = 0;
   for (const Matrix& m : kMatrices) {
     WeightCopy copy{{.dtype = m.dtype, .rows = m.rows, .cols = m.cols}, m.heads, {}};
-    if (m.dtype == DType::f8_e4m3) {
-      copy.from.block_rows = copy.from.block_cols = 128;
+    if (m.dtype == DType::f8_e4m3 || m.dtype == DType::i8) {
+      copy.from.block_rows = m.dtype == DType::i8 ? 1 : 128;
+      copy.from.block_cols = m.dtype == DType::i8 ? 32 : 128;
       copy.from.scales_at = bytes;
-      bytes += rounded(4 * ((m.rows + 127) / 128) * ((m.cols + 127) / 128));
+      const auto blocks = [](std::int64_t extent, std::int64_t block) {
+        return (extent + block - 1) / block;
+      };
+      bytes +=
+          rounded(4 * blocks(m.rows, copy.from.block_rows) * blocks(m.cols, copy.from.block_cols));
     }
     copy.from.at = bytes;
     bytes = rounded(copy.from.end());
@@ -56,7 +67,10 @@ void fill(std::byte* blob, const std::vector<WeightCopy>& copies) {
         scales[i] = 0.5f + static_cast<float>(i);
       }
     }
-    for (std::int64_t i = 0; i < m.rows * m.cols; ++i) {
+    for (std::int64_t i = 0; m.dtype == DType::i8 && i < m.rows * m.row_bytes(); ++i) {
+      blob[m.at + i] = static_cast<std::byte>(i * 37 % 256);
+    }
+    for (std::int64_t i = 0; m.dtype != DType::i8 && i < m.rows * m.cols; ++i) {
       const float value = static_cast<float>(static_cast<int>(engine() % 2001) - 1000) * 0x1p-9f;
       auto* place = blob + m.at + i * static_cast<std::int64_t>(size_of(m.dtype));
       const auto code = static_cast<std::uint8_t>(i % 127 + (i % 2) * 128);  // never NaN
@@ -123,5 +137,35 @@ TEST_CASE("GPU and CPU uploaders report numbers that are not finite, and forget 
     CHECK_FALSE(finite);
     loaded(*backend, &finite, false);
     CHECK(finite);
+  }
+}
+
+TEST_CASE("GPU and CPU uploaders narrow tables, and report numbers out of range") {
+  Gpu gpu(Precision::bf16);
+  CpuBackend cpu;
+  const std::vector<std::int64_t> good = {0, 6, 3, 1, 5, 2};
+  for (Backend* backend : {static_cast<Backend*>(&gpu.backend), static_cast<Backend*>(&cpu)}) {
+    const auto uploaded = [&](const std::vector<std::int64_t>& numbers) {
+      const auto bytes = static_cast<std::int64_t>(numbers.size() * sizeof(std::int64_t));
+      const auto blob = backend->allocate_host(bytes);
+      std::memcpy(blob.get(), numbers.data(), static_cast<std::size_t>(bytes));
+      const WeightCopy copy{{.dtype = DType::i64, .rows = 3, .cols = 2},
+                            {3, 0, 3, false},
+                            backend->allocate(3, 2, DType::i32, Memory::weights),
+                            7};
+      const auto uploader = backend->make_weight_uploader();
+      uploader->begin(backend->mark());
+      uploader->load(blob.get(), std::span(&copy, 1));
+      const bool valid = uploader->finish();
+      return std::pair{valid, backend->download_indices(copy.out)};
+    };
+    CHECK(uploaded(good) == std::pair{true, std::vector<std::int32_t>{0, 6, 3, 1, 5, 2}});
+    for (const std::int64_t bad :
+         {std::int64_t{-1}, std::int64_t{7}, std::int64_t{1} << 32, std::int64_t{1} << 62}) {
+      std::vector<std::int64_t> numbers = good;
+      numbers[4] = bad;
+      CHECK_FALSE(uploaded(numbers).first);
+    }
+    CHECK(uploaded(good).first);
   }
 }

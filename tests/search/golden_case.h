@@ -335,16 +335,12 @@ void check_case(const std::filesystem::path& folder, const std::string& run,
   }
 }
 
-// Every family, FP8, patterns, natively shared layers. `compressed`: whether the engine computes
-// attention over compressed keys. `deployed` have an indexer of another type.
+// Every family, FP8, patterns, natively shared layers. `deployed` have an indexer of another type.
 template <typename Engine>
-void check_golden_cases(bool compressed, const DeployedBackends& deployed = {}) {
+void check_golden_cases(const DeployedBackends& deployed = {}) {
   std::size_t cases = 0;
   std::vector<std::string> models = kGoldenModels;
-  if (compressed) {
-    models.insert(models.end(),
-                  {"deepseek_v4_tiny", "deepseek_v4_r128_tiny", "deepseek_v4_fp_tiny"});
-  }
+  models.insert(models.end(), {"deepseek_v4_tiny", "deepseek_v4_r128_tiny", "deepseek_v4_fp_tiny"});
   for (const std::string& name : models) {
     for (const auto& entry : std::filesystem::directory_iterator(golden(name))) {
       const std::string stem = entry.path().stem().string();
@@ -354,7 +350,7 @@ void check_golden_cases(bool compressed, const DeployedBackends& deployed = {}) 
       ++cases;
     }
   }
-  CHECK(cases == (compressed ? 19 : 14));
+  CHECK(cases == 19);
 }
 
 }  // namespace indexcache::test

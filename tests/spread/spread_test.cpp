@@ -17,7 +17,9 @@ namespace {
 class ScriptedWorker : public SweepWorker {
  public:
   using Script = std::function<void(const SweepTask&, const SweepReports&)>;
-  explicit ScriptedWorker(Script script) : script_(std::move(script)) {}
+  using Preparation = std::function<void(const std::function<bool()>&)>;
+  explicit ScriptedWorker(Script script, Preparation preparation = {})
+      : script_(std::move(script)), preparation_(std::move(preparation)) {}
 
   std::string name() const override { return "scripted"; }
   SweepOutput compute(const SweepTask& task, const SweepReports& reports) override {
@@ -28,9 +30,13 @@ class ScriptedWorker : public SweepWorker {
     }
     return output;
   }
+  void prepare(const std::function<bool()>& stopped) override {
+    if (preparation_) preparation_(stopped);
+  }
 
  private:
   Script script_;
+  Preparation preparation_;
 };
 
 std::vector<SweepTask> tasks_of(std::size_t count) {
@@ -54,6 +60,63 @@ SpreadUse use_of(const Workers& workers) {
 }
 
 }  // namespace
+
+TEST_CASE("a worker without a task prepares for its first one meanwhile, once a request") {
+  Workers workers;
+  std::latch computing(1), prepared(1);
+  int preparations = 0;
+  const auto compute = [&](const SweepTask&, const SweepReports&) {
+    computing.count_down();
+    prepared.wait();
+  };
+  for (int i = 0; i < 2; ++i) {
+    workers.push_back(std::make_unique<ScriptedWorker>(compute, [&](const auto& stopped) {
+      computing.wait();
+      CHECK_FALSE(stopped());
+      ++preparations;
+      prepared.count_down();
+    }));
+  }
+  SpreadUse use = use_of(workers);
+  const auto outputs = spread(workers, tasks_of(1), std::vector<SweepEstimate>(1), {}, use);
+  CHECK(outputs.size() == 1);
+  CHECK(preparations == 1);
+  CHECK(use.workers[0].tasks + use.workers[1].tasks == 1);
+  CHECK(std::min(use.workers[0].busy_seconds, use.workers[1].busy_seconds) > 0);
+}
+
+TEST_CASE("a failure while a worker prepares ends the request, and a failure ends preparing") {
+  Workers workers;
+  std::latch preparing(1);
+  SECTION("preparing fails") {
+    for (int i = 0; i < 2; ++i) {
+      workers.push_back(std::make_unique<ScriptedWorker>(
+          [&](const SweepTask&, const SweepReports& reports) {
+            preparing.wait();
+            for (;;) reports.progress(1, 2);  // until the other one has failed
+          },
+          [&](const auto&) {
+            preparing.count_down();
+            throw InputError({"a layer is broken", "", "", ""});
+          }));
+    }
+  }
+  SECTION("computing fails") {
+    for (int i = 0; i < 2; ++i) {
+      workers.push_back(std::make_unique<ScriptedWorker>(
+          [&](const SweepTask&, const SweepReports&) {
+            preparing.wait();
+            throw InputError({"a layer is broken", "", "", ""});
+          },
+          [&](const auto& stopped) {
+            preparing.count_down();
+            while (!stopped()) std::this_thread::yield();
+          }));
+    }
+  }
+  SpreadUse use = use_of(workers);
+  CHECK_THROWS_AS(spread(workers, tasks_of(1), std::vector<SweepEstimate>(1), {}, use), InputError);
+}
 
 TEST_CASE("all workers compute at the same time, and each task is computed once") {
   Workers workers;

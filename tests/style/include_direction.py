@@ -47,7 +47,7 @@ ONLY_IN = {
     # Loops in parallel are OpenMP's; a thread of one's own loads weights, or gives work to a device.
     # Other uses want a reason.
     "omp.h": ["src/core/", "src/backend/cpu/", "src/calibration/", "tests/backend/"],
-    "thread": ["src/model/", "src/search/spread.cpp", "src/distill/dealt_students.cpp",
+    "thread": ["src/model/", "src/search/spread.cpp", "src/core/concurrently.cpp",
                "src/ranks/", "src/run/", "apps/", "tests/"],
     "future": [],
     "execution": [],

@@ -94,6 +94,18 @@ TEST_CASE("streamed layers take host memory once, layers from disk twice per dev
   CHECK(sizes.host(Placement::disk) == 2 * sizes.largest_stored);
 }
 
+TEST_CASE("devices in step pass through the same few blobs, and each layer is read once") {
+  constexpr std::size_t kDevices = 4;
+  SharedWeights shared(golden("deepseek_v32_tiny"), Placement::resident, kDevices);
+  const std::int64_t layers = shared.model.config.layers;
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    for (auto& weights : shared.weights) weights.layer(layer);
+  }
+  CHECK(shared.stored->reads() == layers);
+  // One in use, and one that is read ahead.
+  CHECK(shared.stored->blobs() <= 2);
+}
+
 TEST_CASE("a layer that a device holds is not overwritten") {
   SharedWeights shared(golden("deepseek_v32_tiny"), Placement::disk, 1);
   const Model& model = shared.model;

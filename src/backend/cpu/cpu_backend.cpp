@@ -279,6 +279,7 @@ void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& 
 
 Routing CpuBackend::weigh_experts(const RowLayout& rows, const Tensor& logits,
                                   const Tensor& experts, const RouterRule& rule) {
+  const Operation operation(*this, Component::experts);
   const Routing routing{experts, allocate(rows.total, experts.cols())};
   compute().weigh_experts(threads_, rows, logits, rule, routing);
   return routing;
@@ -287,11 +288,13 @@ Routing CpuBackend::weigh_experts(const RowLayout& rows, const Tensor& logits,
 void CpuBackend::window_attention(const RowLayout& rows, const Heads& queries,
                                   const WindowKeys& keys, float scale, const Heads& out,
                                   const Tensor& sinks) {
+  const Operation operation(*this, Component::sparse_attention);
   compute().window_attention(threads_, rows, queries, keys, scale, out, sinks);
 }
 
 void CpuBackend::pool_entries(const RowLayout& rows, const Tensor& x, const Tensor& bias,
                               const RowLayout& entry_rows, const Tensor& out) {
+  const Operation operation(*this, Component::norms);
   compute().pool_entries(threads_, rows, x, bias, entry_rows, out);
 }
 

@@ -62,12 +62,6 @@ class CpuBackend : public Backend {
 
 #include "backend/device_overrides.inc"
 #include "backend/operation_overrides.inc"
-  Routing weigh_experts(const RowLayout& rows, const Tensor& logits, const Tensor& experts,
-                        const RouterRule& rule) override;
-  void window_attention(const RowLayout& rows, const Heads& queries, const WindowKeys& keys,
-                        float scale, const Heads& out, const Tensor& sinks) override;
-  void pool_entries(const RowLayout& rows, const Tensor& x, const Tensor& bias,
-                    const RowLayout& entry_rows, const Tensor& out) override;
 
  private:
   // An operation of the forward pass that is at work while it lives.

@@ -8,6 +8,34 @@
 
 namespace indexcache {
 
+namespace {
+
+// All but the keys.
+kernels::SparseAttentionParams attention_params(const RowLayout& rows, const Heads& queries,
+                                                const Tensor& sets, float scale, const Heads& out,
+                                                const Tensor& sinks) {
+  kernels::SparseAttentionParams p{};
+  p.queries = queries.tensor.data<void>();
+  p.type = cuda::kernel_type(queries.tensor.dtype());
+  p.query_stride = queries.tensor.stride();
+  p.query_head_stride = queries.stride;
+  p.sets = sets.data<std::int32_t>();
+  p.sets_stride = sets.stride();
+  p.k = static_cast<int>(sets.cols());
+  p.out = out.tensor.data<void>();
+  p.out_stride = out.tensor.stride();
+  p.out_head_stride = out.stride;
+  p.rows = rows.total;
+  p.heads = static_cast<int>(queries.count);
+  p.key_width = static_cast<int>(queries.width);
+  p.value_width = static_cast<int>(out.width);
+  p.scale = scale;
+  p.sinks = sinks.data<float>();
+  return p;
+}
+
+}  // namespace
+
 void CudaBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
                                    const RowLayout& key_rows, const Tensor& keys,
                                    const Tensor& values, const Tensor& sets, float scale,
@@ -17,26 +45,29 @@ void CudaBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
     throw InternalError({"attention on the GPU takes its values from the first columns of the keys",
                          "sparse_attention", "", "report it"});
   }
-  INDEXCACHE_CUDA(kernels::sparse_attention({.queries = queries.tensor.data<void>(),
-                                             .type = cuda::kernel_type(keys.dtype()),
-                                             .query_stride = queries.tensor.stride(),
-                                             .query_head_stride = queries.stride,
-                                             .keys = keys.data<void>(),
-                                             .key_stride = keys.stride(),
-                                             .sets = sets.data<std::int32_t>(),
-                                             .sets_stride = sets.stride(),
-                                             .k = static_cast<int>(sets.cols()),
-                                             .places = layouts_.get(rows, key_rows).places,
-                                             .out = out.tensor.data<void>(),
-                                             .out_stride = out.tensor.stride(),
-                                             .out_head_stride = out.stride,
-                                             .rows = rows.total,
-                                             .heads = static_cast<int>(queries.count),
-                                             .key_width = static_cast<int>(keys.cols()),
-                                             .value_width = static_cast<int>(values.cols()),
-                                             .scale = scale,
-                                             .sinks = sinks.data<float>()},
-                                            stream_.get()));
+  kernels::SparseAttentionParams p = attention_params(rows, queries, sets, scale, out, sinks);
+  p.keys = keys.data<void>();
+  p.key_stride = keys.stride();
+  p.places = layouts_.get(rows, key_rows).places;
+  INDEXCACHE_CUDA(kernels::sparse_attention(p, stream_.get()));
+}
+
+void CudaBackend::window_attention(const RowLayout& rows, const Heads& queries,
+                                   const WindowKeys& keys, float scale, const Heads& out,
+                                   const Tensor& sinks) {
+  const Operation operation(*this, Component::sparse_attention);
+  kernels::SparseAttentionParams p = attention_params(rows, queries, keys.sets, scale, out, sinks);
+  p.recent = keys.keys.data<void>();
+  p.recent_stride = keys.keys.stride();
+  p.recent_places = layouts_.get(rows, keys.rows).places;
+  p.window = static_cast<int>(keys.window);
+  p.places = p.recent_places;
+  if (!keys.entries.empty()) {
+    p.keys = keys.entries.data<void>();
+    p.key_stride = keys.entries.stride();
+    p.places = layouts_.get(rows, keys.entry_rows).places;
+  }
+  INDEXCACHE_CUDA(kernels::sparse_attention(p, stream_.get()));
 }
 
 void CudaBackend::causal_attention(const RowLayout& rows, const Heads& queries,

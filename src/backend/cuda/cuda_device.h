@@ -93,6 +93,8 @@ inline kernels::Type kernel_type(DType type) {
       return kernels::Type::f16;
     case DType::f8_e4m3:
       return kernels::Type::e4m3;
+    case DType::i8:
+      return kernels::Type::e2m1;
     default:
       return kernels::Type::f32;
   }

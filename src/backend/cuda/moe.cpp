@@ -23,6 +23,11 @@ bool has_fp8(const ExpertWeights& weights) {
          weights.down.front().dtype() == DType::f8_e4m3;
 }
 
+kernels::RouterScore kernel_score(RouterScore score) {
+  return score == RouterScore::sigmoid ? kernels::RouterScore::sigmoid
+                                       : kernels::RouterScore::sqrt_softplus;
+}
+
 }  // namespace
 
 // Decided only by the shape of the experts, so that a row has the same bits in any batch.
@@ -53,8 +58,26 @@ Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Te
                                   .experts_used = static_cast<int>(rule.experts_used),
                                   .normalize = rule.normalize,
                                   .scale = rule.scale,
-                                  .excluded = rule.excluded},
+                                  .excluded = rule.excluded,
+                                  .score = kernel_score(rule.score)},
                                  stream_.get()));
+  return routing;
+}
+
+Routing CudaBackend::weigh_experts(const RowLayout& rows, const Tensor& logits,
+                                   const Tensor& experts, const RouterRule& rule) {
+  const Operation operation(*this, Component::experts);
+  Routing routing{experts, allocate(rows.total, experts.cols(), DType::f32)};
+  INDEXCACHE_CUDA(kernels::weigh_experts({.logits = logits.data<float>(),
+                                          .chosen = experts.data<std::int32_t>(),
+                                          .weights = routing.weights.data<float>(),
+                                          .rows = rows.total,
+                                          .experts = static_cast<int>(logits.cols()),
+                                          .experts_used = static_cast<int>(experts.cols()),
+                                          .normalize = rule.normalize,
+                                          .scale = rule.scale,
+                                          .score = kernel_score(rule.score)},
+                                         stream_.get()));
   return routing;
 }
 

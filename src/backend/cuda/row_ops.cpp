@@ -4,6 +4,7 @@
 #include "kernels/copy_rows.h"
 #include "kernels/embed.h"
 #include "kernels/norm.h"
+#include "kernels/pool_entries.h"
 #include "kernels/rope.h"
 #include "kernels/sigmoid_gate.h"
 #include "kernels/swiglu.h"
@@ -33,6 +34,7 @@ kernels::NormParams norm_params(const RowLayout& rows, const Tensor& x, const Te
 
 void CudaBackend::embed(const Tensor& tokens, const Tensor& table, const Tensor& out) {
   const Operation operation(*this, Component::other);
+  // f32 is copied bit by bit, and so are numbers of i32.
   INDEXCACHE_CUDA(kernels::embed({.tokens = tokens.data<std::int32_t>(),
                                   .table = table.data<void>(),
                                   .table_type = kernel_type(table.dtype()),
@@ -171,6 +173,24 @@ void CudaBackend::move_rows(const Tensor& x, const Tensor& out, const kernels::R
                                       .rows = rows,
                                       .gather = gather},
                                      stream_.get()));
+}
+
+void CudaBackend::pool_entries(const RowLayout& rows, const Tensor& x, const Tensor& bias,
+                               const RowLayout& entry_rows, const Tensor& out) {
+  const Operation operation(*this, Component::norms);
+  INDEXCACHE_CUDA(kernels::pool_entries({.x = x.data<void>(),
+                                         .type = kernel_type(x.dtype()),
+                                         .x_stride = x.stride(),
+                                         .bias = bias.data<float>(),
+                                         .out = out.data<void>(),
+                                         .out_type = kernel_type(out.dtype()),
+                                         .out_stride = out.stride(),
+                                         .places = layouts_.get(entry_rows, rows).places,
+                                         .entries = entry_rows.total,
+                                         .ratio = static_cast<int>(bias.rows()),
+                                         .n = static_cast<int>(bias.cols()),
+                                         .width = static_cast<int>(out.cols())},
+                                        stream_.get()));
 }
 
 void CudaBackend::copy_rows(const RowLayout& from, const Tensor& x, const RowLayout& to,

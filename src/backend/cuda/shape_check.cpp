@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/shape_check.h"
 
-#include "backend/gpu_limits.h"
 #include "core/error.h"
 #include "kernels/causal_attention.h"
 #include "kernels/indexer_logits.h"
@@ -72,11 +71,12 @@ void check_expanded(const ExpandedShape& shape) {
 }  // namespace
 
 void check_shape(const ModelShape& shape, Precision indexer) {
-  require_gpu_operations(shape, "--device cpu");
-  constexpr const char* kLatent = "kv_lora_rank + qk_rope_head_dim";
-  require_multiple(kLatent, shape.latent_width, kernels::kAttentionKeyUnit);
-  require_at_most(kLatent, shape.latent_width, kernels::kMostAttentionKeyWidth);
-  require_at_most("kv_lora_rank", shape.kv_lora_rank, kernels::kMostAttentionValueWidth);
+  const bool whole = shape.window > 0;  // keys are values
+  const char* latent = whole ? "head_dim" : "kv_lora_rank + qk_rope_head_dim";
+  require_multiple(latent, shape.latent_width, kernels::kAttentionKeyUnit);
+  require_at_most(whole ? "head_dim" : "kv_lora_rank", shape.kv_lora_rank,
+                  kernels::kMostAttentionValueWidth);
+  require_at_most(latent, shape.latent_width, kernels::kMostAttentionKeyWidth);
   require_multiple("index_head_dim", shape.index_head_dim, kernels::kIndexUnit);
   require_at_most("n_routed_experts", shape.routed_experts, kernels::kMostExperts);
   require_at_most("num_experts_per_tok", shape.experts_used, kernels::kMostExpertsUsed);

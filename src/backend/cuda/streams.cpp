@@ -22,6 +22,7 @@ void CudaBackend::read_streams(const RowLayout& rows, const Tensor& streams,
                                          .eps = rule.eps,
                                          .factor_scale = rule.factor_scale,
                                          .factor_eps = rule.factor_eps,
+                                         .mixing_rounds = rule.mixing_rounds,
                                          .out = out.data<float>(),
                                          .factors = factors.data<float>(),
                                          .rows = rows.total,
@@ -33,12 +34,14 @@ void CudaBackend::read_streams(const RowLayout& rows, const Tensor& streams,
 void CudaBackend::write_streams(const RowLayout& rows, const Tensor& x, const Tensor& factors,
                                 const Tensor& streams) {
   const Operation operation(*this, Component::norms);
+  const std::int64_t count = streams.cols() / x.cols();
   INDEXCACHE_CUDA(kernels::write_streams({.y = x.data<float>(),
                                           .factors = factors.data<float>(),
+                                          .mixes = factors.cols() > count,
                                           .streams = streams.data<float>(),
                                           .stride = streams.stride(),
                                           .rows = rows.total,
-                                          .n = static_cast<int>(factors.cols()),
+                                          .n = static_cast<int>(count),
                                           .width = x.cols()},
                                          stream_.get()));
 }

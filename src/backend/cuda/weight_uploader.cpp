@@ -5,6 +5,7 @@
 #include "backend/cuda/current_device.h"
 #include "kernels/convert.h"
 #include "kernels/copy_fp8.h"
+#include "kernels/copy_table.h"
 
 #include <algorithm>
 
@@ -96,6 +97,8 @@ void CudaWeightUploader::transfer(const std::byte* blob, std::span<const WeightC
     if (here.from.scales_at >= 0) here.from.scales_at -= begin;
     if (copy.out.dtype() == DType::f8_e4m3) {
       keep(staged, here);
+    } else if (copy.out.dtype() == DType::i32) {
+      copy_table(staged, here);
     } else {
       convert(staged, here);
     }
@@ -135,6 +138,16 @@ void CudaWeightUploader::keep(const std::byte* part, const WeightCopy& copy) {
   const StoredMatrix stored{
       .dtype = DType::f32, .rows = scales.rows(), .cols = scales.cols(), .at = from.scales_at};
   convert(part, {stored, {stored.rows, 0, stored.rows, false}, scales});
+}
+
+void CudaWeightUploader::copy_table(const std::byte* part, const WeightCopy& copy) {
+  INDEXCACHE_CUDA(
+      kernels::copy_table({.x = reinterpret_cast<const std::int64_t*>(part + copy.from.at),
+                           .out = copy.out.data<std::int32_t>(),
+                           .count = copy.from.rows * copy.from.cols,
+                           .limit = copy.limit,
+                           .out_of_range = static_cast<int*>(not_finite_.get())},
+                          conversions_.get()));
 }
 
 bool CudaWeightUploader::finish() {

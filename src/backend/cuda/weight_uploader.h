@@ -35,6 +35,7 @@ class CudaWeightUploader : public WeightUploader {
   // From a part of a blob that is staged; offsets are those in the part.
   void convert(const std::byte* part, const WeightCopy& copy);
   void keep(const std::byte* part, const WeightCopy& copy);
+  void copy_table(const std::byte* part, const WeightCopy& copy);
 
   DeviceMemory& memory_;
   int device_;
@@ -42,7 +43,7 @@ class CudaWeightUploader : public WeightUploader {
   std::array<Slot, kSlots> slots_;
   std::size_t next_ = 0;
   std::int64_t slot_bytes_ = 0;
-  std::shared_ptr<void> not_finite_;  // an int on the device
+  std::shared_ptr<void> not_finite_;  // an int on the device; set by numbers of tables, too
   PinnedBuffer flag_;
 };
 

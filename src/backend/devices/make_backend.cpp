@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/devices/make_backend.h"
 
-#include "backend/gpu_limits.h"
 #include "backend/make_cpu_backend.h"
+#include "core/concurrently.h"
 #include "core/error.h"
 #include "core/thread_count.h"
 
@@ -98,11 +98,15 @@ Backends make_backends(const std::vector<DeviceSpec>& devices, BackendOptions op
   if (count > 1 && devices.front().kind == DeviceSpec::Kind::cpu) {
     options.threads = std::max(thread_count(options.threads) / count, 1);
   }
-  Backends backends;
-  for (const DeviceSpec& device : devices) {
-    options.device = device;
-    backends.push_back(make_backend(options));
-    if (!mixed) require_same_kind(devices.front(), *backends.front(), device, *backends.back());
+  // At the same time: a GPU needs some seconds until it can be used.
+  Backends backends(devices.size());
+  concurrently(devices.size(), [&](std::size_t i) {
+    BackendOptions own = options;
+    own.device = devices[i];
+    backends[i] = make_backend(own);
+  });
+  for (std::size_t i = 1; i < devices.size() && !mixed; ++i) {
+    require_same_kind(devices.front(), *backends.front(), devices[i], *backends[i]);
   }
   if (count == 1) return backends;
   // The same plan serves all of them. Backends on the CPU share its memory.
