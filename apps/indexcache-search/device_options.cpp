@@ -55,9 +55,10 @@ void add_device_options(CLI::App& command, DeviceOptions& options, std::string& 
            {"fp32", "bf16", "fp8"})
         ->capture_default_str();
     one_of(command.add_option("--indexer-precision", options.indexer_precision,
-                              "Type of the indexer's queries and keys: fp32 or, on a GPU, bf16 or "
-                              "fp8 as deployed (default: the value of --precision; fp32 on a CPU)"),
-           {"fp32", "bf16", "fp8"});
+                              "Type of the indexer's queries and keys: fp32, bf16, fp8 as deployed "
+                              "or, on a CPU, fp4 as DeepSeek-V4 deploys it (default: the value of "
+                              "--precision; fp32 on a CPU)"),
+           {"fp32", "bf16", "fp8", "fp4"});
     one_of(
         command.add_option("--weights", options.weights,
                            "Where weights are kept: resident on the device, streamed from host "

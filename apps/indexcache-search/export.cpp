@@ -79,7 +79,12 @@ ServedModel read_model(const std::string& path, std::string& config_sha256,
   const std::size_t layers = config_layers(model.config, file.string());
   config_sha256 = sha256(text);
   model.architecture = architecture_of(model.config);
-  if (folder) model.has_indexer = owners_in(file.parent_path(), layers, caveats);
+  if (!folder) return model;
+  const std::vector<bool> owners = owners_in(file.parent_path(), layers, caveats);
+  if (owners.empty()) return model;
+  for (const std::size_t layer : lettered_layers(model.config, file.string())) {
+    model.has_indexer.push_back(owners[layer]);
+  }
   return model;
 }
 
@@ -153,11 +158,8 @@ Subject read_subject(const ExportOptions& options) {
   std::string config_sha256;
   std::vector<std::string> caveats;
   if (!options.model.empty()) model = read_model(options.model, config_sha256, caveats);
-  // A pattern has fewer letters than DeepSeek-V4 has layers; no engine takes one.
-  const bool counted =
-      model.config.is_object() && model_code(model.config) != ModelCode::deepseek_v4;
-  const std::optional<std::size_t> layers =
-      counted ? std::optional(config_layers(model.config, options.model)) : std::nullopt;
+  std::optional<std::size_t> layers;
+  if (model.config.is_object()) layers = lettered_layers(model.config, options.model).size();
   if (!std::filesystem::exists(options.source)) {
     return {parse_pattern_form(options.source, layers, "pattern " + options.source), model,
             caveats};

@@ -306,7 +306,7 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
            {"fp32", "bf16", "fp8"});
     one_of(command->add_option("--against-indexer-precision", options->other.indexer_precision,
                                "The same for the indexer (default: as --indexer-precision)"),
-           {"fp32", "bf16", "fp8"});
+           {"fp32", "bf16", "fp8", "fp4"});
     command->add_flag("--along-queries", options->along_queries,
                       "Also measure, in each layer with an indexer, how much the sets of "
                       "neighboring queries overlap, and the size of their unions");

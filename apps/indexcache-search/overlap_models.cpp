@@ -77,6 +77,9 @@ Json document_of(const ModelComparison& comparison, const ComparedModel& first,
                         model_json(second, comparison.second_loss)};
   document["tokens"] = to_json(summarize(tokens));
   document["index_topk"] = overlap.index_topk;
+  if (const LayerNumbers numbers = first.model.config.layer_numbers(); !numbers.are_all()) {
+    document["pattern_layers"] = numbers.list();
+  }
   document["query_step"] = overlap.query_step;
   document.update(set_overlap_document(overlap));
   for (std::size_t n = 0; n < overlap.layers.size(); ++n) {
@@ -88,12 +91,12 @@ Json document_of(const ModelComparison& comparison, const ComparedModel& first,
   return document;
 }
 
-std::string text_of(const ModelComparison& comparison, const std::string& first,
-                    const std::string& second) {
+std::string text_of(const ModelComparison& comparison, const LayerNumbers& numbers,
+                    const std::string& first, const std::string& second) {
   const ModelOverlap& overlap = comparison.overlap;
-  std::string text =
-      fmt::format("share of the {} tokens per query of {} that {} selects too\n{}\n",
-                  count_text(overlap.index_topk), first, second, set_overlap_table(overlap));
+  std::string text = fmt::format("share of the {} tokens per query of {} that {} selects too\n{}\n",
+                                 count_text(overlap.index_topk), first, second,
+                                 set_overlap_table(overlap, numbers));
   if (overlap.query_step > 1) {
     text += fmt::format(
         "measured at one position in {}, because the sets of all do not fit in host "
@@ -103,7 +106,7 @@ std::string text_of(const ModelComparison& comparison, const std::string& first,
   const std::vector<NamedQuery> worst = worst_of_all(overlap);
   if (!worst.empty()) text += "\nworst queries\n";
   for (const auto& [layer, query] : worst) {
-    text += fmt::format("layer {:>3}  sequence {:>4}  position {:>7}  {:.4f}\n", layer,
+    text += fmt::format("layer {:>3}  sequence {:>4}  position {:>7}  {:.4f}\n", numbers.of(layer),
                         query.sequence, query.position, share(overlap, query));
   }
   return text + fmt::format("\nloss {} and {}\n", loss_text(comparison.first_loss),
@@ -176,8 +179,8 @@ int overlap_models(const DeviceOptions& first, const OtherModel& other,
     return 0;
   }
   const bool precisions = !other.precision.empty() || !other.indexer_precision.empty();
-  write_output("{}", text_of(comparison, name_of(compared, precisions),
-                             name_of(compared_other, precisions)));
+  write_output("{}", text_of(comparison, model.config.layer_numbers(),
+                             name_of(compared, precisions), name_of(compared_other, precisions)));
   return 0;
 }
 

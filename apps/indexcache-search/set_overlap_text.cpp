@@ -49,10 +49,11 @@ Json set_overlap_document(const SetOverlap& overlap) {
   return document;
 }
 
-std::string set_overlap_table(const SetOverlap& overlap) {
+std::string set_overlap_table(const SetOverlap& overlap, const LayerNumbers& numbers) {
   std::vector<std::string> lines = {fmt::format("{:<14}  {:>7}  {:>7}", "layer", "mean", "worst")};
   for (std::size_t n = 0; n < overlap.layers.size(); ++n) {
-    lines.push_back(line(overlap, fmt::format("{:>3}", overlap.layers[n]), {n, std::nullopt}));
+    lines.push_back(
+        line(overlap, fmt::format("{:>3}", numbers.of(overlap.layers[n])), {n, std::nullopt}));
   }
   lines.push_back(line(overlap, "all", {}));
   for (std::size_t b = 0; b < overlap.bucket_ends.size(); ++b) {

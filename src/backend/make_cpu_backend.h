@@ -10,7 +10,7 @@
 namespace indexcache {
 
 // `threads` is passed to thread_count(): 0 means as many as there are cores to use. `compute` is
-// fp32 or fp8.
-std::unique_ptr<Backend> make_cpu_backend(int threads, Precision compute);
+// fp32 or fp8, `indexer` any precision.
+std::unique_ptr<Backend> make_cpu_backend(int threads, Precision compute, Precision indexer);
 
 }  // namespace indexcache

@@ -22,7 +22,7 @@ enum class PageLayout {
   plain,
   // The indexer's keys in FP8 (DeepGEMM, fp8_paged_mqa_logits): 64 rows of `width` e4m3 numbers,
   // then their 64 f32 scales. Scales are powers of two and keys are rotated by the Hadamard
-  // transform (docs/numerics.md, Precision on a GPU).
+  // transform (docs/numerics.md, Precision of the indexer).
   index_fp8,
   // Latents in FP8 (FlashMLA's sparse kernels, vLLM's fp8_ds_mla), 656 bytes per position: 512 e4m3
   // numbers, the 4 f32 scales of 128 of them each, and 64 bf16 numbers, the rotated part. A scale

@@ -7,8 +7,9 @@
 namespace indexcache {
 
 // As the precision of a model, fp8 means: matrices that the checkpoint stores in FP8 are multiplied
-// as deployed, and everything else is computed as with bf16 (on the CPU as with fp32).
-enum class Precision { fp32, bf16, fp8 };
+// as deployed, and everything else is computed as with bf16 (on the CPU as with fp32). Only the
+// queries and keys of the indexer may be fp4.
+enum class Precision { fp32, bf16, fp8, fp4 };
 
 constexpr std::string_view name_of(Precision precision) {
   switch (precision) {
@@ -18,8 +19,13 @@ constexpr std::string_view name_of(Precision precision) {
       return "bf16";
     case Precision::fp8:
       return "fp8";
+    case Precision::fp4:
+      return "fp4";
   }
   return "?";
 }
+
+// Throws UsageError for a type of the indexer that only the CPU computes.
+void require_gpu_indexer(Precision indexer);
 
 }  // namespace indexcache

@@ -109,6 +109,8 @@ constexpr float e8m0_to_float(std::uint8_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 23);
 }
 
+inline constexpr float kLargestE2m1 = 6.0f;
+
 // E2M1 (OCP MX FP4) of the low four bits: sign, two bits of exponent, one of mantissa.
 constexpr float e2m1_to_float(std::uint8_t bits) {
   constexpr float kMagnitudes[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};

@@ -3,6 +3,8 @@
 // Ties go to the even neighbor.
 #pragma once
 
+#include "core/dtype.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -40,8 +42,15 @@ inline std::uint16_t float_to_f16(float value) {
 // What is too large becomes the largest number, 448: the type has no infinity. `value` is not NaN.
 inline std::uint8_t float_to_e4m3(float value) {
   const std::uint32_t sign = std::signbit(value) ? 0x80u : 0u;
-  const float magnitude = std::min(std::abs(value), 448.0f);
+  const float magnitude = std::min(std::abs(value), kLargestE4m3);
   return static_cast<std::uint8_t>(sign | small_float_bits(magnitude, 3, -6));
+}
+
+// E2M1 in the low four bits. What is too large becomes the largest number, 6. `value` is not NaN.
+inline std::uint8_t float_to_e2m1(float value) {
+  const std::uint32_t sign = std::signbit(value) ? 8u : 0u;
+  const float magnitude = std::min(std::abs(value), kLargestE2m1);
+  return static_cast<std::uint8_t>(sign | small_float_bits(magnitude, 1, 0));
 }
 
 // The least power of two that is at least `value`, which is a normal number greater than 0 and at

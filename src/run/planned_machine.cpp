@@ -42,7 +42,9 @@ class PlannedDevice : public CpuBackend {
         keeps_fp8_(options.precision == "fp8"),
         indexer_(options.indexer_precision == "fp32" ? DType::f32 : compute_),
         bytes_(machine.memory_bytes),
-        is_hopper_(machine.speed.has_value()) {}
+        is_hopper_(machine.speed.has_value()) {
+    if (options.indexer_precision == "fp4") require_gpu_indexer(Precision::fp4);
+  }
 
   std::string name() const override { return name_; }
   bool is_gpu() const override { return true; }

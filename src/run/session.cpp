@@ -25,6 +25,7 @@ constexpr std::int64_t kCpuWaveBytes = std::int64_t{512} << 20;
 
 Precision parse_precision(const std::string& text) {
   if (text == "bf16") return Precision::bf16;
+  if (text == "fp4") return Precision::fp4;
   return text == "fp8" ? Precision::fp8 : Precision::fp32;
 }
 

@@ -11,46 +11,53 @@ std::int64_t stored_rows(std::int64_t rows, std::int64_t step) {
   return (rows + step - 1) / step;
 }
 
-// Sees the sets of some layers, one sequence at a time.
+// Sees the sets of some layers, which are given as letters, one sequence at a time.
 class SetVisitor : public SweepObserver {
  public:
-  SetVisitor(std::vector<std::size_t> layers, std::int64_t step, std::int64_t layer_count)
-      : layers_(std::move(layers)),
-        step_(step),
-        last_layer_(static_cast<std::size_t>(layer_count) - 1) {}
+  SetVisitor(std::vector<std::size_t> letters, std::int64_t step, const ModelConfig& config)
+      : letters_(std::move(letters)), step_(step), config_(config) {}
 
   void layer_done(std::size_t layer, std::span<const std::size_t>, const RowLayout& rows,
                   const Tensor& sets, const Tensor&) final {
-    const auto found = std::ranges::find(layers_, layer);
-    for (std::size_t s = 0; s < rows.segments.size() && found != layers_.end(); ++s) {
+    const auto number = static_cast<std::int64_t>(layer);
+    if (config_.selects(number)) {
+      const auto found = std::ranges::find(letters_, config_.letter_of(number));
+      if (found != letters_.end()) {
+        visit_all(static_cast<std::size_t>(found - letters_.begin()), rows, sets);
+      }
+    }
+    // Waves come in the order of sequences.
+    if (number + 1 == config_.layers) first_sequence_ += rows.segments.size();
+  }
+
+ protected:
+  // `rows` and `sets` are those of every step-th position of a sequence in letters[n].
+  virtual void visit(std::size_t n, std::size_t sequence, const RowLayout& rows,
+                     const Tensor& sets) = 0;
+
+ private:
+  void visit_all(std::size_t n, const RowLayout& rows, const Tensor& sets) {
+    for (std::size_t s = 0; s < rows.segments.size(); ++s) {
       const Segment& segment = rows.segments[s];
       if (segment.rows == 0) continue;
       RowLayout kept;
       kept.segments.push_back({0, stored_rows(segment.rows, step_), segment.first_position, step_});
       kept.total = kept.segments.front().rows;
-      visit(static_cast<std::size_t>(found - layers_.begin()), first_sequence_ + s, kept,
+      visit(n, first_sequence_ + s, kept,
             sets.row_range(segment.first_row, segment.rows).every(step_));
     }
-    // Waves come in the order of sequences.
-    if (layer == last_layer_) first_sequence_ += rows.segments.size();
   }
 
- protected:
-  // `rows` and `sets` are those of every step-th position of a sequence in layers[n].
-  virtual void visit(std::size_t n, std::size_t sequence, const RowLayout& rows,
-                     const Tensor& sets) = 0;
-
- private:
-  std::vector<std::size_t> layers_;
+  std::vector<std::size_t> letters_;
   std::int64_t step_;
-  std::size_t last_layer_;
+  const ModelConfig& config_;
   std::size_t first_sequence_ = 0;
 };
 
 class SetKeeper : public SetVisitor {
  public:
-  SetKeeper(StoredSets& stored, Backend& backend, std::int64_t layer_count)
-      : SetVisitor(stored.layers, stored.step, layer_count), stored_(stored), backend_(backend) {}
+  SetKeeper(StoredSets& stored, Backend& backend, const ModelConfig& config)
+      : SetVisitor(stored.layers, stored.step, config), stored_(stored), backend_(backend) {}
 
  protected:
   void visit(std::size_t n, std::size_t sequence, const RowLayout&, const Tensor& sets) override {
@@ -65,8 +72,8 @@ class SetKeeper : public SetVisitor {
 class SetComparer : public SetVisitor {
  public:
   SetComparer(ModelOverlap& overlap, const StoredSets& stored, Backend& backend,
-              std::int64_t layer_count)
-      : SetVisitor(stored.layers, stored.step, layer_count),
+              const ModelConfig& config)
+      : SetVisitor(stored.layers, stored.step, config),
         overlap_(overlap),
         stored_(stored),
         backend_(backend) {}
@@ -123,7 +130,7 @@ StoredSets keep_sets(SweepEvaluator& evaluator, Backend& backend, const Pattern&
   StoredSets stored{step, pattern.full_layers(), {}};
   const std::size_t sequences = evaluator.all_sequences().size();
   stored.sets.assign(stored.layers.size(), std::vector<std::vector<std::int32_t>>(sequences));
-  SetKeeper keeper(stored, backend, evaluator.planner().config().layers);
+  SetKeeper keeper(stored, backend, evaluator.planner().config());
   losses = evaluator.losses({{&pattern, 1}, evaluator.all_sequences()}, &keeper).front();
   return stored;
 }
@@ -136,7 +143,7 @@ ModelOverlap compare_sets(SweepEvaluator& evaluator, Backend& backend, const Pat
       planner.config(), planner.tokens(), pattern, planner.config().first_selecting_position());
   overlap.query_step = stored.step;
   overlap.worst_queries.resize(overlap.layers.size());
-  SetComparer comparer(overlap, stored, backend, planner.config().layers);
+  SetComparer comparer(overlap, stored, backend, planner.config());
   losses = evaluator.losses({{&pattern, 1}, evaluator.all_sequences()}, &comparer).front();
   return overlap;
 }

@@ -16,6 +16,7 @@ constexpr const char* kFreq = "index_topk_freq";
 constexpr const char* kOffset = "index_skip_topk_offset";
 constexpr const char* kFactor = "cli_factor";
 constexpr const char* kFlag = "use_index_cache";
+constexpr const char* kRatios = "compress_ratios";
 constexpr std::int64_t kLargest = 999'999'999;
 
 // Thrown inside this file: the engine stops.
@@ -38,10 +39,11 @@ class SharingReader {
  public:
   SharingReader(const EngineProfile& profile, const Json& config, const Json& overrides,
                 const std::string& where)
-      : layers_(config_layers(config, where)),
+      : layers_(lettered_layers(config, where).size()),
         profile_(rules_for(profile, model_code(config))),
         glm_(is_glm_config(config)),
         hy4_(model_code(config) == ModelCode::hy_v4),
+        v4_(model_code(config) == ModelCode::deepseek_v4),
         config_(config) {
     check_types(config_, where);
     check_types(overrides, where);
@@ -54,6 +56,9 @@ class SharingReader {
       if (profile_.glm_only && !glm_) return nothing_shared("it shares only in GLM-5 models");
       if (profile_.through_hf_class && glm_) derive_types();
       if (profile_.through_hf_class && hy4_) state_hy4_types();
+      if (v4_ && find_set(config_, kRatios) == nullptr) {
+        return nothing_shared("it counts layers by compress_ratios, which config.json lacks");
+      }
       for (const auto& [key, value] : overrides_.items()) config_[key] = value;
       if (profile_.needs_flag && !enabled()) {
         return nothing_shared("use_index_cache is not true");
@@ -226,6 +231,9 @@ class SharingReader {
     } else {
       letters = pattern.get<std::vector<std::string>>();
     }
+    if (profile_.wants_full_first && (letters.empty() || letters.front() != "F")) {
+      throw Stops{fmt::format("{} must begin with F", kPattern)};
+    }
     check_length(kPattern, letters.size(), "characters");
     for (std::size_t layer = 0; layer < layers_; ++layer) {
       reading_.schedule += layer < letters.size() ? letter_of(letters[layer], layer) : 'F';
@@ -316,6 +324,7 @@ class SharingReader {
   EngineProfile profile_;
   bool glm_;
   bool hy4_;
+  bool v4_;
   Json config_;
   Json overrides_;
   ConfigReading reading_;
@@ -331,6 +340,26 @@ std::size_t config_layers(const Json& config, const std::string& where) {
                       "the config.json of a DSA model"});
   }
   return layers->get<std::size_t>();
+}
+
+std::vector<std::size_t> lettered_layers(const Json& config, const std::string& where) {
+  const std::size_t count = config_layers(config, where);
+  const bool some = model_code(config) == ModelCode::deepseek_v4;
+  const Json* ratios = some ? find_set(config, kRatios) : nullptr;
+  const Json* kinds = ratios == nullptr && some ? find_set(config, "layer_types") : ratios;
+  const Json selecting = ratios != nullptr ? Json(4) : Json("compressed_sparse_attention");
+  if (some && (kinds == nullptr || !kinds->is_array() || kinds->size() < count)) {
+    throw InputError(
+        {"which layers have an indexer is not known", where,
+         fmt::format("compress_ratios, a list of at least {} integers, is missing", count),
+         "the config.json of the released model"});
+  }
+  std::vector<std::size_t> layers;
+  for (std::size_t layer = 0; layer < count; ++layer) {
+    if (!some || (*kinds)[layer] == selecting) layers.push_back(layer);
+  }
+  if (!layers.empty()) return layers;
+  throw InputError({"the model has no indexer", where, "no layer has ratio 4", ""});
 }
 
 bool is_glm_config(const Json& config) {

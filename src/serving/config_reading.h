@@ -15,7 +15,8 @@ namespace indexcache {
 inline constexpr const char* kGlmArchitecture = "GlmMoeDsaForCausalLM";
 
 struct ConfigReading {
-  std::string schedule;    // [L] F and S, as the engine runs them; empty if it stops before that
+  std::string schedule;    // F and S of lettered_layers(), as the engine runs them; empty if it
+                           // stops before that
   std::string decided_by;  // the key, or "no key"
   std::string failure;     // why it stops or computes garbage; empty if it runs correctly
   std::vector<std::string> remarks;  // what is silently ignored or filled in
@@ -26,6 +27,10 @@ struct ConfigReading {
 // keys of a type that no engine accepts.
 ConfigReading read_schedule(const EngineProfile& profile, const Json& config, const Json& overrides,
                             const std::string& where);
+
+// The layers that a pattern has letters for, ascending: all, or those of ratio 4 of DeepSeek-V4.
+// Throws InputError naming `where` if config.json does not say which these are.
+std::vector<std::size_t> lettered_layers(const Json& config, const std::string& where);
 
 // Number of decoder layers in a config.json, 1 to 4096. Throws InputError naming `where`.
 std::size_t config_layers(const Json& config, const std::string& where);

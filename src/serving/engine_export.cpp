@@ -9,6 +9,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <numeric>
+#include <optional>
 
 namespace indexcache {
 namespace {
@@ -39,6 +41,9 @@ Json bare_config(const EngineProfile& profile, const Pattern& pattern, const Ser
   std::string architecture = model.architecture;
   if (architecture.empty() && profile.glm_only) architecture = kGlmArchitecture;
   if (!architecture.empty()) config["architectures"] = Json::array({architecture});
+  if (model_code(config) == ModelCode::deepseek_v4) {
+    config["compress_ratios"] = std::vector<int>(pattern.layers(), 4);
+  }
   return config;
 }
 
@@ -66,12 +71,13 @@ void check_reading(const EngineProfile& profile, const Pattern& pattern, const J
 }
 
 void check_length(const Pattern& pattern, const Json& config, const std::string& where) {
-  const std::size_t layers = config_layers(config, where);
+  const std::size_t layers = lettered_layers(config, where).size();
   if (layers == pattern.layers()) return;
-  throw InputError({"the pattern has the wrong length", where,
-                    fmt::format("it has {} characters, the configuration has {} layers",
-                                pattern.layers(), layers),
-                    "the config.json of the model that was searched"});
+  throw InputError(
+      {"the pattern has the wrong length", where,
+       fmt::format("it has {} characters, the configuration has {} layers{}", pattern.layers(),
+                   layers, layers == config_layers(config, where) ? "" : " of ratio 4"),
+       "the config.json of the model that was searched"});
 }
 
 ModelCode code_of(const ServedModel& model) {
@@ -115,11 +121,39 @@ void check_expressible(const EngineProfile& profile, const Pattern& pattern,
   }
 }
 
-std::vector<std::size_t> shared_starts(const Pattern& pattern,
+// The layers that stages divide, and which of them have letters.
+struct StagedLayers {
+  std::size_t count;
+  std::vector<std::size_t> lettered;
+};
+
+StagedLayers staged_layers(const EngineProfile& profile, const Pattern& pattern,
+                           const ServedModel& model) {
+  if (model.config.is_object()) {
+    return {config_layers(model.config, "config.json"),
+            lettered_layers(model.config, "config.json")};
+  }
+  if (code_of(model) == ModelCode::deepseek_v4) {
+    refuse(profile, "which layers the letters are is not known without the model's config.json",
+           "--model DIR");
+  }
+  std::vector<std::size_t> all(pattern.layers());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  return {all.size(), all};
+}
+
+// The first lettered layer of every stage but the first, where it is S.
+std::vector<std::size_t> shared_starts(const Pattern& pattern, const StagedLayers& layers,
                                        const std::vector<std::size_t>& sizes) {
-  std::vector<std::size_t> shared;
-  for (const std::size_t start : stage_starts(sizes, pattern.layers())) {
-    if (!pattern.is_full(start)) shared.push_back(start);
+  std::vector<std::size_t> ends = stage_starts(sizes, layers.count), shared;
+  const std::vector<std::size_t> starts = ends;
+  ends.push_back(layers.count);
+  for (std::size_t stage = 0; stage < starts.size(); ++stage) {
+    const auto first = std::ranges::lower_bound(layers.lettered, starts[stage]);
+    if (first == layers.lettered.end() || *first >= ends[stage + 1]) continue;
+    if (!pattern.is_full(static_cast<std::size_t>(first - layers.lettered.begin()))) {
+      shared.push_back(*first);
+    }
   }
   return shared;
 }
@@ -131,8 +165,10 @@ std::string partition_text(const EngineProfile& profile, const std::vector<std::
                                         : fmt::format("{}={}", profile.stage_variable, list);
 }
 
-std::string advice(const EngineProfile& profile, const Pattern& pattern, std::size_t stages) {
-  const auto sizes = stages_on_full_layers(pattern, stages);
+std::string advice(const EngineProfile& profile, const Pattern& pattern, const StagedLayers& layers,
+                   std::size_t stages) {
+  const bool all = layers.count == pattern.layers();
+  const auto sizes = all ? stages_on_full_layers(pattern, stages) : std::nullopt;
   if (!sizes) return "use fewer stages, or search with --pp-size";
   return fmt::format("{}, or search with --pp-size {}", partition_text(profile, *sizes), stages);
 }
@@ -142,6 +178,8 @@ std::string stage_text(const EngineProfile& profile) {
   switch (profile.stage_start) {
     case StageStart::refused:
       return "the engine refuses to start";
+    case StageStart::recomputed:
+      return "the engine runs its indexer, which is another pattern";
     case StageStart::lost:
       return fmt::format("index sets are not passed between pipeline stages; {}",
                          profile.without_donor);
@@ -150,30 +188,33 @@ std::string stage_text(const EngineProfile& profile) {
   }
 }
 
-void check_stages(const EngineProfile& profile, const Pattern& pattern,
+void check_stages(const EngineProfile& profile, const Pattern& pattern, const ServedModel& model,
                   const ServedStages& stages) {
   const bool stated = !stages.partition.empty();
   if ((!stated && stages.count < 2) || profile.stage_start == StageStart::handed_over) return;
+  const StagedLayers layers = staged_layers(profile, pattern, model);
   const auto sizes =
-      stated ? stages.partition : even_stages(profile.stage_cut, stages.count, pattern.layers());
-  const auto shared = shared_starts(pattern, sizes);
+      stated ? stages.partition : even_stages(profile.stage_cut, stages.count, layers.count);
+  const auto shared = shared_starts(pattern, layers, sizes);
   if (shared.empty()) return;
   refuse(profile,
          fmt::format("a pipeline stage begins with the shared layer {}: {}", shared.front(),
                      stage_text(profile)),
-         advice(profile, pattern, sizes.size()));
+         advice(profile, pattern, layers, sizes.size()));
 }
 
 // What an operator who adds pipeline stages later must know.
-void warn_of_stages(const EngineProfile& profile, const Pattern& pattern,
+void warn_of_stages(const EngineProfile& profile, const Pattern& pattern, const ServedModel& model,
                     const ServedStages& stages, std::vector<std::string>& caveats) {
   if (stages.count > 0 || !stages.partition.empty()) return;
   if (profile.stage_start == StageStart::handed_over) return;
+  if (code_of(model) == ModelCode::deepseek_v4 && !model.config.is_object()) return;
+  const StagedLayers layers = staged_layers(profile, pattern, model);
   std::vector<std::string> unsafe;
   for (const std::size_t count : {2, 4, 8}) {
-    if (count > pattern.layers()) continue;
-    const auto sizes = even_stages(profile.stage_cut, count, pattern.layers());
-    const auto shared = shared_starts(pattern, sizes);
+    if (count > layers.count) continue;
+    const auto sizes = even_stages(profile.stage_cut, count, layers.count);
+    const auto shared = shared_starts(pattern, layers, sizes);
     if (!shared.empty()) unsafe.push_back(fmt::format("{} ({})", count, fmt::join(shared, " ")));
   }
   if (unsafe.empty()) return;
@@ -232,7 +273,7 @@ EngineExport export_pattern(const EngineProfile& row, const Pattern& pattern,
                             const ServedModel& model, const ServedStages& stages) {
   const EngineProfile profile = rules_for(row, code_of(model));
   check_expressible(profile, pattern, model);
-  check_stages(profile, pattern, stages);
+  check_stages(profile, pattern, model, stages);
   EngineExport result{.keys = sharing_keys(profile, pattern), .text = "", .caveats = {}};
   result.text = paste_text(profile, result.keys);
   const bool own_config = model.config.is_object();
@@ -260,7 +301,7 @@ EngineExport export_pattern(const EngineProfile& row, const Pattern& pattern,
   if (!stages.partition.empty()) {
     result.caveats.push_back("serve with " + partition_text(profile, stages.partition));
   }
-  warn_of_stages(profile, pattern, stages, result.caveats);
+  warn_of_stages(profile, pattern, model, stages, result.caveats);
   return result;
 }
 

@@ -183,6 +183,18 @@ Rows tensorrt_llm() {
   }};
 }
 
+// dsv4_skips_indexer_topk in utils.py, before 0.27 the same statements in models/deepseek_v4.py.
+void ascend_v4(EngineProfile& row) {
+  row.needs_flag = true;
+  row.types_mean_ownership = false;
+  row.without_offset = row.with_offset = FrequencyRule::a;
+  row.wants_full_first = true;
+  row.caveats = {
+      "the letters are those of the layers of ratio 4, in order, as compress_ratios "
+      "lists them",
+      "DeepSeek-V4 was read in 0.26.0rc1 and 0.30.0rc2", kKeepsCache, kMtp};
+}
+
 // should_reuse_topk in utils.py; platform.py for the stages.
 Rows vllm_ascend() {
   Rows rows{{
@@ -193,6 +205,7 @@ Rows vllm_ascend() {
       .sends = {pattern},
       .sends_flag = true,
       .types_mean_ownership = true,
+      .models = {{ModelCode::deepseek_v4, ascend_v4}},
       .order = {pattern, frequency},
       .without_donor = kGarbage,
       .stage_start = StageStart::lost,
@@ -206,8 +219,13 @@ Rows vllm_ascend() {
   }};
   since("0.27", "0.27.1rc1", rows,
         [](EngineProfile& row) { row.stage_start = StageStart::refused; });
-  since("0.30", "0.30.0rc2", rows,
-        [](EngineProfile& row) { row.stage_start = StageStart::handed_over; });
+  since("0.30", "0.30.0rc2", rows, [](EngineProfile& row) {
+    row.stage_start = StageStart::handed_over;
+    row.models = {{ModelCode::deepseek_v4, [](EngineProfile& v4) {
+                     ascend_v4(v4);
+                     v4.stage_start = StageStart::recomputed;
+                   }}};
+  });
   return rows;
 }
 

@@ -74,11 +74,9 @@ ModelCode model_code(const Json& config) {
   return ModelCode::dsa;
 }
 
-// Branches that do, and which layers the letters of a pattern are in them: docs/engines.md.
+// Branches that do differ in which layers the letters of a pattern are: docs/engines.md.
 constexpr const char* kCompressed =
-    "no released version that was read shares index sets in DeepSeek-V4, and branches that do "
-    "differ "
-    "in which layers the letters of a pattern are";
+    "no released version that was read shares index sets in DeepSeek-V4";
 
 EngineProfile rules_for(const EngineProfile& profile, ModelCode code) {
   EngineProfile row = profile;

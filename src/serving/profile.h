@@ -32,6 +32,7 @@ enum class Tolerance {
 // What a pipeline stage that begins with an S layer gets.
 enum class StageStart {
   handed_over,  // the index set of the previous stage
+  recomputed,   // its own: the first indexer of a stage runs whatever the pattern says
   refused,      // the engine does not start
   lost,         // nothing, as if the model began with S: see without_donor
   unknown,
@@ -95,6 +96,7 @@ struct EngineProfile {
 
   // How it reads a pattern or indexer_types.
   bool any_case = false;                // f and s are F and S
+  bool wants_full_first = false;        // stops at a pattern that does not begin with F
   bool empty_pattern_is_unset = false;  // "" counts as no pattern, not as one that is too short
   Tolerance unknown_letters = Tolerance::reads_full;
   Tolerance too_short = Tolerance::reads_full;  // fewer entries than layers

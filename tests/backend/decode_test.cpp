@@ -122,13 +122,16 @@ TEST_CASE("the FP8 latent cache has the layout of FlashMLA") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("decode selects what prefill selects, wherever pages are") {
-  CpuBackend b(2);
+TEST_CASE("decode selects what prefill selects, wherever pages are and in any type") {
+  const auto type = GENERATE(Precision::fp32, Precision::bf16, Precision::fp8, Precision::fp4);
+  const std::int64_t width = type == Precision::fp32 ? 20 : 64;
+  INFO(name_of(type));
+  CpuBackend b(2, Precision::fp32, type);
   for (const std::int64_t k : {5, 64, 100}) {
     for (const std::uint32_t seed : {3u, 4u}) {
       const PagedSequences sequences(kLengths, seed);
-      const PagedIndexer indexer(sequences, 3, 20);
-      const PagedCache cache = indexer.cache(b, b.index_page_format(20));
+      const PagedIndexer indexer(sequences, 3, width);
+      const PagedCache cache = indexer.cache(b, b.index_page_format(width));
       const auto sets = indexer.decoded(b, cache, k);
       CHECK(sets == indexer.expected(b, k));
       for (std::int64_t s = 0; s < sequences.count(); ++s) {

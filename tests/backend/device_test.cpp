@@ -40,10 +40,11 @@ TEST_CASE("a backend is made as its options say") {
   CHECK(fp8->activation() == DType::f32);
   CHECK_THAT(fp8->remark(), Contains("slow"));
   CHECK_THROWS_AS(make_backend({.device = cpu, .compute = Precision::bf16}), UsageError);
-  CHECK_THROWS_AS(
-      make_backend({.device = cpu, .compute = Precision::fp8, .indexer = Precision::fp8}),
-      UsageError);
-  CHECK_THROWS_AS(make_backend({.device = cpu, .indexer = Precision::fp8}), UsageError);
+  const auto both =
+      make_backend({.device = cpu, .compute = Precision::fp8, .indexer = Precision::fp4});
+  CHECK(both->name() == fp8->name() + " indexer fp4");
+  CHECK_NOTHROW(require_gpu_indexer(Precision::fp8));
+  CHECK_THROWS_AS(require_gpu_indexer(Precision::fp4), UsageError);
 }
 
 TEST_CASE("several backends share the processor and its memory") {

@@ -71,7 +71,9 @@ TEST_CASE("a run over DeepSeek-V4 finds a pattern of its indexers and shows numb
   CHECK(result["overlap"]["adjacent"].size() == 3);
   const Json stored = parse_yaml(read_file(folder / "run/pattern.yaml"), "pattern.yaml");
   CHECK(stored["model"]["pattern_layers"] == Json({1, 3, 5, 7}));
-  CHECK(stored["engines"].empty());
+  REQUIRE(stored["engines"].size() == 1);
+  CHECK(stored["engines"]["vllm-ascend"]["hf_overrides"]["index_topk_pattern"] ==
+        stored["pattern"]);
   const std::string page = read_file(folder / "run/report.html");
   CHECK_THAT(page, Contains("layer 7 re") || Contains("layer 7 runs"));
   CHECK_THAT(page, Contains("layer 1 runs its indexer") && !Contains("layer 2 r"));
@@ -145,8 +147,10 @@ TEST_CASE("inspect and overlap say which layers of DeepSeek-V4 can have an index
   const Json overridden =
       json_out({"inspect", model(), "--override", R"({"index_topk_pattern": "FSSF"})"});
   for (const Json& reading : overridden["engines"]) {
-    CHECK(reading["schedule"] == "FFFFFFFF");
-    CHECK_THAT(reading["remarks"].dump(), Contains("shares index sets in DeepSeek-V4"));
+    CHECK(reading["schedule"] == "FFFF");
+    CHECK_THAT(reading["remarks"].dump(),
+               Contains(reading["engine"] == "vllm-ascend" ? "use_index_cache is not true"
+                                                           : "shares index sets in DeepSeek-V4"));
   }
   const std::string text = run_tool({"inspect", model()}).out;
   CHECK_THAT(text, Contains("8 decoder layers") && Contains("4 of 4 layers that could have one: "
@@ -239,8 +243,66 @@ TEST_CASE("what does not apply to DeepSeek-V4 is refused by name") {
                 "bench decode does not time this for DeepSeek-V4");
   check_refused({"eval", model(), "dense", "-c", tokens}, 2,
                 "dense attention is not available for DeepSeek-V4");
-  for (const char* engine : {"vllm", "sglang", "transformers", "vllm-ascend"}) {
+  for (const char* engine : {"vllm", "sglang", "transformers"}) {
     check_refused({"export", "FSSF", "-e", engine, "-m", model()}, 3,
                   "no released version that was read shares index sets in DeepSeek-V4");
   }
+}
+
+TEST_CASE("a pattern of DeepSeek-V4 is exported with its letters, and read back") {
+  const TempFolder folder;
+  const ProcessResult pasted = run_tool({"export", "FSSF", "-e", "vllm-ascend", "-m", model()});
+  INFO(pasted.err);
+  REQUIRE(pasted.code == 0);
+  CHECK(pasted.out ==
+        "--hf-overrides '{\"use_index_cache\":true,\"index_topk_pattern\":\"FSSF\"}'\n");
+  CHECK_THAT(pasted.err, Contains("layers of ratio 4"));
+  check_refused({"export", "FSFSFSFS", "-e", "vllm-ascend", "-m", model()}, 3, "wrong length");
+  const Json reading = json_out({"inspect", model() + "/config.json", "--override",
+                                 R"({"use_index_cache": true, "index_topk_pattern": "FSSF"})"});
+  for (const Json& engine : reading["engines"]) {
+    CHECK(engine["schedule"] == (engine["engine"] == "vllm-ascend" ? "FSSF" : "FFFF"));
+  }
+  REQUIRE(run_tool(run_to(ids_of(folder), folder / "run")).code == 0);
+  CHECK_THAT(read_file(folder / "run" / "report.html"), Contains("index_topk_pattern"));
+}
+
+TEST_CASE("indexers of DeepSeek-V4 as deployed select other entries, and the device says so") {
+  const TempFolder folder;
+  const std::string tokens = ids_of(folder);
+  std::vector<double> losses;
+  for (const char* type : {"fp32", "bf16", "fp8", "fp4"}) {
+    const Json rows = json_out(
+        {"eval", model(), "FSSF", "-c", tokens, "--device", "cpu", "--indexer-precision", type});
+    losses.push_back(rows["baseline"]["loss"]);
+    CHECK(std::abs(losses.back() - losses.front()) < 0.1);
+  }
+  CHECK(losses[2] != losses[0]);
+  CHECK(losses[3] != losses[0]);
+  CHECK(losses[3] != losses[2]);
+  const auto run = [&](const char* type) {
+    return run_tool(with(run_to(tokens, folder / "run"), {"--indexer-precision", type}));
+  };
+  REQUIRE(run("fp4").code == 0);
+  const Json stored = parse_json(read_file(folder / "run" / "run.json"), "run.json");
+  CHECK_THAT(stored["device"].get<std::string>(), Contains("indexer fp4"));
+  CHECK(run("fp8").code == 5);
+  const ProcessResult overlap =
+      run_tool({"overlap", model(), "-c", tokens, "--device", "cpu", "--against-indexer-precision",
+                "fp4", "-o", folder / "compared"});
+  INFO(overlap.err);
+  REQUIRE(overlap.code == 0);
+  CHECK_THAT(overlap.out, Contains("\n  7 ") && !Contains("\n  0 "));
+  const Json compared =
+      parse_json(read_file(folder / "compared" / "model-overlap.json"), "model-overlap.json");
+  CHECK(compared["models"][1]["indexer_precision"] == "fp4");
+  CHECK(compared["pattern_layers"] == Json{1, 3, 5, 7});
+  REQUIRE(compared["layers"].size() == 4);
+  for (const Json& layer : compared["layers"]) {
+    CHECK(layer["mean"] > 0.7);
+    CHECK(layer["mean"] < 1);
+  }
+  check_refused({"plan", golden("deepseek_v32_tiny"), "-c", tokens, "--keep", "2", "--on", "1xH200",
+                 "--indexer-precision", "fp4"},
+                2, "computed on the CPU only");
 }

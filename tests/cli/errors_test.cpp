@@ -139,7 +139,7 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(b.run({"--device", "quantum"}), 2, "unknown device");
   check_refused(b.run({"--device", "cuda:one"}), 2, "unknown device");
   check_refused(b.run({"--device", "cpu", "--precision", "bf16"}), 2, "only fp32");
-  check_refused(b.run({"--device", "cpu", "--indexer-precision", "fp8"}), 2, "only fp32");
+  check_refused(b.run({"--indexer-precision", "fp2"}), 2, "--indexer-precision");
   check_refused(b.run({"--precision", "fp8"}), 2, "--precision");
   check_refused(b.run({"--threads", "-1"}), 2, "--threads");
   CHECK(run_tool({}).code == 2);

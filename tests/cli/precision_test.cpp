@@ -40,8 +40,8 @@ TEST_CASE("FP8 products are refused for a model without FP8 weights, with what w
   check_refused(arguments, 2, "the model has no FP8 weights");
   check_refused({"profile", model, "--context", "64", "--precision", "fp8", "--device", "cpu"}, 2,
                 "the model has no FP8 weights");
-  check_refused(eval(model, tokens, {"--precision", "fp8", "--indexer-precision", "fp8"}), 2,
-                "--indexer-precision fp8");
+  check_refused(eval(model, tokens, {"--indexer-precision", "fp8", "--indexer", "hisa"}), 2,
+                "an fp32 indexer only");
 }
 
 TEST_CASE("losses in FP8 are the same wherever weights wait") {

@@ -44,6 +44,8 @@ TEST_CASE("small floats are rounded to the nearest, ties to even, over their who
   CHECK(mistakes(f16, float_to_f16, 0x8000) == 0);
   const auto e4m3 = numbers(0x7f, [](std::uint32_t b) { return e4m3_to_float(b & 0xff); });
   CHECK(mistakes(e4m3, float_to_e4m3, 0x80) == 0);
+  const auto e2m1 = numbers(8, [](std::uint32_t b) { return e2m1_to_float(b & 0xf); });
+  CHECK(mistakes(e2m1, float_to_e2m1, 8) == 0);
   const auto bf16 = numbers(0x7f00, [](std::uint32_t b) { return bf16_to_float(b & 0xffff); });
   CHECK(mistakes(bf16, float_to_bf16, 0x8000) == 0);
 }
@@ -55,6 +57,8 @@ TEST_CASE("what is too large for a small float, and NaN") {
   CHECK(float_to_f16(-infinity) == 0xfc00);
   CHECK(float_to_e4m3(464) == 0x7e);
   CHECK(float_to_e4m3(-1e30f) == 0xfe);
+  CHECK(float_to_e2m1(7) == 0x7);
+  CHECK(float_to_e2m1(-infinity) == 0xf);
   CHECK(float_to_bf16(std::numeric_limits<float>::max()) == 0x7f80);
   CHECK(float_to_bf16(infinity) == 0x7f80);
   const float nan = std::numeric_limits<float>::quiet_NaN();

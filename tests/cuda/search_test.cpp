@@ -74,7 +74,7 @@ void check_comparison_bits() {
 
 TEST_CASE("GPU golden cases of transformers", "[forward]") {
   CudaBackend deployed({Precision::fp32, Precision::fp8});
-  check_golden_cases<CudaBackend>(&deployed);
+  check_golden_cases<CudaBackend>({{"fp8", &deployed}});
 }
 
 TEST_CASE("GPU losses have the same bits alone, in a batch and in waves, fp32", "[search]") {

@@ -3,13 +3,13 @@
 
     trim.py GOLDEN_FOLDER DESTINATION [CASE ...]
 
-A.X-K2 and Hy4 keep all tensors. Of the others, inputs and outputs of sublayers, index scores and FP8
-emulations are left out: the hidden states of every layer contain them. DeepSeek-V4 keeps scores and
-the coefficients of its streams, which show nowhere else. All runs keep their first sequence,
+golden_full of A.X-K2 and Hy4 keeps all tensors, and their other runs what the indexers compute. Of
+the others, inputs and outputs of sublayers, index scores and FP8 emulations are left out: the hidden
+states of every layer contain them. DeepSeek-V4 keeps scores, the sets of its indexers as deployed,
+and the coefficients of its streams, which show nowhere else. All runs keep their first sequence,
 golden_full of models without FP8 weights and native sharing both; runs of DeepSeek-V4, those with
 another epsilon, from FP8 weights and with native sharing keep hidden states and logits of some rows.
-Of the layers of MTP, which nobody reads, checkpoints keep everything but the experts, or the largest
-projection.
+Of the layers of MTP, which nobody reads, checkpoints keep the norms, an indexer's included.
 """
 import argparse
 import json
@@ -21,7 +21,11 @@ import struct
 KEPT = ("input_ids", "hidden.", "router_idx.", "router_w.", "topk.", "logits", "nll", "loss")
 WHOLE = ("axk2_tiny", "hy_v4_tiny")
 BOTH_SEQUENCES = ("deepseek_v32_tiny", "glm_moe_dsa_tiny", "deepseek_v4_tiny")
-SCORES = {"deepseek_v4_tiny": ("scores.", "hc_post.", "hc_comb.")}
+WITH_MTP = ("deepseek_v32_fp8_tiny",)  # where a test writes the indexer of such a layer
+INDEXERS = ("scores.", "margin.")
+SCORES = {"axk2_tiny": INDEXERS,
+          "hy_v4_tiny": INDEXERS,
+          "deepseek_v4_tiny": ("scores.", "hc_post.", "hc_comb.", "topk_fp8.", "topk_fp4.")}
 BY_ROW = ("router_idx.", "router_w.")  # [sequences * positions, …]; the others [sequences, …]
 
 
@@ -100,7 +104,8 @@ def some_rows(tensors, step):
 def trim_run(source, target):
     """Returns the loss if it has changed."""
     case = source.parent.name
-    kept = ("",) if case in WHOLE else KEPT + SCORES.get(case, ())
+    whole = case in WHOLE and source.stem == "golden_full"
+    kept = ("",) if whole else KEPT + SCORES.get(case, ())
     tensors = {k: v for k, v in sorted(read(source)[0].items()) if k.startswith(kept)}
     loss = None
     if source.stem != "golden_full" or case not in BOTH_SEQUENCES:
@@ -110,12 +115,16 @@ def trim_run(source, target):
 
 
 def trim_checkpoint(source, target, layers):
-    def is_kept(name):
-        mtp = re.match(r"model\.layers\.(\d+)\.mlp\.experts\.", name)
-        return (mtp is None or int(mtp.group(1)) < layers) and name != "mtp.0.e_proj.weight"
+    def is_kept(name, shape):
+        numbered = re.match(r"model\.layers\.(\d+)\.", name)
+        mtp = numbered is not None and int(numbered.group(1)) >= layers
+        if mtp and source.parent.name in WITH_MTP:
+            return ".mlp.experts." not in name
+        return len(shape) == 1 if mtp else name != "mtp.0.e_proj.weight"
 
     tensors, metadata = read(source)
-    write(target, {k: v for k, v in tensors.items() if is_kept(k)}, metadata)
+    kept = {k: v for k, v in tensors.items() if is_kept(k, v[0]["shape"])}
+    write(target, kept, metadata)
 
 
 def trim_index(source, target, folder):

@@ -9,7 +9,9 @@ configuration, the written config.json likewise, and the engine's own rule says 
 odd configurations (wrong length, lower case, nulls, overrides that meet derived indexer_types) are given to
 both, and `inspect` must foresee the engine. Where a rule is a function of a module that only imports beside
 a GPU, or stands inside a constructor, its statements are taken from the installed source and run as they are.
-Exit code 1 when anything differs.
+DeepSeek-V4 has a letter for each layer of ratio 4 and is shared by one engine; the code that the others have
+for it is searched for the sharing keys, so that a release that begins to read them shows. Exit code 1 when
+anything differs.
 """
 import ast
 import importlib.metadata
@@ -21,6 +23,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import types
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -45,6 +48,8 @@ EXPORTED = [
     ("deepseek-v3.2", "F" + "FSSS" * 15),
     ("hy4", HY4_NATIVE),
     ("hy4", "FS" + HY4_NATIVE[2:]),
+    ("deepseek-v4-flash", "F" + "SF" * 10),
+    ("deepseek-v4-flash", "F" + "S" * 20),
 ]
 # configuration, keys of config.json besides, override
 ODD = [
@@ -81,21 +86,46 @@ ODD_HY4 = [
     ("hy4", {"indexer_types": ["full"] * 78}, {"indexer_types": ["full", "shared"] * 39}),
     ("hy4", {"index_topk_pattern": "FSSS" * 19 + "FS"}, {}),
 ]
+# The same for engines that share in DeepSeek-V4.
+FLAG = {"use_index_cache": True}
+ODD_V4 = [
+    ("deepseek-v4-flash", {}, {}),
+    ("deepseek-v4-flash", {}, {"index_topk_pattern": "F" + "SF" * 10}),
+    ("deepseek-v4-flash", {}, {**FLAG, "index_topk_pattern": "FSSS"}),
+    ("deepseek-v4-flash", {}, {**FLAG, "index_topk_pattern": "FS" * 22}),
+    ("deepseek-v4-flash", {}, {**FLAG, "index_topk_pattern": "SF" * 10 + "F"}),
+    ("deepseek-v4-flash", {}, {**FLAG, "index_topk_pattern": "Fs" * 10 + "F"}),
+    ("deepseek-v4-flash", {}, {**FLAG, "index_topk_pattern": ""}),
+    ("deepseek-v4-flash", {"use_index_cache": True, "index_topk_freq": 2}, {}),
+    ("deepseek-v4-flash", {}, {**FLAG, "index_topk_freq": 4, "index_skip_topk_offset": 3}),
+    ("deepseek-v4-flash", {}, {**FLAG, "index_topk_freq": None}),
+]
+SHARING_KEYS = ("index_topk_pattern", "index_topk_freq", "use_index_cache", "indexer_types", "skip_topk")
 
 
 def source(package, path):
     return ast.parse(pathlib.Path(importlib.util.find_spec(package).submodule_search_locations[0], path).read_text())
 
 
-def function(tree, name):
-    """A function of a module that is not imported, with nothing but builtins around it."""
-    node = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == name)
-    for argument in node.args.args:
-        argument.annotation = None
-    node.returns = None
+def function(tree, name, *others):
+    """A function of a module that is not imported, with nothing around it but builtins and the others."""
     scope = {}
-    exec(compile(ast.Module([node], []), name, "exec"), scope)
+    for wanted in (name, *others):
+        node = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == wanted)
+        for argument in node.args.args:
+            argument.annotation = None
+        node.returns = None
+        exec(compile(ast.Module([node], []), wanted, "exec"), scope)
     return scope[name]
+
+
+def v4_files_with_keys(package):
+    """Files of the code for DeepSeek-V4 (not V4.1) that name a sharing key."""
+    root = pathlib.Path(importlib.util.find_spec(package).submodule_search_locations[0])
+    code = [path for path in root.rglob("*.py")
+            if any(name in str(path.relative_to(root)) for name in ("deepseek_v4", "dsv4")) and "41" not in str(path.relative_to(root))]
+    assert code, f"{package} has no code for DeepSeek-V4"
+    return [str(path.relative_to(root)) for path in code if any(key in path.read_text() for key in SHARING_KEYS)]
 
 
 def vllm_rule():
@@ -122,7 +152,7 @@ def vllm_rule():
 
 
 class Vllm:
-    name, package, shares_in_hy4 = "vllm", "vllm", True
+    name, package, shares_in_hy4, shares_in_v4 = "vllm", "vllm", True, False
 
     def __init__(self):
         rule = vllm_rule()
@@ -136,14 +166,24 @@ class Vllm:
 
 
 class VllmAscend(Vllm):
-    name, package, shares_in_hy4 = "vllm-ascend", "vllm_ascend", False
+    name, package, shares_in_hy4, shares_in_v4 = "vllm-ascend", "vllm_ascend", False, True
 
     def __init__(self):
-        self.skips = function(source("vllm_ascend", "utils.py"), "should_reuse_topk")
+        utils = source("vllm_ascend", "utils.py")
+        rule, of_v4 = function(utils, "should_reuse_topk"), function(utils, "dsv4_skips_indexer_topk", "get_dsv4_compress_ratio")
+        self.skips = lambda config, layer: (of_v4 if config.model_type == "deepseek_v4" else rule)(config, layer)
+
+    def config(self, folder, overrides):
+        # The package is for vLLM 0.30, whose own class keeps every key of DeepSeek-V4's config.json; the one of
+        # transformers, which vLLM has used since, drops compress_ratios.
+        keys = json.loads((folder / "config.json").read_text())
+        if keys["model_type"] == "deepseek_v4":
+            return types.SimpleNamespace(**{**keys, **overrides})
+        return super().config(folder, overrides)
 
 
 class Sglang:
-    name, package, shares_in_hy4 = "sglang", "sglang", True
+    name, package, shares_in_hy4, shares_in_v4 = "sglang", "sglang", True, False
 
     def __init__(self):
         from sglang.srt.configs.model_config import dsa_layer_skips_topk
@@ -156,7 +196,7 @@ class Sglang:
 
 
 class Transformers:
-    name, package, shares_in_hy4 = "transformers", "transformers", True
+    name, package, shares_in_hy4, shares_in_v4 = "transformers", "transformers", True, False
 
     def config(self, folder, overrides):
         config = AutoConfig.from_pretrained(folder)
@@ -170,7 +210,7 @@ class Transformers:
 
 
 class Lmdeploy(Transformers):
-    name, package, shares_in_hy4 = "lmdeploy", "lmdeploy", False
+    name, package, shares_in_hy4, shares_in_v4 = "lmdeploy", "lmdeploy", False, False
 
     def __init__(self):
         rule = function(source("lmdeploy", "pytorch/models/glm_moe_dsa.py"), "_get_layer_indexer_type")
@@ -181,7 +221,10 @@ def schedule(engine, folder, overrides):
     """F and S as the engine runs it; empty where it stops."""
     try:
         config = engine.config(folder, overrides)
-        return "".join("S" if engine.skips(config, i) else "F" for i in range(config.num_hidden_layers))
+        layers = range(config.num_hidden_layers)
+        if config.model_type == "deepseek_v4":
+            layers = [i for i in layers if config.compress_ratios[i] == 4]
+        return "".join("S" if engine.skips(config, i) else "F" for i in layers)
     except (TypeError, KeyError, IndexError, ValueError, AssertionError):
         return ""
 
@@ -213,7 +256,7 @@ class Check:
     def exported(self, engine, name, pattern):
         model = config_folder(name, {}, self.fresh())
         result = run(self.tool, "export", pattern, "-e", engine.name, "-m", model, "--json")
-        refused = ("only in GLM-5 models", "shares index sets in Hy4")
+        refused = ("only in GLM-5 models", "shares index sets in Hy4", "shares index sets in DeepSeek-V4")
         if result.returncode == 3 and any(reason in result.stderr for reason in refused):
             return
         keys = json.loads(result.stdout)["keys"]
@@ -244,8 +287,11 @@ def main():
             check = Check(sys.argv[1], pathlib.Path(folder))
             for name, pattern in EXPORTED:
                 check.exported(engine, name, pattern)
-            for name, keys, overrides in ODD + (ODD_HY4 if kind.shares_in_hy4 else []):
+            odd = ODD + (ODD_HY4 if kind.shares_in_hy4 else []) + (ODD_V4 if kind.shares_in_v4 else [])
+            for name, keys, overrides in odd:
                 check.odd(engine, name, keys, overrides)
+            if not kind.shares_in_v4:
+                check.same(engine, "sharing keys in its code for DeepSeek-V4", v4_files_with_keys(kind.package), [])
         bad += check.bad
         print(f"{'FAIL' if check.bad else 'ok  '}  {kind.name} {version}: {check.done} schedules, {check.bad} differ")
     sys.exit(1 if bad else 0)

@@ -8,8 +8,8 @@
 GLM-5's and Hy4's classes take the exported indexer_types as they are. DeepSeek-V3.2's class has no sharing,
 so the pattern of the exported config.json (that for vLLM) is injected: an S layer's indexer returns what the
 layer before it returned. No engine shares in A.X-K2, so nothing can be exported for it, and the pattern is
-injected into its own configuration. A.X-K2 and Hy4 need transformers 5.23 or newer, and are left out before
-that. Exit code 1 when a loss differs by more than 1e-4.
+injected into its own configuration; so it is for DeepSeek-V4, whose pattern has a letter for each layer of
+ratio 4. A.X-K2, Hy4 and DeepSeek-V4 need transformers 5.23 or newer, and are left out before that. Exit code 1 when a loss differs by more than 1e-4.
 """
 import json
 import os
@@ -32,6 +32,8 @@ GLM = ROOT / "tests/golden/glm_moe_dsa_tiny"
 SHARED = ROOT / "tests/golden/glm_moe_dsa_shared_tiny"
 AXK2 = ROOT / "tests/golden/axk2_tiny"
 HY4 = ROOT / "tests/golden/hy_v4_tiny"
+V4 = ROOT / "tests/golden/deepseek_v4_tiny"
+V4_RELEASED = ROOT / "tests/golden/deepseek_v4_r128_tiny"
 MINI = ROOT / "data/dsa-mini"
 # model, engine whose configuration is exported (None: its own configuration), pattern
 CASES = [
@@ -43,6 +45,11 @@ CASES = [
     (AXK2, None, "FSFSSS"),
     (HY4, "transformers", "FFSSSFS"),
     (HY4, "transformers", "FSSSSFS"),
+    (V4, None, "FFFF"),
+    (V4, None, "FSSF"),
+    (V4, None, "FSFS"),
+    (V4_RELEASED, None, "FF"),
+    (V4_RELEASED, None, "FS"),
     (MINI, "vllm", "FSFSSSSSSFFSSSSS"),
     (MINI, "vllm", "FSSSFSSSFSSSFSSS"),
 ]
@@ -83,16 +90,24 @@ def folder_with_config(tool, model, engine, pattern, folder):
         (folder / path.name).symlink_to(path)
 
 
+def indexers(model):
+    """The indexers that a pattern has letters for: DeepSeek-V4 has them in compressors of ratio 4."""
+    for layer in model.model.layers:
+        owner = layer.self_attn if hasattr(layer.self_attn, "indexer") else getattr(layer.self_attn, "compressor", None)
+        if getattr(owner, "indexer", None) is not None:
+            yield owner.indexer
+
+
 def inject(model, pattern):
     """Sharing for a class that has none."""
     last = [None]
-    for layer, letter in zip(model.model.layers, pattern):
+    for indexer, letter in zip(indexers(model), pattern, strict=True):
         def hook(_module, _inputs, output, letter=letter):
             if letter == "S":
                 return last[0]
             last[0] = output
             return None
-        layer.self_attn.indexer.register_forward_hook(hook)
+        indexer.register_forward_hook(hook)
 
 
 def transformers_losses(folder, ids, pattern=None):
@@ -118,7 +133,8 @@ def transformers_losses(folder, ids, pattern=None):
         with torch.no_grad():
             runs.append([model(input_ids=row[None], labels=row[None], use_cache=False).loss.item() for row in ids])
     tied = [max(values) - min(values) > TIE for values in zip(*runs)]
-    norm = model.model.layers[0].self_attn.q_a_layernorm
+    attention = model.model.layers[0].self_attn
+    norm = attention.q_a_layernorm if hasattr(attention, "q_a_layernorm") else attention.q_a_norm
     eps = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
     return runs[0], tied, eps, types
 

@@ -189,7 +189,11 @@ void check_indexer(const SafetensorsFile& file, const std::string& suffix,
     check_deployed(scores, tail_scores(file, "scores_fp8" + suffix, positions, config));
     const auto expected = tail_sets(file, "topk_fp8" + suffix, positions, config);
     check_deployed(best_sets(scores, positions, k), expected, k);
-    if (backend.deployed != nullptr) check_deployed(backend.deployed_sets.at(layer), expected, k);
+  }
+  for (const auto& [type, sets] : backend.deployed_sets) {
+    INFO(type);
+    if (!file.tensors().contains("topk_" + type + suffix)) continue;
+    check_deployed(sets.at(layer), tail_sets(file, "topk_" + type + suffix, positions, config), k);
   }
 }
 
@@ -261,9 +265,9 @@ void check_ends(const SafetensorsFile& file, const RecordingBackend<Engine>& bac
 // Every tensor that a golden file has is compared: its name is one of these.
 inline void check_names(const SafetensorsFile& file) {
   const std::set<std::string> compared = {
-      "input_ids",  "embed",  "hidden",     "attn_in", "attn_out", "mlp_in",     "mlp_out",
-      "scores",     "margin", "scores_fp8", "topk",    "topk_fp8", "router_idx", "router_w",
-      "final_norm", "logits", "nll",        "loss",    "hc_post",  "hc_comb"};
+      "input_ids", "embed",      "hidden",     "attn_in", "attn_out", "mlp_in",   "mlp_out",
+      "scores",    "margin",     "scores_fp8", "topk",    "topk_fp8", "topk_fp4", "router_idx",
+      "router_w",  "final_norm", "logits",     "nll",     "loss",     "hc_post",  "hc_comb"};
   for (const auto& [name, tensor] : file.tensors()) {
     INFO(name);
     CHECK(compared.contains(name.substr(0, name.find('.'))));
@@ -292,7 +296,8 @@ std::vector<float> logits_of(Session<RecordingBackend<Engine>>& session,
 }
 
 template <typename Engine>
-void check_case(const std::filesystem::path& folder, const std::string& run, Backend* deployed) {
+void check_case(const std::filesystem::path& folder, const std::string& run,
+                const DeployedBackends& deployed) {
   INFO(folder.filename().string() << " " << run);
   const Json about = parse_json(read_file(folder / (run + ".json")), run);
   const SafetensorsFile file(folder / (run + ".safetensors"));
@@ -330,9 +335,9 @@ void check_case(const std::filesystem::path& folder, const std::string& run, Bac
   }
 }
 
-// Every family, FP8, patterns, natively shared layers. `deployed` has an FP8 indexer.
+// Every family, FP8, patterns, natively shared layers. `deployed` have an indexer of another type.
 template <typename Engine>
-void check_golden_cases(Backend* deployed = nullptr) {
+void check_golden_cases(const DeployedBackends& deployed = {}) {
   std::size_t cases = 0;
   std::vector<std::string> models = kGoldenModels;
   models.insert(models.end(), {"deepseek_v4_tiny", "deepseek_v4_r128_tiny", "deepseek_v4_fp_tiny"});

@@ -10,7 +10,8 @@ TEST_CASE("golden cases of transformers, on every instruction set of this machin
     if (!isa.runs_here()) continue;
     INFO(isa.name);
     const ScopedVariable asked("INDEXCACHE_CPU_ISA", std::string(isa.name).c_str());
-    check_golden_cases<CpuBackend>();
+    CpuBackend fp8(0, Precision::fp32, Precision::fp8), fp4(0, Precision::fp32, Precision::fp4);
+    check_golden_cases<CpuBackend>({{"fp8", &fp8}, {"fp4", &fp4}});
   }
 }
 

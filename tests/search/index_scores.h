@@ -48,36 +48,61 @@ inline std::vector<float> index_scores(const IndexOperands& in, const RowLayout&
   return scores;
 }
 
-// Every vector of `width` numbers: bf16, Hadamard transform, bf16, E4M3 with a power-of-two scale
-// (docs/numerics.md, FP8 indexers).
-inline void quantize_as_deployed(std::vector<float>& values, std::int64_t width) {
-  const auto n = static_cast<std::size_t>(width);
-  for (auto vector = values.begin(); vector != values.end(); vector += width) {
-    std::transform(vector, vector + width, vector, [](float x) { return to_bf16(x); });
-    for (std::size_t half = 1; half < n; half *= 2) {
-      for (std::size_t i = 0; i < n; ++i) {
-        if ((i & half) != 0) continue;
-        float &a = vector[static_cast<std::ptrdiff_t>(i)],
-              &b = vector[static_cast<std::ptrdiff_t>(i + half)];
-        const float sum = a + b, difference = a - b;
-        a = sum, b = difference;
-      }
+// As an engine stores the indexer's queries and keys (docs/numerics.md, Precision of the indexer).
+enum class DeployedAs { bf16, fp8, fp4 };
+
+// The nearest E2M1 number, by trying all of them; of two the even one, 0, 1, 2 or 4.
+inline double nearest_e2m1(double x) {
+  const double numbers[] = {0, 1, 2, 4, 0.5, 1.5, 3, 6};  // the even ones come first
+  const double* best = std::ranges::min_element(
+      numbers, {}, [x](double number) { return std::abs(std::abs(x) - number); });
+  return std::copysign(*best, x);
+}
+
+// Hadamard transform of n numbers, times n^-0.5.
+template <typename Iterator>
+void rotate_as_deployed(Iterator vector, std::size_t n) {
+  for (std::size_t half = 1; half < n; half *= 2) {
+    for (std::size_t i = 0; i < n; ++i) {
+      if ((i & half) != 0) continue;
+      float &a = vector[static_cast<std::ptrdiff_t>(i)],
+            &b = vector[static_cast<std::ptrdiff_t>(i + half)];
+      const float sum = a + b, difference = a - b;
+      a = sum, b = difference;
     }
-    float peak = 1e-4f;
-    std::transform(vector, vector + width, vector, [&](float x) {
-      const float rotated = to_bf16(x / std::sqrt(static_cast<float>(width)));
-      peak = std::max(peak, std::abs(rotated));
-      return rotated;
-    });
-    const float scale = std::exp2(std::ceil(std::log2(peak / 448.0f)));
-    std::transform(vector, vector + width, vector,
-                   [&](float x) { return static_cast<float>(nearest_e4m3(x / scale)) * scale; });
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    vector[static_cast<std::ptrdiff_t>(i)] /= std::sqrt(static_cast<float>(n));
   }
 }
 
-inline IndexOperands as_deployed(IndexOperands operands) {
-  quantize_as_deployed(operands.queries, operands.width);
-  quantize_as_deployed(operands.keys, operands.width);
+// Every vector of `width` numbers: bf16; then Hadamard transform, bf16, and E4M3 or E2M1 with a
+// power-of-two scale for each vector or each 32 numbers.
+inline void quantize_as_deployed(std::vector<float>& values, std::int64_t width, DeployedAs type) {
+  const auto round = [](auto begin, auto end) {
+    std::transform(begin, end, begin, [](float x) { return to_bf16(x); });
+  };
+  round(values.begin(), values.end());
+  if (type == DeployedAs::bf16) return;
+  for (auto vector = values.begin(); vector != values.end(); vector += width) {
+    rotate_as_deployed(vector, static_cast<std::size_t>(width));
+  }
+  round(values.begin(), values.end());
+  const bool fp8 = type == DeployedAs::fp8;
+  for (auto group = values.begin(); group != values.end(); group += fp8 ? width : 32) {
+    const auto end = group + (fp8 ? width : 32);
+    float peak = fp8 ? 1e-4f : 0x6p-126f;
+    for (auto x = group; x != end; ++x) peak = std::max(peak, std::abs(*x));
+    const float scale = std::exp2(std::ceil(std::log2(peak / (fp8 ? 448.0f : 6.0f))));
+    std::transform(group, end, group, [&](float x) {
+      return static_cast<float>(fp8 ? nearest_e4m3(x / scale) : nearest_e2m1(x / scale)) * scale;
+    });
+  }
+}
+
+inline IndexOperands as_deployed(IndexOperands operands, DeployedAs type = DeployedAs::fp8) {
+  quantize_as_deployed(operands.queries, operands.width, type);
+  quantize_as_deployed(operands.keys, operands.width, type);
   return operands;
 }
 

@@ -58,6 +58,9 @@ class ByPosition {
   std::vector<int> written_;  // how often each row was computed
 };
 
+// Backends by the type of their indexers, as golden tensors are called: "fp8".
+using DeployedBackends = std::map<std::string, Backend*>;
+
 // An operation does not know its layer, so NamingWeights says which one a sweep has come to.
 template <typename Engine>
 class RecordingBackend : public Engine {
@@ -140,8 +143,9 @@ class RecordingBackend : public Engine {
     const std::int64_t columns = key_rows.segments.front().rows;
     scores[layer()] = index_scores(operands, rows, key_rows, columns);
     deployed_scores[layer()] = index_scores(as_deployed(operands), rows, key_rows, columns);
-    if (deployed == nullptr) return;
-    deployed_sets[layer()] = select(*deployed, operands, rows, key_rows, sets.cols());
+    for (const auto& [type, backend] : deployed) {
+      deployed_sets[type][layer()] = select(*backend, operands, rows, key_rows, sets.cols());
+    }
   }
 
   std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x, const Tensor& lm_head,
@@ -153,12 +157,12 @@ class RecordingBackend : public Engine {
   std::int64_t positions = 0;
   std::optional<std::size_t> current;  // the layer, and its weights
   const LayerWeights* weights = nullptr;
-  Backend* deployed = nullptr;  // selects from the same operands, if there is one
+  DeployedBackends deployed;  // select from the same operands
 
   std::map<std::int32_t, std::vector<float>> embedded;  // by token
   std::map<std::string, ByLayer> sublayers;             // by the name of the golden tensor
   std::map<std::size_t, std::vector<float>> scores, deployed_scores;  // of the rows that select
-  std::map<std::size_t, std::vector<std::int32_t>> deployed_sets;
+  std::map<std::string, std::map<std::size_t, std::vector<std::int32_t>>> deployed_sets;
   std::map<std::size_t, ByPosition<std::int32_t>> chosen;  // experts
   ByLayer shares;                                          // of experts
   ByLayer coefficients;                                    // of streams

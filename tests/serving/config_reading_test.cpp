@@ -254,3 +254,50 @@ TEST_CASE("engines: Hy4's configuration class states a schedule where config.jso
   }
   CHECK(read("lmdeploy", "{}", "{}").schedule == "FFFFFFF");
 }
+
+TEST_CASE("engines: DeepSeek-V4 has a letter for each layer of ratio 4") {
+  const auto read = [](const char* engine, const std::string& overrides) {
+    const Json json = {{"num_hidden_layers", 7},
+                       {"model_type", "deepseek_v4"},
+                       {"compress_ratios", {0, 4, 128, 4, 128, 4, 4, 4}}};  // the last one is MTP's
+    return read_schedule(profile(engine), json, Json::parse(overrides), "test");
+  };
+  const std::string flag = R"("use_index_cache": true)";
+  CHECK(read("vllm-ascend", "{}").schedule == "FFFF");
+  CHECK(read("vllm-ascend", R"({"index_topk_pattern": "FSSS"})").schedule == "FFFF");
+  CHECK(read("vllm-ascend", "{" + flag + R"(, "index_topk_pattern": "FSFS"})").schedule == "FSFS");
+  CHECK(read("vllm-ascend", "{" + flag + R"(, "index_topk_pattern": "FS"})").schedule == "FSFF");
+  CHECK_THAT(read("vllm-ascend", "{" + flag + R"(, "index_topk_pattern": "SFFF"})").failure,
+             Contains("must begin with F"));
+  CHECK_THAT(read("vllm-ascend", "{" + flag + R"(, "index_topk_pattern": ""})").failure,
+             Contains("must begin with F"));
+  // max(rank - 1, 0) mod freq, whatever the offset.
+  CHECK(read("vllm-ascend", "{" + flag + R"(, "index_topk_freq": 2})").schedule == "FFSF");
+  CHECK(read("vllm-ascend", "{" + flag + R"(, "index_topk_freq": 2, "index_skip_topk_offset": 3})")
+            .schedule == "FFSF");
+  for (const char* engine : {"vllm", "sglang", "transformers", "lmdeploy"}) {
+    const ConfigReading reading = read(engine, "{" + flag + R"(, "index_topk_pattern": "FSFS"})");
+    CHECK(reading.schedule == "FFFF");
+    CHECK_THAT(reading.remarks.front(), Contains("no released version that was read"));
+  }
+}
+
+TEST_CASE("which layers of DeepSeek-V4 have letters is read from either form of its layers") {
+  Json json = {{"num_hidden_layers", 4}, {"model_type", "deepseek_v4"}};
+  CHECK_THROWS_WITH(lettered_layers(json, "test"), Contains("not known"));
+  json["layer_types"] = {"sliding_attention", "compressed_sparse_attention",
+                         "heavily_compressed_attention", "compressed_sparse_attention"};
+  CHECK(lettered_layers(json, "test") == std::vector<std::size_t>{1, 3});
+  // vllm-ascend counts by compress_ratios, which this form lacks.
+  const ConfigReading reading =
+      read_schedule(profile("vllm-ascend"), json,
+                    {{"use_index_cache", true}, {"index_topk_pattern", "FS"}}, "test");
+  CHECK(reading.schedule == "FF");
+  CHECK_THAT(reading.remarks.front(), Contains("compress_ratios"));
+  json["compress_ratios"] = {4, 0, 4, 4, 4};
+  CHECK(lettered_layers(json, "test") == std::vector<std::size_t>{0, 2, 3});
+  json["compress_ratios"] = {0, 0, 128, 1};
+  CHECK_THROWS_WITH(lettered_layers(json, "test"), Contains("no indexer"));
+  json["model_type"] = "deepseek_v32";
+  CHECK(lettered_layers(json, "test").size() == 4);
+}

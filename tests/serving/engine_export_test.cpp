@@ -45,6 +45,14 @@ ServedModel axk2(std::size_t layers) {
           Json{{"num_hidden_layers", layers}, {"model_type", "axk2"}}};
 }
 
+// Layers 1, 3, 5 and 6 have letters.
+ServedModel deepseek_v4() {
+  return {"DeepseekV4ForCausalLM", std::vector<bool>(4, true),
+          Json{{"num_hidden_layers", 8},
+               {"model_type", "deepseek_v4"},
+               {"compress_ratios", {0, 4, 128, 4, 128, 4, 4, 128, 0}}}};
+}
+
 bool glm_only(const std::string& engine) {
   return profile(engine).glm_only;
 }
@@ -294,4 +302,44 @@ TEST_CASE("no engine shares in A.X-K2, and every one says so") {
   }
   CHECK(engines_json(pattern, axk2(6)).empty());
   CHECK(engines_json(pattern, hy4(6)).size() == 3);
+}
+
+TEST_CASE("DeepSeek-V4 is exported to the engine that shares in it, with a letter per indexer") {
+  const Pattern pattern = Pattern::parse("FSFS");
+  const EngineExport result = export_pattern(profile("vllm-ascend"), pattern, deepseek_v4(), {});
+  CHECK(result.keys == Json{{"use_index_cache", true}, {"index_topk_pattern", "FSFS"}});
+  CHECK_THAT(result.caveats.front(), Contains("layers of ratio 4"));
+  const Json config = patched_config(profile("vllm-ascend"), pattern, deepseek_v4().config,
+                                     std::vector<bool>(4, true), "test");
+  CHECK_FALSE(config.contains("indexer_types"));
+  CHECK(read_schedule(profile("vllm-ascend"), config, Json::object(), "test").schedule == "FSFS");
+  CHECK_THAT(refusal(profile("vllm-ascend"), Pattern::parse("FSFSFSFS"), deepseek_v4()),
+             Contains("4 layers of ratio 4") || Contains("4 decoder layers"));
+  for (const char* engine :
+       {"vllm", "sglang", "transformers", "tensorrt-llm", "xllm", "lmdeploy"}) {
+    CHECK_THAT(refusal(profile(engine), pattern, deepseek_v4()),
+               Contains("no released version that was read shares index sets in DeepSeek-V4"));
+  }
+  ServedModel unknown = deepseek_v4();  // as a result knows it, without config.json
+  unknown.config = {};
+  CHECK(export_pattern(profile("vllm-ascend"), pattern, unknown, {}).keys == result.keys);
+  CHECK_THAT(refusal(profile("vllm-ascend"), pattern, unknown, {.count = 2, .partition = {}}),
+             Contains("is not known without the model's config.json"));
+}
+
+TEST_CASE("pipeline stages of DeepSeek-V4 are those of its layers, not of its letters") {
+  const auto stages = [](std::vector<std::size_t> sizes) {
+    return ServedStages{.count = 0, .partition = std::move(sizes)};
+  };
+  const Pattern pattern = Pattern::parse("FSFS");
+  // The second stage has layers 4 to 7, of which 5 is the first with a letter, an F.
+  CHECK_NOTHROW(export_pattern(profile("vllm-ascend"), pattern, deepseek_v4(), stages({4, 4})));
+  CHECK_NOTHROW(export_pattern(profile("vllm-ascend"), pattern, deepseek_v4(),
+                               {.count = 2, .partition = {}}));
+  // No layer of the last one has a letter.
+  CHECK_NOTHROW(export_pattern(profile("vllm-ascend"), pattern, deepseek_v4(), stages({7, 1})));
+  CHECK_THAT(refusal(profile("vllm-ascend"), pattern, deepseek_v4(), stages({2, 6})),
+             Contains("shared layer 3") && Contains("another pattern"));
+  CHECK_THAT(refusal(profile("vllm-ascend", "0.26"), pattern, deepseek_v4(), stages({6, 2})),
+             Contains("shared layer 6") && Contains("uninitialized memory"));
 }

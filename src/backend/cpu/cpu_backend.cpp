@@ -5,9 +5,11 @@
 #include "backend/cpu/arithmetic/arithmetic.h"
 #include "backend/hisa_layout.h"
 #include "backend/make_cpu_backend.h"
+#include "core/error.h"
 #include "core/thread_count.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstring>
 #include <unistd.h>
@@ -43,18 +45,35 @@ std::int64_t entry_numbers(const ModelShape& shape, std::int64_t longest) {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(int threads, Precision compute) {
-  return std::make_unique<CpuBackend>(threads, compute);
+std::unique_ptr<Backend> make_cpu_backend(int threads, Precision compute, Precision indexer) {
+  return std::make_unique<CpuBackend>(threads, compute, indexer);
 }
 
-CpuBackend::CpuBackend(int threads, const cpu::Isa& isa, Precision compute)
+CpuBackend::CpuBackend(int threads, const cpu::Isa& isa, Precision compute, Precision indexer)
     : isa_(isa),
       threads_(thread_count(threads)),
       compute_(compute),
+      indexer_(indexer),
       memory_bytes_(half_of_memory()) {}
 
 std::string CpuBackend::name() const {
-  return "cpu " + isa_.text() + (keeps_fp8() ? " fp8" : "");
+  std::string name = "cpu " + isa_.text() + (keeps_fp8() ? " fp8" : "");
+  if (indexer_ != Precision::fp32) name += " indexer " + std::string(name_of(indexer_));
+  return name;
+}
+
+void CpuBackend::check(const ModelShape& shape) const {
+  if (indexer_ == Precision::fp32) return;
+  const std::string wanted = "--indexer-precision " + std::string(name_of(indexer_));
+  if (shape.indexer) {
+    throw UsageError({"the CPU computes HISA with an fp32 indexer only", wanted, "",
+                      "--indexer-precision fp32"});
+  }
+  const auto width = static_cast<std::uint64_t>(shape.index_head_dim);
+  if (indexer_ == Precision::bf16 || std::has_single_bit(width)) return;
+  throw UsageError({"this model's indexer cannot run in " + std::string(name_of(indexer_)), wanted,
+                    "index_head_dim is " + std::to_string(width) + "; it must be a power of two",
+                    "--indexer-precision fp32"});
 }
 
 std::string CpuBackend::remark() const {
@@ -86,7 +105,9 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
       shape.streams * shape.hidden +                                 // and what mixes them
       entry_numbers(shape, longest) +
       std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
-  return 4 * (numbers * threads_ + hisa.means);
+  const std::int64_t rounded =
+      indexer_ == Precision::fp32 ? 0 : (rows * shape.index_heads + longest) * shape.index_head_dim;
+  return 4 * (numbers * threads_ + hisa.means + rounded);
 }
 
 double CpuBackend::measure(const std::function<void()>& body) {
@@ -157,12 +178,25 @@ void CpuBackend::sigmoid_gate(const RowLayout& rows, const Heads& gates, const H
   compute().sigmoid_gate(threads_, rows, gates, values);
 }
 
+Tensor CpuBackend::index_operand(const Tensor& x, std::int64_t width) {
+  if (indexer_ == Precision::fp32) return x;
+  const Tensor rounded = allocate(x.rows(), x.cols());
+  compute().round_index(threads_, indexer_, width, x, rounded);
+  return rounded;
+}
+
+PageFormat CpuBackend::index_page_format(std::int64_t width) const {
+  if (indexer_ != Precision::fp8) return Backend::index_page_format(width);
+  return {PageLayout::index_fp8, DType::f8_e4m3, width};
+}
+
 void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                             const Tensor& head_weights, const RowLayout& key_rows,
                             const Tensor& keys, const Tensor& sets) {
   Operation operation(*this, Component::indexer_logits);
   cpu::SelectionTime time;
-  compute().index_topk(threads_, rows, queries, head_weights, key_rows, keys, sets, time);
+  compute().index_topk(threads_, rows, index_operand(queries, keys.cols()), head_weights, key_rows,
+                       index_operand(keys, keys.cols()), sets, time);
   operation.give(counted(Component::top_k), time.share_of_choosing());
 }
 
@@ -201,7 +235,10 @@ void CpuBackend::paged_topk(const RowLayout& rows, const Tensor& queries,
                             const PagedCache& cache, const Tensor& sets) {
   Operation operation(*this, Component::indexer_logits);
   cpu::SelectionTime time;
-  compute().paged_topk(threads_, rows, queries, head_weights, tables, cache, sets, time);
+  const bool fp8 = cache.format.layout == PageLayout::index_fp8;  // whose scales join the weights
+  compute().paged_topk(threads_, indexer_, rows,
+                       fp8 ? queries : index_operand(queries, cache.format.width), head_weights,
+                       tables, cache, sets, time);
   operation.give(counted(Component::top_k), time.share_of_choosing());
 }
 

@@ -38,13 +38,15 @@ class CpuBackend : public Backend {
   // backends of the process and OpenMP's defaults are not affected. Without `isa` it is the one
   // that INDEXCACHE_CPU_ISA asks for, else the best that the processor has; errors are those of
   // choose_isa(). `compute` is fp32, or fp8: then matrices that are stored in FP8 are multiplied as
-  // deployed.
-  explicit CpuBackend(int threads = 0, Precision compute = Precision::fp32)
-      : CpuBackend(threads, cpu::choose_isa(cpu::wanted_isa()), compute) {}
-  CpuBackend(int threads, const cpu::Isa& isa, Precision compute = Precision::fp32);
+  // deployed. `indexer` is what its queries and keys are rounded to before they meet, in float32.
+  explicit CpuBackend(int threads = 0, Precision compute = Precision::fp32,
+                      Precision indexer = Precision::fp32)
+      : CpuBackend(threads, cpu::choose_isa(cpu::wanted_isa()), compute, indexer) {}
+  CpuBackend(int threads, const cpu::Isa& isa, Precision compute = Precision::fp32,
+             Precision indexer = Precision::fp32);
 
-  // "cpu x86-64-v4", or "cpu x86-64-v4 fp8": the same bits are not promised on different
-  // instruction sets.
+  // "cpu x86-64-v4", or "cpu x86-64-v4 fp8 indexer fp4": the same bits are not promised on
+  // different instruction sets.
   std::string name() const override;
   std::string remark() const override;
   bool keeps_fp8() const override { return compute_ == Precision::fp8; }
@@ -54,6 +56,8 @@ class CpuBackend : public Backend {
   MemoryUse memory_use() const override { return ledger_->use(); }
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override;
+  void check(const ModelShape& shape) const override;
+  PageFormat index_page_format(std::int64_t width) const override;
   int threads() const { return threads_; }
 
 #include "backend/device_overrides.inc"
@@ -71,10 +75,13 @@ class CpuBackend : public Backend {
     return *isa_.arithmetic;
   }
 
+  // x [rows, heads * width] as the indexer's type.
+  Tensor index_operand(const Tensor& x, std::int64_t width);
+
   const cpu::Isa& isa_;
   std::shared_ptr<MemoryLedger> ledger_ = std::make_shared<MemoryLedger>();
   int threads_;
-  Precision compute_;
+  Precision compute_, indexer_;
   std::int64_t memory_bytes_;
   ComponentTimeline<cpu::SteadyClock> timeline_;
 };

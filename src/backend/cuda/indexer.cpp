@@ -24,6 +24,8 @@ kernels::Type logits_type(Precision precision) {
       return kernels::Type::bf16;
     case Precision::fp8:
       return kernels::Type::e4m3;
+    case Precision::fp4:  // require_gpu_indexer() refuses it
+      break;
   }
   return kernels::Type::f32;
 }

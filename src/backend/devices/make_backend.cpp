@@ -29,6 +29,7 @@ bool wants_gpu(const DeviceSpec& device, std::string& reason) {
 std::unique_ptr<Backend> make_unlimited(const BackendOptions& options) {
   std::string reason;
   if (wants_gpu(options.device, reason)) {
+    require_gpu_indexer(options.indexer.value_or(options.compute));
     return make_cuda_backend(
         {options.compute, options.indexer.value_or(options.compute), options.device.index});
   }
@@ -39,13 +40,8 @@ std::unique_ptr<Backend> make_unlimited(const BackendOptions& options) {
     throw UsageError({"the CPU backend supports only fp32 and, for FP8 checkpoints, fp8",
                       "--precision bf16", why, fmt::format("{}one of these", gpu)});
   }
-  if (const Precision indexer = options.indexer.value_or(Precision::fp32);
-      indexer != Precision::fp32) {
-    throw UsageError({"the indexer of the CPU backend supports only fp32",
-                      fmt::format("--indexer-precision {}", name_of(indexer)), why,
-                      fmt::format("{}--indexer-precision fp32", gpu)});
-  }
-  return make_cpu_backend(options.threads, options.compute);
+  return make_cpu_backend(options.threads, options.compute,
+                          options.indexer.value_or(Precision::fp32));
 }
 
 void require_same_kind(const DeviceSpec& first, const Backend& of_first, const DeviceSpec& other,

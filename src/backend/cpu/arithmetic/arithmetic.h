@@ -9,6 +9,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "backend/precision.h"
 
 #include <atomic>
 #include <cstdint>
@@ -48,6 +49,9 @@ void write_streams(int threads, const RowLayout& rows, const Tensor& x, const Te
 void rope(int threads, const RowLayout& rows, const Heads& x, const Tensor& cosines,
           const Tensor& sines, RopeLayout layout, const Heads& out);
 void sigmoid_gate(int threads, const RowLayout& rows, const Heads& gates, const Heads& values);
+// Copies x, f32 with vectors of `width` numbers in each row, as the indexer's type (round_index.h).
+void round_index(int threads, Precision precision, std::int64_t width, const Tensor& x,
+                 const Tensor& out);
 void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,
                 const Tensor& sets, SelectionTime& time);
@@ -66,7 +70,8 @@ void pool_entries(int threads, const RowLayout& rows, const Tensor& x, const Ten
                   const RowLayout& entry_rows, const Tensor& out);
 void write_pages(int threads, const RowLayout& rows, const Tensor& x, const Tensor& tables,
                  const PagedCache& cache);
-void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
+// As Backend's; the keys of plain pages are rounded when they are read.
+void paged_topk(int threads, Precision indexer, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const Tensor& tables, const PagedCache& cache,
                 const Tensor& sets, SelectionTime& time);
 void paged_attention(int threads, const RowLayout& rows, const Heads& queries, const Tensor& tables,
@@ -136,6 +141,7 @@ struct Arithmetic {
   decltype(&cpu::write_streams) write_streams;
   decltype(&cpu::rope) rope;
   decltype(&cpu::sigmoid_gate) sigmoid_gate;
+  decltype(&cpu::round_index) round_index;
   decltype(&cpu::index_topk) index_topk;
   decltype(&cpu::hisa_topk) hisa_topk;
   decltype(&cpu::common_counts) common_counts;

@@ -58,15 +58,16 @@ void round_query(const float* queries, const float* weights, std::int64_t heads,
 }
 
 // Scores of one row over the first `count` positions.
-void score_row(const Tensor& queries, const Tensor& head_weights, std::int64_t row,
-               const PagedCache& cache, const std::int32_t* table, std::int64_t count,
-               MatrixMap& scores) {
+void score_row(Precision indexer, const Tensor& queries, const Tensor& head_weights,
+               std::int64_t row, const PagedCache& cache, const std::int32_t* table,
+               std::int64_t count, MatrixMap& scores) {
   const std::int64_t heads = head_weights.cols(), width = cache.format.width;
   auto keys = scratch<GatheredKeys>(count, width);
   for (std::int64_t u = 0; u < count; ++u) {
     read_position(cache.format, place_of(cache, table, u), keys.data() + u * width);
   }
   if (cache.format.layout != PageLayout::index_fp8) {
+    for (std::int64_t u = 0; u < count; ++u) round_index(indexer, width, keys.data() + u * width);
     const Tile tile{0, row, 1, count - 1, 1};
     return score_tile(tile, queries, head_weights, borrowed(keys), 0, count, scores);
   }
@@ -93,7 +94,7 @@ void write_pages(int threads, const RowLayout& rows, const Tensor& x, const Tens
   });
 }
 
-void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
+void paged_topk(int threads, Precision indexer, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const Tensor& tables, const PagedCache& cache,
                 const Tensor& sets, SelectionTime& time) {
   for_each_tile(threads, rows, 1, [&](const Tile& tile) {
@@ -103,8 +104,8 @@ void paged_topk(int threads, const RowLayout& rows, const Tensor& queries,
     std::fill(set + k, set + sets.cols(), -1);
     if (k == count) return std::iota(set, set + k, 0);
     auto scores = scratch<Scores>(1, count);
-    score_row(queries, head_weights, tile.first_row, cache, table_of(tables, tile.segment), count,
-              scores);
+    score_row(indexer, queries, head_weights, tile.first_row, cache, table_of(tables, tile.segment),
+              count, scores);
     clock.scored();
     thread_local std::vector<std::uint32_t> workspace;
     select_top_k({scores.data(), static_cast<std::size_t>(count)}, k, workspace, set);

@@ -2,9 +2,9 @@
 // HISA: the lightning indexer among the keys of the best blocks, a query at a time.
 #include "backend/cpu/arithmetic/arithmetic.h"
 #include "backend/cpu/arithmetic/index_scores.h"
+#include "backend/cpu/arithmetic/round_index.h"
 #include "backend/hisa_layout.h"
 
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -20,13 +20,6 @@ struct Workspace {
   std::vector<std::int32_t> chosen;
   std::vector<std::uint32_t> top_k;
 };
-
-// The nearest bf16, ties to even.
-float rounded_to_bf16(float x) {
-  auto bits = std::bit_cast<std::uint32_t>(x);
-  bits += 0x7fffu + (bits >> 16 & 1u);
-  return std::bit_cast<float>(bits & 0xffff0000u);
-}
 
 // Means of blocks, a tile at a time; keys are added in ascending order.
 void pool(int threads, const RowLayout& blocks, const RowLayout& key_rows, const Tensor& keys,

@@ -2,6 +2,7 @@
 // Lightning indexer with top-k, and the intersection counts of the sets it selects.
 #include "backend/cpu/arithmetic/arithmetic.h"
 #include "backend/cpu/arithmetic/index_scores.h"
+#include "backend/cpu/arithmetic/round_index.h"
 #include "backend/cpu/tiles.h"
 #include "backend/pair_counts.h"
 
@@ -44,6 +45,19 @@ void count_query(const std::vector<Tensor>& sets, std::int64_t row, std::int64_t
 }
 
 }  // namespace
+
+void round_index(int threads, Precision precision, std::int64_t width, const Tensor& x,
+                 const Tensor& out) {
+  RowLayout rows;
+  rows.append(x.rows(), 0);
+  for_each_tile(threads, rows, kQueryRows, [&](const Tile& tile) {
+    for (std::int64_t row = tile.first_row; row < tile.first_row + tile.rows; ++row) {
+      float* copy = row_of(out, row);
+      std::copy_n(row_of(x, row), x.cols(), copy);
+      for (std::int64_t c = 0; c < x.cols(); c += width) round_index(precision, width, copy + c);
+    }
+  });
+}
 
 void index_topk(int threads, const RowLayout& rows, const Tensor& queries,
                 const Tensor& head_weights, const RowLayout& key_rows, const Tensor& keys,

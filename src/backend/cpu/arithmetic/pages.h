@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/cpu/arithmetic/e4m3.h"
+#include "backend/cpu/arithmetic/round_index.h"
 #include "backend/paged_cache.h"
 #include "core/narrow.h"
 
@@ -13,35 +14,6 @@
 #include <cstring>
 
 namespace indexcache::cpu {
-
-inline float rounded_to_bf16(float x) {
-  return bf16_to_float(float_to_bf16(x));
-}
-
-// An index vector as FP8 (docs/numerics.md, Precision on a GPU), in the order of operations of
-// kernels/quantize_index.h: its `width` numbers, a power of two of them, become codes times the
-// scale that is returned.
-inline float quantize_index(const float* x, std::int64_t width, float* rotated,
-                            std::uint8_t* codes) {
-  for (std::int64_t i = 0; i < width; ++i) rotated[i] = rounded_to_bf16(x[i]);
-  for (std::int64_t step = 1; step < width; step *= 2) {
-    for (std::int64_t i = 0; i < width; ++i) {
-      if ((i & step) != 0) continue;
-      const float a = rotated[i], b = rotated[i + step];
-      rotated[i] = a + b;
-      rotated[i + step] = a - b;
-    }
-  }
-  const float norm = 1.0f / std::sqrt(static_cast<float>(width));
-  float largest = 1e-4f;
-  for (std::int64_t i = 0; i < width; ++i) {
-    rotated[i] = rounded_to_bf16(rotated[i] * norm);
-    largest = std::max(largest, std::abs(rotated[i]));
-  }
-  const float scale = power_of_two_above(largest / kLargestE4m3);
-  for (std::int64_t i = 0; i < width; ++i) codes[i] = float_to_e4m3(rotated[i] / scale);
-  return scale;
-}
 
 // The parts of one position in a page.
 struct PagePlace {
