@@ -16,12 +16,13 @@ namespace indexcache {
 namespace {
 
 // Indexers that the engine would run but the checkpoint does not contain.
+// `numbers` are those of the layers that letters stand for.
 void add_missing(const ConfigReading& reading, const std::vector<bool>& has_indexer,
-                 Json& remarks) {
+                 const std::vector<std::size_t>& numbers, Json& remarks) {
   std::vector<std::size_t> missing;
-  for (std::size_t layer = 0; layer < std::min(reading.schedule.size(), has_indexer.size());
-       ++layer) {
-    if (reading.schedule[layer] == 'F' && !has_indexer[layer]) missing.push_back(layer);
+  for (std::size_t letter = 0; letter < std::min(reading.schedule.size(), has_indexer.size());
+       ++letter) {
+    if (reading.schedule[letter] == 'F' && !has_indexer[letter]) missing.push_back(numbers[letter]);
   }
   if (missing.empty()) return;
   remarks.push_back(
@@ -39,13 +40,14 @@ std::string summary(const Json& reading) {
 
 Json engine_readings(const Json& config, const Json& overrides,
                      const std::vector<bool>& has_indexer, const std::string& where) {
+  const std::vector<std::size_t> numbers = lettered_layers(config, where);
   Json readings = Json::array();
   for (const EngineProfile* profile : newest_profiles()) {
     const ConfigReading reading = read_schedule(*profile, config, overrides, where);
     Json remarks = reading.remarks;
     // An engine that does not share in this model at all says so already.
     if (rules_for(*profile, model_code(config)).unsupported.empty()) {
-      add_missing(reading, has_indexer, remarks);
+      add_missing(reading, has_indexer, numbers, remarks);
     }
     readings.push_back(Json{{"engine", profile->name},
                             {"read_in", profile->read},
@@ -99,10 +101,11 @@ int inspect_config(const std::string& path, const std::string& overrides, bool j
   const Json config = parse_foreign_json(read_file(path), path);
   const Json readings = engine_readings(config, parse_overrides(overrides), {}, path);
   if (json) {
-    write_output(
-        "{}\n",
-        Json{{"config", path}, {"layers", config_layers(config, path)}, {"engines", readings}}.dump(
-            1));
+    write_output("{}\n", Json{{"config", path},
+                              {"layers", config_layers(config, path)},
+                              {"pattern_layers", lettered_layers(config, path)},
+                              {"engines", readings}}
+                             .dump(1));
   } else {
     print_readings(readings);
   }

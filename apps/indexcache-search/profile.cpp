@@ -112,7 +112,7 @@ std::vector<std::int64_t> chosen_contexts(const ProfileOptions& options,
 // Says it if stamps changed a pass too much to take off what they added, for the pass that is
 // farthest off.
 void warn_of_parts(const Profile& profile, Progress& progress, std::vector<std::string>& warnings) {
-  double farthest = kPartsTolerance;
+  double farthest = kStampsTolerance;
   std::string text;
   for (const ProfilePoint& point : profile.prefill) {
     for (std::size_t p = 0; p < point.times.size(); ++p) {

@@ -12,7 +12,7 @@ double sum_of(const ComponentSeconds& seconds) {
 
 ComponentSeconds without_stamps(const ComponentProfile& profile, double whole) {
   const double added = sum_of(profile.seconds) - whole;
-  if (added <= 0) return profile.seconds;
+  if (added <= 0 || whole <= 0) return profile.seconds;
   const double stamp = added / sum_of(profile.pieces);
   ComponentSeconds rest{};
   for (std::size_t c = 0; c < kComponents; ++c) {

@@ -59,14 +59,14 @@ StoredLayers::Slot* StoredLayers::find(std::int64_t layer) {
   return found == slots_.end() ? nullptr : &*found;
 }
 
-// Of the slots that nobody holds or fills, one whose layer every device had, because allocating
-// pinned memory takes as long as reading into it; else the one that was not used for longest. There
-// is one: every device holds at most one layer and fills at most one, and there are two slots per
-// device. If all layers are kept, each has the next slot.
+// Of the slots that nobody holds or fills, the one that was not used for longest. There is one:
+// every device holds at most one layer and fills at most one, and there are two slots per device.
+// Resident weights pass only once, so one whose layer every device had comes first: allocating
+// pinned memory takes as long as reading into it.
 StoredLayers::Slot& StoredLayers::take(std::int64_t layer) {
   Slot* best = nullptr;
   const auto rank = [&](const Slot& slot) {
-    const bool passed = placement_ != Placement::stream && slot.gets >= devices_;
+    const bool passed = placement_ == Placement::resident && slot.gets >= devices_;
     return std::pair(!passed, slot.used);
   };
   for (Slot& slot : slots_) {

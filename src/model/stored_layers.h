@@ -22,8 +22,8 @@ class StoredLayers {
   // The bytes of a layer, which stay as long as somebody holds them.
   using Blob = std::shared_ptr<const std::byte>;
 
-  // Placement::stream keeps all layers; otherwise at most two per device are kept, and fewer if
-  // devices ask for the same layers at about the same time. `checkpoint` must
+  // Placement::stream keeps all layers; otherwise at most two per device are kept, for resident
+  // weights fewer if devices ask for the same layers at about the same time. `checkpoint` must
   // outlive the object.
   StoredLayers(const Checkpoint& checkpoint, const WeightSizes& sizes, std::int64_t layers,
                Placement placement, std::size_t devices);
@@ -47,7 +47,7 @@ class StoredLayers {
     std::shared_ptr<std::byte> bytes;
     std::int64_t layer = -1;
     bool ready = false;    // else its layer is being read
-    std::size_t gets = 0;  // of its layer; after as many as there are devices, none waits for it
+    std::size_t gets = 0;  // of its layer, by devices; those with resident weights get it once
     std::int64_t used = 0;
   };
 

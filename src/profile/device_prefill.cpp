@@ -47,7 +47,8 @@ double DevicePrefill::time_set_copy() {
   backend_.fill_zero(sets);
   const auto body = [&] { backend_.copy_rows(rows, sets, rows, copy); };
   backend_.measure(body);
-  return backend_.measure(body) * static_cast<double>(selecting * config_.layers) /
+  return backend_.measure(body) *
+         static_cast<double>(selecting * static_cast<std::int64_t>(config_.letters())) /
          static_cast<double>(rows.total);
 }
 

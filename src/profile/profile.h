@@ -18,8 +18,8 @@ namespace indexcache {
 
 inline constexpr const char* kProfileSchema = "indexcache-profile/1";
 
-// How far the parts of a pass may be from the pass that is timed without them.
-inline constexpr double kPartsTolerance = 0.1;
+// How much stamps may change the time of a pass before `profile` warns.
+inline constexpr double kStampsTolerance = 0.1;
 
 struct TimedPart {
   std::string name;  // of a component (backend/device.h), or whatever else a writer measured

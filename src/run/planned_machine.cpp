@@ -43,7 +43,10 @@ class PlannedDevice : public CpuBackend {
         indexer_(options.indexer_precision == "fp32" ? DType::f32 : compute_),
         bytes_(machine.memory_bytes),
         is_hopper_(machine.speed.has_value()) {
-    if (options.indexer_precision == "fp4") require_gpu_indexer(Precision::fp4);
+    if (options.indexer_precision != "fp4") return;
+    throw UsageError({"GPUs have no FP4 indexer", "--indexer-precision fp4",
+                      "--on plans for a GPU, and FP4 is computed on the CPU only",
+                      "--indexer-precision fp8, or --device cpu without --on"});
   }
 
   std::string name() const override { return name_; }

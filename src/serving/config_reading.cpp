@@ -39,7 +39,8 @@ class SharingReader {
  public:
   SharingReader(const EngineProfile& profile, const Json& config, const Json& overrides,
                 const std::string& where)
-      : layers_(lettered_layers(config, where).size()),
+      : numbers_(lettered_layers(config, where)),
+        layers_(numbers_.size()),
         profile_(rules_for(profile, model_code(config))),
         glm_(is_glm_config(config)),
         hy4_(model_code(config) == ModelCode::hy_v4),
@@ -246,9 +247,9 @@ class SharingReader {
     if (letter == "S" || (profile_.any_case && letter == "s")) return 'S';
     if (letter == "F" || (profile_.any_case && letter == "f")) return 'F';
     if (profile_.unknown_letters == Tolerance::fails) {
-      throw Stops{fmt::format("{} has \"{}\" at layer {}", kPattern, letter, layer)};
+      throw Stops{fmt::format("{} has \"{}\" at layer {}", kPattern, letter, numbers_[layer])};
     }
-    remark("{} has \"{}\" at layer {}, which counts as F", kPattern, letter, layer);
+    remark("{} has \"{}\" at layer {}, which counts as F", kPattern, letter, numbers_[layer]);
     return 'F';
   }
 
@@ -320,6 +321,7 @@ class SharingReader {
     reading_.remarks.push_back(fmt::format(text, std::forward<Arguments>(arguments)...));
   }
 
+  std::vector<std::size_t> numbers_;  // of the layers that letters stand for
   std::size_t layers_;
   EngineProfile profile_;
   bool glm_;

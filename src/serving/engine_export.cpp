@@ -198,8 +198,8 @@ void check_stages(const EngineProfile& profile, const Pattern& pattern, const Se
   const auto shared = shared_starts(pattern, layers, sizes);
   if (shared.empty()) return;
   refuse(profile,
-         fmt::format("a pipeline stage begins with the shared layer {}: {}", shared.front(),
-                     stage_text(profile)),
+         fmt::format("the first layer with an indexer of a pipeline stage, {}, is shared: {}",
+                     shared.front(), stage_text(profile)),
          advice(profile, pattern, layers, sizes.size()));
 }
 
@@ -208,7 +208,12 @@ void warn_of_stages(const EngineProfile& profile, const Pattern& pattern, const 
                     const ServedStages& stages, std::vector<std::string>& caveats) {
   if (stages.count > 0 || !stages.partition.empty()) return;
   if (profile.stage_start == StageStart::handed_over) return;
-  if (code_of(model) == ModelCode::deepseek_v4 && !model.config.is_object()) return;
+  if (code_of(model) == ModelCode::deepseek_v4 && !model.config.is_object()) {
+    caveats.push_back(
+        "pipeline parallelism was not checked, because which layers the letters are is not known "
+        "without the model's config.json: give --model DIR");
+    return;
+  }
   const StagedLayers layers = staged_layers(profile, pattern, model);
   std::vector<std::string> unsafe;
   for (const std::size_t count : {2, 4, 8}) {
@@ -219,7 +224,8 @@ void warn_of_stages(const EngineProfile& profile, const Pattern& pattern, const 
   }
   if (unsafe.empty()) return;
   caveats.push_back(fmt::format(
-      "pipeline parallelism: even stages would begin with shared layers for sizes {}; {}. `export "
+      "pipeline parallelism: the first layers with an indexer of even stages would be shared for "
+      "sizes {}; {}. `export "
       "--pp-size P` suggests a partition",
       fmt::join(unsafe, ", "), stage_text(profile)));
 }

@@ -74,9 +74,9 @@ ModelCode model_code(const Json& config) {
   return ModelCode::dsa;
 }
 
-// Branches that do differ in which layers the letters of a pattern are: docs/engines.md.
+// Branches that share disagree about which layers the letters of a pattern are: docs/engines.md.
 constexpr const char* kCompressed =
-    "no released version that was read shares index sets in DeepSeek-V4";
+    "none of its released versions that were read shares index sets in DeepSeek-V4";
 
 EngineProfile rules_for(const EngineProfile& profile, ModelCode code) {
   EngineProfile row = profile;

@@ -93,6 +93,7 @@ TEST_CASE("what stamps added is taken off in equal amounts, and the rest is the 
   CHECK(of(clipped, Component::gaps) == Approx(9 * 0.5 / 9.0));
 
   CHECK(without_stamps(profile, 18.5) == profile.seconds);  // noise
+  CHECK(without_stamps(profile, -0.5) == profile.seconds);
 }
 
 TEST_CASE("operations of the CPU count as what they do, or as what their caller says") {
