@@ -85,12 +85,12 @@ TEST_CASE("what stamps added is taken off in equal amounts, and the rest is the 
   CHECK(of(exact, Component::norms) == 2);
   CHECK(of(exact, Component::gaps) == 1);
 
-  // One of 1.5 would leave nothing of the norms.
-  const ComponentSeconds clipped = without_stamps(profile, 9);
-  CHECK(of(clipped, Component::norms) == 0);
-  CHECK(sum(clipped) == Approx(9));
-  CHECK(of(clipped, Component::experts) == Approx(9 * 8.5 / 9.0));
-  CHECK(of(clipped, Component::gaps) == Approx(9 * 0.5 / 9.0));
+  // One of 1.5 would leave nothing of the norms: 1.35, and the rest in proportion.
+  const ComponentSeconds capped = without_stamps(profile, 9);
+  CHECK(sum(capped) == Approx(9));
+  CHECK(of(capped, Component::experts) == Approx(8.65 * 9 / 9.9));
+  CHECK(of(capped, Component::norms) == Approx(0.6 * 9 / 9.9));
+  CHECK(of(capped, Component::gaps) == Approx(0.65 * 9 / 9.9));
 
   CHECK(without_stamps(profile, 18.5) == profile.seconds);  // noise
   CHECK(without_stamps(profile, -0.5) == profile.seconds);
