@@ -17,7 +17,8 @@ class Interrupted : public std::exception {
   int signal_;
 };
 
-// The first signal is noted, a second one of the same kind ends the process at once.
+// The first signal is noted. Another one ends the process at once, unless it comes within half a
+// second: launchers send a signal to the process and to its group.
 void install_interrupt_handlers();
 
 // Throws Interrupted once a signal was noted. Cheap: one load.

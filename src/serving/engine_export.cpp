@@ -197,10 +197,11 @@ void check_stages(const EngineProfile& profile, const Pattern& pattern, const Se
       stated ? stages.partition : even_stages(profile.stage_cut, stages.count, layers.count);
   const auto shared = shared_starts(pattern, layers, sizes);
   if (shared.empty()) return;
-  refuse(profile,
-         fmt::format("the first layer with an indexer of a pipeline stage, {}, is shared: {}",
-                     shared.front(), stage_text(profile)),
-         advice(profile, pattern, layers, sizes.size()));
+  refuse(
+      profile,
+      fmt::format("the first layer with an indexer of a pipeline stage is the shared layer {}: {}",
+                  shared.front(), stage_text(profile)),
+      advice(profile, pattern, layers, sizes.size()));
 }
 
 // What an operator who adds pipeline stages later must know.

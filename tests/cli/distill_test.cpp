@@ -384,6 +384,7 @@ TEST_CASE(
       continue;
     }
     ++interruptions;
+    // timeout sends the signal twice.
     CHECK_THAT(err, Contains("finished steps are kept; the same command continues"));
   }
   CHECK(interruptions > 0);

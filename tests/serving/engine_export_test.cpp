@@ -317,8 +317,9 @@ TEST_CASE("DeepSeek-V4 is exported to the engine that shares in it, with a lette
              Contains("4 layers of ratio 4") || Contains("4 decoder layers"));
   for (const char* engine :
        {"vllm", "sglang", "transformers", "tensorrt-llm", "xllm", "lmdeploy"}) {
-    CHECK_THAT(refusal(profile(engine), pattern, deepseek_v4()),
-               Contains("none of its released versions that were read shares index sets in DeepSeek-V4"));
+    CHECK_THAT(
+        refusal(profile(engine), pattern, deepseek_v4()),
+        Contains("none of its released versions that were read shares index sets in DeepSeek-V4"));
   }
   ServedModel unknown = deepseek_v4();  // as a result knows it, without config.json
   unknown.config = {};
