@@ -203,13 +203,13 @@ std::string summary_text(const Result& result, const std::string& folder) {
   const std::string trained =
       distilled ? shell_quoted(fmt::format("{}/{}", folder, distilled->folder)) : "";
   const Target& last = result.targets.back();
-  const bool served =
-      !engines_json(last.calibration.pattern, served_model(result.model, &last)).empty();
+  const Json engines = engines_json(last.calibration.pattern, served_model(result.model, &last));
   text += "next: ";
-  if (served) {
-    text += fmt::format(
-        "indexcache-search export {} --engine vllm{}   (sglang, transformers, …; or --all)\n      ",
-        shell_quoted(folder), trained.empty() ? "" : " --model " + trained);
+  if (!engines.empty()) {
+    text += fmt::format("indexcache-search export {} --engine {}{}{}\n      ", shell_quoted(folder),
+                        engines.contains("vllm") ? "vllm" : engines.begin().key(),
+                        trained.empty() ? "" : " --model " + trained,
+                        engines.size() > 1 ? "   (sglang, transformers, …; or --all)" : "");
   }
   text += fmt::format("indexcache-search eval {} {} --calibration OTHER_DATA\n",
                       trained.empty() ? "MODEL" : trained, shell_quoted(pattern_file));

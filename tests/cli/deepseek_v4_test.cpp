@@ -60,6 +60,7 @@ Json json_out(const Arguments& arguments) {
 TEST_CASE("a run over DeepSeek-V4 finds a pattern of its indexers and shows numbers of layers") {
   const TempFolder folder;
   const ProcessResult run = run_tool(run_to(ids_of(folder), folder / "run"), kFixedTime);
+  CHECK_THAT(run.out, Contains("--engine vllm-ascend\n"));  // no other engine shares in this model
   INFO(run.err);
   REQUIRE(run.code == 0);
   const Json result = parse_json(read_file(folder / "run/run.json"), "run.json");
