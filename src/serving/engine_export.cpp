@@ -145,12 +145,11 @@ StagedLayers staged_layers(const EngineProfile& profile, const Pattern& pattern,
 // The first lettered layer of every stage but the first, where it is S.
 std::vector<std::size_t> shared_starts(const Pattern& pattern, const StagedLayers& layers,
                                        const std::vector<std::size_t>& sizes) {
-  std::vector<std::size_t> ends = stage_starts(sizes, layers.count), shared;
-  const std::vector<std::size_t> starts = ends;
-  ends.push_back(layers.count);
-  for (std::size_t stage = 0; stage < starts.size(); ++stage) {
-    const auto first = std::ranges::lower_bound(layers.lettered, starts[stage]);
-    if (first == layers.lettered.end() || *first >= ends[stage + 1]) continue;
+  std::vector<std::size_t> edges = stage_starts(sizes, layers.count), shared;
+  edges.push_back(layers.count);
+  for (std::size_t stage = 0; stage + 1 < edges.size(); ++stage) {
+    const auto first = std::ranges::lower_bound(layers.lettered, edges[stage]);
+    if (first == layers.lettered.end() || *first >= edges[stage + 1]) continue;
     if (!pattern.is_full(static_cast<std::size_t>(first - layers.lettered.begin()))) {
       shared.push_back(*first);
     }

@@ -51,11 +51,7 @@ inline float scale_at(const PagePlace& place, std::int64_t i) {
 inline void write_latent(const float* x, const PagePlace& place) {
   for (std::int64_t group = 0; group < kLatentFp8Rank / kLatentFp8Group; ++group) {
     const float* of_group = x + group * kLatentFp8Group;
-    float largest = 1e-10f;
-    for (std::int64_t i = 0; i < kLatentFp8Group; ++i) {
-      largest = std::max(largest, std::abs(of_group[i]));
-    }
-    const float scale = largest / kLargestE4m3;
+    const float scale = largest_magnitude(of_group, kLatentFp8Group, 1e-10f) / kLargestE4m3;
     std::memcpy(place.scales + 4 * group, &scale, sizeof scale);
     for (std::int64_t i = 0; i < kLatentFp8Group; ++i) {
       place.numbers[group * kLatentFp8Group + i] = float_to_e4m3(of_group[i] / scale);
