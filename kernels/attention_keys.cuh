@@ -18,6 +18,7 @@ __device__ inline int recent_key(int row) {
 struct RecentKeys {
   int count = 0, first_row = 0;
 
+  RecentKeys() = default;
   __device__ RecentKeys(const SparseAttentionParams& p, std::int64_t row) {
     if (p.recent == nullptr) return;
     const RowPlace place = p.recent_places[row];
@@ -39,6 +40,10 @@ struct KeyList {
         count(recent.count) {
     if (p.keys != nullptr) count += set == nullptr ? p.places[row].candidates : p.k;
   }
+
+  // Of a pack.
+  __device__ KeyList(const PackedSets& packed, const Pack& pack)
+      : recent{}, base(pack.key_base), set(packed.keys + pack.begin), count(pack.keys) {}
 
   // Key i of the list; kNoKey from its end on.
   __device__ int key(int i) const {

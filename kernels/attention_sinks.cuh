@@ -12,9 +12,12 @@ __device__ inline bool has_sink(const SparseAttentionParams& p, int head) {
   return p.sinks != nullptr && head < p.heads;
 }
 
+// Less than any score, but finite: before its first key, a head may meet keys that do not count.
+inline constexpr float kNoPeak = -1e30f;
+
 // The maximum, and the sum of exponentials relative to it.
 __device__ inline float first_peak(const SparseAttentionParams& p, int head) {
-  return has_sink(p, head) ? p.sinks[head] : -INFINITY;
+  return has_sink(p, head) ? p.sinks[head] : kNoPeak;
 }
 __device__ inline float first_sum(const SparseAttentionParams& p, int head) {
   return has_sink(p, head) ? 1.0f : 0.0f;

@@ -5,16 +5,20 @@
 // of head h has one more logit, sinks[h], which is not scaled and has no value. Values are the
 // first value_width columns of the keys. With `recent`, keys of a window come before those of the
 // set, in one softmax: the last `window` candidates of the query among the rows there. Scores,
-// softmax and sums in float32, keys in the order of the window and the set; one row depends on
-// nothing else in the launch.
+// softmax and sums in float32, keys in the order of the window and the set. A row depends on
+// nothing else in the launch, unless sets are packed (packed_sets.h): then it depends on the sets
+// of those with which it could be in a pack.
 //
 //   bf16, keys of 512 + 64, values of 512, scale > 0, Hopper   sparse_attention_sm90.cu, with at
 //        most kFewHeads heads sparse_attention_few_sm90.cu: wgmma; the probabilities are rounded to
 //        bf16. With a window, keys of 512 that are values: sparse_attention_sm90.cu, any heads
 //   bf16, widths of whole sixteens   sparse_attention_mma.cu: warp-level tensor cores, likewise
+//   packed sets   packs in sparse_attention_sm90.cu, the rest in sparse_attention_few_sm90.cu; or
+//        all in sparse_attention_mma.cu
 //   else  sparse_attention.cu: CUDA cores, float32 throughout
 #pragma once
 
+#include "kernels/packed_sets.h"
 #include "kernels/types.h"
 
 namespace indexcache::kernels {
@@ -23,6 +27,9 @@ inline constexpr int kAttentionKeyUnit = 4;
 inline constexpr int kMostAttentionKeyWidth = 576;
 inline constexpr int kMostAttentionValueWidth = 512;
 inline constexpr int kFewHeads = 32;
+// Rows of a tile, which are heads of one query or of a pack.
+inline constexpr int kSm90TileHeads = 64;
+inline constexpr int kMmaTileRows = 16;
 
 struct SparseAttentionParams {
   const void* queries;  // type [rows, heads, key_width]
@@ -48,7 +55,13 @@ struct SparseAttentionParams {
   std::int64_t recent_stride = 0;  // a multiple of kAttentionKeyUnit
   const RowPlace* recent_places = nullptr;  // [rows], whose candidates are rows of `recent`
   int window = 0;                           // at least 1 with `recent`
+
+  PackedSets packed = {};  // of `sets`; or nothing is packed
 };
+
+// Whether and how queries of these shapes may share tiles: only `queries` and `keys_per_query` are
+// set. Looks at no pointer but for its alignment.
+PackedSets packing_of(const SparseAttentionParams& params);
 
 cudaError_t sparse_attention(const SparseAttentionParams& params, cudaStream_t stream);
 
@@ -58,7 +71,10 @@ bool sparse_attention_mma_applies(const SparseAttentionParams& params);
 cudaError_t sparse_attention_mma(const SparseAttentionParams& params, cudaStream_t stream);
 bool sparse_attention_sm90_applies(const SparseAttentionParams& params);
 cudaError_t sparse_attention_sm90(const SparseAttentionParams& params, cudaStream_t stream);
+// Only the packs of packed sets.
+cudaError_t sparse_attention_packs_sm90(const SparseAttentionParams& params, cudaStream_t stream);
 bool sparse_attention_few_sm90_applies(const SparseAttentionParams& params);
+// Of packed sets, only the rest.
 cudaError_t sparse_attention_few_sm90(const SparseAttentionParams& params, cudaStream_t stream);
 
 }  // namespace indexcache::kernels

@@ -49,11 +49,11 @@ class Scorer {
 
   __device__ void run(const Tiles<S::kHeads>& tiles) {
     int parity = 0;  // of the tile
-    for (int tile = static_cast<int>(blockIdx.x); tile < tiles.count;
+    for (int tile = static_cast<int>(blockIdx.x); tile < tiles.count();
          tile += static_cast<int>(gridDim.x), parity ^= 1) {
-      count_ = selected(p_, tiles.row(tile));
+      count_ = tiles.keys(tile);
       const int blocks = key_blocks<S>(count_);
-      begin(tiles.first_head(tile));
+      begin(tiles.at(tile).first_head);
       barrier_wait(shared_.queries_full(), static_cast<unsigned>(parity));
       for (int i = 0; i < blocks; ++i) {
         if (i % kScorers == Group) {
@@ -225,9 +225,9 @@ class Accumulator {
 
   __device__ void run(const Tiles<S::kHeads>& tiles) {
     int parity = 0;
-    for (int tile = static_cast<int>(blockIdx.x); tile < tiles.count;
+    for (int tile = static_cast<int>(blockIdx.x); tile < tiles.count();
          tile += static_cast<int>(gridDim.x), parity ^= 1) {
-      const int blocks = key_blocks<S>(selected(p_, tiles.row(tile)));
+      const int blocks = key_blocks<S>(tiles.keys(tile));
       float out[kTileUnits][kSums], factor[S::kTerms];
 #pragma unroll
       for (int i = 0; i < kTileUnits * kSums; ++i) out[i / kSums][i % kSums] = 0;
@@ -238,7 +238,7 @@ class Accumulator {
       add_block(out);
       find_factors(factor, parity);
       release();
-      store_tile(tiles.row(tile), tiles.first_head(tile), out, factor);
+      store_tile(tiles.at(tile), out, factor);
     }
   }
 
@@ -335,15 +335,15 @@ class Accumulator {
   }
 
   // Sums stand as [column][head]; a lane gets eight columns of a head.
-  __device__ void store_tile(int row, int first_head, const float (&out)[kTileUnits][kSums],
+  __device__ void store_tile(const Tile& tile, const float (&out)[kTileUnits][kSums],
                              const float (&factor)[S::kTerms]) const {
-    bf16* to = static_cast<bf16*>(p_.out) + row * p_.out_stride;
+    bf16* to = static_cast<bf16*>(p_.out) + tile.row * p_.out_stride;
     const int quad = lane() % 4;
     const int column =
         (group() * kTileUnits + quad / 2) * 64 + group_thread() / kWarp * 16 + quad % 2 * 8;
 #pragma unroll
     for (int i = 0; i < S::kHeads / 8; ++i) {
-      const int head = first_head + i * 8 + lane() / 4;
+      const int head = tile.first_head + i * 8 + lane() / 4;
 #pragma unroll
       for (int unit = 0; unit < kTileUnits; unit += 2) {
         std::uint32_t w[4];
@@ -371,8 +371,7 @@ class Accumulator {
 template <class S>
 __device__ void gather(const SparseAttentionParams& p, const Tiles<S::kHeads>& tiles,
                        const Shared<S>& shared) {
-  using Rows = RowsAhead<S>;
-  Rows rows(p, tiles);
+  RowsAhead<S, Tiles<S::kHeads>> rows(p, tiles);
   Turn<S::kSlots> at;
   unsigned query_parity = 0;
   rows.for_blocks([&](int tile, int block, const auto& row_in) {
@@ -380,10 +379,10 @@ __device__ void gather(const SparseAttentionParams& p, const Tiles<S::kHeads>& t
     for (int part = 0; part < kParts; ++part) {
       barrier_wait(shared.empty(at.stage), at.parity ^ 1);
 #pragma unroll
-      for (int pass = 0; pass < Rows::kPasses; ++pass) {
+      for (int pass = 0; pass < kCopyPasses<S>; ++pass) {
         bool present;
         const bf16* row = row_in(pass, present);
-        copy_row<S::kSlotUnits, S::kUnitBytes>(shared.slot(at.stage), Rows::row_of(pass),
+        copy_row<S::kSlotUnits, S::kUnitBytes>(shared.slot(at.stage), copied_row<S>(pass),
                                                row + part * S::kSlotUnits * 64, present);
       }
       barrier_arrive_after_copies(shared.full(at.stage));

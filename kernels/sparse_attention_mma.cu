@@ -4,9 +4,9 @@
 // selected keys 64 at a time: every warp scores 16 of them, then takes a share of the value
 // columns. Probabilities are rounded to bf16; maxima, sums and results are float32.
 //
-// Over all candidates without a window, a query with few heads shares its block with the next ones:
-// their keys are the same but for the last. Keys beyond a query's own have a weight of exactly 0,
-// which changes no bit of its sums.
+// A query with few heads shares its block with the next ones. Over all candidates without a window
+// their keys are the same but for the last: keys beyond a query's own have a weight of exactly 0,
+// which changes no bit of its sums. Queries with sets share a block if the sets are packed.
 #include "kernels/attention_keys.cuh"
 #include "kernels/attention_sinks.cuh"
 #include "kernels/mma.cuh"
@@ -15,7 +15,7 @@
 namespace indexcache::kernels {
 namespace {
 
-constexpr int kRows = 16;  // of a block
+constexpr int kRows = kMmaTileRows;  // of a block
 constexpr int kKeys = 64;
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
@@ -30,32 +30,60 @@ struct Buffers {
   float* scores;               // [kRows, kScorePitch]
   float *peak, *sum, *shrink;  // [kRows]
   int* numbers;                // [kKeys] keys of the tile (attention_keys.cuh)
+  int* members;                // [kKeys] of a pack: whose they are
   int pitch;
 };
 
 std::size_t shared_bytes(int width) {
   return static_cast<std::size_t>((kKeys + kRows) * (width + kPad) + kRows * kWeightPitch) *
              sizeof(bf16) +
-         static_cast<std::size_t>(kRows * kScorePitch + 3 * kRows + kKeys) * sizeof(float);
+         static_cast<std::size_t>(kRows * kScorePitch + 3 * kRows + 2 * kKeys) * sizeof(float);
 }
 
-// What a block owns: heads [first_head, first_head + heads) of each query. Only packed tiles have
-// several queries, over all positions; for the others no row asks for a division.
-template <bool Packed>
+// Whose a block is: some heads of one query; neighbors' over all of their candidates; a pack's.
+enum class Share { none, candidates, pack };
+
+// What a block owns: heads [first_head, first_head + heads) of each query. Where only one query has
+// it, no row asks for a division.
+template <Share share>
 struct Tile {
+  static constexpr bool kShared = share != Share::none;
+
   std::int64_t row;  // the first query
   int queries;       // neighbors in a sequence
   int first_head, heads;
-  KeyList list;  // of the last query, which has the most
+  KeyList list;                 // of the last query, which has the most candidates; or of the pack
+  const std::uint8_t* members;  // of the pack
 
-  __device__ bool has(int tile_row) const { return !Packed || tile_row < queries * heads; }
-  __device__ int query(int tile_row) const { return Packed ? tile_row / heads : 0; }
+  __device__ bool has(int tile_row) const { return !kShared || tile_row < queries * heads; }
+  __device__ int query(int tile_row) const { return kShared ? tile_row / heads : 0; }
   __device__ int head(int tile_row) const {
-    return first_head + (Packed ? tile_row % heads : tile_row);
+    return first_head + (kShared ? tile_row % heads : tile_row);
   }
   // Rows that are not there count like the last one.
   __device__ int candidates(const SparseAttentionParams& p, int tile_row) const {
-    return Packed ? p.places[row + min(query(tile_row), queries - 1)].candidates : list.count;
+    if (share != Share::candidates) return list.count;
+    return p.places[row + min(query(tile_row), queries - 1)].candidates;
+  }
+};
+
+// The key that a thread announces, and whose it is.
+struct Announced {
+  int number = kNoKey, members = 0;
+
+  // The `first`-th of the list for the first thread; kNoKey for threads that announce none.
+  template <Share share>
+  __device__ Announced(const Tile<share>& tile, int first) {
+    const int i = first + static_cast<int>(threadIdx.x);
+    if (threadIdx.x >= kKeys) return;
+    number = tile.list.key(i);
+    if (share == Share::pack && number != kNoKey) members = tile.members[i];
+  }
+
+  __device__ void write(const Buffers& shared) const {
+    if (threadIdx.x >= kKeys) return;
+    shared.numbers[threadIdx.x] = number;
+    shared.members[threadIdx.x] = members;
   }
 };
 
@@ -70,13 +98,8 @@ __device__ Buffers buffers_in(char* memory, int width) {
   shared.sum = shared.peak + kRows;
   shared.shrink = shared.sum + kRows;
   shared.numbers = reinterpret_cast<int*>(shared.shrink + kRows);
+  shared.members = shared.numbers + kKeys;
   return shared;
-}
-
-// The key that this thread announces, the `first`-th of the list for the first thread; kNoKey for
-// threads that announce none.
-__device__ int number_of_key(const KeyList& list, int first) {
-  return threadIdx.x < kKeys ? list.key(first + static_cast<int>(threadIdx.x)) : kNoKey;
 }
 
 // Gathers the rows of the keys that were announced; the others become zero. A number that is read
@@ -96,9 +119,9 @@ __device__ void load_keys(const SparseAttentionParams& p, const Buffers& shared)
   }
 }
 
-template <bool Packed>
+template <Share share>
 __device__ void load_queries(const SparseAttentionParams& p, const Buffers& shared,
-                             const Tile<Packed>& tile) {
+                             const Tile<share>& tile) {
   const int chunks = p.key_width / 8;
   for (int i = static_cast<int>(threadIdx.x); i < kRows * chunks; i += kThreads) {
     const int row = i / chunks, d = i % chunks * 8;
@@ -111,10 +134,17 @@ __device__ void load_queries(const SparseAttentionParams& p, const Buffers& shar
   }
 }
 
-// This warp's 16 of the keys from the `first`-th on against all rows, times `scale`; keys that are
-// no candidates of a row get -inf. `candidates` are those of this thread's rows.
+// What counts for this thread's two rows.
+struct Counting {
+  int candidates[2];   // keys before this one
+  unsigned member[2];  // of a pack, keys that have this bit
+};
+
+// This warp's 16 of the keys from the `first`-th on against all rows, times `scale`; keys that do
+// not count for a row get -inf.
+template <Share share>
 __device__ void score(const SparseAttentionParams& p, const Buffers& shared,
-                      const int (&candidates)[2], int first) {
+                      const Counting& counting, int first) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int mine = static_cast<int>(threadIdx.x) / kWarp * 16;
   const std::uint32_t q = shared_address(shared.queries + lane % 16 * shared.pitch + lane / 16 * 8);
@@ -133,8 +163,11 @@ __device__ void score(const SparseAttentionParams& p, const Buffers& shared,
   for (int i = 0; i < 8; ++i) {
     const int r = i % 4 / 2;
     const int key = mine + i / 4 * 8 + 2 * (lane % 4) + i % 2;
+    const bool counts = share == Share::pack
+                            ? (static_cast<unsigned>(shared.members[key]) & counting.member[r]) != 0
+                            : first + key < counting.candidates[r];
     shared.scores[(lane / 4 + r * 8) * kScorePitch + key] =
-        first + key < candidates[r] ? d[i / 4][i % 4] * p.scale : -INFINITY;
+        counts ? d[i / 4][i % 4] * p.scale : -INFINITY;
   }
 }
 
@@ -190,9 +223,9 @@ __device__ void add_values(const SparseAttentionParams& p, const Buffers& shared
   }
 }
 
-template <int Blocks, bool Packed>
+template <int Blocks, Share share>
 __device__ void store(const SparseAttentionParams& p, const Buffers& shared,
-                      const Tile<Packed>& tile, const float (&out)[Blocks][2][4]) {
+                      const Tile<share>& tile, const float (&out)[Blocks][2][4]) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
 #pragma unroll
@@ -215,9 +248,9 @@ __device__ void store(const SparseAttentionParams& p, const Buffers& shared,
   }
 }
 
-template <int Blocks, bool Packed>
+template <int Blocks, Share share>
 __device__ void attend(const SparseAttentionParams& p, const Buffers& shared,
-                       const Tile<Packed>& tile) {
+                       const Tile<share>& tile) {
   load_queries(p, shared, tile);
   if (threadIdx.x < kRows) {
     const int head = tile.head(static_cast<int>(threadIdx.x));
@@ -225,23 +258,26 @@ __device__ void attend(const SparseAttentionParams& p, const Buffers& shared,
     shared.sum[threadIdx.x] = first_sum(p, head);
   }
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int candidates[2] = {tile.candidates(p, lane / 4), tile.candidates(p, lane / 4 + 8)};
+  Counting counting{};
+  for (int r = 0; r < 2; ++r) {
+    counting.candidates[r] = tile.candidates(p, lane / 4 + 8 * r);
+    counting.member[r] = 1u << tile.query(lane / 4 + 8 * r);
+  }
   float out[Blocks][2][4] = {};
-  int number = number_of_key(tile.list, 0);
-  if (threadIdx.x < kKeys) shared.numbers[threadIdx.x] = number;
+  Announced(tile, 0).write(shared);
   __syncthreads();
   for (int first = 0; first < tile.list.count; first += kKeys) {
     load_keys(p, shared);
     copy_async_commit();
-    number = number_of_key(tile.list, first + kKeys);  // arrives while this tile is computed
+    const Announced next(tile, first + kKeys);  // arrives while this tile is computed
     copy_async_wait<0>();
     __syncthreads();
-    score(p, shared, candidates, first);
+    score<share>(p, shared, counting, first);
     __syncthreads();
     exponentiate(shared);
     __syncthreads();
     add_values(p, shared, out);
-    if (threadIdx.x < kKeys) shared.numbers[threadIdx.x] = number;
+    next.write(shared);
     __syncthreads();
   }
   store(p, shared, tile, out);
@@ -251,46 +287,53 @@ __device__ bool follows(const RowPlace& place, const RowPlace& first, int distan
   return place.key_base == first.key_base && place.position == first.position + distance;
 }
 
-// A tile of `queries` queries from `row` on.
-template <bool Packed>
-__device__ Tile<Packed> tile_of(const SparseAttentionParams& p, std::int64_t row, int queries) {
-  return {row, queries, static_cast<int>(blockIdx.y) * kRows, Packed ? p.heads : kRows,
-          KeyList(p, row + queries - 1)};
-}
-
-// Block (queries, group of heads). Blocks: groups of 16 value columns of a warp. Packed: a block
-// has `per_block` queries, with all of their heads, over all positions.
-template <int Blocks, bool Packed>
-__global__ void __launch_bounds__(kThreads)
-    attention_mma_kernel(SparseAttentionParams p, int per_block) {
-  extern __shared__ __align__(16) char memory[];
-  const Buffers shared = buffers_in(memory, p.key_width);
-  if (!Packed) {
-    attend<Blocks>(p, shared, tile_of<Packed>(p, blockIdx.x, 1));
-    return;
-  }
-  std::int64_t row = std::int64_t{blockIdx.x} * per_block;
-  const std::int64_t end = min(row + per_block, p.rows);
-  // Neighbors in a sequence go together, those of different ones one after the other.
+// Neighbors in a sequence go together, those of different ones one after the other.
+template <int Blocks>
+__device__ void attend_neighbors(const SparseAttentionParams& p, const Buffers& shared,
+                                 std::int64_t row, std::int64_t end) {
   while (row < end) {
     int queries = 1;
     while (row + queries < end && follows(p.places[row + queries], p.places[row], queries)) {
       ++queries;
     }
-    attend<Blocks>(p, shared, tile_of<Packed>(p, row, queries));
+    attend<Blocks>(
+        p, shared,
+        Tile<Share::candidates>{row, queries, 0, p.heads, KeyList(p, row + queries - 1), nullptr});
     row += queries;
     __syncthreads();  // everybody has stored before the buffers serve the next ones
   }
 }
 
-template <int Blocks, bool Packed>
+// Block (queries, group of heads). Blocks: groups of 16 value columns of a warp. A block that
+// neighbors share has `per_block` queries at most, with all of their heads.
+template <int Blocks, Share share>
+__global__ void __launch_bounds__(kThreads)
+    attention_mma_kernel(SparseAttentionParams p, int per_block) {
+  extern __shared__ __align__(16) char memory[];
+  const Buffers shared = buffers_in(memory, p.key_width);
+  const std::int64_t block = blockIdx.x;
+  if constexpr (share == Share::candidates) {
+    attend_neighbors<Blocks>(p, shared, block * per_block, min((block + 1) * per_block, p.rows));
+  } else if constexpr (share == Share::pack) {
+    if (block >= p.packed.counts->packs) return;
+    const Pack pack = p.packed.packs[block];
+    attend<Blocks>(p, shared,
+                   Tile<share>{pack.first_row, pack.queries, 0, p.heads, KeyList(p.packed, pack),
+                               p.packed.members + pack.begin});
+  } else {
+    const int first_head = static_cast<int>(blockIdx.y) * kRows;
+    attend<Blocks>(p, shared, Tile<share>{block, 1, first_head, kRows, KeyList(p, block), nullptr});
+  }
+}
+
+template <int Blocks, Share share>
 cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
-  const auto kernel = attention_mma_kernel<Blocks, Packed>;
+  const auto kernel = attention_mma_kernel<Blocks, share>;
   const std::size_t bytes = shared_bytes(p.key_width);
   const cudaError_t status = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (status != cudaSuccess) return status;
-  const int per_block = Packed ? kRows / p.heads : 1;
+  const int per_block = share == Share::candidates ? kRows / p.heads : 1;
   const dim3 grid(static_cast<unsigned>(ceil_div(p.rows, per_block)),
                   static_cast<unsigned>(ceil_div(p.heads, kRows)));
   kernel<<<grid, kThreads, bytes, stream>>>(p, per_block);
@@ -299,8 +342,10 @@ cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
 
 template <int Blocks>
 cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
-  const bool packed = p.sets == nullptr && p.recent == nullptr && p.heads <= kRows / 2;
-  return packed ? launch<Blocks, true>(p, stream) : launch<Blocks, false>(p, stream);
+  if (p.packed.queries > 0) return launch<Blocks, Share::pack>(p, stream);
+  const bool shared = p.sets == nullptr && p.recent == nullptr && p.heads <= kRows / 2;
+  return shared ? launch<Blocks, Share::candidates>(p, stream)
+                : launch<Blocks, Share::none>(p, stream);
 }
 
 }  // namespace
@@ -313,7 +358,9 @@ bool sparse_attention_mma_applies(const SparseAttentionParams& p) {
 }
 
 cudaError_t sparse_attention_mma(const SparseAttentionParams& params, cudaStream_t stream) {
-  if (!sparse_attention_mma_applies(params)) return cudaErrorInvalidValue;
+  if (!sparse_attention_mma_applies(params) || params.packed.queries * params.heads > kRows) {
+    return cudaErrorInvalidValue;
+  }
   if (params.value_width <= 2 * kWarps * 16) return launch<2>(params, stream);
   static_assert(8 * kWarps * 16 == kMostAttentionValueWidth);
   return launch<8>(params, stream);

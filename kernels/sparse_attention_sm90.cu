@@ -13,6 +13,10 @@
 // gathers keys into three slots as far ahead as parts of them are free. The queries are in shared
 // memory, except for the last 64 columns, in registers: so three slots fit.
 //
+// A pack of queries (packed_sets.h) is a tile like a query with the heads of all of them: its keys
+// bring a byte each that says which queries have them in their sets, and scores of the others
+// become minus infinity.
+//
 // A slot has three parts: the values of one warpgroup, those of the other, and the rest. Values are
 // free for the next rows as soon as their warpgroup has multiplied them, the rest when the
 // warpgroup that did not score the block has: it is the one that reads the probabilities there.
@@ -21,6 +25,7 @@
 // 950, values 480), and 54 KiB from the L2, 1,390 cycles at the 9.2 TB/s that gathers reach.
 #include "kernels/architecture.h"
 #include "kernels/attention_rows.cuh"
+#include "kernels/row_softmax.cuh"
 #include "kernels/sparse_attention_sm90.cuh"
 
 namespace indexcache::kernels {
@@ -33,81 +38,15 @@ __device__ void store_matrices(std::uint32_t to, const std::uint32_t (&r)[4]) {
                : "memory");
 }
 
-// Running maximum (times the factor) and sum of the two heads, rows, that a thread has a part of.
-struct Softmax {
-  float peak[2] = {-INFINITY, -INFINITY};
-  float sum[2] = {0, 0};
-
-  // Begins with the sinks of heads `head` and head + 8; `counts`: their exponentials are part of
-  // this thread's sums.
-  __device__ void begin(const SparseAttentionParams& p, int head, bool counts) {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      peak[r] = first_peak(p, head + 8 * r) * kLog2E;
-      sum[r] = counts ? first_sum(p, head + 8 * r) : 0.0f;
-    }
-  }
-
-  // Turns the scores of some keys into exponentials; returns by how much earlier sums shrink.
-  template <int Count>
-  __device__ void update(float (&s)[Count], int valid, float factor, float (&shrink)[2]) {
-    const int quad = static_cast<int>(threadIdx.x) % 4;
-    if (valid < 2 * Count) {
-#pragma unroll
-      for (int i = 0; i < Count; ++i) {
-        if (i / 4 * 8 + 2 * quad + i % 2 >= valid) s[i] = -INFINITY;
-      }
-    }
-    float top[2] = {s[0], s[2]};
-#pragma unroll
-    for (int i = 0; i < Count; ++i) top[i / 2 % 2] = fmaxf(top[i / 2 % 2], s[i]);
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      for (int offset = 1; offset < 4; offset *= 2) {
-        top[r] = fmaxf(top[r], __shfl_xor_sync(kAllLanes, top[r], offset));
-      }
-      top[r] = fmaxf(peak[r], top[r] * factor);
-      shrink[r] = exponential(peak[r] - top[r]);
-      sum[r] *= shrink[r];
-      peak[r] = top[r];
-    }
-#pragma unroll
-    for (int i = 0; i < Count; ++i) s[i] = exponential(fmaf(s[i], factor, -peak[i / 2 % 2]));
-  }
-
-  template <int Count>
-  __device__ void add(const float (&s)[Count]) {
-#pragma unroll
-    for (int i = 0; i < Count; ++i) sum[i / 2 % 2] += s[i];
-  }
-
-  // The maximum after keys of the other warpgroup; by how much earlier sums shrink.
-  __device__ void raise(const float (&top)[2], float (&shrink)[2]) {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      shrink[r] = exponential(peak[r] - top[r]);
-      sum[r] *= shrink[r];
-      peak[r] = top[r];
-    }
-  }
-
-  // Adds the four lanes of a row.
-  __device__ float total(int r) const {
-    float x = sum[r];
-    for (int offset = 1; offset < 4; offset *= 2) x += __shfl_xor_sync(kAllLanes, x, offset);
-    return x;
-  }
-};
-
-__device__ __forceinline__ void store_heads(const SparseAttentionParams& p, int row, int first_head,
+__device__ __forceinline__ void store_heads(const SparseAttentionParams& p, const Tile& tile,
                                             const float (&out)[128], const float (&sum)[2]) {
   const int lane = group_thread() % kWarp, warp = group_thread() / kWarp;
   const int first_column = static_cast<int>(threadIdx.x) / kGroupThreads * 256 + lane % 4 * 8;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float factor = 1.0f / sum[r];
-    const int head = first_head + warp * 16 + lane / 4 + 8 * r;
-    bf16* to = static_cast<bf16*>(p.out) + row * p.out_stride + head * p.out_head_stride;
+    const int head = tile.first_head + warp * 16 + lane / 4 + 8 * r;
+    bf16* to = static_cast<bf16*>(p.out) + tile.row * p.out_stride + head * p.out_head_stride;
 #pragma unroll
     for (int i = 0; i < 32; i += 4) {
       std::uint32_t w[4];
@@ -116,7 +55,7 @@ __device__ __forceinline__ void store_heads(const SparseAttentionParams& p, int 
         w[j] = pack(out[4 * (i + j) + 2 * r] * factor, out[4 * (i + j) + 2 * r + 1] * factor);
       }
       transpose_quad(w);
-      if (head < p.heads) {
+      if (head < tile.heads) {
         __stcs(reinterpret_cast<uint4*>(to + first_column + 8 * i),
                make_uint4(w[0], w[1], w[2], w[3]));
       }
@@ -126,21 +65,21 @@ __device__ __forceinline__ void store_heads(const SparseAttentionParams& p, int 
 
 // One of the warpgroups that multiply: scores of the blocks with i % 2 == Group, half of the
 // values.
-template <int Group, int KeyWidth>
+template <int Group, KeysOf keys_of>
 class Multiplier {
  public:
-  __device__ Multiplier(const SparseAttentionParams& p, const Tiles<kTileHeads>& tiles,
+  __device__ Multiplier(const SparseAttentionParams& p, const Tiles<kTileHeads, keys_of>& tiles,
                         const Shared& shared)
       : p_(p), tiles_(tiles), shared_(shared) {}
 
   __device__ void run() {
     unsigned parity = 0;
-    for (int tile = static_cast<int>(blockIdx.x); tile < tiles_.count;
-         tile += static_cast<int>(gridDim.x), parity ^= 1) {
-      count_ = selected<Keys<KeyWidth>::kWindowed>(p_, tiles_.row(tile));
+    for (int number = static_cast<int>(blockIdx.x); number < tiles_.count();
+         number += static_cast<int>(gridDim.x), parity ^= 1) {
+      const Tile tile = tiles_.at(number);
+      count_ = tiles_.keys(number);
       blocks_ = key_blocks<S>(count_);
-      softmax_.begin(p_, tiles_.first_head(tile) + first_row() + lane() / 4,
-                     Group == 0 && lane() % 4 == 0);
+      begin_softmax(tile);
       float out[128], scores[kScores];
 #pragma unroll
       for (float& x : out) x = 0;
@@ -151,14 +90,15 @@ class Multiplier {
       multiply(out, scores);
       float sum[2];
       exchange_sums(sum);
-      store_heads(p_, tiles_.row(tile), tiles_.first_head(tile), out, sum);
+      store_heads(p_, tile, out, sum);
     }
   }
 
  private:
   static constexpr int kScores = S::kKeys / 2;  // of a thread
   static constexpr int kSteps = S::kKeys / 16;  // of a product with values
-  static constexpr int kHeldSteps = Keys<KeyWidth>::kHeldSteps;
+  static constexpr int kHeldSteps = Keys<keys_of>::kHeldSteps;
+  static constexpr bool kPacks = keys_of == KeysOf::pack;
 
   // The blocks of a tile.
   __device__ __forceinline__ void multiply(float (&out)[128], float (&scores)[kScores]) {
@@ -195,6 +135,33 @@ class Multiplier {
     return static_cast<std::uint32_t>((first_row() + lane() / 4 + 8 * r) * 4);
   }
 
+  // Rows of a pack are the heads of one query after the other.
+  __device__ void begin_softmax(const Tile& tile) {
+    int heads[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      heads[r] = tile.first_head + first_row() + lane() / 4 + 8 * r;
+      if (!kPacks) continue;
+      member_[r] = 1u << heads[r] / p_.heads;
+      heads[r] %= p_.heads;
+    }
+    softmax_.begin(p_, heads, Group == 0 && lane() % 4 == 0);
+  }
+
+  // Keys that are not in the set of a row's query count for nothing.
+  __device__ __forceinline__ void leave_out(float (&scores)[kScores]) const {
+    const std::uint32_t from =
+        shared_.members(at_.stage) + static_cast<std::uint32_t>(2 * (lane() % 4));
+#pragma unroll
+    for (int i = 0; i < kScores; i += 4) {
+      const unsigned two = load_shared_short(from + static_cast<std::uint32_t>(2 * i));
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if ((two >> 8 * (j % 2) & member_[j / 2]) == 0) scores[i + j] = -INFINITY;
+      }
+    }
+  }
+
   // Waits for the values under way and lets the gathering warpgroup have what nobody needs now.
   template <bool Own>
   __device__ __forceinline__ void finish_values(float (&out)[128]) {
@@ -215,6 +182,7 @@ class Multiplier {
       if (lane() == 0) barrier_arrive(shared_.queries_empty());
     }
     float shrink[2];
+    if (kPacks) leave_out(scores);
     softmax_.update(scores, count_ - i * S::kKeys, p_.scale * kLog2E, shrink);
     std::uint32_t weights[kSteps][4];
 #pragma unroll
@@ -250,9 +218,9 @@ class Multiplier {
   }
 
   // The columns of the queries that are not in shared memory.
-  __device__ void hold_queries(int tile) {
-    const int head = tiles_.first_head(tile) + first_row() + lane() / 4;
-    const bf16* from = static_cast<const bf16*>(p_.queries) + tiles_.row(tile) * p_.query_stride +
+  __device__ void hold_queries(const Tile& tile) {
+    const int head = tile.first_head + first_row() + lane() / 4;
+    const bf16* from = static_cast<const bf16*>(p_.queries) + tile.row * p_.query_stride +
                        kLooseSteps * 16 + lane() % 4 * 2;
 #pragma unroll
     for (int step = 0; step < kHeldSteps; ++step) {
@@ -260,7 +228,7 @@ class Multiplier {
       for (int j = 0; j < 4; ++j) {
         const int row = head + j % 2 * 8;
         queries_[step][j] = 0;
-        if (row >= p_.heads) continue;
+        if (row >= tile.heads) continue;
         queries_[step][j] = *reinterpret_cast<const std::uint32_t*>(
             from + row * p_.query_head_stride + step * 16 + j / 2 * 8);
       }
@@ -355,7 +323,7 @@ class Multiplier {
   }
 
   const SparseAttentionParams& p_;
-  const Tiles<kTileHeads>& tiles_;
+  const Tiles<kTileHeads, keys_of>& tiles_;
   const Shared& shared_;
   Turn<kSlots> at_, score_at_;  // of the next values and of the next scores
   int before_ = 0;              // slot of the last block whose values were started
@@ -363,40 +331,55 @@ class Multiplier {
   int count_ = 0, blocks_ = 0;
   Softmax softmax_;
   std::uint32_t queries_[kHeldSteps > 0 ? kHeldSteps : 1][4];
+  unsigned member_[2];  // bits of the queries of this thread's rows, of packs
 };
 
 // Gathers Units units of a block of keys, when they are free.
 template <int Units, typename RowIn>
 __device__ __forceinline__ void fill_part(const Shared& shared, const Turn<kSlots>& at, int part,
                                           const RowIn& row_in) {
-  barrier_wait(shared.empty(at.stage, part), at.parity ^ 1);
   if constexpr (Units == 0) {
     barrier_arrive(shared.full(at.stage, part));
   } else {
 #pragma unroll
-    for (int pass = 0; pass < RowsAhead<S>::kPasses; ++pass) {
+    for (int pass = 0; pass < kCopyPasses<S>; ++pass) {
       bool present;
       const bf16* row = row_in(pass, present);
-      copy_row<Units, S::kUnitBytes>(shared.keys(at.stage, part * kPartUnits),
-                                     RowsAhead<S>::row_of(pass), row + part * kPartUnits * 64,
-                                     present);
+      copy_row<Units, S::kUnitBytes>(shared.keys(at.stage, part * kPartUnits), copied_row<S>(pass),
+                                     row + part * kPartUnits * 64, present);
     }
     barrier_arrive_after_copies(shared.full(at.stage, part));
   }
 }
 
+// Members of a block of a pack's keys.
+__device__ void copy_members(const SparseAttentionParams& p, int pack, int block,
+                             std::uint32_t to) {
+  const int first = 4 * (static_cast<int>(threadIdx.x) - S::kFirstCopier);
+  if (first >= S::kKeys) return;
+  const Pack& of = p.packed.packs[pack];
+  const int key = block * S::kKeys + first;
+  const bool present = key < of.keys;
+  copy_async_word(to + static_cast<std::uint32_t>(first),
+                  p.packed.members + of.begin + (present ? key : 0), present);
+}
+
 // The warpgroup that copies queries and gathers keys.
-template <int KeyWidth>
-__device__ void gather(const SparseAttentionParams& p, const Tiles<kTileHeads>& tiles,
+template <KeysOf keys_of>
+__device__ void gather(const SparseAttentionParams& p, const Tiles<kTileHeads, keys_of>& tiles,
                        const Shared& shared) {
-  RowsAhead<S, Keys<KeyWidth>::kWindowed> rows(p, tiles);
+  RowsAhead<S, Tiles<kTileHeads, keys_of>> rows(p, tiles);
   Turn<kSlots> at;
   unsigned query_parity = 0;
   rows.for_blocks([&](int tile, int block, const auto& row_in) {
     for (int i = 0; i < kRest; ++i) {
-      fill_part<kPartUnits>(shared, at, part_order(block % kGroups, i), row_in);
+      const int part = part_order(block % kGroups, i);
+      barrier_wait(shared.empty(at.stage, part), at.parity ^ 1);
+      fill_part<kPartUnits>(shared, at, part, row_in);
     }
-    fill_part<Keys<KeyWidth>::kRestUnits>(shared, at, kRest, row_in);
+    barrier_wait(shared.empty(at.stage, kRest), at.parity ^ 1);
+    if (keys_of == KeysOf::pack) copy_members(p, tile, block, shared.members(at.stage));
+    fill_part<Keys<keys_of>::kRestUnits>(shared, at, kRest, row_in);
     if (block == 0) {
       barrier_wait(shared.queries_empty(), query_parity ^ 1);
       copy_queries<S, kUnits - 1, kQueryUnitBytes>(p, tiles, tile, shared.queries(0));
@@ -409,29 +392,29 @@ __device__ void gather(const SparseAttentionParams& p, const Tiles<kTileHeads>& 
   copy_async_wait<0>();
 }
 
-template <int KeyWidth>
+template <KeysOf keys_of>
 __global__ void __launch_bounds__(S::kThreads, 1) attention_sm90_kernel(SparseAttentionParams p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) char memory[];
   const Shared shared{shared_address(memory)};
-  const Tiles<kTileHeads> tiles(p);
+  const Tiles<kTileHeads, keys_of> tiles(p);
   shared.init();
   if (threadIdx.x >= S::kFirstCopier) {
     leave_registers<kCopyRegisters>();
-    gather<KeyWidth>(p, tiles, shared);
+    gather(p, tiles, shared);
   } else if (threadIdx.x < kGroupThreads) {
     take_registers<kMathRegisters>();
-    Multiplier<0, KeyWidth>(p, tiles, shared).run();
+    Multiplier<0, keys_of>(p, tiles, shared).run();
   } else {
     take_registers<kMathRegisters>();
-    Multiplier<1, KeyWidth>(p, tiles, shared).run();
+    Multiplier<1, keys_of>(p, tiles, shared).run();
   }
 #endif
 }
 
-template <int KeyWidth>
+template <KeysOf keys_of>
 cudaError_t launch(const SparseAttentionParams& p, cudaStream_t stream) {
-  const auto kernel = attention_sm90_kernel<KeyWidth>;
+  const auto kernel = attention_sm90_kernel<keys_of>;
   const cudaError_t status =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes);
   if (status != cudaSuccess) return status;
@@ -455,8 +438,17 @@ bool sparse_attention_sm90_applies(const SparseAttentionParams& p) {
 
 cudaError_t sparse_attention_sm90(const SparseAttentionParams& params, cudaStream_t stream) {
   if (!sparse_attention_sm90_applies(params)) return cudaErrorInvalidValue;
-  return params.recent != nullptr ? launch<kValueWidth>(params, stream)
-                                  : launch<kKeyWidth>(params, stream);
+  return params.recent != nullptr ? launch<KeysOf::window_and_query>(params, stream)
+                                  : launch<KeysOf::query>(params, stream);
+}
+
+cudaError_t sparse_attention_packs_sm90(const SparseAttentionParams& params, cudaStream_t stream) {
+  const bool applies = sparse_attention_sm90_applies(params) && params.recent == nullptr &&
+                       params.packed.queries > 0 &&
+                       params.packed.queries * params.heads <= kTileHeads &&
+                       params.query_stride == params.heads * params.query_head_stride &&
+                       params.out_stride == params.heads * params.out_head_stride;
+  return applies ? launch<KeysOf::pack>(params, stream) : cudaErrorInvalidValue;
 }
 
 }  // namespace indexcache::kernels

@@ -7,7 +7,7 @@
 namespace indexcache::kernels {
 namespace {
 
-constexpr int kTileHeads = 64;
+constexpr int kTileHeads = kSm90TileHeads;
 constexpr int kGroups = 2;  // warpgroups that multiply
 constexpr int kSlots = 3;   // of a block of keys
 constexpr int kParts = 3;   // of a slot: values of either warpgroup, the other columns
@@ -32,23 +32,23 @@ struct Shape {
   // Offsets in shared memory.
   static constexpr int kQueries = 0;
   static constexpr int kRing = kQueries + (kUnits - 1) * kQueryUnitBytes;
-  static constexpr int kPeaks = kRing + kSlots * kSlotBytes;  // [warpgroup]
-  static constexpr int kBarriers = kPeaks + kGroups * kLineBytes;
+  static constexpr int kPeaks = kRing + kSlots * kSlotBytes;      // [warpgroup]
+  static constexpr int kMembers = kPeaks + kGroups * kLineBytes;  // [slot][key]
+  static constexpr int kBarriers = kMembers + kSlots * kKeys;
   static constexpr int kBytes = kBarriers + 8 * (3 + kSlots * (2 * kParts + 1));
 
   static_assert(kBytes <= 227 * 1024);
 };
 using S = Shape;
 
-// What the width of the keys decides.
-template <int KeyWidth>
+// What the keys decide. Those of a window and entries are values, and no wider.
+template <KeysOf keys_of>
 struct Keys {
+  static constexpr int kWidth = keys_of == KeysOf::window_and_query ? kValueWidth : kKeyWidth;
   // Of a score, the last steps, whose queries are in registers.
-  static constexpr int kHeldSteps = KeyWidth / 16 - kLooseSteps;
+  static constexpr int kHeldSteps = kWidth / 16 - kLooseSteps;
   // Units of the other columns; without any, their place is only that of the probabilities.
-  static constexpr int kRestUnits = KeyWidth / 64 - 2 * kPartUnits;
-  // Keys that are values are those of a window and entries.
-  static constexpr bool kWindowed = KeyWidth == kValueWidth;
+  static constexpr int kRestUnits = kWidth / 64 - 2 * kPartUnits;
 };
 
 // Addresses of shared memory. Barriers: rows have come; the probabilities have taken the place of
@@ -69,6 +69,9 @@ struct Shared {
   __device__ std::uint32_t weights(int slot) const { return keys(slot, kUnits - 1); }
   // Maxima of the heads after a block that this warpgroup scored, and its sums in the end.
   __device__ std::uint32_t peaks(int group) const { return at(S::kPeaks + group * kLineBytes); }
+
+  // Which queries of a pack have a key in their sets, a byte for each key.
+  __device__ std::uint32_t members(int slot) const { return at(S::kMembers + slot * S::kKeys); }
 
   __device__ std::uint32_t full(int slot, int part) const { return barrier(slot * kParts + part); }
   __device__ std::uint32_t empty(int slot, int part) const {

@@ -119,9 +119,10 @@ class Device {
   virtual std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                                      std::int64_t longest) const = 0;
   // Bytes per row that operations take for themselves in addition to that: linear() if x has
-  // `width` columns, gated_mlp() for `hidden` columns and `middle` between its products, and
-  // experts(), by default with all of its tensors at once.
+  // `width` columns, sparse_attention(), gated_mlp() for `hidden` columns and `middle` between its
+  // products, and experts(), by default with all of its tensors at once.
   virtual std::int64_t linear_row_bytes(std::int64_t width) const;
+  virtual std::int64_t attention_row_bytes(const ModelShape& shape) const;
   virtual std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const;
   virtual std::int64_t expert_row_bytes(const ModelShape& shape) const;
   // Device memory that a WeightUploader takes for itself.

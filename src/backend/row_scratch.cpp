@@ -9,6 +9,10 @@ std::int64_t Device::linear_row_bytes(std::int64_t) const {
   return 0;
 }
 
+std::int64_t Device::attention_row_bytes(const ModelShape&) const {
+  return 0;
+}
+
 // Gate, up, and their product.
 std::int64_t Device::mlp_row_bytes(std::int64_t, std::int64_t middle) const {
   return static_cast<std::int64_t>(size_of(activation())) * 3 * middle;

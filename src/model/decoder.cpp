@@ -10,10 +10,10 @@ namespace indexcache {
 namespace {
 
 // What a row takes in addition if the residual is streams: their mixture or what is added to them,
-// products with the mixer, and factors of both sublayers.
+// products with the mixer and squares, and factors of both sublayers.
 std::int64_t stream_row_bytes(const ModelConfig& c) {
   if (!c.streams) return 0;
-  return 4 * (c.hidden + 3 * (c.streams->count + c.streams->coefficients()));
+  return 4 * (c.hidden + 1 + 3 * (c.streams->count + c.streams->coefficients()));
 }
 
 // `count` heads from `first` on.
@@ -463,7 +463,8 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t values = c.compressed ? c.compressed->output_groups * c.compressed->output_rank
                                            : c.heads * c.v_head_dim;
   const std::int64_t attending =
-      bytes * (c.heads * (c.compressed ? c.value_width() : mixed) + values);
+      bytes * (c.heads * (c.compressed ? c.value_width() : mixed) + values) +
+      backend.attention_row_bytes(c.shape());
   // Logits of the router; experts and weights that it chose.
   const std::int64_t routed =
       4 * (c.routed_experts + 2 * c.router.experts_used) + backend.expert_row_bytes(c.shape());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/pack_memory.h"
 #include "core/error.h"
 #include "kernels/causal_attention.h"
 #include "kernels/sparse_attention.h"
@@ -48,7 +49,21 @@ void CudaBackend::sparse_attention(const RowLayout& rows, const Heads& queries,
   kernels::SparseAttentionParams p = attention_params(rows, queries, sets, scale, out, sinks);
   p.keys = keys.data<void>();
   p.key_stride = keys.stride();
-  p.places = layouts_.get(rows, key_rows).places;
+  const cuda::DeviceRows& places = layouts_.get(rows, key_rows);
+  p.places = places.places;
+  const kernels::PackedSets packing = sets.empty() ? kernels::PackedSets{} : kernels::packing_of(p);
+  const cuda::PackMemory memory(*this, packing, rows.total);  // until the launch
+  p.packed = memory.sets();
+  if (packing.queries > 0) {
+    INDEXCACHE_CUDA(kernels::pack_sets({.sets = p.sets,
+                                        .sets_stride = p.sets_stride,
+                                        .k = p.k,
+                                        .segments = places.segments,
+                                        .segment_count = places.segment_count,
+                                        .most_rows = places.most_rows,
+                                        .positions = places.most_keys},
+                                       p.packed, stream_.get()));
+  }
   INDEXCACHE_CUDA(kernels::sparse_attention(p, stream_.get()));
 }
 

@@ -30,6 +30,7 @@ class CudaBackend : public CudaDevice {
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override;
   std::int64_t linear_row_bytes(std::int64_t width) const override;
+  std::int64_t attention_row_bytes(const ModelShape& shape) const override;
   std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const override;
   std::int64_t expert_row_bytes(const ModelShape& shape) const override;
   PageFormat index_page_format(std::int64_t width) const override;
