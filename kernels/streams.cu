@@ -86,13 +86,9 @@ __device__ void write_mixing(const ReadStreamsParams& p, float* out, const Logit
   matrix.for_columns([&](int k) { out[j * p.n + k] = matrix.row[k]; });
 }
 
-// One block per row; the second look at the streams hits a cache.
+// Of this thread's numbers.
 template <int Count>
-__global__ void __launch_bounds__(kThreads) read_streams_kernel(ReadStreamsParams p) {
-  __shared__ float scratch[kWarp];
-  const std::int64_t row = blockIdx.x;
-  const float* streams = p.streams + row * p.stride;
-  const std::int64_t all = p.n * p.width;
+__device__ float own_squares(const float* streams, std::int64_t all) {
   float squares = 0;
   for (std::int64_t i = threadIdx.x * Count; i < all; i += kThreads * Count) {
     alignas(16) float x[Count];
@@ -100,7 +96,19 @@ __global__ void __launch_bounds__(kThreads) read_streams_kernel(ReadStreamsParam
 #pragma unroll
     for (int j = 0; j < Count; ++j) squares = fmaf(x[j], x[j], squares);
   }
-  const float mean = block_sum(squares, scratch) / static_cast<float>(all);
+  return squares;
+}
+
+// One block per row; a second look at the streams hits a cache.
+template <int Count>
+__global__ void __launch_bounds__(kThreads) read_streams_kernel(ReadStreamsParams p) {
+  __shared__ float scratch[kWarp];
+  const std::int64_t row = blockIdx.x;
+  const float* streams = p.streams + row * p.stride;
+  const std::int64_t all = p.n * p.width;
+  const float squares =
+      p.squares != nullptr ? p.squares[row] : block_sum(own_squares<Count>(streams, all), scratch);
+  const float mean = squares / static_cast<float>(all);
   const float norm = 1.0f / sqrtf(mean + p.norm_eps);
   const int coefficients = stream_coefficients(p.n, p.mixing_rounds > 0);
   const int products = p.factors != nullptr ? p.n + coefficients : p.n;

@@ -27,8 +27,9 @@ struct ReadStreamsParams {
   std::int64_t stride;
   // [rows, n + coefficients], of the mixer with x; [rows, n] without factors
   const float* products;
-  const float* base;   // [n + coefficients], or [n]
-  const float* scale;  // [3] with mixing, [2], or [1] without factors
+  const float* squares;  // [rows] sums over all numbers of a row, or null
+  const float* base;     // [n + coefficients], or [n]
+  const float* scale;    // [3] with mixing, [2], or [1] without factors
   float norm_eps, eps, factor_scale, factor_eps;
   int mixing_rounds;  // 0: no mixing
   float* out;         // [rows, width], without gaps
