@@ -151,8 +151,9 @@ void FrozenPass::advance(const Layer& layer, const RowLayout& chunk, bool select
   backend_.gather_rows(layer.rows, layer.hidden, chunk, h);
   const QueryRows in = decoder_.queries(layer.weights, chunk, h);
   const LayerFeatures& kept = layer.kept;
-  if (!kept.x.empty()) backend_.copy_rows(chunk, in.x, layer.rows, kept.x);
-  if (!kept.q_latent.empty()) backend_.copy_rows(chunk, in.q_latent, layer.rows, kept.q_latent);
+  if (!kept.x.empty()) backend_.copy_rows(chunk, in.x.plain, layer.rows, kept.x);
+  if (!kept.q_latent.empty())
+    backend_.copy_rows(chunk, in.q_latent.plain, layer.rows, kept.q_latent);
   Tensor sets;
   if (selects) {
     sets = backend_.allocate(chunk.total, config_.index_topk, DType::i32, Memory::index_sets);

@@ -45,10 +45,10 @@ struct LayerPages {
 
 // What a row asks of the keys.
 struct QueryRows {
-  Tensor x;  // [rows, H] normalized input
+  LinearInput x;  // [rows, H] normalized input
   // f32 [rows, StreamRule::coefficients()] for what is added to the streams; empty without streams.
   Tensor stream_factors;
-  Tensor q_latent;  // [rows, ModelConfig::q_latent_width()], the normalized one first
+  LinearInput q_latent;  // [rows, ModelConfig::q_latent_width()], the normalized one first
   // A heads of rk + dr: absorbed query, rotated part last; of dn + dr, not absorbed, if attention
   // is dense.
   Heads queries;
@@ -105,12 +105,12 @@ class Decoder {
   // The steps of keys(), queries() and select() by themselves, from what a pass has kept:
   // x [rows, H] is the normalized input, and q_latent as in QueryRows.
   ProjectedQueries project_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
-                                   const Tensor& q_latent);
+                                   const LinearInput& q_latent);
   // `projected`, before LayerNorm, is what the backward pass reads; it may be `keys`.
-  void index_keys(const IndexerWeights& weights, const RowLayout& rows, const Tensor& x,
+  void index_keys(const IndexerWeights& weights, const RowLayout& rows, const LinearInput& x,
                   const Tensor& projected, const Tensor& keys);
   IndexQueries index_queries(const IndexerWeights& weights, const RowLayout& rows,
-                             const Tensor& q_latent, const Tensor& x);
+                             const LinearInput& q_latent, const LinearInput& x);
 
   // Backward of the last two: add to the gradients of their parameters, f32, and overwrite d_keys
   // and d_out.queries.
@@ -187,7 +187,8 @@ class Decoder {
   // What a sublayer reads of the residual: its normalized input, and the factors with which its
   // result is added to the streams, which are empty if the residual is one vector.
   struct SublayerInput {
-    Tensor x, stream_factors;
+    LinearInput x;
+    Tensor stream_factors;
   };
   SublayerInput read_residual(const InputWeights& weights, const RowLayout& rows,
                               const Tensor& hidden);
@@ -196,7 +197,7 @@ class Decoder {
   void add_result(const RowLayout& rows, const Tensor& stream_factors, const Tensor& hidden,
                   const std::function<void(const Tensor& out)>& compute);
   Routing route(const MoeWeights& weights, const RowLayout& rows, const Tensor& tokens,
-                const Tensor& x);
+                const LinearInput& x);
   // A heads of `width` numbers.
   Heads allocate_heads(const RowLayout& rows, std::int64_t width) const;
   // hidden += what the layer makes of the attention's results, A heads of dv.
@@ -210,8 +211,10 @@ class Decoder {
                        const Heads& out);
   void attend_expanded(const LayerWeights& weights, const RowLayout& rows, const Heads& queries,
                        const RowLayout& key_rows, const Tensor& latents, const Heads& out);
+  LinearInput query_latent(const LayerWeights& weights, const RowLayout& rows,
+                           const LinearInput& x);
   // The part of q_latent that the indexer reads.
-  Tensor index_latent(const Tensor& q_latent) const;
+  LinearInput index_latent(const LinearInput& q_latent) const;
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;
   // Steps of compressed attention (compressed_attention.cpp).
   struct Rotation {
@@ -220,11 +223,11 @@ class Decoder {
   };
   Rotation rotation_of(bool with_entries) const;
   // Of keys that are projected: the norm and the rotation, and what entries are pooled from.
-  void finish_keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& x,
+  void finish_keys(const LayerWeights& weights, const RowLayout& rows, const LinearInput& x,
                    const KeyRows& out);
   void rotate_last(const RowLayout& rows, const Heads& heads, const Rotation& rotation);
   ProjectedQueries rotated_queries(const LayerWeights& weights, const RowLayout& rows,
-                                   const Tensor& q_latent);
+                                   const LinearInput& q_latent);
   // Fills `out`, [entries, width].
   void pool(const EntryWeights& weights, const RowLayout& key_rows, const Tensor& projected,
             const RowLayout& entry_rows, const Tensor& out);

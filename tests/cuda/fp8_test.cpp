@@ -336,37 +336,6 @@ TEST_CASE("GPU quantizes SwiGLU as its own kernel and then quantization", "[fp8]
   }
 }
 
-TEST_CASE("GPU quantizes a row into all of its places", "[fp8]") {
-  CudaBackend b({Precision::bf16, Precision::fp32});
-  const std::int64_t rows = 5, width = 272;
-  const std::vector<std::int32_t> places = {3, 9, 0, 7, 8, 1, 2, 6, 5, 4};  // two per row
-  const auto x = uneven(rows, width, 52);
-  const Tensor in = b.upload_matrix(x, rows, width);
-  const Tensor d_places = b.upload(std::span<const std::int32_t>(places), rows, 2);
-  const Tensor out = b.allocate(2 * rows, width, DType::f8_e4m3);
-  const Tensor scales = b.allocate(2 * rows, scale_blocks(width));
-  wait();
-  INDEXCACHE_CUDA(kernels::block_quantize({.x = in.data<void>(),
-                                           .type = kernels::Type::bf16,
-                                           .x_stride = width,
-                                           .out = out.data<void>(),
-                                           .scales = scales.data<float>(),
-                                           .rows = rows,
-                                           .width = width,
-                                           .places = d_places.data<std::int32_t>(),
-                                           .copies = 2},
-                                          nullptr));
-  wait();
-  const auto numbers = b.download(out), actual = b.download(scales);
-  std::size_t wrong = 0;
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    wrong += wrong_of_row(numbers.data() + places[i] * width,
-                          actual.data() + places[i] * scale_blocks(width),
-                          x.data() + static_cast<std::int64_t>(i) / 2 * width, width);
-  }
-  CHECK(wrong == 0);
-}
-
 TEST_CASE("GPU grouped products equal plain loops", "[fp8]") {
   if (!kernels::has_warpgroups()) return;
   for (const Product& p : kProducts) {

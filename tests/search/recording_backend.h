@@ -78,12 +78,12 @@ class RecordingBackend : public Engine {
     }
   }
 
-  void linear(const RowLayout& rows, const Tensor& x, const Tensor& weight, const Tensor& out,
+  void linear(const RowLayout& rows, const LinearInput& x, const Tensor& weight, const Tensor& out,
               Store store) override {
     Engine::linear(rows, x, weight, out, store);
     if (weights == nullptr) return;
     if (same(weight, weights->q_a)) {
-      sublayers["attn_in"][layer()].put(rows, this->download(x), positions);
+      sublayers["attn_in"][layer()].put(rows, this->download(x.plain), positions);
     }
     if (!same(weight, weights->o)) return;
     const Tensor result = this->allocate(out.rows(), out.cols());
@@ -91,21 +91,21 @@ class RecordingBackend : public Engine {
     sublayers["attn_out"][layer()].put(rows, this->download(result), positions);
   }
 
-  void gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up, const Tensor& down,
-                 const Tensor& out, float limit) override {
+  void gated_mlp(const RowLayout& rows, const LinearInput& x, const Tensor& gate_up,
+                 const Tensor& down, const Tensor& out, float limit) override {
     Engine::gated_mlp(rows, x, gate_up, down, out, limit);
     const bool shared = weights->moe.has_value();  // next to the experts, which came first
-    if (!shared) sublayers["mlp_in"][layer()].put(rows, this->download(x), positions);
+    if (!shared) sublayers["mlp_in"][layer()].put(rows, this->download(x.plain), positions);
     const Tensor result = zeros(out);
     Engine::gated_mlp(rows, x, gate_up, down, result, limit);
     sublayers["mlp_out"][layer()].put(rows, this->download(result), positions,
                                       shared ? Store::accumulate : Store::assign);
   }
 
-  void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+  void experts(const RowLayout& rows, const LinearInput& x, const Routing& routing,
                const ExpertWeights& expert_weights, const Tensor& out, float limit) override {
     Engine::experts(rows, x, routing, expert_weights, out, limit);
-    sublayers["mlp_in"][layer()].put(rows, this->download(x), positions);
+    sublayers["mlp_in"][layer()].put(rows, this->download(x.plain), positions);
     const Tensor result = zeros(out);
     Engine::experts(rows, x, routing, expert_weights, result, limit);
     sublayers["mlp_out"][layer()].put(rows, this->download(result), positions);
