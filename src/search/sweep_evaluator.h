@@ -129,6 +129,7 @@ class SweepEvaluator : public Evaluator {
   void normalize(std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
                  std::vector<SequenceLosses>& sums) const;
   void advance_prefix(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix);
+  bool feeds_together() const;
   void advance(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
                std::span<const Pattern> patterns, std::size_t layer, Stream stream,
                std::vector<Stream>& next);
