@@ -122,7 +122,7 @@ void Decoder::attend_window(const LayerWeights& w, const RowLayout& rows, const 
   const Tensor grouped = activations(rows.total, c.output_groups * c.output_rank);
   backend_.head_linear(rows, {mixed, c.output_groups, together, together}, w.o_groups,
                        {grouped, c.output_groups, c.output_rank, c.output_rank});
-  add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
+  add_result(rows, in.input.stream_factors, hidden, [&](const Tensor& out) {
     backend_.linear(rows, grouped, w.o, out, Store::accumulate);
   });
 }

@@ -69,8 +69,8 @@ Tensor Decoder::normalized(const Tensor& weight, const RowLayout& rows, const Te
   return out;
 }
 
-Decoder::SublayerInput Decoder::read_residual(const InputWeights& weights, const RowLayout& rows,
-                                              const Tensor& hidden) {
+SublayerInput Decoder::read_residual(const InputWeights& weights, const RowLayout& rows,
+                                     const Tensor& hidden) {
   SublayerInput in;
   Tensor read = hidden;  // or the mixture of its streams
   if (config_.streams) {
@@ -142,10 +142,15 @@ void Decoder::copy_keys(const RowLayout& from_rows, const KeyRows& from, const R
   copy(from.index_keys, to.index_keys);
 }
 
-void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
+SublayerInput Decoder::attention_input(const LayerWeights& w, const RowLayout& rows,
+                                       const Tensor& hidden) {
+  return read_residual(w.attention_input, rows, hidden);
+}
+
+void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const SublayerInput& in,
                    const KeyRows& out) {
   const ModelConfig& c = config_;
-  const LinearInput x = read_residual(w.attention_input, rows, hidden).x;
+  const LinearInput& x = in.x;
   backend_.linear(rows, x, w.kv_a, out.latents);
   if (c.compressed) return finish_keys(w, rows, x, out);
   const Tensor latent = out.latents.columns(0, c.kv_lora_rank);
@@ -165,20 +170,18 @@ void Decoder::index_keys(const IndexerWeights& w, const RowLayout& rows, const L
   backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
 }
 
-QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
+QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, SublayerInput input) {
   const ModelConfig& c = config_;
   QueryRows in;
-  SublayerInput input = read_residual(w.attention_input, rows, hidden);
-  in.x = std::move(input.x);
-  in.stream_factors = std::move(input.stream_factors);
-  in.q_latent = query_latent(w, rows, in.x);
+  in.input = std::move(input);
+  in.q_latent = query_latent(w, rows, in.input.x);
   ProjectedQueries projected = c.compressed ? rotated_queries(w, rows, in.q_latent)
                                             : project_queries(w.q_b, w.k_absorb, rows, in.q_latent);
   in.queries = std::move(projected.queries);
   in.gates = std::move(projected.gates);
   if (c.output_gate == OutputGate::input) {
     const Tensor gates = activations(rows.total, c.heads * c.v_head_dim);
-    backend_.linear(rows, in.x, w.output_gate, gates);
+    backend_.linear(rows, in.input.x, w.output_gate, gates);
     in.gates = {gates, c.heads, c.v_head_dim, c.v_head_dim};
   }
   return in;
@@ -238,7 +241,7 @@ Heads Decoder::index_heads(const Tensor& tensor, std::int64_t heads) const {
 
 void Decoder::select(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                      const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) {
-  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.x);
+  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.input.x);
   select(config_.indexer, rows, asked, key_rows, keys, sets);
 }
 
@@ -311,7 +314,7 @@ void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRo
 void Decoder::add_attention(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                             const Heads& values, const Tensor& hidden) {
   if (!in.gates.tensor.empty()) backend_.sigmoid_gate(rows, in.gates, values);
-  add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
+  add_result(rows, in.input.stream_factors, hidden, [&](const Tensor& out) {
     backend_.linear(rows, values.tensor, w.o, out, Store::accumulate);
   });
 }
@@ -353,10 +356,10 @@ void Decoder::attend_expanded(const LayerWeights& w, const RowLayout& rows, cons
   }
 }
 
-void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
+void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const SublayerInput& in,
                          const Tensor& tables, const LayerPages& pages) {
   const KeyRows own = allocate_keys(w, rows.total, !pages.index_keys.empty());
-  keys(w, rows, hidden, own);
+  keys(w, rows, in, own);
   backend_.write_pages(rows, own.latents, tables, pages.latents);
   if (own.index_keys.empty()) return;
   const Device::CountAs purpose(backend_, Component::index_key_writes);
@@ -365,7 +368,7 @@ void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const Ten
 
 void Decoder::select_paged(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                            const Tensor& tables, const PagedCache& index_keys, const Tensor& sets) {
-  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.x);
+  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.input.x);
   backend_.paged_topk(rows, asked.queries, asked.head_weights, tables, index_keys, sets);
 }
 
@@ -388,9 +391,10 @@ void Decoder::step(WeightSource& weights, const Pattern& pattern, const RowLayou
     LayerPages pages = caches[layer % caches.size()];
     const bool full = pattern.is_full(layer);
     if (!full) pages.index_keys = {};
-    write_keys(w, rows, hidden, tables, pages);
     {
-      const QueryRows in = queries(w, rows, hidden);
+      SublayerInput input = attention_input(w, rows, hidden);
+      write_keys(w, rows, input, tables, pages);
+      const QueryRows in = queries(w, rows, std::move(input));
       if (full) {
         sets = backend_.allocate(rows.total, config_.index_topk, DType::i32, Memory::index_sets);
         select_paged(w, rows, in, tables, pages.index_keys, sets);

@@ -43,11 +43,16 @@ struct LayerPages {
       index_keys;  // Di numbers, in Backend::index_page_format(); empty where no indexer runs
 };
 
-// What a row asks of the keys.
-struct QueryRows {
-  LinearInput x;  // [rows, H] normalized input
+// What a sublayer reads of the residual.
+struct SublayerInput {
+  LinearInput x;  // [rows, H] normalized
   // f32 [rows, StreamRule::coefficients()] for what is added to the streams; empty without streams.
   Tensor stream_factors;
+};
+
+// What a row asks of the keys.
+struct QueryRows {
+  SublayerInput input;
   LinearInput q_latent;  // [rows, ModelConfig::q_latent_width()], the normalized one first
   // A heads of rk + dr: absorbed query, rotated part last; of dn + dr, not absorbed, if attention
   // is dense.
@@ -77,9 +82,13 @@ class Decoder {
   // The residual before the first layer, f32 [rows, residual_width()]; tokens i32 [rows, 1].
   Tensor embed(const Tensor& table, const Tensor& tokens, Memory kind);
 
-  // Writes the keys of hidden's rows; those of the indexer need weights.indexer, unless `out` has
-  // no place for them.
-  void keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
+  // What keys() and queries() read of the residual's rows.
+  SublayerInput attention_input(const LayerWeights& weights, const RowLayout& rows,
+                                const Tensor& hidden);
+
+  // Writes the keys of rows; those of the indexer need weights.indexer, unless `out` has no place
+  // for them.
+  void keys(const LayerWeights& weights, const RowLayout& rows, const SublayerInput& in,
             const KeyRows& out);
 
   // Copies keys of some rows to those of the same sequences and positions; of `from` only what `to`
@@ -90,7 +99,7 @@ class Decoder {
   // Makes the entries of keys that hold all positions of each sequence, from the first one on.
   void pool_entries(const LayerWeights& weights, const RowLayout& key_rows, KeyRows& keys);
 
-  QueryRows queries(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
+  QueryRows queries(const LayerWeights& weights, const RowLayout& rows, SublayerInput in);
 
   // The lightning indexer's top-k of every row into sets, i32 [rows, K], by the model's method.
   // `keys` are the indexer's, in layout `key_rows`: all candidates of each sequence. Needs
@@ -129,8 +138,8 @@ class Decoder {
               const Tensor& hidden);
 
   // The same steps of a decoder, one row per sequence as Backend's paged operations have them:
-  // writes the keys of hidden's rows to their pages,
-  void write_keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
+  // writes the keys of rows to their pages,
+  void write_keys(const LayerWeights& weights, const RowLayout& rows, const SublayerInput& in,
                   const Tensor& tables, const LayerPages& pages);
   // selects exactly among the keys of each sequence,
   void select_paged(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
@@ -184,12 +193,6 @@ class Decoder {
  private:
   Tensor activations(std::int64_t rows, std::int64_t cols) const;
   Tensor normalized(const Tensor& weight, const RowLayout& rows, const Tensor& x);
-  // What a sublayer reads of the residual: its normalized input, and the factors with which its
-  // result is added to the streams, which are empty if the residual is one vector.
-  struct SublayerInput {
-    LinearInput x;
-    Tensor stream_factors;
-  };
   SublayerInput read_residual(const InputWeights& weights, const RowLayout& rows,
                               const Tensor& hidden);
   void gate_norm(const NormGate& gate, const RowLayout& rows, const Tensor& x);

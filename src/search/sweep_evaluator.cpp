@@ -53,8 +53,7 @@ struct SweepEvaluator::PrefixRows {
   KeyRows keys;
 
   bool precede(const Tensor& tail) const {
-    const std::int64_t first = hidden.rows();
-    return both.row_range(first, both.rows() - first).data<void>() == tail.data<void>();
+    return both.row_range(hidden.rows(), tail.rows()).data<void>() == tail.data<void>();
   }
 };
 
@@ -354,16 +353,20 @@ Tensor SweepEvaluator::allocate_residual(const RowLayout& rows) const {
   return backend_.allocate(rows.total, config_.residual_width(), DType::f32, Memory::state);
 }
 
-// Keys of all rows of `hidden`, written to their positions in `keys`.
-void SweepEvaluator::fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
-                               const Tensor& hidden, const RowLayout& key_rows,
-                               const KeyRows& keys) {
+// Keys of all rows of `hidden`, written to their positions in `keys`. Returns the last input.
+SublayerInput SweepEvaluator::fill_keys(const LayerWeights& weights,
+                                        const std::vector<RowChunk>& chunks, const Tensor& hidden,
+                                        const RowLayout& key_rows, const KeyRows& keys) {
+  SublayerInput in;
   for (const RowChunk& chunk : chunks) {
     const KeyRows part =
         decoder_.allocate_keys(weights, chunk.rows.total, has_index(weights, keys));
-    decoder_.keys(weights, chunk.rows, chunk.of(hidden), part);
+    in = {};
+    in = decoder_.attention_input(weights, chunk.rows, chunk.of(hidden));
+    decoder_.keys(weights, chunk.rows, in, part);
     decoder_.copy_keys(chunk.rows, part, key_rows, keys);
   }
+  return in;
 }
 
 // With the tail rows whose feed-forward has waited for that of the prefix rows: a product of few
@@ -372,7 +375,8 @@ void SweepEvaluator::advance_prefix(const LayerWeights& weights, const Wave& wav
                                     const PrefixRows& prefix) {
   for (const RowChunk& chunk : wave.prefix_chunks) {
     const Tensor hidden = chunk.of(prefix.hidden);
-    const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
+    const QueryRows in = decoder_.queries(weights, chunk.rows,
+                                          decoder_.attention_input(weights, chunk.rows, hidden));
     decoder_.attend(weights, chunk.rows, in, wave.prefix, prefix.keys, Tensor(), hidden);
   }
   for (const RowChunk& chunk : feeds_together() ? wave.chunks : wave.prefix_chunks) {
@@ -419,19 +423,20 @@ void SweepEvaluator::select(const LayerWeights& weights, std::size_t layer, cons
                             const QueryRows& in, const RowLayout& key_rows, const Tensor& keys,
                             const Tensor& sets) {
   const IndexQueries asked =
-      decoder_.index_queries(*weights.indexer, chunk.rows, in.q_latent, in.x);
+      decoder_.index_queries(*weights.indexer, chunk.rows, in.q_latent, in.input.x);
   const Tensor chosen = chunk.of(sets);
   decoder_.select(config_.indexer, chunk.rows, asked, key_rows, keys, chosen);
   if (observer_ == nullptr) return;
   observer_->selected(layer, decoder_, {chunk.rows, asked, key_rows, keys, chosen});
 }
 
-// Keys of all rows of a stream whose tail rows are `hidden`.
+// Keys of all rows of a stream whose tail rows are `hidden`; `in` becomes the last chunk's input.
 KeyRows SweepEvaluator::tail_keys(const LayerWeights& weights, const Wave& wave,
-                                  const PrefixRows& prefix, const Tensor& hidden, bool indexed) {
+                                  const PrefixRows& prefix, const Tensor& hidden, bool indexed,
+                                  SublayerInput& in) {
   KeyRows keys = decoder_.allocate_keys(weights, wave.keys.total, indexed);
   decoder_.copy_keys(wave.prefix, prefix.keys, wave.keys, keys);
-  fill_keys(weights, wave.tail_chunks, hidden, wave.keys, keys);
+  in = fill_keys(weights, wave.tail_chunks, hidden, wave.keys, keys);
   decoder_.pool_entries(weights, wave.keys, keys);
   return keys;
 }
@@ -447,8 +452,10 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
   }
   const bool selects = config_.selects(static_cast<std::int64_t>(layer));
   const bool indexed = !full.patterns.empty(), reuses = !shared.patterns.empty();
+  const bool several = wave.tail_chunks.size() > 1;
   KeyRows keys;
-  if (wave.tail.total > 0) keys = tail_keys(weights, wave, prefix, stream.hidden, indexed);
+  SublayerInput input;
+  if (wave.tail.total > 0) keys = tail_keys(weights, wave, prefix, stream.hidden, indexed, input);
   if (indexed) {
     full.sets =
         backend_.allocate(wave.tail.total, config_.index_topk, DType::i32, Memory::index_sets);
@@ -467,7 +474,9 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
   for (const RowChunk& chunk : wave.tail_chunks) {
     {
       const Tensor hidden = chunk.of(stream.hidden);
-      const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
+      // That of a single chunk is there since its keys.
+      if (several) input = decoder_.attention_input(weights, chunk.rows, hidden);
+      const QueryRows in = decoder_.queries(weights, chunk.rows, std::move(input));
       if (indexed) {
         select(weights, layer, chunk, in, keys.candidate_rows(wave.keys), keys.index_keys,
                full.sets);
@@ -476,11 +485,9 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
       }
       if (reuses) finish(chunk, in, shared);
     }
-    for (const Stream* branch : {&full, &shared}) {
-      if (branch->patterns.empty() || (feeds_together() && prefix.precede(branch->hidden)))
-        continue;
-      decoder_.feed_forward(weights, chunk.rows, chunk.of(wave.tail_tokens),
-                            chunk.of(branch->hidden));
+    for (const Tensor& hidden : {full.hidden, shared.hidden}) {
+      if (hidden.empty() || (feeds_together() && prefix.precede(hidden))) continue;
+      decoder_.feed_forward(weights, chunk.rows, chunk.of(wave.tail_tokens), chunk.of(hidden));
     }
   }
   for (Stream* branch : {&full, &shared}) {

@@ -141,10 +141,10 @@ class SweepEvaluator : public Evaluator {
   void select(const LayerWeights& weights, std::size_t layer, const RowChunk& chunk,
               const QueryRows& in, const RowLayout& key_rows, const Tensor& keys,
               const Tensor& sets);
-  void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
-                 const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
+  SublayerInput fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
+                          const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
   KeyRows tail_keys(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
-                    const Tensor& hidden, bool indexed);
+                    const Tensor& hidden, bool indexed, SublayerInput& in);
   void timed(Visit visit, std::size_t layer, const std::function<void()>& body);
   void visit_done();
 
