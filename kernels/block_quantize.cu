@@ -25,8 +25,8 @@ __device__ void load_gated(float (&x)[kEight], const T* gate, const T* up, float
   float ups[kEight];
   load(x, gate, valid, whole);
   load(ups, up, valid, whole);
-#pragma unroll
-  for (int i = 0; i < kEight; ++i) x[i] = to_float(from_float<T>(silu_times(x[i], ups[i], limit)));
+  silu_times(x, ups, limit);
+  round_eight<T>(x);
 }
 
 __device__ void write(const BlockQuantizeParams& p, std::int64_t row, int group, int groups,

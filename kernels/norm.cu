@@ -59,7 +59,8 @@ __device__ void quantize_eight(const NormParams& p, std::int64_t row, int c,
   const bool present = c < p.width;
   float x[kEight];
 #pragma unroll
-  for (int j = 0; j < kEight; ++j) x[j] = present ? to_float(from_float<Out>(values[j])) : 0.0f;
+  for (int j = 0; j < kEight; ++j) x[j] = present ? values[j] : 0.0f;
+  round_eight<Out>(x);
   QuantizedEight numbers;
   const float scale = quantize_group(numbers, x);
   if (!present) return;
