@@ -5,7 +5,7 @@
 // to the nearest, ties to even, saturating. The last group of a row may be shorter.
 //
 // What is quantized are the rows of x or, if `gated`, SwiGLU of them (swiglu.h) rounded to the type
-// of x. A row can go to several places: the slots of the experts that it chose.
+// of x. norm.h quantizes what it writes in the same way.
 #pragma once
 
 #include "kernels/types.h"
@@ -20,12 +20,9 @@ struct BlockQuantizeParams {
   std::int64_t x_stride;
   bool gated = false;
   float limit = 0;  // of SwiGLU if gated
-  void* out;        // e4m3 [rows * copies, width] without gaps
-  float* scales;    // [rows * copies, ceil(width / 128)]
+  void* out;        // e4m3 [rows, width] without gaps
+  float* scales;    // [rows, ceil(width / 128)]
   std::int64_t rows, width;
-  // [rows, copies] rows of the output; null: each row in its own place
-  const std::int32_t* places = nullptr;
-  int copies = 1;
 };
 
 cudaError_t block_quantize(const BlockQuantizeParams& params, cudaStream_t stream);

@@ -34,4 +34,18 @@ __device__ __forceinline__ void store_eight(T* to, const float (&x)[kEight]) {
   for (int i = 0; i < kStores; ++i) reinterpret_cast<uint4*>(to)[i] = raw[i];
 }
 
+// Rounds to T, which is bf16 or float. Pairs, because one instruction rounds two numbers to bf16;
+// one for each, which the compiler takes if they are not stored, takes several times as long.
+template <typename T>
+__device__ __forceinline__ void round_eight(float (&x)[kEight]) {
+  if constexpr (sizeof(T) == sizeof(bf16)) {
+#pragma unroll
+    for (int i = 0; i < kEight; i += 2) {
+      const __nv_bfloat162 pair = __floats2bfloat162_rn(x[i], x[i + 1]);
+      x[i] = __low2float(pair);
+      x[i + 1] = __high2float(pair);
+    }
+  }
+}
+
 }  // namespace indexcache::kernels

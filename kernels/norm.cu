@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/eight.cuh"
 #include "kernels/norm.h"
+#include "kernels/quantize_group.cuh"
 
 namespace indexcache::kernels {
 namespace {
@@ -49,7 +49,28 @@ __global__ void norm_block_kernel(NormParams p) {
 constexpr int kChunks = 4;
 constexpr int kBlockThreads = 256;
 
-template <typename X, typename Out, typename Sum>
+static_assert(kBlockThreads % kGroupLanes == 0);  // a chunk of half a warp is a group
+
+// Writes a thread's columns of a chunk in e4m3; all lanes of a warp call it. `c` is beyond the row
+// where there are none.
+template <typename Out>
+__device__ void quantize_eight(const NormParams& p, std::int64_t row, int c,
+                               const float (&values)[kEight]) {
+  const bool present = c < p.width;
+  float x[kEight];
+#pragma unroll
+  for (int j = 0; j < kEight; ++j) x[j] = present ? values[j] : 0.0f;
+  round_eight<Out>(x);
+  QuantizedEight numbers;
+  const float scale = quantize_group(numbers, x);
+  if (!present) return;
+  auto* const to = static_cast<__nv_fp8_e4m3*>(p.quantized) + row * p.width + c;
+  *reinterpret_cast<QuantizedEight*>(to) = numbers;
+  const std::int64_t groups = ceil_div(p.width, kQuantizedGroup);
+  if (c % kQuantizedGroup == 0) p.scales[row * groups + c / kQuantizedGroup] = scale;
+}
+
+template <bool kQuantized, typename X, typename Out, typename Sum>
 __device__ void norm_row_eights(const NormParams& p, std::int64_t row, int thread, int threads,
                                 const Sum& sum) {
   const X* x = static_cast<const X*>(p.x) + row * p.x_stride;
@@ -93,21 +114,28 @@ __device__ void norm_row_eights(const NormParams& p, std::int64_t row, int threa
     }
     store_eight(out + c, v);
   });
+  if constexpr (kQuantized) {
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      if (i * threads * kEight >= p.width) break;
+      quantize_eight<Out>(p, row, (i * threads + thread) * kEight, values[i]);
+    }
+  }
 }
 
-template <typename X, typename Out>
+template <bool kQuantized, typename X, typename Out>
 __global__ void norm_warp_eights_kernel(NormParams p) {
   const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   if (row >= p.rows) return;
-  norm_row_eights<X, Out>(p, row, static_cast<int>(threadIdx.x), kWarp,
-                          [](float x) { return warp_sum(x); });
+  norm_row_eights<kQuantized, X, Out>(p, row, static_cast<int>(threadIdx.x), kWarp,
+                                      [](float x) { return warp_sum(x); });
 }
 
-template <typename X, typename Out>
+template <bool kQuantized, typename X, typename Out>
 __global__ void norm_block_eights_kernel(NormParams p) {
   __shared__ float scratch[32];
-  norm_row_eights<X, Out>(p, blockIdx.x, static_cast<int>(threadIdx.x), kBlockThreads,
-                          [&](float x) { return block_sum(x, scratch); });
+  norm_row_eights<kQuantized, X, Out>(p, blockIdx.x, static_cast<int>(threadIdx.x), kBlockThreads,
+                                      [&](float x) { return block_sum(x, scratch); });
 }
 
 bool takes_eights(const NormParams& p) {
@@ -123,11 +151,15 @@ cudaError_t launch(const NormParams& p, cudaStream_t stream) {
   constexpr int kRows = 8;  // of a block of warps
   const auto warps = static_cast<unsigned>(ceil_div(p.rows, kRows));
   const auto rows = static_cast<unsigned>(p.rows);
-  const bool by_warp = p.width <= kChunks * kEight * kWarp;
+  const bool by_warp = p.width <= kChunks * kEight * kWarp, quantized = p.quantized != nullptr;
   if (takes_eights(p) && by_warp) {
-    norm_warp_eights_kernel<X, Out><<<warps, dim3(kWarp, kRows), 0, stream>>>(p);
+    const auto kernel =
+        quantized ? norm_warp_eights_kernel<true, X, Out> : norm_warp_eights_kernel<false, X, Out>;
+    kernel<<<warps, dim3(kWarp, kRows), 0, stream>>>(p);
   } else if (takes_eights(p)) {
-    norm_block_eights_kernel<X, Out><<<rows, kBlockThreads, 0, stream>>>(p);
+    const auto kernel = quantized ? norm_block_eights_kernel<true, X, Out>
+                                  : norm_block_eights_kernel<false, X, Out>;
+    kernel<<<rows, kBlockThreads, 0, stream>>>(p);
   } else if (by_warp) {
     norm_warp_kernel<X, Out><<<warps, dim3(kWarp, kRows), 0, stream>>>(p);
   } else {
@@ -136,15 +168,29 @@ cudaError_t launch(const NormParams& p, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
+// Quantization by itself, after kernels that leave it out.
+cudaError_t quantize_out(const NormParams& p, cudaStream_t stream) {
+  return block_quantize({.x = p.out,
+                         .type = p.out_type,
+                         .x_stride = p.out_stride,
+                         .out = p.quantized,
+                         .scales = p.scales,
+                         .rows = p.rows,
+                         .width = p.width},
+                        stream);
+}
+
 }  // namespace
 
 cudaError_t norm(const NormParams& params, cudaStream_t stream) {
   if (params.rows == 0) return cudaSuccess;
-  return with_float_type(params.x_type, [&](auto x) {
+  const cudaError_t status = with_float_type(params.x_type, [&](auto x) {
     return with_float_type(params.out_type, [&](auto out) {
       return launch<decltype(x), decltype(out)>(params, stream);
     });
   });
+  if (status != cudaSuccess || params.quantized == nullptr || takes_eights(params)) return status;
+  return quantize_out(params, stream);
 }
 
 }  // namespace indexcache::kernels

@@ -55,47 +55,56 @@ __global__ void __launch_bounds__(kWarp* kScanGroups) scan_kernel(PermuteParams 
   }
 }
 
-// One warp per run, row after row; a row names an expert at most once.
+// One warp per run, row after row; a row names an expert at most once. Choices are read before, all
+// at once, so that no row waits for its own.
 __global__ void __launch_bounds__(kWarp) place_kernel(PermuteParams p) {
   __shared__ int next[kMostExperts];
+  __shared__ int chosen[kPermuteRun * kMostExpertsUsed];
   const std::int64_t run = blockIdx.x, first = run * kPermuteRun;
   const int lane = static_cast<int>(threadIdx.x);
+  const int rows = static_cast<int>(min(kPermuteRun, p.rows - first));
+  for (int i = lane; i < rows * p.used; i += kWarp) chosen[i] = p.chosen[first * p.used + i];
   for (int e = lane; e < p.experts; e += kWarp) next[e] = p.run_slots[run * p.experts + e];
   __syncwarp();
-  const std::int64_t last = first + kPermuteRun < p.rows ? first + kPermuteRun : p.rows;
-  int expert = lane < p.used ? p.chosen[first * p.used + lane] : 0;
-  for (std::int64_t row = first; row < last; ++row) {
-    const std::int64_t at = row * p.used + lane;
-    const int following = row + 1 < last && lane < p.used ? p.chosen[at + p.used] : 0;
-    if (lane < p.used) p.slot_of[at] = next[expert]++;
+  for (int row = 0; row < rows; ++row) {
+    const int at = row * p.used + lane;
+    if (lane < p.used) p.slot_of[first * p.used + at] = next[chosen[at]]++;
     __syncwarp();
-    expert = following;
   }
 }
 
-// A block per row, which is read once; `stride` and `width` in pieces.
 template <typename Piece>
-__global__ void scatter_kernel(ScatterParams p, std::int64_t stride, int width) {
-  const std::int64_t row = blockIdx.x;
-  for (int c = static_cast<int>(threadIdx.x); c < width; c += static_cast<int>(blockDim.x)) {
-    const Piece piece = static_cast<const Piece*>(p.x)[row * stride + c];
-    for (int i = 0; i < p.used; ++i) {
-      const std::int64_t slot = p.slot_of[row * p.used + i];
-      static_cast<Piece*>(p.out)[slot * width + c] = piece;
+__device__ void scatter_row(const ScatteredRows& rows, std::int64_t row, const std::int32_t* slots,
+                            int used) {
+  constexpr auto kBytes = static_cast<std::int64_t>(sizeof(Piece));
+  const auto* const from =
+      reinterpret_cast<const Piece*>(static_cast<const char*>(rows.x) + row * rows.stride);
+  const int pieces = static_cast<int>(rows.width / kBytes);
+  for (int c = static_cast<int>(threadIdx.x); c < pieces; c += static_cast<int>(blockDim.x)) {
+    const Piece piece = from[c];
+    for (int i = 0; i < used; ++i) {
+      reinterpret_cast<Piece*>(static_cast<char*>(rows.out) + slots[i] * rows.width)[c] = piece;
     }
   }
 }
 
-template <typename Piece>
-cudaError_t launch_scatter(const ScatterParams& p, std::int64_t row_bytes, std::int64_t width_bytes,
-                           cudaStream_t stream) {
-  constexpr auto kBytes = static_cast<std::int64_t>(sizeof(Piece));
-  constexpr std::int64_t kMost = 256;
-  const std::int64_t width = width_bytes / kBytes, threads = ceil_div(width, kWarp) * kWarp;
-  scatter_kernel<Piece>
-      <<<static_cast<unsigned>(p.rows), static_cast<unsigned>(threads < kMost ? threads : kMost), 0,
-         stream>>>(p, row_bytes / kBytes, static_cast<int>(width));
-  return cudaGetLastError();
+// A block per row, which is read once. Bit m of `whole`: rows of matrix m are whole chunks.
+__global__ void scatter_kernel(ScatterParams p, unsigned whole) {
+  __shared__ std::int32_t slots[kMostExpertsUsed];
+  const std::int64_t row = blockIdx.x;
+  if (static_cast<int>(threadIdx.x) < p.used) {
+    slots[threadIdx.x] = p.slot_of[row * p.used + threadIdx.x];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int m = 0; m < kMostScattered; ++m) {
+    if (m >= p.matrices) break;
+    if ((whole >> m & 1u) != 0) {
+      scatter_row<uint4>(p.rows_of[m], row, slots, p.used);
+    } else {
+      scatter_row<std::uint16_t>(p.rows_of[m], row, slots, p.used);
+    }
+  }
 }
 
 template <typename T>
@@ -150,16 +159,26 @@ cudaError_t permute(const PermuteParams& params, cudaStream_t stream) {
 }
 
 cudaError_t scatter(const ScatterParams& params, cudaStream_t stream) {
-  if (params.rows == 0 || params.width == 0) return cudaSuccess;
-  return with_float_type(params.type, [&](auto type) {
-    using T = decltype(type);
-    constexpr auto kBytes = static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t row_bytes = params.x_stride * kBytes, width_bytes = params.width * kBytes;
-    if (whole_chunks(params.x, row_bytes) && whole_chunks(params.out, width_bytes)) {
-      return launch_scatter<uint4>(params, row_bytes, width_bytes, stream);
-    }
-    return launch_scatter<T>(params, row_bytes, width_bytes, stream);
-  });
+  if (params.rows == 0) return cudaSuccess;
+  if (params.used > kMostExpertsUsed || params.matrices > kMostScattered) {
+    return cudaErrorInvalidValue;
+  }
+  unsigned whole = 0;
+  std::int64_t most = 1;
+  for (int m = 0; m < params.matrices; ++m) {
+    const ScatteredRows& rows = params.rows_of[m];
+    if (rows.stride % 2 != 0 || rows.width % 2 != 0) return cudaErrorInvalidValue;
+    const bool chunks = whole_chunks(rows.x, rows.stride) && whole_chunks(rows.out, rows.width);
+    whole |= (chunks ? 1u : 0u) << m;
+    const std::int64_t pieces = rows.width / (chunks ? 16 : 2);
+    if (pieces > most) most = pieces;
+  }
+  constexpr std::int64_t kMost = 256;
+  const std::int64_t threads = ceil_div(most, kWarp) * kWarp;
+  scatter_kernel<<<static_cast<unsigned>(params.rows),
+                   static_cast<unsigned>(threads < kMost ? threads : kMost), 0, stream>>>(params,
+                                                                                          whole);
+  return cudaGetLastError();
 }
 
 cudaError_t combine(const CombineParams& params, cudaStream_t stream) {

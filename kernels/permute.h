@@ -26,17 +26,25 @@ struct PermuteParams {
 // Counts, the first slots of every run, then slots.
 cudaError_t permute(const PermuteParams& params, cudaStream_t stream);
 
-struct ScatterParams {
-  const void* x;  // type [rows, width]
-  std::int64_t x_stride;
-  const std::int32_t* slot_of;  // [rows, used]
-  void* out;                    // type [slots, width]
-  Type type;
-  std::int64_t rows, width;
-  int used;
+// Rows of a matrix and where they go; sizes in bytes, even ones.
+struct ScatteredRows {
+  const void* x;  // [rows], `stride` apart
+  std::int64_t stride;
+  void* out;  // [slots], without gaps
+  std::int64_t width;
 };
 
-// out[slot_of[row, i]] = x[row] for every i.
+inline constexpr int kMostScattered = 2;
+
+struct ScatterParams {
+  ScatteredRows rows_of[kMostScattered];
+  int matrices;                 // of rows_of that there are
+  const std::int32_t* slot_of;  // [rows, used]
+  std::int64_t rows;
+  int used;  // at most kMostExpertsUsed
+};
+
+// out[slot_of[row, i]] = x[row] for every i and every matrix.
 cudaError_t scatter(const ScatterParams& params, cudaStream_t stream);
 
 struct CombineParams {

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "backend/device.h"
+#include "backend/linear_input.h"
 #include "backend/model_shape.h"
 #include "backend/paged_cache.h"
 #include "backend/tensor.h"
@@ -137,9 +138,19 @@ class Backend : public Device {
   virtual void layer_norm(const RowLayout& rows, const Tensor& x, const Tensor& weight,
                           const Tensor& bias, float eps, const Tensor& out) = 0;
 
+  // x as products read it: quantized once for all of them if keeps_fp8() and products quantize rows
+  // on this device. Rows must not change afterwards.
+  virtual LinearInput linear_input(const Tensor& x) { return x; }
+  // The same of rms_norm() into `out`, of activation().
+  virtual LinearInput normalized_input(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                                       float eps, const Tensor& out) {
+    rms_norm(rows, x, weight, eps, out);
+    return linear_input(out);
+  }
+
   // out (+)= x weight^T; x [rows, in], weight [out, in]. A weight in FP8 with scales, which
   // gated_mlp() and experts() take as well if keeps_fp8(), is multiplied with quantized rows.
-  virtual void linear(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+  virtual void linear(const RowLayout& rows, const LinearInput& x, const Tensor& weight,
                       const Tensor& out, Store store = Store::assign) = 0;
 
   // out_h = x_h W_h^T for every head; weight [heads * out.width, x.width].
@@ -260,7 +271,7 @@ class Backend : public Device {
 
   // out += down(silu(gate(x)) * up(x)); gate_up [2 * I, H] holds gate rows, then up rows. `limit`
   // clamps gate and up (kNoLimit).
-  virtual void gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
+  virtual void gated_mlp(const RowLayout& rows, const LinearInput& x, const Tensor& gate_up,
                          const Tensor& down, const Tensor& out, float limit = kNoLimit) = 0;
 
   // Chooses experts from logits [rows, E]; bias [1, E] orders the choice, it does not enter the
@@ -273,7 +284,7 @@ class Backend : public Device {
                                 const RouterRule& rule) = 0;
 
   // out += sum over the row's experts of weight * MLP_expert(x), `limit` as in gated_mlp().
-  virtual void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+  virtual void experts(const RowLayout& rows, const LinearInput& x, const Routing& routing,
                        const ExpertWeights& weights, const Tensor& out, float limit = kNoLimit) = 0;
 
   // Negative log-likelihood of targets (i32 [rows, 1]; rows with a negative one are skipped) under

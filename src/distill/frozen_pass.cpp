@@ -131,7 +131,7 @@ Features FrozenPass::run(WeightSource& weights,
       const Tensor h = backend_.allocate(chunk.total, config_.residual_width());
       backend_.gather_rows(features.rows, hidden, chunk, h);
       const KeyRows part = decoder_.allocate_keys(of_layer, chunk.total, full);
-      decoder_.keys(of_layer, chunk, h, part);
+      decoder_.keys(of_layer, chunk, decoder_.attention_input(of_layer, chunk, h), part);
       decoder_.copy_keys(chunk, part, features.rows, keys);
     }
     for (const PositionRange& range : ranges) {
@@ -149,10 +149,12 @@ Features FrozenPass::run(WeightSource& weights,
 void FrozenPass::advance(const Layer& layer, const RowLayout& chunk, bool selects) {
   const Tensor h = backend_.allocate(chunk.total, config_.residual_width());
   backend_.gather_rows(layer.rows, layer.hidden, chunk, h);
-  const QueryRows in = decoder_.queries(layer.weights, chunk, h);
+  const QueryRows in =
+      decoder_.queries(layer.weights, chunk, decoder_.attention_input(layer.weights, chunk, h));
   const LayerFeatures& kept = layer.kept;
-  if (!kept.x.empty()) backend_.copy_rows(chunk, in.x, layer.rows, kept.x);
-  if (!kept.q_latent.empty()) backend_.copy_rows(chunk, in.q_latent, layer.rows, kept.q_latent);
+  if (!kept.x.empty()) backend_.copy_rows(chunk, in.input.x.plain, layer.rows, kept.x);
+  if (!kept.q_latent.empty())
+    backend_.copy_rows(chunk, in.q_latent.plain, layer.rows, kept.q_latent);
   Tensor sets;
   if (selects) {
     sets = backend_.allocate(chunk.total, config_.index_topk, DType::i32, Memory::index_sets);

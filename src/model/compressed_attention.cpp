@@ -51,7 +51,7 @@ void Decoder::rotate_last(const RowLayout& rows, const Heads& heads, const Rotat
   backend_.rope(rows, last, rotation.cosines, rotation.sines, config_.mla_rope, last);
 }
 
-void Decoder::finish_keys(const LayerWeights& w, const RowLayout& rows, const Tensor& x,
+void Decoder::finish_keys(const LayerWeights& w, const RowLayout& rows, const LinearInput& x,
                           const KeyRows& out) {
   backend_.rms_norm(rows, out.latents, w.kv_a_norm, config_.mla_norm_eps, out.latents);
   rotate_last(rows, one_head(out.latents), rotation_of(w.entries.has_value()));
@@ -91,7 +91,7 @@ void Decoder::pool(const EntryWeights& w, const RowLayout& key_rows, const Tenso
 }
 
 ProjectedQueries Decoder::rotated_queries(const LayerWeights& w, const RowLayout& rows,
-                                          const Tensor& q_latent) {
+                                          const LinearInput& q_latent) {
   const std::int64_t heads = config_.heads, width = config_.latent_width();
   const Tensor q = activations(rows.total, heads * width);
   backend_.linear(rows, q_latent, w.q_b, q);
@@ -122,7 +122,7 @@ void Decoder::attend_window(const LayerWeights& w, const RowLayout& rows, const 
   const Tensor grouped = activations(rows.total, c.output_groups * c.output_rank);
   backend_.head_linear(rows, {mixed, c.output_groups, together, together}, w.o_groups,
                        {grouped, c.output_groups, c.output_rank, c.output_rank});
-  add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
+  add_result(rows, in.input.stream_factors, hidden, [&](const Tensor& out) {
     backend_.linear(rows, grouped, w.o, out, Store::accumulate);
   });
 }

@@ -9,13 +9,6 @@
 namespace indexcache {
 namespace {
 
-// What a row takes in addition if the residual is streams: their mixture or what is added to them,
-// products with the mixer and squares, and factors of both sublayers.
-std::int64_t stream_row_bytes(const ModelConfig& c) {
-  if (!c.streams) return 0;
-  return 4 * (c.hidden + 1 + 3 * (c.streams->count + c.streams->coefficients()));
-}
-
 // `count` heads from `first` on.
 Heads some_heads(const Heads& heads, std::int64_t first, std::int64_t count) {
   const std::int64_t column = first * heads.stride;
@@ -76,19 +69,24 @@ Tensor Decoder::normalized(const Tensor& weight, const RowLayout& rows, const Te
   return out;
 }
 
-Decoder::SublayerInput Decoder::read_residual(const InputWeights& weights, const RowLayout& rows,
-                                              const Tensor& hidden) {
+SublayerInput Decoder::read_residual(const InputWeights& weights, const RowLayout& rows,
+                                     const Tensor& hidden) {
   SublayerInput in;
+  Tensor read = hidden;  // or the mixture of its streams
   if (config_.streams) {
-    const Tensor mixture = backend_.allocate(rows.total, config_.hidden);
+    read = backend_.allocate(rows.total, config_.hidden);
     in.stream_factors = backend_.allocate(rows.total, config_.streams->coefficients());
-    backend_.read_streams(rows, hidden, *weights.streams, *config_.streams, mixture,
+    backend_.read_streams(rows, hidden, *weights.streams, *config_.streams, read,
                           in.stream_factors);
-    in.x = normalized(weights.norm, rows, mixture);
-  } else {
-    in.x = normalized(weights.norm, rows, hidden);
   }
-  if (weights.gate) gate_norm(*weights.gate, rows, in.x);
+  if (weights.gate) {
+    const Tensor x = normalized(weights.norm, rows, read);
+    gate_norm(*weights.gate, rows, x);
+    in.x = backend_.linear_input(x);
+  } else {
+    in.x = backend_.normalized_input(rows, read, weights.norm, config_.rms_norm_eps,
+                                     activations(rows.total, config_.hidden));
+  }
   return in;
 }
 
@@ -144,10 +142,15 @@ void Decoder::copy_keys(const RowLayout& from_rows, const KeyRows& from, const R
   copy(from.index_keys, to.index_keys);
 }
 
-void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
+SublayerInput Decoder::attention_input(const LayerWeights& w, const RowLayout& rows,
+                                       const Tensor& hidden) {
+  return read_residual(w.attention_input, rows, hidden);
+}
+
+void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const SublayerInput& in,
                    const KeyRows& out) {
   const ModelConfig& c = config_;
-  const Tensor x = read_residual(w.attention_input, rows, hidden).x;
+  const LinearInput& x = in.x;
   backend_.linear(rows, x, w.kv_a, out.latents);
   if (c.compressed) return finish_keys(w, rows, x, out);
   const Tensor latent = out.latents.columns(0, c.kv_lora_rank);
@@ -158,7 +161,7 @@ void Decoder::keys(const LayerWeights& w, const RowLayout& rows, const Tensor& h
   if (!out.index_keys.empty()) index_keys(*w.indexer, rows, x, out.index_keys, out.index_keys);
 }
 
-void Decoder::index_keys(const IndexerWeights& w, const RowLayout& rows, const Tensor& x,
+void Decoder::index_keys(const IndexerWeights& w, const RowLayout& rows, const LinearInput& x,
                          const Tensor& projected, const Tensor& keys) {
   const Device::CountAs purpose(backend_, Component::indexer_projections);
   backend_.linear(rows, x, w.wk, projected);
@@ -167,36 +170,43 @@ void Decoder::index_keys(const IndexerWeights& w, const RowLayout& rows, const T
   backend_.rope(rows, rotated, cosines_, sines_, config_.index_rope, rotated);
 }
 
-QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden) {
+QueryRows Decoder::queries(const LayerWeights& w, const RowLayout& rows, SublayerInput input) {
   const ModelConfig& c = config_;
   QueryRows in;
-  SublayerInput input = read_residual(w.attention_input, rows, hidden);
-  in.x = std::move(input.x);
-  in.stream_factors = std::move(input.stream_factors);
-  in.q_latent = activations(rows.total, c.q_latent_width());
-  const Tensor latent = in.q_latent.columns(0, c.q_lora_rank);
-  // The latent itself stays, after the normalized one, if q_b reads both.
-  const Tensor raw = in.q_latent.columns(in.q_latent.cols() - c.q_lora_rank, c.q_lora_rank);
-  backend_.linear(rows, in.x, w.q_a, raw);
-  backend_.rms_norm(rows, raw, w.q_a_norm, c.mla_norm_eps, latent);
+  in.input = std::move(input);
+  in.q_latent = query_latent(w, rows, in.input.x);
   ProjectedQueries projected = c.compressed ? rotated_queries(w, rows, in.q_latent)
                                             : project_queries(w.q_b, w.k_absorb, rows, in.q_latent);
   in.queries = std::move(projected.queries);
   in.gates = std::move(projected.gates);
   if (c.output_gate == OutputGate::input) {
     const Tensor gates = activations(rows.total, c.heads * c.v_head_dim);
-    backend_.linear(rows, in.x, w.output_gate, gates);
+    backend_.linear(rows, in.input.x, w.output_gate, gates);
     in.gates = {gates, c.heads, c.v_head_dim, c.v_head_dim};
   }
   return in;
 }
 
-Tensor Decoder::index_latent(const Tensor& q_latent) const {
+LinearInput Decoder::query_latent(const LayerWeights& w, const RowLayout& rows,
+                                  const LinearInput& x) {
+  const std::int64_t rank = config_.q_lora_rank;
+  const Tensor all = activations(rows.total, config_.q_latent_width());
+  // The latent itself stays, after the normalized one, if q_b reads both.
+  const Tensor latent = all.columns(0, rank), raw = all.columns(all.cols() - rank, rank);
+  backend_.linear(rows, x, w.q_a, raw);
+  if (all.cols() == rank) {
+    return backend_.normalized_input(rows, raw, w.q_a_norm, config_.mla_norm_eps, latent);
+  }
+  backend_.rms_norm(rows, raw, w.q_a_norm, config_.mla_norm_eps, latent);
+  return backend_.linear_input(all);
+}
+
+LinearInput Decoder::index_latent(const LinearInput& q_latent) const {
   return q_latent.columns(0, config_.q_lora_rank);
 }
 
 ProjectedQueries Decoder::project_queries(const Tensor& q_b, const Tensor& k_absorb,
-                                          const RowLayout& rows, const Tensor& q_latent) {
+                                          const RowLayout& rows, const LinearInput& q_latent) {
   const ModelConfig& c = config_;
   const std::int64_t stride = c.q_head_rows();
   const Tensor q = activations(rows.total, c.heads * stride);
@@ -231,7 +241,7 @@ Heads Decoder::index_heads(const Tensor& tensor, std::int64_t heads) const {
 
 void Decoder::select(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                      const RowLayout& key_rows, const Tensor& keys, const Tensor& sets) {
-  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.x);
+  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.input.x);
   select(config_.indexer, rows, asked, key_rows, keys, sets);
 }
 
@@ -245,7 +255,7 @@ void Decoder::select(const IndexerMethod& method, const RowLayout& rows, const I
 }
 
 IndexQueries Decoder::index_queries(const IndexerWeights& w, const RowLayout& rows,
-                                    const Tensor& q_latent, const Tensor& x) {
+                                    const LinearInput& q_latent, const LinearInput& x) {
   const Device::CountAs purpose(backend_, Component::indexer_projections);
   const std::int64_t width = config_.index_heads * config_.index_head_dim;
   const IndexQueries out{backend_.allocate(rows.total, width, backend_.index_activation()),
@@ -280,7 +290,7 @@ void Decoder::backward_index_keys(const IndexerWeights& w, const RowLayout& rows
 void Decoder::backward_index_queries(const RowLayout& rows, const Tensor& q_latent, const Tensor& x,
                                      const IndexQueries& d_out, const IndexerWeights& gradients) {
   rotate_index_gradients(rows, d_out.queries);
-  backend_.linear_backward(rows, index_latent(q_latent), d_out.queries, gradients.wq_b);
+  backend_.linear_backward(rows, index_latent(q_latent).plain, d_out.queries, gradients.wq_b);
   backend_.linear_backward(rows, x, d_out.head_weights, gradients.weights_proj);
 }
 
@@ -304,7 +314,7 @@ void Decoder::attend(const LayerWeights& w, const RowLayout& rows, const QueryRo
 void Decoder::add_attention(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                             const Heads& values, const Tensor& hidden) {
   if (!in.gates.tensor.empty()) backend_.sigmoid_gate(rows, in.gates, values);
-  add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
+  add_result(rows, in.input.stream_factors, hidden, [&](const Tensor& out) {
     backend_.linear(rows, values.tensor, w.o, out, Store::accumulate);
   });
 }
@@ -346,10 +356,10 @@ void Decoder::attend_expanded(const LayerWeights& w, const RowLayout& rows, cons
   }
 }
 
-void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const Tensor& hidden,
+void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const SublayerInput& in,
                          const Tensor& tables, const LayerPages& pages) {
   const KeyRows own = allocate_keys(w, rows.total, !pages.index_keys.empty());
-  keys(w, rows, hidden, own);
+  keys(w, rows, in, own);
   backend_.write_pages(rows, own.latents, tables, pages.latents);
   if (own.index_keys.empty()) return;
   const Device::CountAs purpose(backend_, Component::index_key_writes);
@@ -358,7 +368,7 @@ void Decoder::write_keys(const LayerWeights& w, const RowLayout& rows, const Ten
 
 void Decoder::select_paged(const LayerWeights& w, const RowLayout& rows, const QueryRows& in,
                            const Tensor& tables, const PagedCache& index_keys, const Tensor& sets) {
-  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.x);
+  const IndexQueries asked = index_queries(*w.indexer, rows, in.q_latent, in.input.x);
   backend_.paged_topk(rows, asked.queries, asked.head_weights, tables, index_keys, sets);
 }
 
@@ -381,9 +391,10 @@ void Decoder::step(WeightSource& weights, const Pattern& pattern, const RowLayou
     LayerPages pages = caches[layer % caches.size()];
     const bool full = pattern.is_full(layer);
     if (!full) pages.index_keys = {};
-    write_keys(w, rows, hidden, tables, pages);
     {
-      const QueryRows in = queries(w, rows, hidden);
+      SublayerInput input = attention_input(w, rows, hidden);
+      write_keys(w, rows, input, tables, pages);
+      const QueryRows in = queries(w, rows, std::move(input));
       if (full) {
         sets = backend_.allocate(rows.total, config_.index_topk, DType::i32, Memory::index_sets);
         select_paged(w, rows, in, tables, pages.index_keys, sets);
@@ -395,7 +406,7 @@ void Decoder::step(WeightSource& weights, const Pattern& pattern, const RowLayou
 }
 
 Routing Decoder::route(const MoeWeights& w, const RowLayout& rows, const Tensor& tokens,
-                       const Tensor& x) {
+                       const LinearInput& x) {
   const Tensor logits = backend_.allocate(rows.total, config_.routed_experts);
   backend_.linear(rows, x, w.gate, logits);
   if (w.hash_table.empty()) {
@@ -409,7 +420,7 @@ Routing Decoder::route(const MoeWeights& w, const RowLayout& rows, const Tensor&
 void Decoder::feed_forward(const LayerWeights& w, const RowLayout& rows, const Tensor& tokens,
                            const Tensor& hidden) {
   const SublayerInput in = read_residual(w.mlp_input, rows, hidden);
-  const Tensor& x = in.x;
+  const LinearInput& x = in.x;
   add_result(rows, in.stream_factors, hidden, [&](const Tensor& out) {
     const Device::CountAs purpose(backend_, Component::experts);
     if (w.moe) {
@@ -437,64 +448,6 @@ std::vector<TokenComparison> Decoder::compare(const WeightSource& weights, const
   std::vector<Tensor> xs;
   for (const Tensor& tensor : hidden) xs.push_back(head_input(weights.outer(), rows, tensor));
   return backend_.compare_next_tokens(rows, reference, xs, weights.lm_head(), targets);
-}
-
-std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
-  const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
-  const auto index_bytes = static_cast<std::int64_t>(size_of(backend.index_activation()));
-  const std::int64_t product =
-      std::max({backend.linear_row_bytes(c.hidden), backend.linear_row_bytes(c.q_latent_width()),
-                backend.linear_row_bytes(c.heads * c.v_head_dim)});
-  const std::int64_t norm_gate = c.norm_gate_rank > 0 ? bytes * (c.norm_gate_rank + c.hidden) : 0;
-  const std::int64_t output_gate =
-      c.output_gate == OutputGate::input ? bytes * c.heads * c.v_head_dim : 0;
-  // Dense attention neither absorbs queries, nor mixes latents, nor selects; keys of a window and
-  // entries are not absorbed either.
-  const std::int64_t absorbed = c.dense || c.compressed ? 0 : c.latent_width();
-  const std::int64_t mixed = c.dense ? 0 : c.kv_lora_rank;
-  // Queries before they are absorbed are gone afterwards, unless they hold gates.
-  const bool kept = c.dense || c.compressed || c.output_gate == OutputGate::queries;
-  const std::int64_t plain_queries = bytes * c.heads * c.q_head_rows();
-  const std::int64_t asking = bytes * (c.hidden + c.q_latent_width() + c.heads * absorbed) +
-                              output_gate + (kept ? plain_queries : 0);
-  // Queries in the indexer's own precision as well, with a scale a head.
-  const std::int64_t selecting =
-      c.dense ? 0 : c.index_heads * ((index_bytes + 2) * c.index_head_dim + std::int64_t{3} * 4);
-  const std::int64_t values = c.compressed ? c.compressed->output_groups * c.compressed->output_rank
-                                           : c.heads * c.v_head_dim;
-  const std::int64_t attending =
-      bytes * (c.heads * (c.compressed ? c.value_width() : mixed) + values) +
-      backend.attention_row_bytes(c.shape());
-  // Logits of the router; experts and weights that it chose.
-  const std::int64_t routed =
-      4 * (c.routed_experts + 2 * c.router.experts_used) + backend.expert_row_bytes(c.shape());
-  const std::int64_t feeding =
-      bytes * c.hidden +
-      std::max({norm_gate, routed, backend.mlp_row_bytes(c.hidden, c.intermediate)});
-  const std::int64_t most = std::max({plain_queries, selecting, attending});
-  return std::max(asking + most + product, feeding) + stream_row_bytes(c);
-}
-
-// Not of the memory: products of other widths could have other bits.
-std::int64_t Decoder::heads_expanded_at_once(const ModelConfig& c) {
-  return std::min<std::int64_t>(c.heads, 16);
-}
-
-std::int64_t Decoder::expanded_row_bytes(const ModelConfig& c, const Device& backend) {
-  return heads_expanded_at_once(c) * (c.qk_nope_head_dim + c.v_head_dim) *
-         static_cast<std::int64_t>(size_of(backend.activation()));
-}
-
-std::int64_t Decoder::loss_row_bytes(const ModelConfig& c, const Device& backend) {
-  return c.hidden * static_cast<std::int64_t>(size_of(backend.activation())) + 8 +
-         stream_row_bytes(c);
-}
-
-std::int64_t Decoder::compare_row_bytes(const ModelConfig& c, const Device& backend,
-                                        std::int64_t count) {
-  constexpr std::int64_t kResults = 8 + 8 + 1;  // loss, KL, same top
-  const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
-  return (1 + count) * c.hidden * bytes + count * kResults + stream_row_bytes(c);
 }
 
 }  // namespace indexcache

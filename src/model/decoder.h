@@ -43,12 +43,17 @@ struct LayerPages {
       index_keys;  // Di numbers, in Backend::index_page_format(); empty where no indexer runs
 };
 
-// What a row asks of the keys.
-struct QueryRows {
-  Tensor x;  // [rows, H] normalized input
+// What a sublayer reads of the residual.
+struct SublayerInput {
+  LinearInput x;  // [rows, H] normalized
   // f32 [rows, StreamRule::coefficients()] for what is added to the streams; empty without streams.
   Tensor stream_factors;
-  Tensor q_latent;  // [rows, ModelConfig::q_latent_width()], the normalized one first
+};
+
+// What a row asks of the keys.
+struct QueryRows {
+  SublayerInput input;
+  LinearInput q_latent;  // [rows, ModelConfig::q_latent_width()], the normalized one first
   // A heads of rk + dr: absorbed query, rotated part last; of dn + dr, not absorbed, if attention
   // is dense.
   Heads queries;
@@ -77,9 +82,13 @@ class Decoder {
   // The residual before the first layer, f32 [rows, residual_width()]; tokens i32 [rows, 1].
   Tensor embed(const Tensor& table, const Tensor& tokens, Memory kind);
 
-  // Writes the keys of hidden's rows; those of the indexer need weights.indexer, unless `out` has
-  // no place for them.
-  void keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
+  // What keys() and queries() read of the residual's rows.
+  SublayerInput attention_input(const LayerWeights& weights, const RowLayout& rows,
+                                const Tensor& hidden);
+
+  // Writes the keys of rows; those of the indexer need weights.indexer, unless `out` has no place
+  // for them.
+  void keys(const LayerWeights& weights, const RowLayout& rows, const SublayerInput& in,
             const KeyRows& out);
 
   // Copies keys of some rows to those of the same sequences and positions; of `from` only what `to`
@@ -90,7 +99,7 @@ class Decoder {
   // Makes the entries of keys that hold all positions of each sequence, from the first one on.
   void pool_entries(const LayerWeights& weights, const RowLayout& key_rows, KeyRows& keys);
 
-  QueryRows queries(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden);
+  QueryRows queries(const LayerWeights& weights, const RowLayout& rows, SublayerInput in);
 
   // The lightning indexer's top-k of every row into sets, i32 [rows, K], by the model's method.
   // `keys` are the indexer's, in layout `key_rows`: all candidates of each sequence. Needs
@@ -105,12 +114,12 @@ class Decoder {
   // The steps of keys(), queries() and select() by themselves, from what a pass has kept:
   // x [rows, H] is the normalized input, and q_latent as in QueryRows.
   ProjectedQueries project_queries(const Tensor& q_b, const Tensor& k_absorb, const RowLayout& rows,
-                                   const Tensor& q_latent);
+                                   const LinearInput& q_latent);
   // `projected`, before LayerNorm, is what the backward pass reads; it may be `keys`.
-  void index_keys(const IndexerWeights& weights, const RowLayout& rows, const Tensor& x,
+  void index_keys(const IndexerWeights& weights, const RowLayout& rows, const LinearInput& x,
                   const Tensor& projected, const Tensor& keys);
   IndexQueries index_queries(const IndexerWeights& weights, const RowLayout& rows,
-                             const Tensor& q_latent, const Tensor& x);
+                             const LinearInput& q_latent, const LinearInput& x);
 
   // Backward of the last two: add to the gradients of their parameters, f32, and overwrite d_keys
   // and d_out.queries.
@@ -129,8 +138,8 @@ class Decoder {
               const Tensor& hidden);
 
   // The same steps of a decoder, one row per sequence as Backend's paged operations have them:
-  // writes the keys of hidden's rows to their pages,
-  void write_keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden,
+  // writes the keys of rows to their pages,
+  void write_keys(const LayerWeights& weights, const RowLayout& rows, const SublayerInput& in,
                   const Tensor& tables, const LayerPages& pages);
   // selects exactly among the keys of each sequence,
   void select_paged(const LayerWeights& weights, const RowLayout& rows, const QueryRows& in,
@@ -184,11 +193,6 @@ class Decoder {
  private:
   Tensor activations(std::int64_t rows, std::int64_t cols) const;
   Tensor normalized(const Tensor& weight, const RowLayout& rows, const Tensor& x);
-  // What a sublayer reads of the residual: its normalized input, and the factors with which its
-  // result is added to the streams, which are empty if the residual is one vector.
-  struct SublayerInput {
-    Tensor x, stream_factors;
-  };
   SublayerInput read_residual(const InputWeights& weights, const RowLayout& rows,
                               const Tensor& hidden);
   void gate_norm(const NormGate& gate, const RowLayout& rows, const Tensor& x);
@@ -196,7 +200,7 @@ class Decoder {
   void add_result(const RowLayout& rows, const Tensor& stream_factors, const Tensor& hidden,
                   const std::function<void(const Tensor& out)>& compute);
   Routing route(const MoeWeights& weights, const RowLayout& rows, const Tensor& tokens,
-                const Tensor& x);
+                const LinearInput& x);
   // A heads of `width` numbers.
   Heads allocate_heads(const RowLayout& rows, std::int64_t width) const;
   // hidden += what the layer makes of the attention's results, A heads of dv.
@@ -210,8 +214,10 @@ class Decoder {
                        const Heads& out);
   void attend_expanded(const LayerWeights& weights, const RowLayout& rows, const Heads& queries,
                        const RowLayout& key_rows, const Tensor& latents, const Heads& out);
+  LinearInput query_latent(const LayerWeights& weights, const RowLayout& rows,
+                           const LinearInput& x);
   // The part of q_latent that the indexer reads.
-  Tensor index_latent(const Tensor& q_latent) const;
+  LinearInput index_latent(const LinearInput& q_latent) const;
   Heads index_heads(const Tensor& tensor, std::int64_t heads) const;
   // Steps of compressed attention (compressed_attention.cpp).
   struct Rotation {
@@ -220,11 +226,11 @@ class Decoder {
   };
   Rotation rotation_of(bool with_entries) const;
   // Of keys that are projected: the norm and the rotation, and what entries are pooled from.
-  void finish_keys(const LayerWeights& weights, const RowLayout& rows, const Tensor& x,
+  void finish_keys(const LayerWeights& weights, const RowLayout& rows, const LinearInput& x,
                    const KeyRows& out);
   void rotate_last(const RowLayout& rows, const Heads& heads, const Rotation& rotation);
   ProjectedQueries rotated_queries(const LayerWeights& weights, const RowLayout& rows,
-                                   const Tensor& q_latent);
+                                   const LinearInput& q_latent);
   // Fills `out`, [entries, width].
   void pool(const EntryWeights& weights, const RowLayout& key_rows, const Tensor& projected,
             const RowLayout& entry_rows, const Tensor& out);

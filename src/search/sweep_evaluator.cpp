@@ -23,13 +23,14 @@ bool has_index(const LayerWeights& weights, const KeyRows& keys) {
 }  // namespace
 
 // Some sequences of the token set. Each is cut at the first position that selects: `prefix` rows
-// before it, `tail` rows from there on, `keys` all of them.
+// before it, `tail` rows from there on, `keys` all of them, in the order of positions. `both` are
+// the prefix rows of all sequences and then the tail rows, with a segment for each.
 struct SweepEvaluator::Wave {
   std::size_t sequences;  // how many
-  RowLayout prefix, tail, keys;
-  Tensor prefix_tokens, tail_tokens;    // i32 [rows, 1]
+  RowLayout prefix, tail, keys, both;
+  Tensor tokens, tail_tokens;           // i32 [rows, 1] of `both`, and the last of them
   Tensor prefix_targets, tail_targets;  // i32 [rows, 1], -1 after the last token
-  std::vector<RowChunk> prefix_chunks, tail_chunks;
+  std::vector<RowChunk> prefix_chunks, tail_chunks, chunks;
 };
 
 // The common state of patterns that agree so far.
@@ -47,8 +48,13 @@ struct SweepEvaluator::Passed {
 
 // Prefix rows of one layer: what the tail rows of every stream need of them.
 struct SweepEvaluator::PrefixRows {
-  Tensor hidden;
+  Tensor both;    // [rows of Wave::both, residual_width()]: `hidden`, then tail rows of one stream
+  Tensor hidden;  // [prefix rows, residual_width()]
   KeyRows keys;
+
+  bool precede(const Tensor& tail) const {
+    return both.row_range(hidden.rows(), tail.rows()).data<void>() == tail.data<void>();
+  }
 };
 
 SweepEvaluator::SweepEvaluator(const ModelConfig& config, WeightSource& weights, Backend& backend,
@@ -81,15 +87,22 @@ SweepEvaluator::Wave SweepEvaluator::make_wave(std::span<const std::size_t> sequ
       targets[part].push_back(next < sequence.size() ? sequence[next] : -1);
     }
   }
+  for (const RowLayout* part : {&wave.prefix, &wave.tail}) {
+    for (const Segment& segment : part->segments) {
+      wave.both.append(segment.rows, segment.first_position);
+    }
+  }
+  ids[0].insert(ids[0].end(), ids[1].begin(), ids[1].end());
   const auto column = [&](const std::vector<std::int32_t>& values) {
     return backend_.upload(values, static_cast<std::int64_t>(values.size()), 1);
   };
-  wave.prefix_tokens = column(ids[0]);
-  wave.tail_tokens = column(ids[1]);
+  wave.tokens = column(ids[0]);
+  wave.tail_tokens = wave.tokens.row_range(wave.prefix.total, wave.tail.total);
   wave.prefix_targets = column(targets[0]);
   wave.tail_targets = column(targets[1]);
   wave.prefix_chunks = row_chunks(wave.prefix, chunk_rows);
   wave.tail_chunks = row_chunks(wave.tail, chunk_rows);
+  wave.chunks = row_chunks(wave.both, chunk_rows);
   return wave;
 }
 
@@ -208,11 +221,9 @@ void SweepEvaluator::sweep(const Wave& wave, std::span<const Pattern> patterns,
 
 SweepEvaluator::Passed SweepEvaluator::pass(const Wave& wave, std::span<const Pattern> patterns,
                                             SweepObserver* observer) {
-  const auto embedded = [&](const Tensor& tokens) {
-    return decoder_.embed(weights_.embedding(), tokens, Memory::state);
-  };
-  PrefixRows prefix{embedded(wave.prefix_tokens), {}};
-  Stream root{{}, embedded(wave.tail_tokens), {}};
+  const Tensor both = decoder_.embed(weights_.embedding(), wave.tokens, Memory::state);
+  PrefixRows prefix{both, both.row_range(0, wave.prefix.total), {}};
+  Stream root{{}, both.row_range(wave.prefix.total, wave.tail.total), {}};
   for (std::size_t p = 0; p < patterns.size(); ++p) root.patterns.push_back(p);
 
   std::vector<Stream> streams;
@@ -342,26 +353,40 @@ Tensor SweepEvaluator::allocate_residual(const RowLayout& rows) const {
   return backend_.allocate(rows.total, config_.residual_width(), DType::f32, Memory::state);
 }
 
-// Keys of all rows of `hidden`, written to their positions in `keys`.
-void SweepEvaluator::fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
-                               const Tensor& hidden, const RowLayout& key_rows,
-                               const KeyRows& keys) {
+// Keys of all rows of `hidden`, written to their positions in `keys`. Returns the last input.
+SublayerInput SweepEvaluator::fill_keys(const LayerWeights& weights,
+                                        const std::vector<RowChunk>& chunks, const Tensor& hidden,
+                                        const RowLayout& key_rows, const KeyRows& keys) {
+  SublayerInput in;
   for (const RowChunk& chunk : chunks) {
     const KeyRows part =
         decoder_.allocate_keys(weights, chunk.rows.total, has_index(weights, keys));
-    decoder_.keys(weights, chunk.rows, chunk.of(hidden), part);
+    in = {};
+    in = decoder_.attention_input(weights, chunk.rows, chunk.of(hidden));
+    decoder_.keys(weights, chunk.rows, in, part);
     decoder_.copy_keys(chunk.rows, part, key_rows, keys);
   }
+  return in;
 }
 
+// With the tail rows whose feed-forward has waited for that of the prefix rows: a product of few
+// rows for each expert takes as long as one of 128.
 void SweepEvaluator::advance_prefix(const LayerWeights& weights, const Wave& wave,
                                     const PrefixRows& prefix) {
   for (const RowChunk& chunk : wave.prefix_chunks) {
     const Tensor hidden = chunk.of(prefix.hidden);
-    const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
+    const QueryRows in = decoder_.queries(weights, chunk.rows,
+                                          decoder_.attention_input(weights, chunk.rows, hidden));
     decoder_.attend(weights, chunk.rows, in, wave.prefix, prefix.keys, Tensor(), hidden);
-    decoder_.feed_forward(weights, chunk.rows, chunk.of(wave.prefix_tokens), hidden);
   }
+  for (const RowChunk& chunk : feeds_together() ? wave.chunks : wave.prefix_chunks) {
+    decoder_.feed_forward(weights, chunk.rows, chunk.of(wave.tokens), chunk.of(prefix.both));
+  }
+}
+
+// Not if visits are timed: each of them does its own work then.
+bool SweepEvaluator::feeds_together() const {
+  return !clock_;
 }
 
 // Advances a stream by one layer. Its patterns part where they run different indexers.
@@ -386,7 +411,8 @@ void SweepEvaluator::advance(const LayerWeights& weights, const Wave& wave,
       }
       LayerWeights trained = weights;
       trained.indexer = *parts[i].trained;
-      const PrefixRows own{prefix.hidden, decoder_.allocate_keys(trained, wave.prefix.total, true)};
+      const PrefixRows own{prefix.both, prefix.hidden,
+                           decoder_.allocate_keys(trained, wave.prefix.total, true)};
       fill_keys(trained, wave.prefix_chunks, prefix.hidden, wave.prefix, own.keys);
       branch(trained, wave, own, patterns, layer, std::move(part), next);
     });
@@ -397,19 +423,20 @@ void SweepEvaluator::select(const LayerWeights& weights, std::size_t layer, cons
                             const QueryRows& in, const RowLayout& key_rows, const Tensor& keys,
                             const Tensor& sets) {
   const IndexQueries asked =
-      decoder_.index_queries(*weights.indexer, chunk.rows, in.q_latent, in.x);
+      decoder_.index_queries(*weights.indexer, chunk.rows, in.q_latent, in.input.x);
   const Tensor chosen = chunk.of(sets);
   decoder_.select(config_.indexer, chunk.rows, asked, key_rows, keys, chosen);
   if (observer_ == nullptr) return;
   observer_->selected(layer, decoder_, {chunk.rows, asked, key_rows, keys, chosen});
 }
 
-// Keys of all rows of a stream whose tail rows are `hidden`.
+// Keys of all rows of a stream whose tail rows are `hidden`; `in` becomes the last chunk's input.
 KeyRows SweepEvaluator::tail_keys(const LayerWeights& weights, const Wave& wave,
-                                  const PrefixRows& prefix, const Tensor& hidden, bool indexed) {
+                                  const PrefixRows& prefix, const Tensor& hidden, bool indexed,
+                                  SublayerInput& in) {
   KeyRows keys = decoder_.allocate_keys(weights, wave.keys.total, indexed);
   decoder_.copy_keys(wave.prefix, prefix.keys, wave.keys, keys);
-  fill_keys(weights, wave.tail_chunks, hidden, wave.keys, keys);
+  in = fill_keys(weights, wave.tail_chunks, hidden, wave.keys, keys);
   decoder_.pool_entries(weights, wave.keys, keys);
   return keys;
 }
@@ -425,8 +452,10 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
   }
   const bool selects = config_.selects(static_cast<std::int64_t>(layer));
   const bool indexed = !full.patterns.empty(), reuses = !shared.patterns.empty();
+  const bool several = wave.tail_chunks.size() > 1;
   KeyRows keys;
-  if (wave.tail.total > 0) keys = tail_keys(weights, wave, prefix, stream.hidden, indexed);
+  SublayerInput input;
+  if (wave.tail.total > 0) keys = tail_keys(weights, wave, prefix, stream.hidden, indexed, input);
   if (indexed) {
     full.sets =
         backend_.allocate(wave.tail.total, config_.index_topk, DType::i32, Memory::index_sets);
@@ -439,26 +468,26 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
   stream.sets = {};
 
   const auto finish = [&](const RowChunk& chunk, const QueryRows& in, const Stream& branch) {
-    const Tensor hidden = chunk.of(branch.hidden);
     decoder_.attend(weights, chunk.rows, in, wave.keys, keys,
-                    selects ? chunk.of(branch.sets) : Tensor(), hidden);
-    return hidden;
+                    selects ? chunk.of(branch.sets) : Tensor(), chunk.of(branch.hidden));
   };
   for (const RowChunk& chunk : wave.tail_chunks) {
-    std::vector<Tensor> attended;
     {
       const Tensor hidden = chunk.of(stream.hidden);
-      const QueryRows in = decoder_.queries(weights, chunk.rows, hidden);
+      // That of a single chunk is there since its keys.
+      if (several) input = decoder_.attention_input(weights, chunk.rows, hidden);
+      const QueryRows in = decoder_.queries(weights, chunk.rows, std::move(input));
       if (indexed) {
         select(weights, layer, chunk, in, keys.candidate_rows(wave.keys), keys.index_keys,
                full.sets);
         if (reuses) backend_.copy_rows(chunk.rows, hidden, chunk.rows, chunk.of(full.hidden));
-        attended.push_back(finish(chunk, in, full));
+        finish(chunk, in, full);
       }
-      if (reuses) attended.push_back(finish(chunk, in, shared));
+      if (reuses) finish(chunk, in, shared);
     }
-    for (const Tensor& hidden : attended) {
-      decoder_.feed_forward(weights, chunk.rows, chunk.of(wave.tail_tokens), hidden);
+    for (const Tensor& hidden : {full.hidden, shared.hidden}) {
+      if (hidden.empty() || (feeds_together() && prefix.precede(hidden))) continue;
+      decoder_.feed_forward(weights, chunk.rows, chunk.of(wave.tail_tokens), chunk.of(hidden));
     }
   }
   for (Stream* branch : {&full, &shared}) {

@@ -129,6 +129,7 @@ class SweepEvaluator : public Evaluator {
   void normalize(std::span<const Pattern> patterns, std::span<const std::size_t> sequences,
                  std::vector<SequenceLosses>& sums) const;
   void advance_prefix(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix);
+  bool feeds_together() const;
   void advance(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
                std::span<const Pattern> patterns, std::size_t layer, Stream stream,
                std::vector<Stream>& next);
@@ -140,10 +141,10 @@ class SweepEvaluator : public Evaluator {
   void select(const LayerWeights& weights, std::size_t layer, const RowChunk& chunk,
               const QueryRows& in, const RowLayout& key_rows, const Tensor& keys,
               const Tensor& sets);
-  void fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
-                 const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
+  SublayerInput fill_keys(const LayerWeights& weights, const std::vector<RowChunk>& chunks,
+                          const Tensor& hidden, const RowLayout& key_rows, const KeyRows& keys);
   KeyRows tail_keys(const LayerWeights& weights, const Wave& wave, const PrefixRows& prefix,
-                    const Tensor& hidden, bool indexed);
+                    const Tensor& hidden, bool indexed, SublayerInput& in);
   void timed(Visit visit, std::size_t layer, const std::function<void()>& body);
   void visit_done();
 

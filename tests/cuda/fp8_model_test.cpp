@@ -152,6 +152,9 @@ TEST_CASE("GPU FP8 losses do not depend on batch, waves or where weights wait", 
     CHECK(session.evaluator(tokens).losses(std::span(&patterns[p], 1)).front() == expected[p]);
   }
   CHECK(session.evaluator(tokens, {.memory_bytes = 1}).losses(patterns) == expected);
+  SweepEvaluator timed = session.evaluator(tokens);  // the prefix rows by themselves
+  timed.set_clock([](Visit, std::size_t, double) {});
+  CHECK(timed.losses(patterns) == expected);
   for (const Placement placement : {Placement::stream, Placement::disk}) {
     Session<Fp8Gpu> moving(files.folder.path(), std::nullopt, placement);
     CHECK(moving.evaluator(tokens).losses(patterns) == expected);

@@ -80,6 +80,43 @@ void check_quantized(const std::vector<float>& x, std::int64_t width, std::int64
   CHECK(wrong == 0);
 }
 
+// Quantizes SwiGLU of [rows, 2 * width] numbers of bf16, in one kernel and in two.
+void check_gated(const std::vector<float>& gate_up, std::int64_t width, float limit) {
+  CudaBackend b({Precision::bf16, Precision::fp32});
+  const std::int64_t rows = static_cast<std::int64_t>(gate_up.size()) / (2 * width);
+  const Tensor both = b.upload_matrix(gate_up, rows, 2 * width);
+  const Tensor gated = b.allocate(rows, width, DType::bf16);
+  const Tensor out = b.allocate(rows, width, DType::f8_e4m3);
+  const Tensor scales = b.allocate(rows, scale_blocks(width));
+  wait();
+  INDEXCACHE_CUDA(kernels::swiglu({.gate_up = both.data<void>(),
+                                   .out = gated.data<void>(),
+                                   .type = kernels::Type::bf16,
+                                   .rows = rows,
+                                   .width = width,
+                                   .limit = limit},
+                                  nullptr));
+  INDEXCACHE_CUDA(kernels::block_quantize({.x = both.data<void>(),
+                                           .type = kernels::Type::bf16,
+                                           .x_stride = 2 * width,
+                                           .gated = true,
+                                           .limit = limit,
+                                           .out = out.data<void>(),
+                                           .scales = scales.data<float>(),
+                                           .rows = rows,
+                                           .width = width},
+                                          nullptr));
+  wait();
+  const auto numbers = b.download(out), actual = b.download(scales), expected = b.download(gated);
+  std::size_t wrong = 0;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    wrong += wrong_of_row(numbers.data() + r * width, actual.data() + r * scale_blocks(width),
+                          expected.data() + r * width, width);
+  }
+  INFO(width << ", limit " << limit);
+  CHECK(wrong == 0);
+}
+
 // A grouped product with everything that its kernel is asked for.
 struct Product {
   kernels::Type type;
@@ -298,73 +335,23 @@ TEST_CASE("GPU quantizes groups of activations as stated, exactly", "[fp8]") {
 }
 
 TEST_CASE("GPU quantizes SwiGLU as its own kernel and then quantization", "[fp8]") {
-  CudaBackend b({Precision::bf16, Precision::fp32});
   for (const auto& [width, limit] :
        {std::pair<std::int64_t, float>{16, INFINITY}, {136, INFINITY}, {2048, 0.5f}}) {
-    const std::int64_t rows = 7;
-    const Tensor both = b.upload_matrix(uneven(rows, 2 * width, 51), rows, 2 * width);
-    const Tensor gated = b.allocate(rows, width, DType::bf16);
-    const Tensor out = b.allocate(rows, width, DType::f8_e4m3);
-    const Tensor scales = b.allocate(rows, scale_blocks(width));
-    wait();
-    INDEXCACHE_CUDA(kernels::swiglu({.gate_up = both.data<void>(),
-                                     .out = gated.data<void>(),
-                                     .type = kernels::Type::bf16,
-                                     .rows = rows,
-                                     .width = width,
-                                     .limit = limit},
-                                    nullptr));
-    INDEXCACHE_CUDA(kernels::block_quantize({.x = both.data<void>(),
-                                             .type = kernels::Type::bf16,
-                                             .x_stride = 2 * width,
-                                             .gated = true,
-                                             .limit = limit,
-                                             .out = out.data<void>(),
-                                             .scales = scales.data<float>(),
-                                             .rows = rows,
-                                             .width = width},
-                                            nullptr));
-    wait();
-    const auto numbers = b.download(out), actual = b.download(scales), expected = b.download(gated);
-    std::size_t wrong = 0;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      wrong += wrong_of_row(numbers.data() + r * width, actual.data() + r * scale_blocks(width),
-                            expected.data() + r * width, width);
-    }
-    INFO(width);
-    CHECK(wrong == 0);
+    check_gated(uneven(7, 2 * width, 51), width, limit);
   }
 }
 
-TEST_CASE("GPU quantizes a row into all of its places", "[fp8]") {
-  CudaBackend b({Precision::bf16, Precision::fp32});
-  const std::int64_t rows = 5, width = 272;
-  const std::vector<std::int32_t> places = {3, 9, 0, 7, 8, 1, 2, 6, 5, 4};  // two per row
-  const auto x = uneven(rows, width, 52);
-  const Tensor in = b.upload_matrix(x, rows, width);
-  const Tensor d_places = b.upload(std::span<const std::int32_t>(places), rows, 2);
-  const Tensor out = b.allocate(2 * rows, width, DType::f8_e4m3);
-  const Tensor scales = b.allocate(2 * rows, scale_blocks(width));
-  wait();
-  INDEXCACHE_CUDA(kernels::block_quantize({.x = in.data<void>(),
-                                           .type = kernels::Type::bf16,
-                                           .x_stride = width,
-                                           .out = out.data<void>(),
-                                           .scales = scales.data<float>(),
-                                           .rows = rows,
-                                           .width = width,
-                                           .places = d_places.data<std::int32_t>(),
-                                           .copies = 2},
-                                          nullptr));
-  wait();
-  const auto numbers = b.download(out), actual = b.download(scales);
-  std::size_t wrong = 0;
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    wrong += wrong_of_row(numbers.data() + places[i] * width,
-                          actual.data() + places[i] * scale_blocks(width),
-                          x.data() + static_cast<std::int64_t>(i) / 2 * width, width);
+TEST_CASE("GPU quantizes SwiGLU of every number that bf16 has", "[fp8]") {
+  constexpr std::int64_t kNumbers = std::int64_t{1} << 16;
+  // Neighbors are of similar size, or of all sizes.
+  for (const std::uint32_t step : {1u, 40503u}) {
+    auto gate_up = to_bf16(random_floats(count_of(2, kNumbers), 53));
+    for (std::uint32_t i = 0; i < kNumbers; ++i) {
+      const std::uint32_t bits = i * step << 16;
+      std::memcpy(&gate_up[i], &bits, sizeof(bits));
+    }
+    for (const float limit : {INFINITY, 7.0f}) check_gated(gate_up, kNumbers, limit);
   }
-  CHECK(wrong == 0);
 }
 
 TEST_CASE("GPU grouped products equal plain loops", "[fp8]") {

@@ -56,6 +56,18 @@ TEST_CASE("threads, waves and moving weights do not change a bit") {
   }
 }
 
+TEST_CASE("visits that are timed, each with its own work, change no bit") {
+  const TokenSet tokens = uneven_sequences(400);
+  const auto patterns = varied_patterns();
+  Session<> session(data("dsa-mini"));
+  SweepEvaluator evaluator = session.evaluator(tokens);
+  const auto expected = evaluator.losses(patterns);
+  int visits = 0;
+  evaluator.set_clock([&](Visit, std::size_t, double) { ++visits; });
+  CHECK(evaluator.losses(patterns) == expected);
+  CHECK(visits > 16);
+}
+
 TEST_CASE("some sequences have the losses that they have among all, wave by wave") {
   Session<> session(data("dsa-mini"));
   const TokenSet tokens = uneven_sequences(400);

@@ -69,8 +69,8 @@ Seen see(const std::string& name, const Part<Engine>& part) {
   if (part.config) part.config(session.model.config);
   if (part.engine) part.engine(session.backend);
   const auto positions = static_cast<std::int64_t>(tokens.sequences[0].size());
-  RecordingObserver seen(session.backend, positions);
-  session.backend.positions = positions;
+  session.backend.grid = {tokens.sequences.size(), positions};
+  RecordingObserver seen(session.backend, session.backend.grid);
   ChangedWeights changed(session.weights, part.weights);
   NamingWeights<Engine> weights(changed, session.backend);
   SweepEvaluator evaluator(session.model.config, weights, session.backend, tokens,

@@ -27,16 +27,15 @@ inline constexpr double kLatentEpsilon = 1e-6;
 
 class RecordingObserver : public SweepObserver {
  public:
-  RecordingObserver(Backend& backend, std::int64_t positions)
-      : backend_(backend), positions_(positions) {}
+  RecordingObserver(Backend& backend, SequenceGrid grid) : backend_(backend), grid_(grid) {}
 
   void layer_done(std::size_t layer, std::span<const std::size_t>, const RowLayout& rows,
                   const Tensor& sets, const Tensor& residual) override {
-    hidden[layer].put(rows, backend_.download(residual), positions_);
+    hidden[layer].put(rows, backend_.download(residual), grid_);
     selected[layer] = backend_.download_indices(sets);
   }
   void prefix_rows_done(std::size_t layer, const RowLayout& rows, const Tensor& residual) override {
-    hidden[layer].put(rows, backend_.download(residual), positions_);
+    hidden[layer].put(rows, backend_.download(residual), grid_);
   }
 
   std::map<std::size_t, ByPosition<float>> hidden;
@@ -44,7 +43,7 @@ class RecordingObserver : public SweepObserver {
 
  private:
   Backend& backend_;
-  std::int64_t positions_;
+  SequenceGrid grid_;
 };
 
 template <typename T>
@@ -174,7 +173,7 @@ template <typename Engine>
 void check_indexer(const SafetensorsFile& file, const std::string& suffix,
                    const RecordingBackend<Engine>& backend, std::size_t layer,
                    const ModelConfig& config) {
-  const std::int64_t positions = backend.positions, k = config.index_topk;
+  const std::int64_t positions = backend.grid.positions, k = config.index_topk;
   if (file.tensors().contains("scores" + suffix)) {
     const std::vector<float>& scores = backend.scores.at(layer);
     CHECK_CLOSE(scores, tail_scores(file, "scores" + suffix, positions, config), kTolerance);
@@ -231,7 +230,8 @@ void check_layer(const SafetensorsFile& file, const RecordingObserver& seen,
   CHECK_CLOSE(every(seen.hidden.at(layer).values(), rows, kept_step(file, rows)),
               values_of<float>(file, "hidden" + suffix), kTolerance);
   if (config.selects(static_cast<std::int64_t>(layer))) {
-    CHECK(seen.selected.at(layer) == tail_sets(file, "topk" + suffix, backend.positions, config));
+    CHECK(seen.selected.at(layer) ==
+          tail_sets(file, "topk" + suffix, backend.grid.positions, config));
   }
   if (file.tensors().contains("hc_post" + suffix)) {
     check_coefficients(file, suffix, backend.coefficients.at(layer).values(2), *config.streams);
@@ -304,9 +304,9 @@ void check_case(const std::filesystem::path& folder, const std::string& run,
   const TokenSet tokens = tokens_of(file);
   const auto positions = static_cast<std::int64_t>(tokens.sequences[0].size());
   Session<RecordingBackend<Engine>> session(folder, about.value("mla_norm_eps", kLatentEpsilon));
-  session.backend.positions = positions;
+  session.backend.grid = {tokens.sequences.size(), positions};
   session.backend.deployed = deployed;
-  RecordingObserver seen(session.backend, positions);
+  RecordingObserver seen(session.backend, session.backend.grid);
   const Pattern pattern = pattern_of(about["indexer_types"]);
   NamingWeights<Engine> weights(session.weights, session.backend);
   SweepEvaluator evaluator(session.model.config, weights, session.backend, tokens,

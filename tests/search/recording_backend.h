@@ -18,22 +18,30 @@
 
 namespace indexcache::test {
 
+// The sequences of a sweep, which are equally long.
+struct SequenceGrid {
+  std::size_t sequences = 0;
+  std::int64_t positions = 0;
+};
+
 // Tensors of one row per position, put together from the parts that a sweep computes: rows t < k
-// and the others, in chunks or not. Every row must be computed, and only once.
+// and the others, in chunks or not, or both together, with a segment for each part of a sequence.
+// Every row must be computed, and only once, or at most as often as values() says.
 template <typename T>
 class ByPosition {
  public:
   // With Store::accumulate, adds to rows that were put before.
-  void put(const RowLayout& rows, const std::vector<T>& values, std::int64_t positions,
+  void put(const RowLayout& rows, const std::vector<T>& values, SequenceGrid grid,
            Store store = Store::assign) {
     if (rows.total == 0) return;
     const std::size_t width = values.size() / static_cast<std::size_t>(rows.total);
-    const std::size_t all = rows.segments.size() * static_cast<std::size_t>(positions);
+    const std::size_t all = grid.sequences * static_cast<std::size_t>(grid.positions);
     values_.resize(all * width);
     written_.resize(all);
     for (std::size_t s = 0; s < rows.segments.size(); ++s) {
       const Segment& segment = rows.segments[s];
-      const std::int64_t to = static_cast<std::int64_t>(s) * positions + segment.first_position;
+      const auto sequence = static_cast<std::int64_t>(s % grid.sequences);
+      const std::int64_t to = sequence * grid.positions + segment.first_position;
       const auto from = values.begin() + segment.first_row * static_cast<std::int64_t>(width);
       const auto place = values_.begin() + to * static_cast<std::int64_t>(width);
       for (std::int64_t i = 0; i < segment.rows * static_cast<std::int64_t>(width); ++i) {
@@ -45,8 +53,8 @@ class ByPosition {
     }
   }
 
-  const std::vector<T>& values(int computed = 1) const {
-    CHECK(std::ranges::all_of(written_, [&](int times) { return times == computed; }));
+  const std::vector<T>& values(int most = 1) const {
+    CHECK(std::ranges::all_of(written_, [&](int times) { return times >= 1 && times <= most; }));
     return values_;
   }
 
@@ -78,37 +86,37 @@ class RecordingBackend : public Engine {
     }
   }
 
-  void linear(const RowLayout& rows, const Tensor& x, const Tensor& weight, const Tensor& out,
+  void linear(const RowLayout& rows, const LinearInput& x, const Tensor& weight, const Tensor& out,
               Store store) override {
     Engine::linear(rows, x, weight, out, store);
     if (weights == nullptr) return;
     if (same(weight, weights->q_a)) {
-      sublayers["attn_in"][layer()].put(rows, this->download(x), positions);
+      sublayers["attn_in"][layer()].put(rows, this->download(x.plain), grid);
     }
     if (!same(weight, weights->o)) return;
     const Tensor result = this->allocate(out.rows(), out.cols());
     Engine::linear(rows, x, weight, result, Store::assign);
-    sublayers["attn_out"][layer()].put(rows, this->download(result), positions);
+    sublayers["attn_out"][layer()].put(rows, this->download(result), grid);
   }
 
-  void gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up, const Tensor& down,
-                 const Tensor& out, float limit) override {
+  void gated_mlp(const RowLayout& rows, const LinearInput& x, const Tensor& gate_up,
+                 const Tensor& down, const Tensor& out, float limit) override {
     Engine::gated_mlp(rows, x, gate_up, down, out, limit);
     const bool shared = weights->moe.has_value();  // next to the experts, which came first
-    if (!shared) sublayers["mlp_in"][layer()].put(rows, this->download(x), positions);
+    if (!shared) sublayers["mlp_in"][layer()].put(rows, this->download(x.plain), grid);
     const Tensor result = zeros(out);
     Engine::gated_mlp(rows, x, gate_up, down, result, limit);
-    sublayers["mlp_out"][layer()].put(rows, this->download(result), positions,
+    sublayers["mlp_out"][layer()].put(rows, this->download(result), grid,
                                       shared ? Store::accumulate : Store::assign);
   }
 
-  void experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+  void experts(const RowLayout& rows, const LinearInput& x, const Routing& routing,
                const ExpertWeights& expert_weights, const Tensor& out, float limit) override {
     Engine::experts(rows, x, routing, expert_weights, out, limit);
-    sublayers["mlp_in"][layer()].put(rows, this->download(x), positions);
+    sublayers["mlp_in"][layer()].put(rows, this->download(x.plain), grid);
     const Tensor result = zeros(out);
     Engine::experts(rows, x, routing, expert_weights, result, limit);
-    sublayers["mlp_out"][layer()].put(rows, this->download(result), positions);
+    sublayers["mlp_out"][layer()].put(rows, this->download(result), grid);
   }
 
   Routing route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
@@ -131,7 +139,7 @@ class RecordingBackend : public Engine {
     Engine::read_streams(rows, streams, of, rule, out, factors);
     if (weights == nullptr || !weights->attention_input.streams) return;
     if (!same(of.mixer, weights->attention_input.streams->mixer)) return;
-    coefficients[layer()].put(rows, this->download(factors), positions);
+    coefficients[layer()].put(rows, this->download(factors), grid);
   }
 
   void index_topk(const RowLayout& rows, const Tensor& queries, const Tensor& head_weights,
@@ -150,11 +158,11 @@ class RecordingBackend : public Engine {
 
   std::vector<double> next_token_loss(const RowLayout& rows, const Tensor& x, const Tensor& lm_head,
                                       const Tensor& targets) override {
-    head_input.put(rows, this->download(x), positions);
+    head_input.put(rows, this->download(x), grid);
     return Engine::next_token_loss(rows, x, lm_head, targets);
   }
 
-  std::int64_t positions = 0;
+  SequenceGrid grid;
   std::optional<std::size_t> current;  // the layer, and its weights
   const LayerWeights* weights = nullptr;
   DeployedBackends deployed;  // select from the same operands
@@ -183,8 +191,8 @@ class RecordingBackend : public Engine {
         std::tie(experts[first + p], of_experts[first + p]) = row[p];
       }
     }
-    chosen[layer()].put(rows, experts, positions);
-    shares[layer()].put(rows, of_experts, positions);
+    chosen[layer()].put(rows, experts, grid);
+    shares[layer()].put(rows, of_experts, grid);
   }
   std::vector<std::int32_t> select(Backend& backend, const IndexOperands& in, const RowLayout& rows,
                                    const RowLayout& key_rows, std::int64_t k) const {

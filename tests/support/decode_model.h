@@ -70,21 +70,25 @@ class DecodedModel {
     return b_.allocate(rows.total, c_.residual_width(), DType::f32, Memory::state);
   }
 
+  QueryRows queries(const LayerWeights& weights, const RowLayout& rows, const Tensor& hidden) {
+    return decoder_.queries(weights, rows, decoder_.attention_input(weights, rows, hidden));
+  }
+
   void advance(const LayerWeights& weights, bool full) {
     const KeyRows keys = decoder_.allocate_keys(weights, all_.total, full);
-    decoder_.keys(weights, all_, hidden_, keys);
+    decoder_.keys(weights, all_, decoder_.attention_input(weights, all_, hidden_), keys);
     const Tensor prefix = residual(prefix_), tail = residual(tail_), attended = residual(all_);
     b_.gather_rows(all_, hidden_, prefix_, prefix);
     b_.gather_rows(all_, hidden_, tail_, tail);
     {
-      const QueryRows in = decoder_.queries(weights, prefix_, prefix);
+      const QueryRows in = queries(weights, prefix_, prefix);
       decoder_.attend(weights, prefix_, in, all_, keys, Tensor(), prefix);
     }
-    const QueryRows in = decoder_.queries(weights, tail_, tail);
+    const QueryRows in = queries(weights, tail_, tail);
     if (full) {
       sets_ = b_.allocate(tail_.total, c_.index_topk, DType::i32);
       decoder_.select(weights, tail_, in, all_, keys.index_keys, sets_);
-      asked_ = decoder_.index_queries(*weights.indexer, tail_, in.q_latent, in.x);
+      asked_ = decoder_.index_queries(*weights.indexer, tail_, in.q_latent, in.input.x);
     }
     decoder_.attend(weights, tail_, in, all_, keys, sets_, tail);
     b_.copy_rows(prefix_, prefix, all_, attended);
@@ -122,8 +126,9 @@ class DecodedModel {
       const Tensor hidden = residual(rows), expected = residual(rows);
       b_.gather_rows(all_, hidden_, rows, hidden);
       b_.gather_rows(all_, attended, rows, expected);
-      decoder_.write_keys(weights, rows, hidden, tables, pages);
-      const QueryRows in = decoder_.queries(weights, rows, hidden);
+      SublayerInput input = decoder_.attention_input(weights, rows, hidden);
+      decoder_.write_keys(weights, rows, input, tables, pages);
+      const QueryRows in = decoder_.queries(weights, rows, std::move(input));
       Tensor& sets = decoded_sets_[static_cast<std::size_t>(step)];
       if (full) {
         sets = PagedIndexer::poisoned_sets(b_, rows.total, c_.index_topk);

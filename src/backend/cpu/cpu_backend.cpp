@@ -136,10 +136,10 @@ void CpuBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tensor
   compute().layer_norm(threads_, rows, x, weight, bias, eps, out);
 }
 
-void CpuBackend::linear(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+void CpuBackend::linear(const RowLayout& rows, const LinearInput& x, const Tensor& weight,
                         const Tensor& out, Store store) {
   const Operation operation(*this, Component::projections);
-  compute().linear(threads_, rows, x, weight, out, store);
+  compute().linear(threads_, rows, x.plain, weight, out, store);
 }
 
 void CpuBackend::head_linear(const RowLayout& rows, const Heads& x, const Tensor& weight,
@@ -256,10 +256,10 @@ void CpuBackend::causal_attention(const RowLayout& rows, const Heads& queries,
   compute().causal_attention(threads_, rows, queries, key_rows, keys, scale, out, sinks);
 }
 
-void CpuBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
+void CpuBackend::gated_mlp(const RowLayout& rows, const LinearInput& x, const Tensor& gate_up,
                            const Tensor& down, const Tensor& out, float limit) {
   const Operation operation(*this, Component::experts);
-  compute().gated_mlp(threads_, rows, x, gate_up, down, out, limit);
+  compute().gated_mlp(threads_, rows, x.plain, gate_up, down, out, limit);
 }
 
 Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
@@ -271,10 +271,10 @@ Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Ten
   return routing;
 }
 
-void CpuBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+void CpuBackend::experts(const RowLayout& rows, const LinearInput& x, const Routing& routing,
                          const ExpertWeights& weights, const Tensor& out, float limit) {
   const Operation operation(*this, Component::experts);
-  compute().experts(threads_, rows, x, routing, weights, out, limit);
+  compute().experts(threads_, rows, x.plain, routing, weights, out, limit);
 }
 
 Routing CpuBackend::weigh_experts(const RowLayout& rows, const Tensor& logits,

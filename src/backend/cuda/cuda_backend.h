@@ -34,6 +34,9 @@ class CudaBackend : public CudaDevice {
   std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const override;
   std::int64_t expert_row_bytes(const ModelShape& shape) const override;
   PageFormat index_page_format(std::int64_t width) const override;
+  LinearInput linear_input(const Tensor& x) override;
+  LinearInput normalized_input(const RowLayout& rows, const Tensor& x, const Tensor& weight,
+                               float eps, const Tensor& out) override;
 
 #include "backend/operation_overrides.inc"
 
@@ -74,7 +77,7 @@ class CudaBackend : public CudaDevice {
   // `places` are those of the rows that have no gaps: of x, or of `out` if they are gathered.
   void move_rows(const Tensor& x, const Tensor& out, const kernels::RowPlace* places,
                  std::int64_t rows, bool gather);
-  void multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
+  void multiply(const LinearInput& x, const Tensor& weight, const Tensor& out, Store store,
                 cudaStream_t stream, int side);
   void swiglu(const Tensor& gate_up, const Tensor& out, float limit);
   // Rows of the indexer in the type that its logits are computed in.
@@ -118,17 +121,18 @@ class CudaBackend : public CudaDevice {
   ExpertProducts products_of_experts(std::int64_t experts, std::int64_t hidden,
                                      std::int64_t middle) const;
   ExpertSlots slots_of(const Routing& routing, std::int64_t experts);
-  Tensor in_slots(const Tensor& x, const ExpertSlots& slots);
+  // Rows in the order of slots.
+  Operand in_slots(const Operand& x, const ExpertSlots& slots);
   // The results of the experts' MLPs, [slots, H].
   Tensor single_experts(const Tensor& x, const ExpertSlots& slots, const ExpertWeights& weights,
                         ExpertProducts products, float limit);
-  Tensor grouped_experts(const Tensor& x, const ExpertSlots& slots, const ExpertWeights& weights,
-                         float limit);
+  Tensor grouped_experts(const LinearInput& x, const ExpertSlots& slots,
+                         const ExpertWeights& weights, float limit);
 
-  // x in the type of `weight`; x in the order of slots; SwiGLU of x.
-  Operand operand_for(const Tensor& weight, const Tensor& x);
-  Operand slot_operand_for(const Tensor& weight, const Tensor& x, const ExpertSlots& slots);
+  // x in the type of `weight`; SwiGLU of x.
+  Operand operand_for(const Tensor& weight, const LinearInput& x);
   Operand gated_operand_for(const Tensor& weight, const Tensor& gate_up, float limit);
+  Operand allocate_quantized(std::int64_t rows, std::int64_t width);
   // The fields of `params` that the tensors decide are filled in.
   Operand quantized(const Tensor& x, kernels::BlockQuantizeParams params);
   // out (+)= x weight^T, one launch for all weights, which have one shape and type. `counts`, i32

@@ -38,33 +38,27 @@ std::int64_t CudaBackend::quantized_row_bytes(std::int64_t width) const {
   return keeps_fp8() ? width + 4 * scale_blocks(width) : 0;
 }
 
+CudaBackend::Operand CudaBackend::allocate_quantized(std::int64_t rows, std::int64_t width) {
+  return {allocate(rows, width, DType::f8_e4m3), allocate(rows, scale_blocks(width), DType::f32)};
+}
+
 CudaBackend::Operand CudaBackend::quantized(const Tensor& x, kernels::BlockQuantizeParams params) {
   params.rows = x.rows();
   params.width = params.gated ? x.cols() / 2 : x.cols();
   params.x = x.data<void>();
   params.type = kernel_type(x.dtype());
   params.x_stride = x.stride();
-  const std::int64_t places = params.rows * params.copies;
-  Operand operand{allocate(places, params.width, DType::f8_e4m3),
-                  allocate(places, scale_blocks(params.width), DType::f32)};
+  Operand operand = allocate_quantized(params.rows, params.width);
   params.out = operand.values.data<void>();
   params.scales = operand.scales.data<float>();
   INDEXCACHE_CUDA(kernels::block_quantize(params, stream_.get()));
   return operand;
 }
 
-CudaBackend::Operand CudaBackend::operand_for(const Tensor& weight, const Tensor& x) {
-  if (weight.dtype() != DType::f8_e4m3) return {x, {}};
-  return quantized(x, {});
-}
-
-CudaBackend::Operand CudaBackend::slot_operand_for(const Tensor& weight, const Tensor& x,
-                                                   const ExpertSlots& slots) {
-  if (weight.dtype() != DType::f8_e4m3) return {in_slots(x, slots), {}};
-  kernels::BlockQuantizeParams params{};
-  params.places = slots.slot_of.data<std::int32_t>();
-  params.copies = static_cast<int>(slots.slot_of.cols());
-  return quantized(x, params);
+CudaBackend::Operand CudaBackend::operand_for(const Tensor& weight, const LinearInput& x) {
+  if (weight.dtype() != DType::f8_e4m3) return {x.plain, {}};
+  if (!x.quantized.empty()) return {x.quantized, x.scales};
+  return quantized(x.plain, {});
 }
 
 CudaBackend::Operand CudaBackend::gated_operand_for(const Tensor& weight, const Tensor& gate_up,

@@ -146,17 +146,22 @@ CudaBackend::ExpertSlots CudaBackend::slots_of(const Routing& routing, std::int6
   return slots;
 }
 
-Tensor CudaBackend::in_slots(const Tensor& x, const ExpertSlots& slots) {
-  Tensor out = allocate(slots.total(), x.cols(), x.dtype());
-  INDEXCACHE_CUDA(kernels::scatter({.x = x.data<void>(),
-                                    .x_stride = x.stride(),
-                                    .slot_of = slots.slot_of.data<std::int32_t>(),
-                                    .out = out.data<void>(),
-                                    .type = kernel_type(x.dtype()),
-                                    .rows = x.rows(),
-                                    .width = x.cols(),
-                                    .used = static_cast<int>(slots.slot_of.cols())},
-                                   stream_.get()));
+CudaBackend::Operand CudaBackend::in_slots(const Operand& x, const ExpertSlots& slots) {
+  Operand out;
+  kernels::ScatterParams params{};
+  params.slot_of = slots.slot_of.data<std::int32_t>();
+  params.rows = x.values.rows();
+  params.used = static_cast<int>(slots.slot_of.cols());
+  const auto add = [&](const Tensor& from) {
+    Tensor to = allocate(slots.total(), from.cols(), from.dtype());
+    const auto bytes = static_cast<std::int64_t>(size_of(from.dtype()));
+    params.rows_of[params.matrices++] = {from.data<void>(), from.stride() * bytes, to.data<void>(),
+                                         from.cols() * bytes};
+    return to;
+  };
+  out.values = add(x.values);
+  if (!x.scales.empty()) out.scales = add(x.scales);
+  INDEXCACHE_CUDA(kernels::scatter(params, stream_.get()));
   return out;
 }
 
@@ -164,7 +169,7 @@ Tensor CudaBackend::single_experts(const Tensor& x, const ExpertSlots& slots,
                                    const ExpertWeights& weights, ExpertProducts products,
                                    float limit) {
   const std::int64_t count = slots.total(), width = weights.down.front().cols();
-  const Tensor rows = in_slots(x, slots);
+  const Tensor rows = in_slots({x, {}}, slots).values;
   std::vector<std::int32_t> sizes;
   if (products == ExpertProducts::single) sizes = expert_counts(slots.counts);
   const auto multiply_all = [&](const Tensor& in, const std::vector<Tensor>& matrices,
@@ -185,23 +190,24 @@ Tensor CudaBackend::single_experts(const Tensor& x, const ExpertSlots& slots,
 }
 
 // The kernel finds the slots of an expert itself, and the host need not know how many there are.
-Tensor CudaBackend::grouped_experts(const Tensor& x, const ExpertSlots& slots,
+Tensor CudaBackend::grouped_experts(const LinearInput& x, const ExpertSlots& slots,
                                     const ExpertWeights& weights, float limit) {
   const std::int64_t count = slots.total();
   const Tensor &gate_up = weights.gate_up.front(), &down = weights.down.front();
-  const Tensor both = allocate(count, gate_up.rows(), x.dtype());
-  multiply_groups(slot_operand_for(gate_up, x, slots), weights.gate_up, slots.counts, both,
+  const Tensor both = allocate(count, gate_up.rows(), x.plain.dtype());
+  multiply_groups(in_slots(operand_for(gate_up, x), slots), weights.gate_up, slots.counts, both,
                   Store::assign);
   const Operand middle = gated_operand_for(down, both, limit);
-  Tensor results = allocate(count, x.cols(), x.dtype());
+  Tensor results = allocate(count, x.plain.cols(), x.plain.dtype());
   multiply_groups(middle, weights.down, slots.counts, results, Store::assign);
   return results;
 }
 
-void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing& routing,
+void CudaBackend::experts(const RowLayout& rows, const LinearInput& in, const Routing& routing,
                           const ExpertWeights& weights, const Tensor& out, float limit) {
   if (rows.total == 0) return;
   const Operation operation(*this, Component::experts);
+  const Tensor& x = in.plain;
   const auto experts = static_cast<std::int64_t>(weights.down.size());
   const std::int64_t used = routing.experts.cols();
   const ExpertSlots slots = slots_of(routing, experts);
@@ -209,7 +215,7 @@ void CudaBackend::experts(const RowLayout& rows, const Tensor& x, const Routing&
       has_fp8(weights) ? ExpertProducts::groups
                        : products_of_experts(experts, x.cols(), weights.down.front().cols());
   const Tensor results = products == ExpertProducts::groups
-                             ? grouped_experts(x, slots, weights, limit)
+                             ? grouped_experts(in, slots, weights, limit)
                              : single_experts(x, slots, weights, products, limit);
   INDEXCACHE_CUDA(kernels::combine({.y = results.data<void>(),
                                     .type = kernel_type(results.dtype()),

@@ -59,11 +59,12 @@ void CudaBackend::layer_norm(const RowLayout& rows, const Tensor& x, const Tenso
   INDEXCACHE_CUDA(kernels::norm(params, stream_.get()));
 }
 
-void CudaBackend::multiply(const Tensor& x, const Tensor& weight, const Tensor& out, Store store,
-                           cudaStream_t stream, int side) {
+void CudaBackend::multiply(const LinearInput& in, const Tensor& weight, const Tensor& out,
+                           Store store, cudaStream_t stream, int side) {
+  const Tensor& x = in.plain;
   if (x.rows() == 0) return;
   if (weight.dtype() == DType::f8_e4m3) {
-    multiply_groups(operand_for(weight, x), std::span(&weight, 1), {}, out, store);
+    multiply_groups(operand_for(weight, in), std::span(&weight, 1), {}, out, store);
     return;
   }
   gemm_.run({.x = x.data<void>(),
@@ -80,8 +81,30 @@ void CudaBackend::multiply(const Tensor& x, const Tensor& weight, const Tensor& 
             stream, side);
 }
 
-void CudaBackend::linear(const RowLayout&, const Tensor& x, const Tensor& weight, const Tensor& out,
-                         Store store) {
+LinearInput CudaBackend::normalized_input(const RowLayout& rows, const Tensor& x,
+                                          const Tensor& weight, float eps, const Tensor& out) {
+  const Operation operation(*this, Component::norms);
+  kernels::NormParams params = norm_params(rows, x, weight, eps, out);
+  if (!keeps_fp8()) {
+    INDEXCACHE_CUDA(kernels::norm(params, stream_.get()));
+    return out;
+  }
+  Operand operand = allocate_quantized(out.rows(), out.cols());
+  params.quantized = operand.values.data<void>();
+  params.scales = operand.scales.data<float>();
+  INDEXCACHE_CUDA(kernels::norm(params, stream_.get()));
+  return {out, std::move(operand.values), std::move(operand.scales)};
+}
+
+LinearInput CudaBackend::linear_input(const Tensor& x) {
+  if (!keeps_fp8()) return x;
+  const Operation operation(*this, Component::projections);
+  Operand operand = quantized(x, {});
+  return {x, std::move(operand.values), std::move(operand.scales)};
+}
+
+void CudaBackend::linear(const RowLayout&, const LinearInput& x, const Tensor& weight,
+                         const Tensor& out, Store store) {
   const Operation operation(*this, Component::projections);
   multiply(x, weight, out, store, stream_.get(), 0);
 }
@@ -215,17 +238,17 @@ void CudaBackend::swiglu(const Tensor& gate_up, const Tensor& out, float limit) 
                                   stream_.get()));
 }
 
-void CudaBackend::gated_mlp(const RowLayout& rows, const Tensor& x, const Tensor& gate_up,
+void CudaBackend::gated_mlp(const RowLayout& rows, const LinearInput& x, const Tensor& gate_up,
                             const Tensor& down, const Tensor& out, float limit) {
   const Operation operation(*this, Component::experts);
-  const Tensor both = allocate(rows.total, gate_up.rows(), x.dtype());
+  const Tensor both = allocate(rows.total, gate_up.rows(), x.plain.dtype());
   multiply(x, gate_up, both, Store::assign, stream_.get(), 0);
   if (down.dtype() == DType::f8_e4m3) {
     multiply_groups(gated_operand_for(down, both, limit), std::span(&down, 1), {}, out,
                     Store::accumulate);
     return;
   }
-  const Tensor middle = allocate(rows.total, gate_up.rows() / 2, x.dtype());
+  const Tensor middle = allocate(rows.total, gate_up.rows() / 2, x.plain.dtype());
   swiglu(both, middle, limit);
   multiply(middle, down, out, Store::accumulate, stream_.get(), 0);
 }
