@@ -173,6 +173,9 @@ class Decoder {
   // Bytes that the steps of one row hold at once, at most, in addition to the keys and
   // scratch_bytes().
   static std::int64_t row_bytes(const ModelConfig& config, const Device& backend);
+  // The same of all steps but feed_forward(), and of that one.
+  static std::int64_t attend_row_bytes(const ModelConfig& config, const Device& backend);
+  static std::int64_t feed_forward_row_bytes(const ModelConfig& config, const Device& backend);
 
   // Bytes of KeyRows per row, entries included, at most.
   static std::int64_t key_row_bytes(const ModelConfig& config, const Device& backend);

@@ -17,12 +17,15 @@ std::int64_t stream_row_bytes(const ModelConfig& c) {
 }  // namespace
 
 std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
+  return std::max(attend_row_bytes(c, backend), feed_forward_row_bytes(c, backend));
+}
+
+std::int64_t Decoder::attend_row_bytes(const ModelConfig& c, const Device& backend) {
   const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
   const auto index_bytes = static_cast<std::int64_t>(size_of(backend.index_activation()));
   // Inputs of products are quantized once for all that read them; that of the last one is not kept.
   const std::int64_t input = backend.linear_row_bytes(c.hidden);
   const std::int64_t product = backend.linear_row_bytes(c.heads * c.v_head_dim);
-  const std::int64_t norm_gate = c.norm_gate_rank > 0 ? bytes * (c.norm_gate_rank + c.hidden) : 0;
   const std::int64_t output_gate =
       c.output_gate == OutputGate::input ? bytes * c.heads * c.v_head_dim : 0;
   // Dense attention neither absorbs queries, nor mixes latents, nor selects; keys of a window and
@@ -43,14 +46,19 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t attending =
       bytes * (c.heads * (c.compressed ? c.value_width() : mixed) + values) +
       backend.attention_row_bytes(c.shape());
+  const std::int64_t most = std::max({plain_queries, selecting, attending});
+  return asking + most + product + stream_row_bytes(c);
+}
+
+std::int64_t Decoder::feed_forward_row_bytes(const ModelConfig& c, const Device& backend) {
+  const auto bytes = static_cast<std::int64_t>(size_of(backend.activation()));
+  const std::int64_t norm_gate = c.norm_gate_rank > 0 ? bytes * (c.norm_gate_rank + c.hidden) : 0;
   // Logits of the router; experts and weights that it chose.
   const std::int64_t routed =
       4 * (c.routed_experts + 2 * c.router.experts_used) + backend.expert_row_bytes(c.shape());
-  const std::int64_t feeding =
-      bytes * c.hidden + input +
-      std::max({norm_gate, routed, backend.mlp_row_bytes(c.hidden, c.intermediate)});
-  const std::int64_t most = std::max({plain_queries, selecting, attending});
-  return std::max(asking + most + product, feeding) + stream_row_bytes(c);
+  return bytes * c.hidden + backend.linear_row_bytes(c.hidden) +
+         std::max({norm_gate, routed, backend.mlp_row_bytes(c.hidden, c.intermediate)}) +
+         stream_row_bytes(c);
 }
 
 // Not of the memory: products of other widths could have other bits.

@@ -58,6 +58,7 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   const auto live = static_cast<std::int64_t>(patterns);
   const std::int64_t key_bytes = Decoder::key_row_bytes(c, shape.backend);
   const std::int64_t chunk = std::min(chunk_rows, std::max(rows.prefix, rows.tail));
+  const std::int64_t fed = std::min(chunk_rows, rows.prefix + rows.tail);  // with the prefix rows
   const std::int64_t final_rows = std::max(rows.prefix, rows.tail);
 
   std::array<std::int64_t, kMemoryKinds> bytes{};
@@ -77,8 +78,9 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   const std::int64_t layouts = 24 * (rows.prefix + rows.tail) * 3;
   add(Memory::workspace,
       layouts + shape.backend.scratch_bytes(c.shape(), final_rows, shape.tokens.longest()) +
-          std::max(chunk * row_bytes(shape),
-                   final_rows * Decoder::loss_row_bytes(c, shape.backend)));
+          std::max({chunk * Decoder::attend_row_bytes(c, shape.backend),
+                    fed * Decoder::feed_forward_row_bytes(c, shape.backend),
+                    final_rows * Decoder::loss_row_bytes(c, shape.backend)}));
   if (c.dense) {
     // Of the sequences in a chunk only the first one may have begun before it.
     const std::int64_t seen = std::min(rows.prefix, shape.tokens.longest() + chunk);

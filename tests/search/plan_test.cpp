@@ -148,7 +148,7 @@ TEST_CASE("what is counted without computing is what a search then does, whateve
   pinned.constraints.pinned_shared[2] = pinned.constraints.pinned_full[4] = true;
   const SearchSpace without_an_indexer{Pattern::parse("FFSFFF"), Constraints::none(6), {2}};
   for (const SearchSpace& space : {without_an_indexer, pinned}) {
-    for (const std::int64_t memory : {std::int64_t{1} << 40, one * 3 / 4}) {
+    for (const std::int64_t memory : {std::int64_t{1} << 40, one * 5 / 8}) {
       check_counts(session, tokens, space, {.memory_bytes = memory, .enforce = true});
     }
   }
