@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Total-order top-k: of the candidates of a row, the k with the highest score, the lower position
 // first among equals (-0 equals +0), written in ascending order. Exact, and the same on every
-// device: docs/numerics.md. A row with fewer than k candidates gets all of them, then -1.
+// device: docs/numerics.md. A row with fewer than k candidates gets all of them, then -1. With NaN
+// among the scores it is some k candidates, so that nothing is read where no key is: the loss
+// tells.
 //
 //   up to kMostTwice candidates      top_k_radix.cu: radix selection, a row is read twice
 //   up to kMostStreamed of k         top_k_stream.cu: a row is read once, through a gate
@@ -17,7 +19,7 @@ inline constexpr std::int64_t kMostTwice = 4096;
 inline constexpr std::int64_t kMostStreamed = 8192;
 
 struct TopKParams {
-  const float* scores;     // [rows, candidates], no NaN; 16-byte aligned
+  const float* scores;     // [rows, candidates], 16-byte aligned
   std::int64_t stride;     // of scores, a multiple of 4
   const RowPlace* places;  // [rows]
   std::int32_t* sets;      // [rows, k]

@@ -62,6 +62,9 @@ struct SingleBlock {
 struct Row {
   const float* scores;
   int candidates;
+  bool nan_is_least = false;  // else NaN passes no gate
+
+  __device__ float score(float x) const { return nan_is_least ? fmaxf(x, -INFINITY) : x; }
 };
 
 // Scores at or above `at` pass, after `position` those at or above `above`. Where elements are
@@ -163,10 +166,10 @@ __device__ Guess guess(Chooser& chooser, const Row& row, int k) {
 // The four scores from element i on; NaN, which passes no gate, where the row has ended.
 __device__ inline float4 load_tail(const Row& row, int i) {
   float4 four = make_float4(NAN, NAN, NAN, NAN);
-  if (i < row.candidates) four.x = row.scores[i];
-  if (i + 1 < row.candidates) four.y = row.scores[i + 1];
-  if (i + 2 < row.candidates) four.z = row.scores[i + 2];
-  if (i + 3 < row.candidates) four.w = row.scores[i + 3];
+  if (i < row.candidates) four.x = row.score(row.scores[i]);
+  if (i + 1 < row.candidates) four.y = row.score(row.scores[i + 1]);
+  if (i + 2 < row.candidates) four.z = row.score(row.scores[i + 2]);
+  if (i + 3 < row.candidates) four.w = row.score(row.scores[i + 3]);
   return four;
 }
 
@@ -182,6 +185,10 @@ __device__ inline void load_batch(float (&scores)[4 * kVectors], const Row& row,
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
       put(scores, v, __ldcs(reinterpret_cast<const float4*>(row.scores + own + 4 * kWarp * v)));
+    }
+    if (row.nan_is_least) {
+#pragma unroll
+      for (float& score : scores) score = row.score(score);
     }
   } else {
 #pragma unroll
@@ -309,9 +316,10 @@ __device__ bool take_all(Shared& shared, int first, int step, int batches, int k
   }
 }
 
-// Fills the lists of the team with at least the k best elements of the row.
+// Fills the lists of the team with at least the k best elements of the row. If fewer than k passed
+// an open gate, some are NaN: the row is read once more, so that even then its set is whole.
 template <typename Shared, typename Team>
-__device__ void read_row(Shared& shared, const Row& row, int k, const Team& team, Gate& gate) {
+__device__ void read_row(Shared& shared, Row row, int k, const Team& team, Gate& gate) {
   const int batches = static_cast<int>(ceil_div(row.candidates, kBatch));
   for (;;) {
     const bool open = gate.at == -INFINITY;
@@ -323,7 +331,8 @@ __device__ void read_row(Shared& shared, const Row& row, int k, const Team& team
     unsigned held = 0;
     for (int peer = 0; peer < team.size(); ++peer) held += *team.of(&shared.filled, peer);
     team.sync();  // everyone has counted
-    if (open || held >= static_cast<unsigned>(k)) return;
+    if (held >= static_cast<unsigned>(k)) return;
+    row.nan_is_least = open;
     gate = open_gate();
   }
 }
