@@ -218,15 +218,16 @@ TopKRows top_k_rows(std::int64_t longest, std::int64_t k) {
   return r;
 }
 
-// The kernel that top_k() takes, and every other that applies. A bound of `longest` that is higher
-// than needed leads to the kernels of longer rows.
-void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
-  const TopKRows r = top_k_rows(longest, k);
+// Calls check(name, sets) for the kernel that top_k() takes, and every other that applies. A bound
+// of `longest` that is higher than needed leads to the kernels of longer rows.
+template <typename Check>
+void for_top_k_kernels(CudaBackend& b, const TopKRows& r, std::int64_t longest, std::int64_t k,
+                       const Check& check) {
   const Tensor in = b.upload(r.scores, r.rows.total, r.stride);
   cuda::DeviceMemory memory(0, nullptr);
   cuda::LayoutCache layouts(memory, nullptr);
   const auto* places = layouts.get(r.rows, r.rows).places;
-  const auto check = [&](const char* name, auto launch, std::int64_t bound) {
+  const auto run = [&](const char* name, auto launch, std::int64_t bound) {
     const Tensor out = b.upload(
         std::span<const std::int32_t>(std::vector<std::int32_t>(count_of(r.rows.total, k), -77)),
         r.rows.total, k);
@@ -242,21 +243,58 @@ void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
                            nullptr));
     synchronize();
     INFO(name << " for up to " << bound << ": up to " << longest << " scores, k " << k);
-    const auto actual = b.download_indices(out);
-    const auto wrong = std::ranges::mismatch(actual, r.expected).in1 - actual.begin();
-    INFO("first difference in row " << wrong / k << ", place " << wrong % k);
-    CHECK(actual == r.expected);
+    check(b.download_indices(out));
   };
-  check("top_k", kernels::top_k, longest);
-  check("radix", kernels::top_k_radix, longest);
+  run("top_k", kernels::top_k, longest);
+  run("radix", kernels::top_k_radix, longest);
   for (const std::int64_t bound : {longest, std::max<std::int64_t>(longest, 131072)}) {
     kernels::TopKParams probe{};
     probe.rows = r.rows.total;
     probe.k = k;
     probe.longest = bound;
-    if (kernels::top_k_stream_applies(probe)) check("stream", kernels::top_k_stream, bound);
-    if (kernels::top_k_sm90_applies(probe)) check("cluster", kernels::top_k_sm90, bound);
+    if (kernels::top_k_stream_applies(probe)) run("stream", kernels::top_k_stream, bound);
+    if (kernels::top_k_sm90_applies(probe)) run("cluster", kernels::top_k_sm90, bound);
   }
+}
+
+void check_top_k(CudaBackend& b, std::int64_t longest, std::int64_t k) {
+  const TopKRows r = top_k_rows(longest, k);
+  for_top_k_kernels(b, r, longest, k, [&](const std::vector<std::int32_t>& actual) {
+    const auto wrong = std::ranges::mismatch(actual, r.expected).in1 - actual.begin();
+    INFO("first difference in row " << wrong / k << ", place " << wrong % k);
+    CHECK(actual == r.expected);
+  });
+}
+
+// Rows of which everything, all but a few, or some is NaN.
+TopKRows rows_with_nan(std::int64_t longest) {
+  TopKRows r{{}, (longest + 3) / 4 * 4, {}, {}};
+  for (const std::int64_t every : {1, 2, 3, 1000}) {
+    for (const float nan : {kPoison, -kPoison}) {
+      r.rows.append(1, longest - 1);
+      std::vector<float> row = random_floats(static_cast<std::size_t>(r.stride), 5);
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        const bool kept = every == 1000 ? i % 1000 == 7 : i % static_cast<std::size_t>(every) != 0;
+        if (!kept) row[i] = nan;
+      }
+      r.scores.insert(r.scores.end(), row.begin(), row.end());
+    }
+  }
+  return r;
+}
+
+// Every set has to be some k candidates, or attention reads where no key is.
+void check_sets_with_nan(CudaBackend& b, std::int64_t longest, std::int64_t k) {
+  const TopKRows r = rows_with_nan(longest);
+  for_top_k_kernels(b, r, longest, k, [&](const std::vector<std::int32_t>& actual) {
+    for (std::int64_t row = 0; row < r.rows.total; ++row) {
+      const std::span set(actual.begin() + row * k, static_cast<std::size_t>(k));
+      INFO("row " << row);
+      CHECK(set.front() >= 0);
+      CHECK(set.back() < longest);
+      CHECK(std::ranges::adjacent_find(set, std::greater_equal()) == set.end());
+    }
+  });
 }
 
 }  // namespace
@@ -368,6 +406,15 @@ TEST_CASE("GPU top-k of rows that just fit in a list or a bitmap, or do not") {
   CudaBackend b;
   for (const std::int64_t longest : {3712, 3713, 7168, 7169, 49152, 49153, 131072, 131073}) {
     for (const std::int64_t k : {1, 2048, 3584}) check_top_k(b, longest, k);
+  }
+}
+
+TEST_CASE("GPU top-k chooses candidates even if scores are NaN") {
+  CudaBackend b;
+  for (const std::int64_t longest : {300, 4099, 9001, 60000, 140000}) {
+    for (const std::int64_t k : {1, 128, 2048}) {
+      if (k < longest) check_sets_with_nan(b, longest, k);
+    }
   }
 }
 
