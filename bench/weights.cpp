@@ -50,12 +50,20 @@ TokenSet random_tokens(const ModelConfig& config, std::int64_t length) {
   return tokens;
 }
 
-// As many streams as patterns behind the first layers.
-std::vector<Pattern> streams(std::size_t count, std::size_t layers) {
+// As many streams as patterns behind the first letters.
+std::vector<Pattern> streams(std::size_t count, std::size_t letters) {
+  const std::size_t bits = std::min<std::size_t>(8, letters - 1);
+  if (count > std::size_t{1} << bits) {
+    throw UsageError(
+        {.what = fmt::format("{} patterns of {} letters cannot all differ", count, letters),
+         .where = "STREAMS",
+         .why = "",
+         .remedy = fmt::format("at most {}", std::size_t{1} << bits)});
+  }
   std::vector<Pattern> patterns;
   for (std::size_t p = 0; p < count; ++p) {
-    std::string text(layers, 'F');
-    for (std::size_t bit = 0; bit < 8 && bit + 1 < layers; ++bit) {
+    std::string text(letters, 'F');
+    for (std::size_t bit = 0; bit < bits; ++bit) {
       if ((p >> bit & 1) != 0) text[bit + 1] = 'S';
     }
     patterns.push_back(Pattern::parse(text));
@@ -96,8 +104,8 @@ Timing time_placement(const Model& model, const TokenSet& tokens,
 int bench(const char* folder, const char* context, const char* streams_text) {
   const Model model = open_model(folder);
   const TokenSet tokens = random_tokens(model.config, std::atol(context));
-  const auto patterns = streams(static_cast<std::size_t>(std::atol(streams_text)),
-                                static_cast<std::size_t>(model.config.layers));
+  const auto patterns =
+      streams(static_cast<std::size_t>(std::atol(streams_text)), model.config.letters());
   const WeightSizes sizes =
       weight_sizes(model.config, model.checkpoint, model.has_indexer, {DType::bf16});
   fmt::print("{}: {} tokens, {} streams, {} layers, {:.2f} GiB of them stored\n", model.name,

@@ -13,6 +13,7 @@
 #include "model/synthetic_weights.h"
 #include "option_values.h"
 #include "pattern_spec.h"
+#include "prefill_load.h"
 #include "run/targets.h"
 #include "search/device_worker.h"
 #include "version.h"
@@ -78,6 +79,7 @@ int run_bench(const BenchOptions& options, const CommonOptions& common) {
   require_positions(options, shape.config);
   Progress progress(progress_style(options.progress, common));
   BenchModel model(std::move(shape), options, progress);
+  if (options.kind == "ops" && options.under_load) require_resident(model);
   if (!common.json) write_output("{}, {}\n", model.name(), model.kinds());
   Json document{{"schema", "indexcache-bench/2"}, {"version", kToolVersion},
                 {"kind", options.kind},           {"model", model.name()},

@@ -25,14 +25,16 @@ Pattern first_letters(const Pattern& pattern, std::size_t count) {
 
 }  // namespace
 
-PrefillLoad::PrefillLoad(BenchModel& model)
-    : config_(with_first_layers(model.config(), layers_of(model.config()))),
-      prefill_(config_, model.weights(), model.backend(), model.memory()),
-      pattern_(first_letters(model.baseline(), config_.letters())) {
+void require_resident(const BenchModel& model) {
   if (model.resident()) return;
   throw UsageError({"the weights do not stay on the device", "--under-load",
                     "operations would wait for them", "--weights resident"});
 }
+
+PrefillLoad::PrefillLoad(BenchModel& model)
+    : config_(with_first_layers(model.config(), layers_of(model.config()))),
+      prefill_(config_, model.weights(), model.backend(), model.memory()),
+      pattern_(first_letters(model.baseline(), config_.letters())) {}
 
 std::function<void()> PrefillLoad::of(std::int64_t context) {
   prefill_.begin(context);

@@ -12,10 +12,13 @@
 
 namespace indexcache {
 
+// Throws UsageError if the weights of a model do not stay on the device: operations would wait for
+// them.
+void require_resident(const BenchModel& model);
+
 class PrefillLoad {
  public:
-  // `model` must outlive the object. Throws UsageError if its weights do not stay on the device:
-  // operations would wait for them.
+  // `model`, whose weights are resident, must outlive the object.
   explicit PrefillLoad(BenchModel& model);
 
   // Queues the layers over a sequence of so many tokens. Valid until the next call.

@@ -25,7 +25,4 @@ constexpr std::string_view name_of(Precision precision) {
   return "?";
 }
 
-// Throws UsageError for a type of the indexer that only the CPU computes.
-void require_gpu_indexer(Precision indexer);
-
 }  // namespace indexcache

@@ -40,7 +40,6 @@ class SharingReader {
   SharingReader(const EngineProfile& profile, const Json& config, const Json& overrides,
                 const std::string& where)
       : numbers_(lettered_layers(config, where)),
-        layers_(numbers_.size()),
         profile_(rules_for(profile, model_code(config))),
         glm_(is_glm_config(config)),
         hy4_(model_code(config) == ModelCode::hy_v4),
@@ -112,7 +111,7 @@ class SharingReader {
         }
       }
     }
-    reading_.schedule = std::string(layers_, 'F');
+    reading_.schedule = std::string(count(), 'F');
     reading_.decided_by = "no key";
     return reading_;
   }
@@ -154,7 +153,7 @@ class SharingReader {
       };
       const std::int64_t freq = std::max<std::int64_t>(number(kFreq, 1), 1);
       for (const char letter :
-           frequency_schedule(FrequencyRule::b, layers_, freq, number(kOffset, 2))) {
+           frequency_schedule(FrequencyRule::b, count(), freq, number(kOffset, 2))) {
         types.push_back(letter == 'F' ? "full" : "shared");
       }
     }
@@ -166,7 +165,7 @@ class SharingReader {
   void state_hy4_types() {
     if (find_set(config_, kTypes) != nullptr) return;
     Json types = Json::array();
-    for (const char letter : frequency_schedule(FrequencyRule::b, layers_, 4, 2)) {
+    for (const char letter : frequency_schedule(FrequencyRule::b, count(), 4, 2)) {
       types.push_back(letter == 'F' ? "full" : "shared");
     }
     config_[kTypes] = types;
@@ -181,10 +180,13 @@ class SharingReader {
       if (key == ScheduleKey::pattern && has_pattern()) return by_pattern(config_[kPattern]);
       if (key == ScheduleKey::frequency) return by_frequency();
     }
-    reading_.schedule = std::string(layers_, 'F');
+    reading_.schedule = std::string(count(), 'F');
     reading_.decided_by = "no key";
     remark_on_others("no key");
   }
+
+  // Letters of a schedule.
+  std::size_t count() const { return numbers_.size(); }
 
   bool has_pattern() const {
     const Json* pattern = find_set(config_, kPattern);
@@ -195,7 +197,7 @@ class SharingReader {
   void by_types(const Json& types) {
     reading_.decided_by = kTypes;
     check_length(kTypes, types.size(), "entries");
-    for (std::size_t layer = 0; layer < layers_; ++layer) {
+    for (std::size_t layer = 0; layer < count(); ++layer) {
       const bool shared = layer < types.size() && types[layer] == "shared";
       reading_.schedule += shared ? 'S' : 'F';
       if (layer < types.size() && !shared && types[layer] != "full") {
@@ -217,7 +219,7 @@ class SharingReader {
     if (*factor < 1) throw Stops{fmt::format("{} must be positive", kFactor)};
     reading_.decided_by = kFactor;
     reading_.schedule =
-        frequency_schedule(FrequencyRule::c, layers_, factor->get<std::int64_t>(), 0);
+        frequency_schedule(FrequencyRule::c, count(), factor->get<std::int64_t>(), 0);
     remark_on_others(kFactor);
     return true;
   }
@@ -236,7 +238,7 @@ class SharingReader {
       throw Stops{fmt::format("{} must begin with F", kPattern)};
     }
     check_length(kPattern, letters.size(), "characters");
-    for (std::size_t layer = 0; layer < layers_; ++layer) {
+    for (std::size_t layer = 0; layer < count(); ++layer) {
       reading_.schedule += layer < letters.size() ? letter_of(letters[layer], layer) : 'F';
     }
     remark_length(kPattern, letters.size());
@@ -275,22 +277,22 @@ class SharingReader {
     }
     if (has_offset && !by_offset && every > 1) remark("{} is ignored", kOffset);
     reading_.schedule = frequency_schedule(
-        has_offset ? profile_.with_offset : profile_.without_offset, layers_, every, shift);
+        has_offset ? profile_.with_offset : profile_.without_offset, count(), every, shift);
     remark_on_others(reading_.decided_by);
   }
 
   void check_length(const char* key, std::size_t length, const char* unit) const {
-    if ((length < layers_ && profile_.too_short == Tolerance::fails) ||
-        (length > layers_ && profile_.too_long == Tolerance::fails)) {
-      throw Stops{fmt::format("{} has {} {} for {} layers", key, length, unit, layers_)};
+    if ((length < count() && profile_.too_short == Tolerance::fails) ||
+        (length > count() && profile_.too_long == Tolerance::fails)) {
+      throw Stops{fmt::format("{} has {} {} for {} layers", key, length, unit, count())};
     }
   }
 
   void remark_length(const char* key, std::size_t length) {
-    if (length < layers_) {
-      remark("{} has {} entries: layers {} to {} count as F", key, length, length, layers_ - 1);
-    } else if (length > layers_) {
-      remark("the last {} entries of {} are ignored", length - layers_, key);
+    if (length < count()) {
+      remark("{} has {} entries: layers {} to {} count as F", key, length, length, count() - 1);
+    } else if (length > count()) {
+      remark("the last {} entries of {} are ignored", length - count(), key);
     }
   }
 
@@ -299,7 +301,7 @@ class SharingReader {
     const Json* types = find_set(config_, kTypes);
     if (decided != kTypes && types != nullptr) {
       std::string stated;
-      for (std::size_t l = 0; l < layers_; ++l) {
+      for (std::size_t l = 0; l < count(); ++l) {
         stated += l < types->size() && (*types)[l] == "shared" ? 'S' : 'F';
       }
       if (stated != reading_.schedule) remark("{} disagrees and is ignored", kTypes);
@@ -322,7 +324,6 @@ class SharingReader {
   }
 
   std::vector<std::size_t> numbers_;  // of the layers that letters stand for
-  std::size_t layers_;
   EngineProfile profile_;
   bool glm_;
   bool hy4_;

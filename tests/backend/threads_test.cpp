@@ -2,17 +2,34 @@
 // Threads belong to a backend: several backends live side by side, and the process is left alone.
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/tiles.h"
+#include "backend/row_chunks.h"
 #include "core/thread_count.h"
 #include "support/catch.h"
 #include "support/random.h"
 
 #include <atomic>
 #include <omp.h>
+#include <string_view>
 
 using namespace indexcache;
 using namespace indexcache::test;
 
 namespace {
+
+const ModelShape kShape{.layers = 2,
+                        .vocabulary = 100,
+                        .hidden = 64,
+                        .heads = 4,
+                        .latent_width = 40,
+                        .kv_lora_rank = 32,
+                        .index_heads = 4,
+                        .index_head_dim = 32,
+                        .index_topk = 128,
+                        .intermediate = 96,
+                        .moe_intermediate = 24,
+                        .routed_experts = 16,
+                        .experts_used = 4,
+                        .expert_groups = 1};
 
 RowLayout several_tiles() {
   RowLayout rows;
@@ -67,22 +84,34 @@ TEST_CASE("backends with different numbers of threads live side by side and agre
 }
 
 TEST_CASE("memory for scratch grows with the threads of the backend that is asked") {
-  const ModelShape shape{.layers = 2,
-                         .vocabulary = 100,
-                         .hidden = 64,
-                         .heads = 4,
-                         .latent_width = 40,
-                         .kv_lora_rank = 32,
-                         .index_heads = 4,
-                         .index_head_dim = 32,
-                         .index_topk = 128,
-                         .intermediate = 96,
-                         .moe_intermediate = 24,
-                         .routed_experts = 16,
-                         .experts_used = 4,
-                         .expert_groups = 1};
   const CpuBackend one(1), five(5);
-  CHECK(five.scratch_bytes(shape, 1000, 1000) == 5 * one.scratch_bytes(shape, 1000, 1000));
+  CHECK(five.scratch_bytes(kShape, 1000, 1000) == 5 * one.scratch_bytes(kShape, 1000, 1000));
+}
+
+TEST_CASE("queries of the indexer are rounded some rows at a time, which changes no set") {
+  CpuBackend backend(2, Precision::fp32, Precision::fp8);
+  RowLayout rows;
+  for (const std::int64_t length : {2100, 3, 301}) rows.append(length, 0);
+  const std::int64_t heads = kShape.index_heads, width = kShape.index_head_dim;
+  const auto tensor = [&](std::int64_t cols, unsigned seed) {
+    return backend.upload(random_floats(static_cast<std::size_t>(rows.total * cols), seed),
+                          rows.total, cols);
+  };
+  const Tensor queries = tensor(heads * width, 1), weights = tensor(heads, 2),
+               keys = tensor(width, 3);
+  const auto new_sets = [&] { return backend.allocate(rows.total, kShape.index_topk, DType::i32); };
+  const Tensor together = new_sets(), apart = new_sets();
+  backend.index_topk(rows, queries, weights, rows, keys, together);
+  for (const RowChunk& chunk : row_chunks(rows, kChunkGrain)) {
+    backend.index_topk(chunk.rows, chunk.of(queries), chunk.of(weights), rows, keys,
+                       chunk.of(apart));
+  }
+  const auto bytes_of = [](const Tensor& sets) {
+    return std::string_view(sets.data<char>(),
+                            static_cast<std::size_t>(sets.rows() * 4 * sets.cols()));
+  };
+  CHECK(bytes_of(together) == bytes_of(apart));
+  CHECK(backend.scratch_bytes(kShape, 100'000, 4000) == backend.scratch_bytes(kShape, 1024, 4000));
 }
 
 TEST_CASE("a loop over tiles runs on as many threads as it is given") {

@@ -4,6 +4,7 @@
 #include "support/catch.h"
 #include "support/files.h"
 #include "support/process.h"
+#include "support/refused_command.h"
 #include "support/tiny_shape.h"
 
 #include <algorithm>
@@ -162,6 +163,9 @@ TEST_CASE("bench refuses what it cannot time") {
         3);
   CHECK(run_tool({"bench", "ops", "--synthetic", folder / "absent.yaml", "--device", "cpu"}).code ==
         3);
+  check_refused({"bench", "ops", golden("glm_moe_dsa_tiny"), "--device", "cpu", "--context", "64",
+                 "--weights", "stream", "--under-load"},
+                2, "do not stay on the device");
 }
 
 TEST_CASE("bench decode refuses what it cannot decode") {

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "search/golden_case.h"
 #include "search/reference_case.h"
+#include "search/v4_mini_case.h"
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -122,6 +123,14 @@ TEST_CASE("GPU dsa-mini: full loss, overlap and the whole greedy trace of the re
 
 TEST_CASE("GPU dsa-mini: held-out losses of greedy and uniform patterns", "[search]") {
   check_held_out_losses<CudaBackend>();
+}
+
+TEST_CASE("GPU v4-mini: losses of all patterns are PyTorch's", "[search]") {
+  check_v4_mini<CudaBackend>();
+}
+
+TEST_CASE("GPU v4-mini: overlaps of its indexers are PyTorch's", "[search]") {
+  check_v4_mini_overlap<CudaBackend>();
 }
 
 TEST_CASE("GPU overlap where sets of some queries stand for those of all", "[search]") {

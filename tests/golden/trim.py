@@ -7,8 +7,8 @@ golden_full of A.X-K2 and Hy4 keeps all tensors, and their other runs what the i
 the others, inputs and outputs of sublayers, index scores and FP8 emulations are left out: the hidden
 states of every layer contain them. DeepSeek-V4 keeps scores, the sets of its indexers as deployed,
 and the coefficients of its streams, which show nowhere else. All runs keep their first sequence,
-golden_full of models without FP8 weights and native sharing both; runs of DeepSeek-V4, those with
-another epsilon, from FP8 weights and with native sharing keep hidden states and logits of some rows.
+golden_full of models without FP8 weights and native sharing both; hidden states and logits are those
+of some rows, except in A.X-K2 and Hy4.
 Of the layers of MTP, which nobody reads, checkpoints keep the norms, an indexer's included.
 """
 import argparse
@@ -85,7 +85,7 @@ def row_step(source):
         return 8
     if run == "golden_full_cfg_eps":
         return 4
-    return 2 if "_fp8_" in case or case == "glm_moe_dsa_shared_tiny" else 1
+    return 1 if case in WHOLE else 2
 
 
 def some_rows(tensors, step):

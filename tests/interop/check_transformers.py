@@ -35,6 +35,7 @@ HY4 = ROOT / "tests/golden/hy_v4_tiny"
 V4 = ROOT / "tests/golden/deepseek_v4_tiny"
 V4_RELEASED = ROOT / "tests/golden/deepseek_v4_r128_tiny"
 MINI = ROOT / "data/dsa-mini"
+V4_MINI = ROOT / "data/v4-mini"
 # model, engine whose configuration is exported (None: its own configuration), pattern
 CASES = [
     (GLM, "transformers", "FSFSSS"),
@@ -50,6 +51,8 @@ CASES = [
     (V4, None, "FSFS"),
     (V4_RELEASED, None, "FF"),
     (V4_RELEASED, None, "FS"),
+    (V4_MINI, None, "FFFFFFF"),
+    (V4_MINI, None, "FSSSFSS"),
     (MINI, "vllm", "FSFSSSSSSFFSSSSS"),
     (MINI, "vllm", "FSSSFSSSFSSSFSSS"),
 ]
@@ -69,7 +72,7 @@ torch.Tensor.topk = stable_topk
 
 def sequences(model):
     """Token ids [sequences, length], longer than the model's index_topk."""
-    if model == MINI:
+    if model in (MINI, V4_MINI):
         with h5py.File(MINI / "calibration.h5") as file:
             return torch.tensor(file["tokens"][:, :600], dtype=torch.long)
     return load_file(model / "golden_full.safetensors")["input_ids"].long()

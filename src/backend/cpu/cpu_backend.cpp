@@ -5,6 +5,7 @@
 #include "backend/cpu/arithmetic/arithmetic.h"
 #include "backend/hisa_layout.h"
 #include "backend/make_cpu_backend.h"
+#include "backend/row_chunks.h"
 #include "core/error.h"
 #include "core/thread_count.h"
 
@@ -12,10 +13,14 @@
 #include <bit>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <unistd.h>
 
 namespace indexcache {
 namespace {
+
+// Rows of indexer queries that are rounded at a time.
+constexpr std::int64_t kRoundedRows = 1024;
 
 // Half of the machine's memory; the rest is left to the page cache and to other processes.
 std::int64_t half_of_memory() {
@@ -105,8 +110,9 @@ std::int64_t CpuBackend::scratch_bytes(const ModelShape& shape, std::int64_t row
       shape.streams * shape.hidden +                                 // and what mixes them
       entry_numbers(shape, longest) +
       std::min(kExpertRows, rows) * (2 * shape.hidden + 2 * shape.moe_intermediate);
+  const std::int64_t queries = std::min(kRoundedRows, rows) * shape.index_heads;
   const std::int64_t rounded =
-      indexer_ == Precision::fp32 ? 0 : (rows * shape.index_heads + longest) * shape.index_head_dim;
+      indexer_ == Precision::fp32 ? 0 : (queries + longest) * shape.index_head_dim;
   return 4 * (numbers * threads_ + hisa.means + rounded);
 }
 
@@ -195,8 +201,13 @@ void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                             const Tensor& keys, const Tensor& sets) {
   Operation operation(*this, Component::indexer_logits);
   cpu::SelectionTime time;
-  compute().index_topk(threads_, rows, index_operand(queries, keys.cols()), head_weights, key_rows,
-                       index_operand(keys, keys.cols()), sets, time);
+  const Tensor rounded = index_operand(keys, keys.cols());
+  const std::int64_t most =
+      indexer_ == Precision::fp32 ? std::numeric_limits<std::int64_t>::max() : kRoundedRows;
+  for (const RowChunk& chunk : row_chunks(rows, most)) {
+    compute().index_topk(threads_, chunk.rows, index_operand(chunk.of(queries), keys.cols()),
+                         chunk.of(head_weights), key_rows, rounded, chunk.of(sets), time);
+  }
   operation.give(counted(Component::top_k), time.share_of_choosing());
 }
 

@@ -26,6 +26,12 @@ bool wants_gpu(const DeviceSpec& device, std::string& reason) {
   return device.kind == DeviceSpec::Kind::cuda;
 }
 
+void require_gpu_indexer(Precision indexer) {
+  if (indexer != Precision::fp4) return;
+  throw UsageError({"an FP4 indexer is computed on the CPU only", "--indexer-precision fp4",
+                    "GPUs have fp32, bf16 and fp8", "--device cpu, or --indexer-precision fp8"});
+}
+
 std::unique_ptr<Backend> make_unlimited(const BackendOptions& options) {
   std::string reason;
   if (wants_gpu(options.device, reason)) {
