@@ -8,9 +8,7 @@
 // could follow the rows of an expert, issuing the copies took 6% of bf16 products and 14% of e4m3.)
 // Two warpgroups multiply 64 slots each. bf16 keeps one stage's products under way while the next
 // is awaited. In e4m3 the products of a stage are awaited, scaled and added to the sums in float32,
-// while the other warpgroup has the tensor cores. Where a tile has no more than 64 slots, the
-// second warpgroup of e4m3 multiplies nothing; in bf16, where the weights take the time, that gains
-// nothing.
+// while the other warpgroup has the tensor cores.
 //
 // A block takes the next tile when it is done with one. Tiles that share columns of a weight follow
 // each other, so that they are under way at nearly the same time and only the first one reads the
@@ -282,8 +280,6 @@ class Multiplier {
       if (tile.group < 0) return;
       if constexpr (!S::kScaled) {
         multiply(tile);
-      } else if (tile.slots <= ThreadPlace().group * kOwnSlots) {
-        pass();
       } else if (p_.cols - first_column(tile) > S::kFewCols) {
         multiply_scaled<S::kCols>(tile);
       } else {
@@ -379,16 +375,6 @@ class Multiplier {
       const bool is_first = i / 32 * 64 < scales.first_cols;  // which is a multiple of 64
       const float factor = is_first ? of_first[i / 2 % 2] : of_second[i / 2 % 2];
       sums[i] = fmaf(factor, d[i], sums[i]);
-    }
-  }
-
-  // A tile with none of this warpgroup's slots, whose products would keep the tensor cores from the
-  // other one.
-  __device__ __forceinline__ void pass() {
-    for (int stage = 0; stage < stages_; ++stage) {
-      barrier_wait(shared_.full(turn_.stage), turn_.parity);
-      turn_.advance(1);
-      release();
     }
   }
 
