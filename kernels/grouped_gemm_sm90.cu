@@ -31,9 +31,10 @@ struct Store {
   const GroupedGemmParams p;
 
   template <int Registers>
-  __device__ __forceinline__ void operator()(const grouped::Tile& tile, int first_column,
+  __device__ __forceinline__ void operator()(const grouped::Tile& tile,
                                              const float (&d)[Registers]) const {
     const grouped::ThreadPlace place;
+    const int first_column = tile.column_tile * 2 * Registers;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int slot = place.row + 8 * r;

@@ -51,7 +51,6 @@ struct Shape {
   static constexpr bool kScaled = sizeof(T) == 1;
   static constexpr int kDepth = kSpan / static_cast<int>(sizeof(T));  // of a stage
   static constexpr int kCols = kScaled ? 192 : 256;
-  static constexpr int kFewCols = 64;  // the last columns of a matrix, if e4m3 has no more
   static constexpr int kStages = kScaled ? 5 : 4;
   static constexpr int kXBytes = kSlots * kSpan;
   static constexpr int kWeightBytes = kCols * kSpan;
@@ -263,8 +262,8 @@ struct ThreadPlace {
   int row = static_cast<int>(threadIdx.x) / kWarp * 16 + lane / 4;  // both warpgroups' slots
 };
 
-// A warpgroup that multiplies. `epilogue(tile, column, d)` is called for every tile with its first
-// column and the accumulator: 8 columns of two rows per 4 registers (ThreadPlace).
+// A warpgroup that multiplies. `epilogue(tile, d)` is called for every tile with the accumulator: 8
+// columns of two rows per 4 registers (ThreadPlace).
 template <typename T, class Epilogue>
 class Multiplier {
  public:
@@ -278,18 +277,16 @@ class Multiplier {
     for (;;) {
       const Tile tile = next_tile();
       if (tile.group < 0) return;
-      if constexpr (!S::kScaled) {
-        multiply(tile);
-      } else if (p_.cols - first_column(tile) > S::kFewCols) {
-        multiply_scaled<S::kCols>(tile);
+      if constexpr (S::kScaled) {
+        multiply_scaled(tile);
       } else {
-        multiply_scaled<S::kFewCols>(tile);
+        multiply(tile);
       }
     }
   }
 
  private:
-  static __device__ int first_column(const Tile& tile) { return tile.column_tile * S::kCols; }
+  static constexpr int kRegisters = S::kCols / 2;  // of an accumulator
 
   __device__ Tile next_tile() {
     barrier_wait(shared_.announced(ahead_.stage), ahead_.parity);
@@ -299,9 +296,8 @@ class Multiplier {
     return tile;
   }
 
-  // Begins the products of a stage: d (+)= x weight^T, with as many columns as d has.
-  template <int Registers>
-  __device__ __forceinline__ void begin(float (&d)[Registers], bool add) {
+  // Begins the products of a stage: d (+)= x weight^T.
+  __device__ __forceinline__ void begin(float (&d)[kRegisters], bool add) {
     barrier_wait(shared_.full(turn_.stage), turn_.parity);
     const auto own = static_cast<std::uint32_t>(ThreadPlace().group * kOwnSlots * kSpan);
     const std::uint64_t x = swizzled_operand(shared_.x(turn_.stage) + own, 16, 8 * kSpan);
@@ -327,7 +323,7 @@ class Multiplier {
   }
 
   __device__ __forceinline__ void multiply(const Tile& tile) {
-    float d[S::kCols / 2];
+    float d[kRegisters];
     begin(d, false);
     for (int stage = 1; stage < stages_; ++stage) {
       begin(d, true);
@@ -336,7 +332,7 @@ class Multiplier {
     }
     wgmma_wait(d);
     release();
-    epilogue_(tile, first_column(tile), d);
+    epilogue_(tile, d);
   }
 
   // Where the scales of the thread's two rows begin, and those of its columns, which belong to at
@@ -352,7 +348,7 @@ class Multiplier {
       return p_.x_scales + (std::int64_t{tile.first_slot} + min(slot, last)) * stages_;
     };
     constexpr int kBlock = 128;
-    const int column = first_column(tile);
+    const int column = tile.column_tile * S::kCols;
     const int block = column / kBlock, last_block = (p_.cols - 1) / kBlock;
     const float* const first = p_.weights[tile.group].scales + std::int64_t{block} * stages_;
     return {of_row(place.row), of_row(place.row + 8), first,
@@ -360,9 +356,8 @@ class Multiplier {
   }
 
   // Waits for the products of the oldest stage and adds them.
-  template <int Registers>
-  __device__ __forceinline__ void add_scaled(const Scales& scales, int stage, float (&d)[Registers],
-                                             float (&sums)[Registers]) {
+  __device__ __forceinline__ void add_scaled(const Scales& scales, int stage,
+                                             float (&d)[kRegisters], float (&sums)[kRegisters]) {
     // Read while the products run.
     const float low = __ldg(scales.low + stage), high = __ldg(scales.high + stage);
     const float first = __ldg(scales.first + stage), second = __ldg(scales.second + stage);
@@ -371,26 +366,23 @@ class Multiplier {
     const float of_first[2] = {low * first, high * first};
     const float of_second[2] = {low * second, high * second};
 #pragma unroll
-    for (int i = 0; i < Registers; ++i) {
+    for (int i = 0; i < kRegisters; ++i) {
       const bool is_first = i / 32 * 64 < scales.first_cols;  // which is a multiple of 64
       const float factor = is_first ? of_first[i / 2 % 2] : of_second[i / 2 % 2];
       sums[i] = fmaf(factor, d[i], sums[i]);
     }
   }
 
-  // A tile of `Cols` columns. Whole tiles of 192 for what is left of 4,096 or 7,168 columns, which
-  // is 64, would take 2 to 3% of a product.
-  template <int Cols>
   __device__ __forceinline__ void multiply_scaled(const Tile& tile) {
     const Scales scales = find_scales(tile);
-    float sums[Cols / 2], d[Cols / 2];
+    float sums[kRegisters], d[kRegisters];
 #pragma unroll
-    for (int i = 0; i < Cols / 2; ++i) sums[i] = 0;
+    for (int i = 0; i < kRegisters; ++i) sums[i] = 0;
     for (int stage = 0; stage < stages_; ++stage) {
       begin(d, false);
       add_scaled(scales, stage, d, sums);
     }
-    epilogue_(tile, first_column(tile), sums);
+    epilogue_(tile, sums);
   }
 
   const GroupedGemmParams& p_;

@@ -35,7 +35,7 @@ struct Reduce {
   const NextTokenReference* reference;  // for Task::compare
 
   template <int Registers>
-  __device__ __forceinline__ void operator()(const grouped::Tile& tile, int first_column,
+  __device__ __forceinline__ void operator()(const grouped::Tile& tile,
                                              const float (&d)[Registers]) const {
     static_assert(2 * Registers == kNextTokenColumns);
     const grouped::ThreadPlace place;
@@ -44,7 +44,8 @@ struct Reduce {
       const int slot = place.row + 8 * r;
       // A row that is not there computes what the last one does, and writes nothing.
       const std::int64_t row = tile.first_slot + min(slot, tile.slots - 1);
-      const NextTokenPart part = of_row<Registers>(row, first_column, d + 2 * r, slot < tile.slots);
+      const NextTokenPart part =
+          of_row<Registers>(row, tile.column_tile * 2 * Registers, d + 2 * r, slot < tile.slots);
       if (slot < tile.slots && place.lane % 4 == 0) {
         p.parts[row * part_count(p) + tile.column_tile] = part;
       }

@@ -278,18 +278,6 @@ const std::vector<Product> kProducts = {
      .depth = 512,
      .accumulate = true,
      .plain = true},
-    // 64 columns or fewer after those of whole tiles.
-    {.type = kernels::Type::e4m3,
-     .counts = {70, 0, 140},
-     .cols = 448,
-     .depth = 640,
-     .accumulate = true},
-    {.type = kernels::Type::e4m3,
-     .counts = {200},
-     .cols = 232,
-     .depth = 272,
-     .out_type = kernels::Type::bf16,
-     .plain = true},
     // More tiles than multiprocessors, and columns whose blocks of scales end within a tile.
     {.type = kernels::Type::e4m3,
      .counts = std::vector<std::int32_t>(40, 37),
