@@ -2,11 +2,14 @@
 #include "backend/cuda/pack_memory.h"
 
 #include "backend/cuda/cuda_backend.h"
+#include "backend/row_chunks.h"
 #include "kernels/sparse_attention.h"
 
 namespace indexcache {
 namespace cuda {
 namespace {
+
+static_assert(kChunkGrain % kernels::kPackGrain == 0);  // chunks of rows begin where packs do
 
 constexpr std::int64_t kWord = 4;
 constexpr std::int64_t kPackWords = sizeof(kernels::Pack) / kWord;
