@@ -4,6 +4,12 @@
 #include "backend/device.h"
 
 namespace indexcache {
+namespace {
+
+// Of a slot: its place in the order of experts, and what is counted on the way.
+constexpr std::int64_t kPlaceBytes = 16;
+
+}  // namespace
 
 std::int64_t Device::linear_row_bytes(std::int64_t) const {
   return 0;
@@ -22,13 +28,14 @@ std::int64_t Device::mlp_row_bytes(std::int64_t, std::int64_t middle) const {
 // rows in the order of experts.
 std::int64_t Device::expert_row_bytes(const ModelShape& shape) const {
   const auto bytes = static_cast<std::int64_t>(size_of(activation()));
-  return shape.experts_used * (4 * 4 + bytes * (2 * shape.hidden + 3 * shape.moe_intermediate));
+  return shape.experts_used *
+         (kPlaceBytes + bytes * (2 * shape.hidden + 3 * shape.moe_intermediate));
 }
 
 // The input is gone when the result is made. Quantized inputs and products are smaller.
 std::int64_t grouped_expert_row_bytes(const ModelShape& shape) {
   constexpr std::int64_t kBytes = 2;
-  return shape.experts_used * (4 * 4 + kBytes * (shape.hidden + 3 * shape.moe_intermediate));
+  return shape.experts_used * (kPlaceBytes + kBytes * (shape.hidden + 3 * shape.moe_intermediate));
 }
 
 }  // namespace indexcache

@@ -56,7 +56,7 @@ struct FrozenPass::Layer {
 };
 
 FrozenPass::FrozenPass(const ModelConfig& config, Backend& backend, std::int64_t positions,
-                       std::vector<Student> students, std::int64_t chunk_rows)
+                       const std::vector<Student>& students, std::int64_t chunk_rows)
     : config_(config),
       backend_(backend),
       decoder_(config, backend, positions),

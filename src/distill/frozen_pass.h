@@ -58,7 +58,7 @@ class FrozenPass {
   // `positions`: the longest sequence. The references must outlive the object. `chunk_rows` rows at
   // most pass through a layer together.
   FrozenPass(const ModelConfig& config, Backend& backend, std::int64_t positions,
-             std::vector<Student> students, std::int64_t chunk_rows);
+             const std::vector<Student>& students, std::int64_t chunk_rows);
 
   // Runs the model over sequences of tokens, all of them at once. Without a pattern attention is
   // dense everywhere; with one the F layers of `weights` select.

@@ -258,8 +258,8 @@ IndexQueries Decoder::index_queries(const IndexerWeights& w, const RowLayout& ro
                                     const LinearInput& q_latent, const LinearInput& x) {
   const Device::CountAs purpose(backend_, Component::indexer_projections);
   const std::int64_t width = config_.index_heads * config_.index_head_dim;
-  const IndexQueries out{backend_.allocate(rows.total, width, backend_.index_activation()),
-                         backend_.allocate(rows.total, config_.index_heads)};
+  IndexQueries out{backend_.allocate(rows.total, width, backend_.index_activation()),
+                   backend_.allocate(rows.total, config_.index_heads)};
   backend_.linear(rows, index_latent(q_latent), w.wq_b, out.queries);
   const Heads rotated = index_heads(out.queries, config_.index_heads);
   const Rotation table = rotation_of(w.entries.has_value());

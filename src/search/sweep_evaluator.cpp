@@ -430,13 +430,14 @@ void SweepEvaluator::select(const LayerWeights& weights, std::size_t layer, cons
   observer_->selected(layer, decoder_, {chunk.rows, asked, key_rows, keys, chosen});
 }
 
-// Keys of all rows of a stream whose tail rows are `hidden`; `in` becomes the last chunk's input.
+// Keys of all rows of a stream with tail rows `hidden`; `in` becomes the input of a single chunk.
 KeyRows SweepEvaluator::tail_keys(const LayerWeights& weights, const Wave& wave,
                                   const PrefixRows& prefix, const Tensor& hidden, bool indexed,
                                   SublayerInput& in) {
   KeyRows keys = decoder_.allocate_keys(weights, wave.keys.total, indexed);
   decoder_.copy_keys(wave.prefix, prefix.keys, wave.keys, keys);
   in = fill_keys(weights, wave.tail_chunks, hidden, wave.keys, keys);
+  if (wave.tail_chunks.size() > 1) in = {};
   decoder_.pool_entries(weights, wave.keys, keys);
   return keys;
 }
@@ -452,7 +453,6 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
   }
   const bool selects = config_.selects(static_cast<std::int64_t>(layer));
   const bool indexed = !full.patterns.empty(), reuses = !shared.patterns.empty();
-  const bool several = wave.tail_chunks.size() > 1;
   KeyRows keys;
   SublayerInput input;
   if (wave.tail.total > 0) keys = tail_keys(weights, wave, prefix, stream.hidden, indexed, input);
@@ -475,8 +475,8 @@ void SweepEvaluator::branch(const LayerWeights& weights, const Wave& wave, const
     {
       const Tensor hidden = chunk.of(stream.hidden);
       // That of a single chunk is there since its keys.
-      if (several) input = decoder_.attention_input(weights, chunk.rows, hidden);
-      const QueryRows in = decoder_.queries(weights, chunk.rows, std::move(input));
+      if (input.x.plain.empty()) input = decoder_.attention_input(weights, chunk.rows, hidden);
+      const QueryRows in = decoder_.queries(weights, chunk.rows, std::exchange(input, {}));
       if (indexed) {
         select(weights, layer, chunk, in, keys.candidate_rows(wave.keys), keys.index_keys,
                full.sets);

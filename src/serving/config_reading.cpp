@@ -191,7 +191,7 @@ class SharingReader {
   bool has_pattern() const {
     const Json* pattern = find_set(config_, kPattern);
     if (pattern == nullptr) return false;
-    return !profile_.empty_pattern_is_unset || *pattern != "";
+    return !profile_.empty_pattern_is_unset || *pattern != Json("");
   }
 
   void by_types(const Json& types) {

@@ -186,7 +186,7 @@ void CpuBackend::sigmoid_gate(const RowLayout& rows, const Heads& gates, const H
 
 Tensor CpuBackend::index_operand(const Tensor& x, std::int64_t width) {
   if (indexer_ == Precision::fp32) return x;
-  const Tensor rounded = allocate(x.rows(), x.cols());
+  Tensor rounded = allocate(x.rows(), x.cols());
   compute().round_index(threads_, indexer_, width, x, rounded);
   return rounded;
 }
@@ -276,8 +276,8 @@ void CpuBackend::gated_mlp(const RowLayout& rows, const LinearInput& x, const Te
 Routing CpuBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                           const RouterRule& rule) {
   const Operation operation(*this, Component::experts);
-  const Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
-                        allocate(rows.total, rule.experts_used)};
+  Routing routing{allocate(rows.total, rule.experts_used, DType::i32),
+                  allocate(rows.total, rule.experts_used)};
   compute().route(threads_, rows, logits, bias, rule, routing);
   return routing;
 }
@@ -291,7 +291,7 @@ void CpuBackend::experts(const RowLayout& rows, const LinearInput& x, const Rout
 Routing CpuBackend::weigh_experts(const RowLayout& rows, const Tensor& logits,
                                   const Tensor& experts, const RouterRule& rule) {
   const Operation operation(*this, Component::experts);
-  const Routing routing{experts, allocate(rows.total, experts.cols())};
+  Routing routing{experts, allocate(rows.total, experts.cols())};
   compute().weigh_experts(threads_, rows, logits, rule, routing);
   return routing;
 }
