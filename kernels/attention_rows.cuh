@@ -63,9 +63,10 @@ __device__ inline int agreed(int x) {
   return __shfl_sync(kAllLanes, x, 0);
 }
 
-// A tile: the first of its queries, and the first and number of the heads from there on that exist.
 struct Tile {
-  int row, first_head, heads;
+  int row;         // of the first of its queries
+  int first_head;  // of the tile
+  int heads;       // that there are, in a pack of all of its queries, one query after the other
 };
 
 // The tiles of a launch: queries one after the other, groups of heads of a query next to each
@@ -125,7 +126,7 @@ __device__ int key_blocks(int count) {
   return max(S::kLeastBlocks, (count + S::kKeys - 1) / S::kKeys);
 }
 
-// Row of a block that a copying thread copies in one of the passes.
+// A copying thread copies one row of a block in each pass.
 template <class S>
 inline constexpr int kCopyPasses = S::kKeys / kRowsAtOnce;
 template <class S>
