@@ -9,7 +9,6 @@ each block of 128 x 128: the block's largest number / 448. Numbers are rounded t
 to even. Everything else is copied. In plain Python: ten million weights take four seconds.
 """
 import argparse
-import bisect
 import json
 import re
 import shutil
@@ -17,28 +16,12 @@ import struct
 from array import array
 from pathlib import Path
 
+from checkpoint.storage import E4M3
+
 BLOCK, LARGEST = 128, 448.0
 QUANTIZED = re.compile(r"(_proj|_proj_with_mqa|\.wq_b|\.wk)\.weight$")
 # Its name ends like those of projections, but engines keep the indexer's head weights as they are.
 KEPT = re.compile(r"\.weights_proj\.weight$")
-
-
-def positive_codes():
-    """E4M3's positive numbers by code, 0 to 0x7e."""
-    return [code % 8 / 8 * 2.0 ** -6 if code < 8 else (1 + code % 8 / 8) * 2.0 ** (code // 8 - 7)
-            for code in range(0x7F)]
-
-
-SIZES = positive_codes()
-MIDDLES = [(a + b) / 2 for a, b in zip(SIZES, SIZES[1:])]
-
-
-def e4m3(x):
-    """The code of the nearest number."""
-    code = bisect.bisect_left(MIDDLES, abs(x))
-    if code < len(MIDDLES) and MIDDLES[code] == abs(x) and code % 2 == 1:
-        code += 1
-    return code | (0x80 if x < 0 else 0)
 
 
 def numbers(entry, data):
@@ -61,7 +44,7 @@ def quantize(values, rows, cols):
             scale = scales[-1]  # as float32
             for places_of_row in places:
                 for i in places_of_row:
-                    codes[i] = e4m3(values[i] / scale)
+                    codes[i] = E4M3.code(values[i] / scale)
     return bytes(codes), scales.tobytes()
 
 

@@ -92,23 +92,34 @@ def expert_table(name, tokens, experts, used):
     return [Part(name, "I64", (tokens, used), ("experts", experts, used))]
 
 
-def float_codes(exponent_bits, mantissa_bits, largest):
-    """(value, code) of the numbers of a small float from 0 to `largest`, ascending."""
-    steps, bias = 1 << mantissa_bits, (1 << exponent_bits - 1) - 1
-    codes = []
-    for code in range(1 << exponent_bits + mantissa_bits):
-        exponent, mantissa = divmod(code, steps)
-        fraction = mantissa / steps + (1 if exponent else 0)
-        codes.append((fraction * 2.0 ** (max(exponent, 1) - bias), code))
-    return [pair for pair in codes if pair[0] <= largest]
+class SmallFloat:
+    """A float of few bits, whose codes ascend from 0 to that of `largest`; `sign` is a bit."""
+
+    def __init__(self, exponent_bits, mantissa_bits, largest, sign):
+        steps, bias = 1 << mantissa_bits, (1 << exponent_bits - 1) - 1
+        sizes = []
+        for code in range(1 << exponent_bits + mantissa_bits):
+            exponent, mantissa = divmod(code, steps)
+            fraction = mantissa / steps + (1 if exponent else 0)
+            sizes.append(fraction * 2.0 ** (max(exponent, 1) - bias))
+        sizes = [size for size in sizes if size <= largest]
+        self.middles = [(a + b) / 2 for a, b in zip(sizes, sizes[1:])]
+        self.sign = sign
+
+    def code(self, value):
+        """That of the nearest number, ties to even."""
+        size = abs(value)
+        code = bisect.bisect_left(self.middles, size)
+        if code % 2 == 1 and code < len(self.middles) and self.middles[code] == size:
+            code += 1
+        return code | (self.sign if value < 0 else 0)
+
+    def codes(self, values):
+        return bytes(self.code(value) for value in values)
 
 
-def rounded(values, codes, sign):
-    """The code of the nearest number of each value; `sign` is the bit of negative ones."""
-    sizes = [size for size, _ in codes]
-    middles = [(a + b) / 2 for a, b in zip(sizes, sizes[1:])]
-    return bytes(codes[bisect.bisect_left(middles, abs(value))][1] | (sign if value < 0 else 0)
-                 for value in values)
+E4M3 = SmallFloat(4, 3, 448, 0x80)
+E2M1 = SmallFloat(2, 1, 6, 8)
 
 
 class Numbers:
@@ -121,9 +132,9 @@ class Numbers:
 
     def make_pool(self, kind, *details):
         if kind == "fp8":
-            return rounded((v * FP8_SIZE for v in self.normal), float_codes(4, 3, 448), 0x80)
+            return E4M3.codes(v * FP8_SIZE for v in self.normal)
         if kind == "fp4":
-            codes = rounded((v * FP4_SIZE for v in self.normal), float_codes(2, 1, 6), 8)
+            codes = E2M1.codes(v * FP4_SIZE for v in self.normal)
             return bytes(low | high << 4 for low, high in zip(codes[::2], codes[1::2]))
         if kind == "experts":
             experts, used = details
