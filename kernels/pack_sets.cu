@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/common.cuh"
 #include "kernels/packed_sets.h"
+#include "kernels/scan.cuh"
 
 namespace indexcache::kernels {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kWarps = kThreads / kWarp;
 constexpr int kWindow = 1 << 16;  // positions that have a bit at a time
 
 __host__ __device__ constexpr int packs_per_grain(int queries) {
@@ -60,54 +59,33 @@ __device__ void mark(const PackSetsParams& p, const Rows& rows, const Bits& wind
   __syncthreads();
 }
 
-// The sum over the threads before this one, and over all.
-struct Scan {
-  int before, all;
-};
-
-__device__ Scan scan(int count) {
-  __shared__ int of_warps[kWarps];
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  int sum = count;
-  for (int offset = 1; offset < kWarp; offset *= 2) {
-    const int x = __shfl_up_sync(kAllLanes, sum, offset);
-    if (lane >= offset) sum += x;
-  }
-  __syncthreads();  // everybody has read the sums of the scan before
-  if (lane == kWarp - 1) of_warps[warp] = sum;
-  __syncthreads();
-  Scan result{sum - count, 0};
-  for (int w = 0; w < kWarps; ++w) {
-    if (w < warp) result.before += of_warps[w];
-    result.all += of_warps[w];
-  }
-  return result;
-}
-
-__device__ int count_keys(const Rows& rows, const Bits& window) {
-  int count = 0;
+// `totals` is of the block, [warps].
+__device__ int count_keys(const Rows& rows, const Bits& window, unsigned* totals) {
+  unsigned count = 0, all = 0;
   for (int w = static_cast<int>(threadIdx.x); w < window.words; w += kThreads) {
-    count += __popc(window.united(rows.count, w));
+    count += static_cast<unsigned>(__popc(window.united(rows.count, w)));
   }
-  return scan(count).all;
+  block_scan<kThreads>(count, totals, all);
+  return static_cast<int>(all);
 }
 
 // Writes the keys of a window from `at` on; returns where those of the next one begin.
 __device__ std::int64_t write_keys(const PackedSets& packed, const Rows& rows, const Bits& window,
-                                   std::int64_t at) {
+                                   unsigned* totals, std::int64_t at) {
   for (int first = 0; first < window.words; first += kThreads) {
     const int word = first + static_cast<int>(threadIdx.x);
-    unsigned united = word < window.words ? window.united(rows.count, word) : 0;
-    const Scan place = scan(__popc(united));
-    for (std::int64_t to = at + place.before; united != 0; united &= united - 1, ++to) {
+    unsigned united = word < window.words ? window.united(rows.count, word) : 0, all = 0;
+    const auto count = static_cast<unsigned>(__popc(united));
+    std::int64_t to = at + block_scan<kThreads>(count, totals, all);
+    for (; united != 0; united &= united - 1, ++to) {
       const int bit = __ffs(static_cast<int>(united)) - 1;
       unsigned members = 0;
       for (int q = 0; q < rows.count; ++q) members |= (window.of(q, word) >> bit & 1u) << q;
       packed.keys[to] = window.first + 32 * word + bit;
       packed.members[to] = static_cast<std::uint8_t>(members);
     }
-    at += place.all;
+    at += all;
+    __syncthreads();  // everybody has read the totals
   }
   return at;
 }
@@ -136,13 +114,14 @@ __device__ void leave_rows(const PackedSets& packed, const Rows& rows) {
 __global__ void __launch_bounds__(kThreads)
     pack_sets_kernel(PackSetsParams p, PackedSets packed, int words) {
   extern __shared__ unsigned memory[];
+  __shared__ unsigned totals[kThreads / kWarp];
   const Rows rows = rows_of_block(p, packed);
   if (rows.count == 0) return;
   Bits window{memory, words, 0};
   int keys = 0;
   for (; window.first < p.positions; window.first += 32 * words) {
     mark(p, rows, window);
-    keys += count_keys(rows, window);
+    keys += count_keys(rows, window, totals);
   }
   if (keys > packed.keys_per_query * rows.count) {
     leave_rows(packed, rows);
@@ -152,7 +131,7 @@ __global__ void __launch_bounds__(kThreads)
   const bool marked = p.positions <= 32 * words;
   for (window.first = 0; window.first < p.positions; window.first += 32 * words) {
     if (!marked) mark(p, rows, window);
-    at = write_keys(packed, rows, window, at);
+    at = write_keys(packed, rows, window, totals, at);
   }
 }
 

@@ -244,11 +244,9 @@ PackedSets packing_of(const SparseAttentionParams& p) {
     const int fitting = tile_rows / p.heads;
     packing.queries = fitting < kMostPackQueries ? fitting : kMostPackQueries;
   };
-  const bool heads_follow = p.query_stride == p.heads * p.query_head_stride &&
-                            p.out_stride == p.heads * p.out_head_stride;
   if (p.heads == 0 || p.recent != nullptr) return packing;
   if (sparse_attention_few_sm90_applies(p)) {
-    if (!heads_follow) return packing;
+    if (!heads_follow(p)) return packing;
     fill(kSm90TileHeads);
     // A key costs a tile of 64 heads 1.3 times what it costs one of 24.
     packing.keys_per_query = 2 * p.k / 3;

@@ -59,6 +59,13 @@ struct SparseAttentionParams {
   PackedSets packed = {};  // of `sets`; or nothing is packed
 };
 
+// Whether the heads of a query come right before those of the next one, so that those of a pack are
+// like the heads of one query.
+inline bool heads_follow(const SparseAttentionParams& p) {
+  return p.query_stride == p.heads * p.query_head_stride &&
+         p.out_stride == p.heads * p.out_head_stride;
+}
+
 // Whether and how queries of these shapes may share tiles: only `queries` and `keys_per_query` are
 // set. Looks at no pointer but for its alignment.
 PackedSets packing_of(const SparseAttentionParams& params);

@@ -445,9 +445,7 @@ cudaError_t sparse_attention_sm90(const SparseAttentionParams& params, cudaStrea
 cudaError_t sparse_attention_packs_sm90(const SparseAttentionParams& params, cudaStream_t stream) {
   const bool applies = sparse_attention_sm90_applies(params) && params.recent == nullptr &&
                        params.packed.queries > 0 &&
-                       params.packed.queries * params.heads <= kTileHeads &&
-                       params.query_stride == params.heads * params.query_head_stride &&
-                       params.out_stride == params.heads * params.out_head_stride;
+                       params.packed.queries * params.heads <= kTileHeads && heads_follow(params);
   return applies ? launch<KeysOf::pack>(params, stream) : cudaErrorInvalidValue;
 }
 

@@ -6,19 +6,12 @@
 // f(present, key, position) equally often in all lanes of a warp.
 #pragma once
 
-#include "kernels/common.cuh"
+#include "kernels/scan.cuh"
 #include "kernels/top_k.h"
 
 namespace indexcache::kernels {
 
 constexpr int kLastPosition = 0x7fffffff;  // of any row
-
-__device__ inline int lane_of() {
-  return static_cast<int>(threadIdx.x) % kWarp;
-}
-__device__ inline int warp_of() {
-  return static_cast<int>(threadIdx.x) / kWarp;
-}
 
 // Of a power of two.
 __host__ __device__ constexpr int bits_of(int power) {
@@ -59,28 +52,6 @@ struct Chooser {
   Bin first, last;
   int tie;
 };
-
-__device__ inline unsigned warp_scan(unsigned value) {
-  for (int offset = 1; offset < kWarp; offset *= 2) {
-    const unsigned other = __shfl_up_sync(kAllLanes, value, offset);
-    if (lane_of() >= offset) value += other;
-  }
-  return value;
-}
-
-// Exclusive sum over the block in thread order. One barrier; another one has to pass before the
-// next call.
-template <int Threads>
-__device__ unsigned block_scan(unsigned value, unsigned* totals, unsigned& total) {
-  constexpr int kWarps = Threads / kWarp;
-  const unsigned inclusive = warp_scan(value);
-  if (lane_of() == kWarp - 1) totals[warp_of()] = inclusive;
-  __syncthreads();
-  const unsigned of_warps = warp_scan(lane_of() < kWarps ? totals[lane_of()] : 0);
-  total = __shfl_sync(kAllLanes, of_warps, kWarp - 1);
-  const unsigned before = __shfl_sync(kAllLanes, of_warps, (warp_of() + kWarp - 1) % kWarp);
-  return inclusive - value + (warp_of() == 0 ? 0 : before);
-}
 
 // A search for the values of two ranks, from the largest value on. Both are in [low, high], where
 // there are `inside` values in all; ranks count from the largest of these.

@@ -6,7 +6,7 @@
 namespace indexcache {
 namespace {
 
-// Of a slot: its place in the order of experts, and what is counted on the way.
+// Places of a row, for one of its experts, in the order of experts.
 constexpr std::int64_t kPlaceBytes = 16;
 
 }  // namespace

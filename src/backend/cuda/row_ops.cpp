@@ -83,12 +83,9 @@ void CudaBackend::multiply(const LinearInput& in, const Tensor& weight, const Te
 
 LinearInput CudaBackend::normalized_input(const RowLayout& rows, const Tensor& x,
                                           const Tensor& weight, float eps, const Tensor& out) {
+  if (!keeps_fp8()) return CudaDevice::normalized_input(rows, x, weight, eps, out);
   const Operation operation(*this, Component::norms);
   kernels::NormParams params = norm_params(rows, x, weight, eps, out);
-  if (!keeps_fp8()) {
-    INDEXCACHE_CUDA(kernels::norm(params, stream_.get()));
-    return out;
-  }
   Operand operand = allocate_quantized(out.rows(), out.cols());
   params.quantized = operand.values.data<void>();
   params.scales = operand.scales.data<float>();
