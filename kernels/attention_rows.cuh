@@ -25,7 +25,6 @@ inline constexpr int kGroupThreads = 128;           // of a warpgroup
 inline constexpr int kGroupWarps = kGroupThreads / kWarp;
 inline constexpr int kRowCopiers = 8;  // threads that share a row
 inline constexpr int kRowsAtOnce = kGroupThreads / kRowCopiers;
-inline constexpr float kLog2E = 1.4426950408889634f;
 
 __device__ inline void store_shared(std::uint32_t to, float x) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(x) : "memory");

@@ -14,10 +14,17 @@ __device__ inline bool has_sink(const SparseAttentionParams& p, int head) {
 
 // Less than any score, but finite: before its first key, a head may meet keys that do not count.
 inline constexpr float kNoPeak = -1e30f;
+inline constexpr float kLog2E = 1.4426950408889634f;
 
 // The maximum, and the sum of exponentials relative to it.
 __device__ inline float first_peak(const SparseAttentionParams& p, int head) {
   return has_sink(p, head) ? p.sinks[head] : kNoPeak;
+}
+// The maximum as an exponent of two. Neither value is a product that the compiler sees: it would
+// turn the difference of the product and a maximum equal to it into one fma, which is not 0 but
+// the rounding of the product, for kNoPeak some 1e22.
+__device__ inline float first_exponent(const SparseAttentionParams& p, int head) {
+  return has_sink(p, head) ? __fmul_rn(p.sinks[head], kLog2E) : kNoPeak;
 }
 __device__ inline float first_sum(const SparseAttentionParams& p, int head) {
   return has_sink(p, head) ? 1.0f : 0.0f;

@@ -17,7 +17,7 @@ struct Softmax {
   __device__ void begin(const SparseAttentionParams& p, const int (&heads)[2], bool counts) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      peak[r] = first_peak(p, heads[r]) * kLog2E;
+      peak[r] = first_exponent(p, heads[r]);
       sum[r] = counts ? first_sum(p, heads[r]) : 0.0f;
     }
   }

@@ -86,7 +86,7 @@ class Scorer {
 #pragma unroll
     for (int j = 0; j < kTerms; ++j) {
       const int head = first_head + static_cast<int>(term_offset(j)) / 4;
-      peak_[j] = Group == 0 ? first_peak(p_, head) * kLog2E : -INFINITY;
+      peak_[j] = Group == 0 ? first_exponent(p_, head) : -INFINITY;
       sum_[j] = Group == 0 && group_thread() < 4 ? first_sum(p_, head) : 0.0f;
     }
   }

@@ -37,6 +37,11 @@ tool=build/dev/indexcache-search
 tokens=tests/golden/dsa-mini/calibration.h5
 "$tool" bench search data/dsa-mini -c "$tokens" --keep 1/8 --whole --device cuda
 "$tool" bench search data/dsa-mini -c "$tokens" --keep 1/8 --whole --device cuda --precision bf16
+# Losses of a released shape: an error if one is not finite.
+for precision in bf16 fp8; do
+  "$tool" bench search --synthetic configs/dsa-30b.yaml --context 8192 --keep 46 --device cuda \
+    --precision "$precision" --indexer-precision fp8
+done
 "$tool" bench ops --synthetic configs/glm-5.yaml --device cuda \
   --precision bf16 --indexer-precision fp8 --repeat 3
 build/dev/bench_precision data/dsa-mini "$tokens"

@@ -119,8 +119,7 @@ void check_neighbors(Precision precision, const Shape& s) {
   }
 }
 
-// Sequences whose queries have sets that could be packed, and some that could not: every third run
-// of seven queries has unrelated sets, the others share nine tenths with the query before.
+// Sequences whose queries have sets that could be packed.
 struct Packable {
   RowLayout rows, keys;
   std::vector<std::int32_t> sets;
@@ -128,12 +127,18 @@ struct Packable {
 
 constexpr std::int64_t kBefore = 3000;  // positions before the first query
 
-Packable packable_sets(std::int64_t k) {
+void append_sequence(Packable& made, std::int64_t queries) {
+  made.rows.append(queries, kBefore);
+  made.keys.append(kBefore + queries, 0);
+}
+
+// Every third run of seven queries has unrelated sets, which are no pack; the others share nine
+// tenths with the query before.
+Packable similar_sets(std::int64_t k) {
   Packable made;
   std::mt19937 engine(71);
   for (const std::int64_t queries : {300, 3, 1, 257, 2}) {
-    made.rows.append(queries, kBefore);
-    made.keys.append(kBefore + queries, 0);
+    append_sequence(made, queries);
     std::vector<std::int32_t> set;
     for (std::int64_t i = 0; i < queries; ++i) {
       if (i / 7 % 3 == 2 || set.empty()) {
@@ -150,13 +155,28 @@ Packable packable_sets(std::int64_t k) {
   return made;
 }
 
+// Every other query has the first k keys, the rest the following k: neither the first nor the last
+// keys of a pack are of all of its queries.
+Packable disjoint_sets(std::int64_t k) {
+  Packable made;
+  for (const std::int64_t queries : {300, 7}) {
+    append_sequence(made, queries);
+    for (std::int64_t i = 0; i < queries; ++i) {
+      for (std::int64_t j = 0; j < k; ++j) {
+        made.sets.push_back(static_cast<std::int32_t>(i % 2 * k + j));
+      }
+    }
+  }
+  return made;
+}
+
 // Against the CPU; then every sequence by itself, whole and cut where launches may be cut, must
 // have the bits of all of them together.
-void check_packed(const Shape& s) {
-  INFO("heads " << s.heads << ", " << s.rank << " + " << s.rope << ", k " << s.k);
+void check_packed(const Shape& s, const Packable& made) {
+  INFO("heads " << s.heads << ", " << s.rank << " + " << s.rope << ", k " << s.k
+                << (s.sinks ? ", sinks" : ""));
   Gpu gpu(Precision::bf16);
   const std::int64_t width = s.rank + s.rope;
-  const Packable made = packable_sets(s.k);
   const auto q = gpu.random(made.rows.total, s.heads * width, 72);
   const auto c = gpu.random(made.keys.total, width, 73);
   const float scale = 3.0f / std::sqrt(static_cast<float>(width));
@@ -231,15 +251,30 @@ TEST_CASE("GPU attention gives a query the same bits with other neighbors") {
 }
 
 TEST_CASE("GPU attention of queries that share tiles") {
+  const auto check_similar = [](const Shape& s) { check_packed(s, similar_sets(s.k)); };
   for (const std::int64_t heads : {1, 9, 16, 20, 21, 32}) {
-    for (const std::int64_t k : {1, 40, 200}) check_packed({heads, 512, 64, k});
+    for (const std::int64_t k : {1, 40, 200}) check_similar({heads, 512, 64, k});
   }
   for (const std::int64_t heads : {1, 3, 4, 5, 8}) {
-    for (const std::int64_t k : {1, 40, 128}) check_packed({heads, 96, 32, k});
+    for (const std::int64_t k : {1, 40, 128}) check_similar({heads, 96, 32, k});
   }
-  check_packed({4, 512, 32, 70});
+  check_similar({4, 512, 32, 70});
   for (const std::int64_t heads : {4, 20}) {
-    check_packed({heads, heads == 4 ? 96 : 512, heads == 4 ? 32 : 64, 100, false, true});
+    check_similar({heads, heads == 4 ? 96 : 512, heads == 4 ? 32 : 64, 100, false, true});
+  }
+}
+
+// Whole tiles of keys without one of the query come before its first or after its last.
+TEST_CASE("GPU attention of queries that share tiles but no keys") {
+  for (const bool sinks : {false, true}) {
+    for (const std::int64_t k : {40, 64, 130, 300}) {
+      for (const std::int64_t heads : {9, 20, 32}) {
+        check_packed({heads, 512, 64, k, false, sinks}, disjoint_sets(k));
+      }
+      for (const std::int64_t heads : {1, 4, 8}) {
+        check_packed({heads, 96, 32, k, false, sinks}, disjoint_sets(k));
+      }
+    }
   }
 }
 
