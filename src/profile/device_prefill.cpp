@@ -25,6 +25,10 @@ void DevicePrefill::begin(std::int64_t context) {
   evaluator_.emplace(config_, weights_, backend_, tokens_, memory_);
 }
 
+void DevicePrefill::warm_up(const Pattern& pattern) {
+  evaluator_->losses_of(pattern);
+}
+
 double DevicePrefill::time(const Pattern& pattern) {
   return backend_.measure([&] { evaluator_->prefill(pattern); });
 }

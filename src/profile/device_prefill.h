@@ -26,6 +26,8 @@ class DevicePrefill : public PrefillTimer {
 
   // Throws ResourceError if it has none.
   void begin(std::int64_t context) override;
+  // Computes the loss as well.
+  void warm_up(const Pattern& pattern) override;
   double time(const Pattern& pattern) override;
   ComponentProfile time_components(const Pattern& pattern) override;
   double time_set_copy() override;

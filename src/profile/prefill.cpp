@@ -48,7 +48,7 @@ std::vector<ProfilePoint> profile_prefill(
   for (const std::int64_t context : contexts) {
     timer.begin(context);
     for (const Pattern& pattern : patterns) {
-      timer.time(pattern);
+      timer.warm_up(pattern);
       done(++passes, all);
     }
     std::vector<Passes> measured(patterns.size());

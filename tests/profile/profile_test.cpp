@@ -11,6 +11,7 @@
 #include "support/files.h"
 #include "support/refusal.h"
 
+#include <limits>
 #include <map>
 
 using namespace indexcache;
@@ -18,17 +19,21 @@ using namespace indexcache::test;
 
 namespace {
 
-// The n-th pass of a pattern takes the n-th of its times, times its context.
+// The n-th timed pass of a pattern takes the n-th of its times, times its context.
 class ScriptedTimer : public PrefillTimer {
  public:
   void begin(std::int64_t context) override {
     context_ = static_cast<double>(context);
     passes_.clear();
   }
+  void warm_up(const Pattern& pattern) override {
+    order += "warm " + pattern.text() + " ";
+    passes_[pattern.text()] = 1;
+  }
   double time(const Pattern& pattern) override {
     order += pattern.text() + " ";
-    static constexpr double kTimes[] = {99, 3, 1, 2};  // the first does not count
-    return context_ * kTimes[passes_[pattern.text()]++];
+    static constexpr double kTimes[] = {3, 1, 2};
+    return context_ * kTimes[passes_[pattern.text()]++ - 1];
   }
   ComponentProfile time_components(const Pattern& pattern) override {
     order += "parts of " + pattern.text() + " ";
@@ -51,7 +56,7 @@ class ScriptedTimer : public PrefillTimer {
 
 }  // namespace
 
-TEST_CASE("passes take turns, the first does not count, and medians are reported") {
+TEST_CASE("patterns warm up, passes take turns, and medians are reported") {
   ScriptedTimer timer;
   const std::vector<Pattern> patterns = {Pattern::all_full(2), Pattern::parse("FS")};
   const std::vector<std::int64_t> contexts = {10, 20};
@@ -65,7 +70,8 @@ TEST_CASE("passes take turns, the first does not count, and medians are reported
   CHECK(last == 28);
   CHECK(total == 28);
   const std::string turn = "FF parts of FF FS parts of FS ";
-  CHECK(timer.order == "FF FS " + turn + turn + turn + "FF FS " + turn + turn + turn);
+  const std::string context = "warm FF warm FS " + turn + turn + turn;
+  CHECK(timer.order == context + context);
   REQUIRE(points.size() == 2);
   CHECK(points[1].context == 20);
   CHECK(points[1].set_copy_seconds == 0.5);
@@ -108,6 +114,21 @@ TEST_CASE("a pass on the CPU has every part that its pattern needs, and no loss"
   CHECK(prefill.time(full) > 0);
   CHECK(prefill.time_set_copy() == 0);
   CHECK(part(prefill.time_components(full).seconds, Component::top_k) == 0);
+}
+
+TEST_CASE("a model whose numbers are not finite is not timed") {
+  const ModelConfig config = parse_config(
+      parse_json(read_file(data("dsa-mini") / "config.json"), "config.json"), "config.json");
+  CpuBackend cpu(1);
+  SyntheticWeights weights(config, cpu, true);
+  cpu.fill_random(weights.outer().final_norm, 0.0f, std::numeric_limits<float>::quiet_NaN(), 1);
+  DevicePrefill prefill(config, weights, cpu, {});
+  const std::vector<Pattern> patterns = {
+      Pattern::all_full(static_cast<std::size_t>(config.layers))};
+  const std::vector<std::int64_t> contexts = {8};
+  CHECK_THAT(
+      refusal_of([&] { profile_prefill(prefill, patterns, contexts, 1, [](auto, auto) {}); }),
+      Contains("the loss is not finite"));
 }
 
 TEST_CASE("profile.json is read as it was written") {
