@@ -33,6 +33,16 @@ __device__ inline float to_float(__nv_fp8_e4m3 x) {
   return static_cast<float>(x);
 }
 
+// A scale of eight bits (OCP MX): 2^(bits - 127), of which the last is NaN.
+struct E8m0 {
+  std::uint8_t bits;
+};
+__device__ inline float to_float(E8m0 x) {
+  constexpr unsigned kSmallest = 0x00400000u, kNan = 0x7fc00000u;  // 2^-127 is subnormal
+  if (x.bits == 0xff) return __uint_as_float(kNan);
+  return __uint_as_float(x.bits == 0 ? kSmallest : unsigned{x.bits} << 23);
+}
+
 // Whether 16-byte accesses can read rows that are `stride_bytes` apart.
 inline bool whole_chunks(const void* pointer, std::int64_t stride_bytes) {
   return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0 && stride_bytes % 16 == 0;

@@ -60,6 +60,12 @@ __device__ const Fp4Pair* element<Fp4Pair>(const void* x, std::int64_t i) {
   return static_cast<const Fp4Pair*>(x) + i / 2;
 }
 
+// The i-th scale.
+__device__ float scale_at(const ConvertParams& p, std::int64_t i) {
+  return p.scales_type == Type::e8m0 ? to_float(static_cast<const E8m0*>(p.scales)[i])
+                                     : static_cast<const float*>(p.scales)[i];
+}
+
 // A block takes kThreads * kVector columns of one row, so that rows and heads are divided once.
 template <typename X, typename Out, bool kAligned>
 __global__ void convert_kernel(ConvertParams p) {
@@ -72,16 +78,15 @@ __global__ void convert_kernel(ConvertParams p) {
       kAligned ? kVector : static_cast<int>(p.cols - col < kVector ? p.cols - col : kVector);
   float in[kVector];
   load<kAligned>(in, element<X>(p.x, row * p.cols + col), used);
-  const float* scales = p.scales == nullptr
-                            ? nullptr
-                            : p.scales + row / p.block_rows * ceil_div(p.cols, p.block_cols);
+  const std::int64_t first_scale =
+      p.scales == nullptr ? 0 : row / p.block_rows * ceil_div(p.cols, p.block_cols);
   Vector<Out> out;
   bool finite = true;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
     if (i >= used) break;
     float value = in[i];
-    if (scales != nullptr) value *= scales[(col + i) / p.block_cols];
+    if (p.scales != nullptr) value *= scale_at(p, first_scale + (col + i) / p.block_cols);
     finite = finite && isfinite(value);
     out.values[i] = from_float<Out>(value);
   }
@@ -131,6 +136,7 @@ cudaError_t convert(const ConvertParams& params, cudaStream_t stream) {
   }
   if (params.x_type == Type::e4m3) return launch<__nv_fp8_e4m3>(params, stream);
   if (params.x_type == Type::f16) return launch<__half>(params, stream);
+  if (params.x_type == Type::e8m0) return launch<E8m0>(params, stream);
   return with_float_type(params.x_type,
                          [&](auto x) { return launch<decltype(x)>(params, stream); });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stored matrices as the backend multiplies them: f32, bf16, f16, FP8 (E4M3) or FP4 (E2M1), the
-// last two with one scale per block, to float32 or bf16.
+// last two with one scale per block, to float32 or bf16. Scales by themselves (E8M0) likewise.
 //   y[r, c] = x[r, c] * scale[r / block_rows, c / block_cols]
 // Blocks at the edges may be partial. The product is rounded once, to out_type.
 //
@@ -15,7 +15,8 @@ namespace indexcache::kernels {
 struct ConvertParams {
   const void* x;  // x_type [rows, cols]; cols is even for e2m1
   Type x_type;
-  const float* scales;  // [ceil(rows / block_rows), ceil(cols / block_cols)], null for none
+  const void* scales;  // [ceil(rows / block_rows), ceil(cols / block_cols)], null for none
+  Type scales_type = Type::f32;  // or e8m0
   std::int64_t block_rows, block_cols;
   void* out;
   Type out_type;  // f32 or bf16

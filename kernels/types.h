@@ -8,8 +8,8 @@
 namespace indexcache::kernels {
 
 // Element type of an activation or weight. e2m1 is FP4 as checkpoints store it: two numbers in a
-// byte, the first in the low four bits.
-enum class Type { f32, bf16, f16, e4m3, e2m1 };
+// byte, the first in the low four bits. e8m0, of scales, is a power of two (OCP MX).
+enum class Type { f32, bf16, f16, e4m3, e2m1, e8m0 };
 
 // The place of a row: its position in its sequence, and its candidates, which are key rows
 // [key_base, key_base + candidates). Sets and columns of scores count from key_base.

@@ -17,8 +17,9 @@ namespace indexcache {
 struct StoredMatrix {
   DType dtype = DType::f32;  // f32, bf16, f16, f8_e4m3, i8, or i64 of a table
   std::int64_t rows = 0, cols = 0;
-  std::int64_t at = 0;          // offset in the blob, a multiple of kBlobGrain
-  std::int64_t scales_at = -1;  // offset in the blob, before `at`; -1: no scales
+  std::int64_t at = 0;              // offset in the blob, a multiple of kBlobGrain
+  std::int64_t scales_at = -1;      // offset in the blob, before `at`; -1: no scales
+  DType scales_dtype = DType::f32;  // or f8_e8m0
   std::int64_t block_rows = 0, block_cols = 0;
 
   std::int64_t begin() const { return scales_at < 0 ? at : scales_at; }

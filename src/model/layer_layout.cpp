@@ -118,11 +118,14 @@ class Builder {
       const std::int64_t across = (piece.cols + piece.block_cols - 1) / piece.block_cols;
       const std::int64_t down = (piece.rows + piece.block_rows - 1) / piece.block_rows;
       const std::string scales = scale_name(*config_.family, name);
-      const auto width = static_cast<std::int64_t>(size_of(checkpoint_.tensor(scales).dtype));
-      const std::int64_t first = first_row / piece.block_rows * across;
-      piece.scales_at = reserve(down * across * 4);
+      const DType stored = checkpoint_.tensor(scales).dtype;
+      const auto width = static_cast<std::int64_t>(size_of(stored));
+      const std::int64_t first = first_row / piece.block_rows * across, count = down * across;
+      if (stored == DType::f8_e8m0) piece.scales_dtype = stored;
+      const auto placed_width = static_cast<std::int64_t>(size_of(piece.scales_dtype));
+      piece.scales_at = reserve(count * placed_width);
       layout_.parts.push_back(
-          {scales, first * width, down * across * width, piece.scales_at, true});
+          {scales, first * width, count * width, piece.scales_at, stored != piece.scales_dtype});
     }
     const std::int64_t bytes = piece.rows * piece.row_bytes();
     piece.at = reserve(bytes);
@@ -145,7 +148,7 @@ class Builder {
 };
 
 void read_part(const Checkpoint& checkpoint, const BlobPart& part, std::byte* blob) {
-  if (!part.scales) {
+  if (!part.widened) {
     checkpoint.read(part.tensor, part.first,
                     {blob + part.at, static_cast<std::size_t>(part.bytes)});
     return;

@@ -19,14 +19,14 @@
 
 namespace indexcache {
 
-// Bytes [first, first + bytes) of a tensor, read to offset `at` of a blob. Scales are widened to
-// float32 there.
+// Bytes [first, first + bytes) of a tensor, read to offset `at` of a blob, where BF16 scales are
+// widened to float32.
 struct BlobPart {
   std::string tensor;
   std::int64_t first;
   std::int64_t bytes;
   std::int64_t at;
-  bool scales;
+  bool widened;
 };
 
 // How many matrices that only products read are stored in FP8, and how many of them stay so.

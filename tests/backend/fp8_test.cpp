@@ -65,6 +65,15 @@ TEST_CASE("an FP8 matrix is downloaded as its numbers times their scales") {
   CHECK(put.columns(0, 16).scales().empty());
 }
 
+TEST_CASE("FP8 that stays has the same numbers with scales of a byte and of float32") {
+  CpuBackend backend = fp8_backend();
+  Fp8Matrix matrix(144, 272, 4);
+  matrix.round_scales();
+  const auto bytes = backend.download(matrix.put(backend));
+  matrix.byte_scales = false;
+  CHECK(bytes == backend.download(matrix.put(backend)));
+}
+
 TEST_CASE("FP8 products equal an emulation, assigned and accumulated") {
   const RowLayout rows = uneven_segments();
   for (const auto& [out, in] : {std::pair{16, 16}, {144, 160}, {256, 128}, {272, 400}}) {

@@ -2,6 +2,7 @@
 // Stored weights on their way to the GPU: the numbers of the CPU's uploader, in any batching.
 #include "cuda/gpu.h"
 #include "support/catch.h"
+#include "support/fp8.h"
 
 #include <limits>
 #include <random>
@@ -15,10 +16,13 @@ struct Matrix {
   DType dtype;
   std::int64_t rows, cols;
   HeadRows heads;
+  DType scales = DType::f32;
 };
 
-// Partial blocks, columns that no vector divides, every code of FP4 and FP8 but NaN, and both sides
-// of kv_b.
+constexpr DType kByte = DType::f8_e8m0;
+
+// Partial blocks, columns that no vector divides, every code of FP4 and FP8 but NaN, both sides of
+// kv_b, and scales of either type.
 const std::vector<Matrix> kMatrices = {{DType::f8_e4m3, 131, 260, {131, 0, 131, false}},
                                        {DType::bf16, 7, 5, {7, 0, 7, false}},
                                        {DType::f16, 3, 128, {3, 0, 3, false}},
@@ -26,7 +30,9 @@ const std::vector<Matrix> kMatrices = {{DType::f8_e4m3, 131, 260, {131, 0, 131, 
                                        {DType::bf16, 30, 20, {10, 0, 4, true}},
                                        {DType::bf16, 30, 20, {10, 4, 6, false}},
                                        {DType::f8_e4m3, 256, 8, {64, 0, 48, true}},
+                                       {DType::f8_e4m3, 131, 260, {131, 0, 131, false}, kByte},
                                        {DType::i8, 17, 96, {17, 0, 17, false}},
+                                       {DType::i8, 31, 96, {31, 0, 31, false}, kByte},
                                        {DType::i8, 5, 38, {5, 0, 5, false}},
                                        {DType::f32, 1, 6, {1, 0, 1, false}}};
 
@@ -44,11 +50,12 @@ std::vector<WeightCopy> copies_of_blob(std::int64_t& bytes) {
       copy.from.block_rows = m.dtype == DType::i8 ? 1 : 128;
       copy.from.block_cols = m.dtype == DType::i8 ? 32 : 128;
       copy.from.scales_at = bytes;
+      copy.from.scales_dtype = m.scales;
       const auto blocks = [](std::int64_t extent, std::int64_t block) {
         return (extent + block - 1) / block;
       };
-      bytes +=
-          rounded(4 * blocks(m.rows, copy.from.block_rows) * blocks(m.cols, copy.from.block_cols));
+      bytes += rounded(static_cast<std::int64_t>(size_of(m.scales)) *
+                       blocks(m.rows, copy.from.block_rows) * blocks(m.cols, copy.from.block_cols));
     }
     copy.from.at = bytes;
     bytes = rounded(copy.from.end());
@@ -61,7 +68,11 @@ void fill(std::byte* blob, const std::vector<WeightCopy>& copies) {
   std::mt19937 engine(5);
   for (const WeightCopy& copy : copies) {
     const StoredMatrix& m = copy.from;
-    if (m.scales_at >= 0) {
+    if (m.scales_at >= 0 && m.scales_dtype == kByte) {  // 2^-127 to 2^-1
+      for (std::int64_t i = m.scales_at; i < m.at; ++i) {
+        blob[i] = static_cast<std::byte>((i - m.scales_at) % 127);
+      }
+    } else if (m.scales_at >= 0) {
       auto* scales = reinterpret_cast<float*>(blob + m.scales_at);
       for (std::int64_t i = 0; i < (m.at - m.scales_at) / 4; ++i) {
         scales[i] = 0.5f + static_cast<float>(i);
@@ -126,6 +137,15 @@ TEST_CASE("GPU weights arrive alike through slots that hold one matrix or a part
   Gpu gpu(Precision::fp32);
   gpu.backend.limit_memory(1 << 20);  // the smallest slots
   CHECK(loaded(gpu.backend) == expected);
+}
+
+TEST_CASE("GPU weights that stay FP8 have the same numbers with scales of a byte") {
+  Gpu gpu(Precision::fp8);
+  Fp8Matrix matrix(144, 272, 4);
+  matrix.round_scales();
+  const auto bytes = gpu.backend.download(matrix.put(gpu.backend));
+  matrix.byte_scales = false;
+  CHECK(bytes == gpu.backend.download(matrix.put(gpu.backend)));
 }
 
 TEST_CASE("GPU and CPU uploaders report numbers that are not finite, and forget them") {

@@ -58,6 +58,7 @@ struct Fp8Matrix {
   std::int64_t rows, cols;
   std::vector<std::uint8_t> codes;
   std::vector<float> scales;  // [ceil(rows / 128), ceil(cols / 128)]
+  bool byte_scales = false;   // stored as E8M0
 
   // Any codes but NaN, scales around 1 / 448.
   Fp8Matrix(std::int64_t row_count, std::int64_t col_count, std::uint32_t seed)
@@ -77,6 +78,12 @@ struct Fp8Matrix {
     return e4m3_number(codes[static_cast<std::size_t>(row * cols + col)]);
   }
 
+  // Makes the scales powers of two, so that they may be stored in a byte.
+  void round_scales() {
+    for (float& scale : scales) scale = std::exp2(std::floor(std::log2(scale)));
+    byte_scales = true;
+  }
+
   // On a device, by its uploader, which may say whether all numbers are finite.
   Tensor put(Backend& backend, bool* finite = nullptr) const {
     const auto align = [](std::size_t bytes) {
@@ -86,9 +93,13 @@ struct Fp8Matrix {
         {.dtype = DType::f8_e4m3, .rows = rows, .cols = cols}, {rows, 0, rows, false}, {}};
     copy.from.block_rows = copy.from.block_cols = 128;
     copy.from.scales_at = 0;
+    copy.from.scales_dtype = byte_scales ? DType::f8_e8m0 : DType::f32;
     copy.from.at = align(scales.size() * sizeof(float));
     const auto blob = backend.allocate_host(copy.from.at + align(codes.size()));
     std::memcpy(blob.get(), scales.data(), scales.size() * sizeof(float));
+    for (std::size_t i = 0; byte_scales && i < scales.size(); ++i) {
+      blob.get()[i] = static_cast<std::byte>(std::ilogb(scales[i]) + 127);
+    }
     std::memcpy(blob.get() + copy.from.at, codes.data(), codes.size());
     const Tensor device_scales =
         backend.allocate((rows + 127) / 128, (cols + 127) / 128, DType::f32, Memory::weights);

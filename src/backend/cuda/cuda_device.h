@@ -84,7 +84,7 @@ class CudaDevice : public Backend {
 
 namespace cuda {
 
-// The kernels' name of a type of activations or weights.
+// The kernels' name of a type of activations, weights or scales.
 inline kernels::Type kernel_type(DType type) {
   switch (type) {
     case DType::bf16:
@@ -93,6 +93,8 @@ inline kernels::Type kernel_type(DType type) {
       return kernels::Type::f16;
     case DType::f8_e4m3:
       return kernels::Type::e4m3;
+    case DType::f8_e8m0:
+      return kernels::Type::e8m0;
     case DType::i8:
       return kernels::Type::e2m1;
     default:

@@ -111,7 +111,8 @@ void CudaWeightUploader::convert(const std::byte* part, const WeightCopy& copy) 
   const std::byte* scales = from.scales_at < 0 ? nullptr : part + from.scales_at;
   INDEXCACHE_CUDA(kernels::convert({.x = part + from.at,
                                     .x_type = kernel_type(from.dtype),
-                                    .scales = reinterpret_cast<const float*>(scales),
+                                    .scales = scales,
+                                    .scales_type = kernel_type(from.scales_dtype),
                                     .block_rows = from.block_rows,
                                     .block_cols = from.block_cols,
                                     .out = copy.out.data<void>(),
@@ -135,8 +136,10 @@ void CudaWeightUploader::keep(const std::byte* part, const WeightCopy& copy) {
                                      .not_finite = static_cast<int*>(not_finite_.get())},
                                     conversions_.get()));
   const Tensor scales = copy.out.scales();
-  const StoredMatrix stored{
-      .dtype = DType::f32, .rows = scales.rows(), .cols = scales.cols(), .at = from.scales_at};
+  const StoredMatrix stored{.dtype = from.scales_dtype,
+                            .rows = scales.rows(),
+                            .cols = scales.cols(),
+                            .at = from.scales_at};
   convert(part, {stored, {stored.rows, 0, stored.rows, false}, scales});
 }
 

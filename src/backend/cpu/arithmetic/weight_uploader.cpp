@@ -116,9 +116,9 @@ class CpuWeightUploader : public WeightUploader {
     for (std::int64_t i = 0; i < count; ++i) numbers &= (codes[i] & 0x7f) != 0x7f;
     finite_ = finite_ && numbers;
     const Tensor scales = copy.out.scales();
-    const auto* stored = reinterpret_cast<const float*>(blob + from.scales_at);
-    std::copy_n(stored, scales.rows() * scales.cols(), scales.data<float>());
-    note_finite(stored, scales.rows() * scales.cols());
+    const std::int64_t blocks = scales.rows() * scales.cols();
+    for (std::int64_t i = 0; i < blocks; ++i) scales.data<float>()[i] = scale(blob, from, i);
+    note_finite(scales.data<float>(), blocks);
   }
 
   void copy_table(const std::byte* blob, const WeightCopy& copy) {
@@ -131,14 +131,21 @@ class CpuWeightUploader : public WeightUploader {
     }
   }
 
+  // The i-th scale of a matrix.
+  static float scale(const std::byte* blob, const StoredMatrix& from, std::int64_t i) {
+    const std::byte* scales = blob + from.scales_at;
+    return from.scales_dtype == DType::f8_e8m0
+               ? e8m0_to_float(std::to_integer<std::uint8_t>(scales[i]))
+               : reinterpret_cast<const float*>(scales)[i];
+  }
+
   static void scale_row(const std::byte* blob, const StoredMatrix& from, std::int64_t row,
                         float* values) {
     const std::int64_t blocks = (from.cols + from.block_cols - 1) / from.block_cols;
-    const auto* scales =
-        reinterpret_cast<const float*>(blob + from.scales_at) + row / from.block_rows * blocks;
     for (std::int64_t b = 0; b < blocks; ++b) {
+      const float factor = scale(blob, from, row / from.block_rows * blocks + b);
       const std::int64_t end = std::min(from.cols, (b + 1) * from.block_cols);
-      for (std::int64_t c = b * from.block_cols; c < end; ++c) values[c] *= scales[b];
+      for (std::int64_t c = b * from.block_cols; c < end; ++c) values[c] *= factor;
     }
   }
 
