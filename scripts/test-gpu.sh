@@ -25,12 +25,16 @@ ctest --preset dev -L gpu
 if $sanitize; then
   # Searches repeat the same operations thousands of times. Tests of cuBLASLt are left out of two
   # tools: racecheck takes minutes over its kernels, and initcheck does not see what their copy
-  # engine (TMA) writes.
+  # engine (TMA) writes. Of queries that share tiles, racecheck sees one shape of each kernel.
   test=build/dev/tests/test_cuda
   compute-sanitizer --tool memcheck --error-exitcode 1 "$test" "~[search]" | tail -n 3
   compute-sanitizer --tool initcheck --error-exitcode 1 "$test" "~[search]~[products]" | tail -n 3
   compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
-    "~[search]~[products]~[forward]" | tail -n 3
+    "~[search]~[products]~[forward]~[packs]" | tail -n 3
+  for section in "20 heads of 512 + 64" "4 heads of 96 + 32"; do
+    compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
+      "GPU attention of queries that share tiles" -c "$section" | tail -n 3
+  done
 fi
 
 tool=build/dev/indexcache-search

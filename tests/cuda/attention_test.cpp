@@ -250,22 +250,27 @@ TEST_CASE("GPU attention gives a query the same bits with other neighbors") {
   }
 }
 
-TEST_CASE("GPU attention of queries that share tiles") {
+TEST_CASE("GPU attention of queries that share tiles", "[packs]") {
   const auto check_similar = [](const Shape& s) { check_packed(s, similar_sets(s.k)); };
   for (const std::int64_t heads : {1, 9, 16, 20, 21, 32}) {
-    for (const std::int64_t k : {1, 40, 200}) check_similar({heads, 512, 64, k});
+    DYNAMIC_SECTION(heads << " heads of 512 + 64") {
+      for (const std::int64_t k : {1, 40, 200}) check_similar({heads, 512, 64, k});
+    }
   }
   for (const std::int64_t heads : {1, 3, 4, 5, 8}) {
-    for (const std::int64_t k : {1, 40, 128}) check_similar({heads, 96, 32, k});
+    DYNAMIC_SECTION(heads << " heads of 96 + 32") {
+      for (const std::int64_t k : {1, 40, 128}) check_similar({heads, 96, 32, k});
+    }
   }
-  check_similar({4, 512, 32, 70});
-  for (const std::int64_t heads : {4, 20}) {
-    check_similar({heads, heads == 4 ? 96 : 512, heads == 4 ? 32 : 64, 100, false, true});
+  SECTION("other widths, and sinks") {
+    check_similar({4, 512, 32, 70});
+    check_similar({4, 96, 32, 100, false, true});
+    check_similar({20, 512, 64, 100, false, true});
   }
 }
 
 // Whole tiles of keys without one of the query come before its first or after its last.
-TEST_CASE("GPU attention of queries that share tiles but no keys") {
+TEST_CASE("GPU attention of queries that share tiles but no keys", "[packs]") {
   for (const bool sinks : {false, true}) {
     for (const std::int64_t k : {40, 64, 130, 300}) {
       for (const std::int64_t heads : {9, 20, 32}) {
