@@ -127,25 +127,25 @@ struct Packable {
 
 constexpr std::int64_t kBefore = 3000;  // positions before the first query
 
-void append_sequence(Packable& made, std::int64_t queries) {
-  made.rows.append(queries, kBefore);
-  made.keys.append(kBefore + queries, 0);
+void append_sequence(Packable& made, std::int64_t queries, std::int64_t before = kBefore) {
+  made.rows.append(queries, before);
+  made.keys.append(before + queries, 0);
 }
 
 // Every third run of seven queries has unrelated sets, which are no pack; the others share nine
 // tenths with the query before.
-Packable similar_sets(std::int64_t k) {
+Packable similar_sets(std::int64_t k, std::int64_t before = kBefore) {
   Packable made;
   std::mt19937 engine(71);
   for (const std::int64_t queries : {300, 3, 1, 257, 2}) {
-    append_sequence(made, queries);
+    append_sequence(made, queries, before);
     std::vector<std::int32_t> set;
     for (std::int64_t i = 0; i < queries; ++i) {
       if (i / 7 % 3 == 2 || set.empty()) {
-        set = random_set(k, kBefore + i, static_cast<std::uint32_t>(made.sets.size() + 1));
+        set = random_set(k, before + i, static_cast<std::uint32_t>(made.sets.size() + 1));
       }
       for (std::int64_t changes = 0; changes < k / 10; ++changes) {
-        const auto other = static_cast<std::int32_t>(engine() % (kBefore + 1));
+        const auto other = static_cast<std::int32_t>(engine() % (before + 1));
         if (std::ranges::find(set, other) == set.end()) set[engine() % set.size()] = other;
       }
       std::ranges::sort(set);
@@ -283,11 +283,19 @@ TEST_CASE("GPU attention of queries that share tiles but no keys", "[packs]") {
   }
 }
 
+// Sets of released models, and positions beyond what packs take in one window of bits.
+TEST_CASE("GPU attention of queries that share tiles of long sequences", "[packs]") {
+  check_packed({20, 512, 64, 2048}, similar_sets(2048, 4900));
+  check_packed({20, 512, 64, 40}, similar_sets(40, 70'000));
+  check_packed({4, 96, 32, 40}, similar_sets(40, 140'000));
+}
+
 TEST_CASE("GPU attention at 512 + 64, the shape of released models") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const std::int64_t heads : {1, 20, 24, 32, 33, 64, 70, 128}) {
       check(precision, {heads, 512, 64, 200});
     }
+    for (const std::int64_t heads : {20, 64, 128}) check(precision, {heads, 512, 64, 2048});
     for (const std::int64_t heads : {20, 64}) {
       for (const std::int64_t k : {1, 47, 49, 64, 65, 96, 129, 512}) {
         check(precision, {heads, 512, 64, k});
