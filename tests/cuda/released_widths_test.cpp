@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels that released models run with, at their widths and with sets of full size: residuals
-// in bf16 and FP8 against the general kernels in float32. What happens to one query in a million,
-// or with long rows only, small shapes do not show.
+// The kernels that released models run with, at their widths and with sets of full size. Where sets
+// leave little out, residuals in bf16 are compared with those of the general kernels in float32;
+// further on, where types choose other tokens, they have to be finite. What happens to one query
+// in a million, small shapes do not show.
 #include "backend/cuda/cuda_backend.h"
 #include "io/files.h"
 #include "io/yaml.h"
@@ -12,6 +13,7 @@
 #include "support/catch.h"
 #include "support/files.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -21,8 +23,8 @@ using namespace indexcache::test;
 namespace {
 
 constexpr std::int64_t kLayers = 3, kVocabulary = 2048;
-// Enough for sets that hardly overlap, and for unions at the limit of what is packed.
-constexpr std::int64_t kTokens = 6000;
+const std::vector<const char*> kShapes = {"dsa-30b",           "glm-5", "deepseek-v3.2",
+                                          "deepseek-v4-flash", "hy4",   "axk2-light"};
 
 // A released shape with few layers, of which the first has a dense MLP, and few experts.
 ModelConfig few_layers_of(const std::string& name) {
@@ -37,10 +39,10 @@ ModelConfig few_layers_of(const std::string& name) {
   return parse_config(config, path.string());
 }
 
-TokenSet some_tokens() {
+TokenSet tokens_of(std::int64_t count) {
   TokenSet tokens;
   tokens.sequences.emplace_back();
-  for (std::int64_t t = 0; t < kTokens; ++t) {
+  for (std::int64_t t = 0; t < count; ++t) {
     tokens.sequences.back().push_back(static_cast<std::int32_t>((t * t + 31 * t) % kVocabulary));
   }
   return tokens;
@@ -65,10 +67,10 @@ class Residuals : public SweepObserver {
   Backend& backend_;
 };
 
-Residuals residuals_of(const ModelConfig& config, const CudaOptions& options) {
+Residuals residuals_of(const ModelConfig& config, const CudaOptions& options, std::int64_t count) {
   CudaBackend backend(options);
   SyntheticWeights weights(config, backend, false);
-  const TokenSet tokens = some_tokens();
+  const TokenSet tokens = tokens_of(count);
   SweepEvaluator evaluator(config, weights, backend, tokens,
                            {.memory_bytes = std::int64_t{8} << 30});
   const std::vector<Pattern> patterns = {Pattern::all_full(config.letters())};
@@ -92,11 +94,11 @@ double distance(std::span<const float> one, std::span<const float> other) {
 
 TEST_CASE("GPU kernels at the widths of released models agree with the general ones",
           "[search][widths]") {
-  for (const char* name :
-       {"dsa-30b", "glm-5", "deepseek-v3.2", "deepseek-v4-flash", "hy4", "axk2-light"}) {
+  for (const char* name : kShapes) {
     const ModelConfig config = few_layers_of(name);
-    const Residuals exact = residuals_of(config, {});
-    const Residuals fast = residuals_of(config, {Precision::bf16, Precision::fp8});
+    const std::int64_t count = config.first_selecting_position() + 80;
+    const Residuals exact = residuals_of(config, {}, count);
+    const Residuals fast = residuals_of(config, {Precision::bf16, Precision::bf16}, count);
     REQUIRE(fast.of_layer.size() == exact.of_layer.size());
     for (const auto& [layer, rows] : exact.of_layer) {
       INFO(name << ", layer " << layer);
@@ -109,18 +111,22 @@ TEST_CASE("GPU kernels at the widths of released models agree with the general o
         const double of_row = distance(found.subspan(at, width), expected.subspan(at, width));
         worst = of_row <= worst ? worst : of_row;  // NaN is the worst
       }
-      CHECK(worst < 0.5);
+      CHECK(worst < 0.2);
     }
   }
 }
 
-TEST_CASE("GPU FP8 residuals at the widths of released models are finite", "[search][widths]") {
-  if (!kernels::has_warpgroups()) return;
-  for (const char* name : {"dsa-30b", "glm-5", "deepseek-v3.2", "deepseek-v4-flash"}) {
-    INFO(name);
-    const Residuals residuals = residuals_of(few_layers_of(name), {Precision::fp8, Precision::fp8});
-    for (const auto& [layer, rows] : residuals.of_layer) {
-      CHECK(std::ranges::all_of(rows, [](float x) { return std::isfinite(x); }));
+// Unions of neighbors' sets reach the limit of what is packed at about 5,000 tokens.
+TEST_CASE("GPU residuals of long sequences are finite at the widths of released models",
+          "[search][widths]") {
+  for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+    if (precision == Precision::fp8 && !kernels::has_warpgroups()) continue;
+    for (const char* name : kShapes) {
+      INFO(name << " in " << name_of(precision));
+      const Residuals found = residuals_of(few_layers_of(name), {precision, Precision::fp8}, 6000);
+      for (const auto& [layer, rows] : found.of_layer) {
+        CHECK(std::ranges::all_of(rows, [](float x) { return std::isfinite(x); }));
+      }
     }
   }
 }
