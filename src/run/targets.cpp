@@ -199,8 +199,10 @@ std::vector<Request> make_requests(const ConstraintOptions& options, const Patte
                      misread ? "; " + ratio_of_indexers(request.text, owners) : "")});
   }
   std::ranges::stable_sort(list, std::greater<>(), &Request::full);
-  const auto repeated = std::ranges::unique(list, {}, &Request::full);
-  list.erase(repeated.begin(), repeated.end());
+  const auto repeated =
+      std::unique(list.begin(), list.end(),
+                  [](const Request& a, const Request& b) { return a.full == b.full; });
+  list.erase(repeated, list.end());
   return list;
 }
 
