@@ -23,6 +23,8 @@ commands=build/tidy-$preset
 cmake --preset "$preset" -B "$commands" -DCMAKE_UNITY_BUILD=OFF >/dev/null
 # The one header that a build writes; CMake has written the others.
 cmake --build "$commands" --target build_info >/dev/null
+# Clang does not know this option of g++, and would read nothing of a file that is compiled with it.
+sed -i 's/ -fno-gnu-unique//' "$commands/compile_commands.json"
 
 files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
