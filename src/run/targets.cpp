@@ -125,7 +125,7 @@ Pattern search_baseline(const ConstraintOptions& options, const Model& model) {
     throw InputError({"the sharing schedule in config.json cannot be used", "--native-sharing",
                       model.config.sharing_problem, "leave --native-sharing out"});
   }
-  const Pattern native = Pattern::from_full_layers(model.config.native_full);
+  Pattern native = Pattern::from_full_layers(model.config.native_full);
   if (native.full_count() == native.layers()) {
     throw UsageError({"config.json contains no sharing schedule", "--native-sharing",
                       "in it, every layer runs its indexer", "leave --native-sharing out"});
