@@ -53,5 +53,7 @@ function(indexcache_embed target)
     DEPENDS ${files} ${INDEXCACHE_EMBED_SCRIPT}
     COMMENT "Embedding the files of ${arg_HEADER}"
     VERBATIM)
+  # By itself: an edit of a file compiles nothing else again.
+  set_source_files_properties(${output} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   target_sources(${target} PRIVATE ${output})
 endfunction()

@@ -98,8 +98,7 @@ void add_text_options(CLI::App& command, PrepareOptions& options) {
       "Format of all input files, whatever their names (auto: by file extension)");
   command
       .add_option("--field", options.field,
-                  "Key of a .jsonl line that contains the text "
-                  "(default: text)")
+                  "Key of a .jsonl line that contains the text (default: text)")
       ->type_name("NAME");
   command
       .add_option_function<std::string>(

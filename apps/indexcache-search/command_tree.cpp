@@ -57,7 +57,7 @@ std::vector<OptionDescription> options_of(const CLI::App& app,
   for (const CLI::Option* option : app.get_options()) {
     result.push_back(describe(*option, required));
   }
-  std::ranges::rotate(result, result.begin() + 1);
+  std::rotate(result.begin(), result.begin() + 1, result.end());
   return result;
 }
 

@@ -78,7 +78,7 @@ std::string zsh_action(const OptionDescription& option) {
   const auto literals = option.literals();
   const char* paths = option.takes_file() ? "_files" : option.takes_folder() ? "_files -/" : "";
   if (literals.empty()) return paths;
-  const std::string values = fmt::format("({})", fmt::join(literals, " "));
+  std::string values = fmt::format("({})", fmt::join(literals, " "));
   if (*paths == '\0') return values;
   return fmt::format(R"(_alternative "values:value:{}" "files:file:{}")", values, paths);
 }

@@ -149,8 +149,7 @@ Command add_distill(CLI::App& app, CommonOptions& common) {
     command
         ->add_option(
             "-p,--pattern", options->pattern,
-            "Pattern to train for: a pattern file, a run folder, uniform:4, or a string of "
-            "F and S")
+            "Pattern to train for: a pattern file, a run folder, uniform:4, or a string of F and S")
         ->type_name("PATTERN");
   }
   add_training_options(*command, options->distill);

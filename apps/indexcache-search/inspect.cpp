@@ -316,8 +316,7 @@ Command add_inspect(CLI::App& app, CommonOptions& common) {
     command
         ->add_option(
             "model", options->model,
-            "Folder of a Hugging Face checkpoint, a config.json, or an .h5 file written by "
-            "prepare")
+            "Folder of a Hugging Face checkpoint, a config.json, or an .h5 file written by prepare")
         ->type_name("MODEL|FILE");
     command
         ->add_option("--override", options->overrides,

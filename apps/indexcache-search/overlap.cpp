@@ -312,8 +312,7 @@ Command add_overlap(CLI::App& app, CommonOptions& common) {
                       "neighboring queries overlap, and the size of their unions");
     command
         ->add_option("-o,--output", options->output,
-                     "Folder for overlap.h5 and heatmap.png, or for "
-                     "model-overlap.json")
+                     "Folder for overlap.h5 and heatmap.png, or for model-overlap.json")
         ->type_name("DIR");
   }
   add_common_options(*command, common);

@@ -99,8 +99,7 @@ std::string text_of(const ModelComparison& comparison, const LayerNumbers& numbe
                                  set_overlap_table(overlap, numbers));
   if (overlap.query_step > 1) {
     text += fmt::format(
-        "measured at one position in {}, because the sets of all do not fit in host "
-        "memory\n",
+        "measured at one position in {}, because the sets of all do not fit in host memory\n",
         overlap.query_step);
   }
   const std::vector<NamedQuery> worst = worst_of_all(overlap);

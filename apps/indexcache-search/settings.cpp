@@ -26,7 +26,7 @@ struct Value {
 };
 
 bool is_setting(const CLI::Option& option) {
-  const std::string name = option.get_single_name();
+  const std::string& name = option.get_single_name();
   return name != "help" && name != "version" && name != "config" && name != "print-config";
 }
 

@@ -44,8 +44,7 @@ std::string exchange(bool chat, const std::string& question, const std::string& 
 std::optional<ForeignForm> conversation(const Json& json, bool chat) {
   if (is_list_with(json, "conversations", "from")) {
     return ForeignForm{
-        "it is a conversation in ShareGPT format (\"conversations\" with \"from\" and "
-        "\"value\")",
+        "it is a conversation in ShareGPT format (\"conversations\" with \"from\" and \"value\")",
         chat ? "{messages: [.conversations[] | {role: ({human: \"user\", gpt: \"assistant\"}"
                "[.from] // .from), content: .value}]}"
              : "{text: ([.conversations[].value] | join(\"\\n\\n\"))}"};

@@ -31,7 +31,7 @@ std::vector<std::size_t> LayerNumbers::letters_from(const std::vector<std::size_
     if (letter < layers_.size()) letters.push_back(letter);
   }
   std::ranges::sort(letters);
-  letters.erase(std::ranges::unique(letters).begin(), letters.end());
+  letters.erase(std::unique(letters.begin(), letters.end()), letters.end());
   return letters;
 }
 

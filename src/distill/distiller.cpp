@@ -115,7 +115,7 @@ void Distiller::for_each_student(const Features& features, const PositionRange& 
   }
   if (sparse) range.candidates = config_.index_topk;
   const auto gather = [&](const Tensor& whole) {
-    const Tensor part = backend_.allocate(range.rows.total, whole.cols(), whole.dtype());
+    Tensor part = backend_.allocate(range.rows.total, whole.cols(), whole.dtype());
     backend_.gather_rows(features.rows, whole, range.rows, part);
     return part;
   };

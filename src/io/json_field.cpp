@@ -133,7 +133,7 @@ std::vector<std::size_t> JsonField::sequences(std::size_t count) const {
 }
 
 std::string JsonField::sha256() const {
-  const std::string value = text();
+  std::string value = text();
   if (value.size() != 64 || value.find_first_not_of("0123456789abcdef") != value.npos) {
     fail(fmt::format("expected a SHA-256 of 64 hexadecimal digits, found {}", described(*json_)));
   }

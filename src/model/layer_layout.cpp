@@ -33,7 +33,7 @@ class Builder {
   // A stored tensor, in `type`.
   Tensor tensor(const std::string& name, DType type) {
     const StoredMatrix stored = stored_matrix(config_, checkpoint_, name);
-    const Tensor out = allocate_(stored.rows, stored.cols, type);
+    Tensor out = allocate_(stored.rows, stored.cols, type);
     append(name, stored, 0, out);
     return out;
   }
@@ -46,7 +46,7 @@ class Builder {
     }
     const auto parts = static_cast<std::int64_t>(row.names.size());
     stacked = stacked && !row.stack.empty();
-    const Tensor out = matrix(row, parts * row.rows, !stacked && keeps(row));
+    Tensor out = matrix(row, parts * row.rows, !stacked && keeps(row));
     if (stacked) {
       StoredMatrix stored = stored_matrix(config_, checkpoint_, row.stack);
       stored.rows = out.rows();

@@ -85,7 +85,7 @@ std::string unread_storage(const Family& family, const Checkpoint& checkpoint,
   if (has(".weight_scale_2")) return "NVFP4 (weight_scale_2)";
   const RawTensor* tensor = checkpoint.find(weight);
   if (tensor == nullptr || spec.table) return "";
-  const std::string type(tensor->type());
+  std::string type(tensor->type());
   if (type == "I8" && !spec.packed) return "int8 (I8)";
   if (type == "F8_E5M2" || type == "F64" || type.starts_with("F4") || type.starts_with("F6")) {
     return type;

@@ -46,8 +46,9 @@ Svg pattern_strip(const Pattern& pattern, const LayerNumbers& numbers) {
   const std::size_t rows = (pattern.layers() + kStripColumns - 1) / kStripColumns;
   Svg svg(kChartWidth, static_cast<double>(rows) * 60 + 4, "Pattern " + pattern.text());
   for (std::size_t layer = 0; layer < pattern.layers(); ++layer) {
-    const double x = static_cast<double>(layer % kStripColumns) * 40 + 1;
-    const double y = static_cast<double>(layer / kStripColumns) * 60 + 2;
+    const std::size_t row = layer / kStripColumns, column = layer % kStripColumns;
+    const double x = static_cast<double>(column) * 40 + 1;
+    const double y = static_cast<double>(row) * 60 + 2;
     const bool full = pattern.is_full(layer);
     const std::size_t donor = pattern.donor(layer), number = numbers.of(layer);
     svg.text(x + 19, y + 11, fmt::format("{}", number), "tick", Anchor::middle);

@@ -34,7 +34,8 @@ struct Columns {
 };
 
 double legend_height(std::size_t entries) {
-  return kLegendRow * static_cast<double>((entries + kLegendColumns - 1) / kLegendColumns);
+  const std::size_t rows = (entries + kLegendColumns - 1) / kLegendColumns;
+  return kLegendRow * static_cast<double>(rows);
 }
 
 struct Place {
@@ -42,8 +43,8 @@ struct Place {
 };
 
 Place legend_place(std::size_t entry) {
-  return {12 + 158 * static_cast<double>(entry % kLegendColumns),
-          18 + kLegendRow * static_cast<double>(entry / kLegendColumns)};
+  const std::size_t row = entry / kLegendColumns, column = entry % kLegendColumns;
+  return {12 + 158 * static_cast<double>(column), 18 + kLegendRow * static_cast<double>(row)};
 }
 
 // Lines of patterns take turns with these.

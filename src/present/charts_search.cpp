@@ -414,16 +414,17 @@ Svg compared_curves(const std::vector<Report>& runs) {
   static constexpr const char* kLines[] = {"greedy", "held", "uniform"};
   for (std::size_t r = 0; r < runs.size(); ++r) {
     // With more than three runs a number tells the lines apart.
+    const std::size_t style = r % std::size(kLines), turn = r / std::size(kLines);
     const std::string number = fmt::format("{}", r + 1);
     for (const SearchPath& search : runs[r].result.searches) {
       const Points line = drawn(search_curve(runs[r].result, search), x, y);
       if (line.empty()) continue;
-      svg.polyline(line, kLines[r % 3]);
-      svg.text(line.back().first + 5, line.back().second + 4 + 12 * static_cast<double>(r / 3),
+      svg.polyline(line, kLines[style]);
+      svg.text(line.back().first + 5, line.back().second + 4 + 12 * static_cast<double>(turn),
                number, "note");
     }
     const double row = plot.bottom + 56 + 18 * static_cast<double>(r);
-    svg.line(12, row - 4, 34, row - 4, kLines[r % 3]);
+    svg.line(12, row - 4, 34, row - 4, kLines[style]);
     svg.text(40, row,
              fmt::format("{}  {}", number, runs[r].folder.size() > 48 ? "…" : runs[r].folder),
              "note");

@@ -138,8 +138,7 @@ std::string heatmap_html(const Report& report) {
       "donor (column).",
       "<div id=\"heatmap\">" + overlap_heatmap(report).inline_text() +
           "</div>\n<p class=\"muted\" id=\"heatmap-value\" data-cell=\"layers # and #\">point at a "
-          "cell "
-          "to see its value</p>\n" +
+          "cell to see its value</p>\n" +
           html_details("as a table", html_table(rows, "heatmap-table")));
 }
 

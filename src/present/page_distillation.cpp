@@ -151,8 +151,7 @@ std::string gain_html(const Distillation& d) {
 
 std::string served_html(const Distillation& d) {
   std::string caption =
-      "F layers run their indexer; an S layer uses the set of the layer named "
-      "below it.";
+      "F layers run their indexer; an S layer uses the set of the layer named below it.";
   caption += d.teacher == "segment"
                  ? " The indexer of an F layer learned from the attention of all layers that use "
                    "its set."

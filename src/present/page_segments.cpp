@@ -68,8 +68,7 @@ std::string triangle_html(const Result& result, const SegmentsReport& segments) 
   std::string caption =
       "Loss increase if an F layer (row) feeds the layers after it up to another one (column). "
       "Bright cells are cheap, on a logarithmic scale; cells with a line were not measured. "
-      "Frames: the "
-      "segments of the target.";
+      "Frames: the segments of the target.";
   if (!segments.estimated.empty()) {
     caption += fmt::format(
         " {} of them left a race and are estimated from some of the sequences (≈ in the table).",

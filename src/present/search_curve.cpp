@@ -134,11 +134,11 @@ std::optional<std::size_t> knee(const std::vector<CurvePoint>& curve) {
 
 std::vector<LayerCost> sensitivity(const Result& result) {
   for (const SearchPath& search : result.searches) {
-    const auto costs = single_layers(result, search.start, search.measured);
+    auto costs = single_layers(result, search.start, search.measured);
     if (costs.size() > 1) return costs;
   }
   for (const StepChange& change : step_changes(result)) {
-    const auto costs = single_layers(result, *change.before, change.step->considered);
+    auto costs = single_layers(result, *change.before, change.step->considered);
     if (costs.size() > 1) return costs;
   }
   return {};

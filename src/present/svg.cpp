@@ -119,10 +119,9 @@ std::string Svg::inline_text() const {
 }
 
 std::string Svg::document() const {
-  const std::string style = fmt::format(
-      "<style>{}{}</style>\n<rect class=\"paper\" width=\"100%\" "
-      "height=\"100%\"/>\n",
-      kColors, kChartStyle);
+  const std::string style =
+      fmt::format("<style>{}{}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n",
+                  kColors, kChartStyle);
   return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n" + element(style);
 }
 

@@ -230,7 +230,7 @@ Fingerprint fingerprint_from_json(const JsonField& field) {
 Pattern pattern_from_json(const JsonField& field, const ResultShape& shape) {
   const std::string text = field.text();
   try {
-    const Pattern pattern = Pattern::parse(text);
+    Pattern pattern = Pattern::parse(text);
     if (!shape.has_indexer.empty()) check_fits(pattern, shape.has_indexer, "");
     if (pattern.layers() == shape.layers) return pattern;
   } catch (const InputError& error) {

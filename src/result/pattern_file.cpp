@@ -89,7 +89,7 @@ StoredPattern stored_pattern_of_document(const Json& document, const std::string
 Pattern pattern_of_document(const Json& document, std::optional<std::size_t> layers,
                             const std::string& where) {
   if (has_schema(document)) {
-    const Pattern pattern = stored_pattern_of_document(document, "", where).pattern;
+    Pattern pattern = stored_pattern_of_document(document, "", where).pattern;
     check_length(pattern, layers, where);
     return pattern;
   }

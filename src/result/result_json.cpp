@@ -15,8 +15,7 @@ namespace {
 constexpr const char* kWhat = "the result of the run cannot be used";
 constexpr const char* kRemedy =
     "a run.json that `run` wrote; delete a damaged one and repeat the `run` command: the journal "
-    "in "
-    "its folder keeps what was measured";
+    "in its folder keeps what was measured";
 
 Json considered_json(const Considered& considered) {
   Json json{{"pattern", considered.pattern.text()},

@@ -68,7 +68,8 @@ double tokens_of(const StageSettings& stage, const DistillSubject& subject, doub
 }
 
 double validations_of(const StageSettings& stage) {
-  return static_cast<double>(stage.steps / stage.validate_every + 1);
+  const std::int64_t validations = stage.steps / stage.validate_every + 1;
+  return static_cast<double>(validations);
 }
 
 }  // namespace

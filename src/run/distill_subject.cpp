@@ -107,8 +107,7 @@ void require_writable_indexers(const Model& model, const std::vector<Student>& s
   for (const Student& student : students) {
     layers.push_back(static_cast<std::int64_t>(student.layer));
   }
-  const auto repeated = std::ranges::unique(layers);
-  layers.erase(repeated.begin(), repeated.end());
+  layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
   indexer_folder_bytes(model.config, model.checkpoint, layers, link);
 }
 

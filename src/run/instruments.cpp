@@ -60,8 +60,8 @@ DeviceInstruments::DeviceInstruments(Session& session, const SearchSubject& subj
                      std::span<const SequenceLosses> losses,
                      double seconds) { journal.record(patterns, sequences, losses, seconds); }) {}
 
-SpreadEvaluator DeviceInstruments::evaluator(const TokenSet& tokens, SweepGoal goal) {
-  SpreadEvaluator sweep = session_.evaluator(tokens, std::move(goal));
+SpreadEvaluator DeviceInstruments::evaluator(const TokenSet& tokens, const SweepGoal& goal) {
+  SpreadEvaluator sweep = session_.evaluator(tokens, goal);
   sweep.set_progress(
       [this](std::size_t done, std::size_t total) { progress_.update(label_, done, total); });
   return sweep;

@@ -93,7 +93,7 @@ class DeviceInstruments : public Instruments {
   double seconds_for(double evaluations) const override { return budget_.seconds_for(evaluations); }
 
  private:
-  SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal);
+  SpreadEvaluator evaluator(const TokenSet& tokens, const SweepGoal& goal);
   // The objective's values of the baseline, whose next-token losses are given.
   SequenceLosses start_values(const Pattern& baseline, const SequenceLosses& losses);
 

@@ -90,7 +90,7 @@ void count_work(RunPlan& plan, const Model& model, const SearchSubject& subject,
 // A loss per pattern and sequence in the journal, a report, and two matrices per position bucket.
 std::int64_t folder_bytes(const RunPlan& plan, std::int64_t layers) {
   return 26 * plan.work.evaluations(Phase::search) * static_cast<std::int64_t>(plan.sequences) +
-         (std::int64_t{1} << 20) + 16 * 8 * layers * layers;
+         (std::int64_t{1} << 20) + layers * layers * 16 * 8;
 }
 
 std::string kinds_text(const RunPlan& plan) {

@@ -257,7 +257,7 @@ std::shared_ptr<const SegmentIndexers> Session::indexers_on(SessionDevice& devic
   for (const auto& [segment, indexer] : of_first->all()) {
     indexers[segment] = copy_of(indexer, backend(), *device.backend);
   }
-  const auto copies = std::make_shared<const SegmentIndexers>(std::move(indexers));
+  auto copies = std::make_shared<const SegmentIndexers>(std::move(indexers));
   device.indexers = copies;
   return copies;
 }
@@ -309,16 +309,16 @@ const ModelConfig& Session::config_with(const IndexerMethod& indexer, bool dense
   return configs_.emplace_back(std::move(config));
 }
 
-SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal) {
-  return evaluator(tokens, std::move(goal), model_.config.indexer);
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, const SweepGoal& goal) {
+  return evaluator(tokens, goal, model_.config.indexer);
 }
 
-SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal,
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, const SweepGoal& goal,
                                    const IndexerMethod& indexer) {
-  return evaluator(tokens, std::move(goal), config_with(indexer));
+  return evaluator(tokens, goal, config_with(indexer));
 }
 
-SpreadEvaluator Session::evaluator(const TokenSet& tokens, SweepGoal goal,
+SpreadEvaluator Session::evaluator(const TokenSet& tokens, const SweepGoal& goal,
                                    const ModelConfig& config) {
   const SweepMemory memory = memory_with(goal);
   std::vector<std::unique_ptr<SweepWorker>> workers;

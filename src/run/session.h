@@ -129,9 +129,10 @@ class Session {
   const SpreadUse& use() const { return use_; }
 
   // An evaluator of `tokens`, which must outlive it, on all devices, with the model's indexer.
-  SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal = {});
+  SpreadEvaluator evaluator(const TokenSet& tokens, const SweepGoal& goal = {});
   // The same with another one.
-  SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal, const IndexerMethod& indexer);
+  SpreadEvaluator evaluator(const TokenSet& tokens, const SweepGoal& goal,
+                            const IndexerMethod& indexer);
   // The same; `label` names the work in progress lines.
   SpreadEvaluator evaluator(const TokenSet& tokens, Progress& progress, std::string label,
                             const IndexerMethod& indexer);
@@ -157,7 +158,8 @@ class Session {
                                          const ModelConfig& config);
   // The model's with an indexer, or dense.
   const ModelConfig& config_with(const IndexerMethod& indexer, bool dense = false);
-  SpreadEvaluator evaluator(const TokenSet& tokens, SweepGoal goal, const ModelConfig& config);
+  SpreadEvaluator evaluator(const TokenSet& tokens, const SweepGoal& goal,
+                            const ModelConfig& config);
   static SpreadEvaluator reporting(SpreadEvaluator spread, Progress& progress, std::string label);
   SweepMemory memory_with(const SweepGoal& goal);
   SpreadEvaluator spread(std::vector<std::unique_ptr<SweepWorker>> workers, const TokenSet& tokens,

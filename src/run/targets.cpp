@@ -125,7 +125,7 @@ Pattern search_baseline(const ConstraintOptions& options, const Model& model) {
     throw InputError({"the sharing schedule in config.json cannot be used", "--native-sharing",
                       model.config.sharing_problem, "leave --native-sharing out"});
   }
-  const Pattern native = Pattern::from_full_layers(model.config.native_full);
+  Pattern native = Pattern::from_full_layers(model.config.native_full);
   if (native.full_count() == native.layers()) {
     throw UsageError({"config.json contains no sharing schedule", "--native-sharing",
                       "in it, every layer runs its indexer", "leave --native-sharing out"});
@@ -199,8 +199,10 @@ std::vector<Request> make_requests(const ConstraintOptions& options, const Patte
                      misread ? "; " + ratio_of_indexers(request.text, owners) : "")});
   }
   std::ranges::stable_sort(list, std::greater<>(), &Request::full);
-  const auto repeated = std::ranges::unique(list, {}, &Request::full);
-  list.erase(repeated.begin(), repeated.end());
+  const auto repeated =
+      std::unique(list.begin(), list.end(),
+                  [](const Request& a, const Request& b) { return a.full == b.full; });
+  list.erase(repeated, list.end());
   return list;
 }
 

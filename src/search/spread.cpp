@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <exception>
 #include <thread>
 
@@ -62,7 +63,7 @@ void report_progress(const SweepProgress& progress, std::span<const SweepEstimat
     done += shares[task] * static_cast<double>(estimates[task].visits);
     total += estimates[task].visits;
   }
-  progress(static_cast<std::size_t>(done + 0.5), total);
+  progress(static_cast<std::size_t>(std::llround(done)), total);
 }
 
 std::vector<SweepOutput> compute_here(SweepWorker& worker, std::span<const SweepTask> tasks,

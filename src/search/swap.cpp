@@ -49,12 +49,13 @@ class SwapSearch {
  private:
   // Removes from `neighbors` those that may be better than the pattern.
   std::vector<Pattern> take_promising(std::vector<Pattern>& neighbors) const {
-    const auto rest = std::ranges::stable_partition(neighbors, [&](const Pattern& neighbor) {
+    const auto unlikely = [&](const Pattern& neighbor) {
       const auto predicted = predict_ ? predict_(neighbor) : std::nullopt;
       return predicted && *predicted - error_ >= loss_;
-    });
-    std::vector<Pattern> promising(rest.begin(), rest.end());
-    neighbors.erase(rest.begin(), rest.end());
+    };
+    const auto rest = std::stable_partition(neighbors.begin(), neighbors.end(), unlikely);
+    std::vector<Pattern> promising(rest, neighbors.end());
+    neighbors.erase(rest, neighbors.end());
     return promising;
   }
 

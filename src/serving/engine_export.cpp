@@ -225,8 +225,7 @@ void warn_of_stages(const EngineProfile& profile, const Pattern& pattern, const 
   if (unsafe.empty()) return;
   caveats.push_back(fmt::format(
       "pipeline parallelism: the first layers with an indexer of even stages would be shared for "
-      "sizes {}; {}. `export "
-      "--pp-size P` suggests a partition",
+      "sizes {}; {}. `export --pp-size P` suggests a partition",
       fmt::join(unsafe, ", "), stage_text(profile)));
 }
 

@@ -23,13 +23,15 @@ void since(std::string_view version, std::string_view read, Rows& rows, Change c
 constexpr std::string_view kGarbage = "the layer reads uninitialized memory";
 constexpr std::string_view kMtp =
     "MTP layers are not part of the pattern and keep their indexer; if you use speculative "
-    "decoding, "
-    "measure its acceptance rate again";
+    "decoding, measure its acceptance rate again";
 constexpr std::string_view kKeepsCache =
     "S layers keep their index-K cache: sharing saves time but no memory";
 constexpr std::string_view kSavesCache = "S layers allocate no index-K cache";
 constexpr std::string_view kTwoBatch =
     "with sharing, the engine refuses to start with --enable-two-batch-overlap";
+constexpr std::string_view kBothKeys =
+    "both keys are sent: indexer_types takes precedence over the pattern, and transformers adds "
+    "one to every GLM-5 configuration";
 constexpr std::string_view kSamePattern = "prefill and decode servers must use the same pattern";
 
 // The configuration classes of Hy4 state indexer_types where config.json does not, so that a
@@ -130,11 +132,7 @@ Rows sglang() {
                      hy4.caveats = {"Hy4 was read in 0.5.23: earlier versions may not load it",
                                     kTwoBatch, kSavesCache, kSamePattern, kMtp};
                    }}};
-    row.caveats = {
-        "both keys are sent: indexer_types takes precedence over the pattern, and transformers "
-        "adds "
-        "one to every GLM-5 configuration",
-        kTwoBatch, kSavesCache, kSamePattern, kMtp};
+    row.caveats = {kBothKeys, kTwoBatch, kSavesCache, kSamePattern, kMtp};
   });
   return rows;
 }
@@ -190,8 +188,7 @@ void ascend_v4(EngineProfile& row) {
   row.without_offset = row.with_offset = FrequencyRule::a;
   row.wants_full_first = true;
   row.caveats = {
-      "the letters are those of the layers of ratio 4, in order, as compress_ratios "
-      "lists them",
+      "the letters are those of the layers of ratio 4, in order, as compress_ratios lists them",
       "DeepSeek-V4 was read in 0.26.0rc1 and 0.30.0rc2", kKeepsCache, kMtp};
 }
 

@@ -75,7 +75,7 @@ class MessageReader {
   }
 
   std::string role(const Json& json) const {
-    const std::string role = text_of(json, "role");
+    std::string role = text_of(json, "role");
     if (role == "developer") return "system";
     if (role == "function") return "tool";
     static constexpr std::array<std::string_view, 4> kRoles{"system", "user", "assistant", "tool"};
@@ -91,7 +91,7 @@ class MessageReader {
     if (!json.value("reasoning_content", Json()).is_null()) {
       found = text_of(json, "reasoning_content");
     }
-    const std::string other = text_of(json, "reasoning");
+    std::string other = text_of(json, "reasoning");
     if (other.empty() || found == other) return found;
     if (!found.value_or("").empty()) fail("\"reasoning_content\" and \"reasoning\" differ");
     return other;

@@ -98,7 +98,7 @@ class DefinitionReader {
     }
     for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const LargeJson& affix = key(model, name);
-      if (!affix.is_null() && affix != Json("")) {
+      if (!affix.is_null() && affix != LargeJson("")) {
         refuse(fmt::format("model.{}", name), fmt::format("it is {}", described(affix)));
       }
     }

@@ -18,7 +18,7 @@ constexpr const char* kVariable = "INDEXCACHE_CPU_ISA";
 #include "cpu_isas.inc"
 #undef INDEXCACHE_CPU_ISA
 
-#define INDEXCACHE_CPU_ISA(name, arithmetic) {name, &arithmetic},
+#define INDEXCACHE_CPU_ISA(name, arithmetic) {name, &(arithmetic)},
 constexpr Isa kIsas[] = {
 #include "cpu_isas.inc"
 };

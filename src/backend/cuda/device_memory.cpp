@@ -60,8 +60,7 @@ std::shared_ptr<void> DeviceMemory::allocate(std::size_t bytes, Memory kind) {
     throw ResourceError(
         {"out of GPU memory", std::string(kMemoryNames[static_cast<std::size_t>(kind)]),
          fmt::format("the request was for {:.2f} GiB in addition to {:.2f} GiB in use; the GPU has "
-                     "{:.2f} GiB, "
-                     "of which {:.2f} GiB are free",
+                     "{:.2f} GiB, of which {:.2f} GiB are free",
                      gib(static_cast<std::int64_t>(bytes)), gib(ledger_->total()),
                      gib(static_cast<std::int64_t>(total)), gib(static_cast<std::int64_t>(free))),
          "fewer or shorter sequences, --precision bf16, or a GPU that no other process uses"});

@@ -44,7 +44,7 @@ void CudaBackend::written_comparisons(const Tensor& reference, std::span<const T
                                       const Comparisons& out) {
   const std::int64_t rows = reference.rows(), vocabulary = lm_head.rows();
   const std::int64_t chunk =
-      std::clamp<std::int64_t>(logits_bytes_ / (2 * 4 * vocabulary), 1, rows);
+      std::clamp<std::int64_t>(logits_bytes_ / (2 * vocabulary * 4), 1, rows);
   const Tensor reference_logits = allocate(chunk, vocabulary, DType::f32);
   const Tensor logits = allocate(chunk, vocabulary, DType::f32);
   for (std::int64_t first = 0; first < rows; first += chunk) {

@@ -87,7 +87,7 @@ void CudaBackend::distill_rows(const DistillPart& part, float gradient_scale) {
 
 // A bf16 operand as float32, for shapes that tensor cores do not take.
 Tensor CudaBackend::widened(const Tensor& x) {
-  const Tensor out = allocate(x.rows(), x.cols(), DType::f32);
+  Tensor out = allocate(x.rows(), x.cols(), DType::f32);
   INDEXCACHE_CUDA(kernels::convert({.x = x.data<void>(),
                                     .x_type = kernel_type(x.dtype()),
                                     .scales = nullptr,
