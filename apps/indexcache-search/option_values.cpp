@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "option_values.h"
 
-#include "core/nearest_name.h"
 #include "core/quote.h"
 
 #include <fmt/format.h>
@@ -26,10 +25,7 @@ std::string value_message(const CLI::Error& error) {
 CLI::Option* one_of(CLI::Option* option, const std::vector<std::string>& values) {
   const auto check = [values](const std::string& given) {
     if (std::ranges::find(values, given) != values.end()) return std::string();
-    const std::string near = nearest_name(given, values);
-    return near.empty() ? fmt::format("{} is not one of {}", quote(given), fmt::join(values, ", "))
-                        : fmt::format("{} is not one of {}: did you mean {}?", quote(given),
-                                      fmt::join(values, ", "), near);
+    return fmt::format("{} is not one of {}", quote(given), fmt::join(values, ", "));
   };
   return option->type_name(fmt::format("{}", fmt::join(values, "|")))
       ->check(CLI::Validator(check, ""));
