@@ -12,6 +12,7 @@
 #include "model/indexer_folder.h"
 #include "model/tensor_registry.h"
 #include "option_values.h"
+#include "pattern_spec.h"
 #include "result/distillation.h"
 #include "result/pattern_file.h"
 #include "result/served_model.h"
@@ -161,8 +162,7 @@ Subject read_subject(const ExportOptions& options) {
   std::optional<std::size_t> layers;
   if (model.config.is_object()) layers = lettered_layers(model.config, options.model).size();
   if (!std::filesystem::exists(options.source)) {
-    return {parse_pattern_form(options.source, layers, "pattern " + options.source), model,
-            caveats};
+    return {parse_pattern_text(options.source, layers), model, caveats};
   }
   if (std::filesystem::is_regular_file(options.source) &&
       !has_schema(read_document(options.source))) {

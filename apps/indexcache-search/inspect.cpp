@@ -213,8 +213,10 @@ void print_stored(const Json& d) {
   for (const auto& [name, bytes] : d["bytes_by_dtype"].items()) {
     dtypes += fmt::format("{}{} {:.1f} MiB", dtypes.empty() ? "" : ", ", name, mebibytes(bytes));
   }
-  print_line("stored", fmt::format("{:.1f} MiB in {} tensors, {} files ({})", mebibytes(d["bytes"]),
-                                   d["tensors"].get<int>(), d["shards"].get<int>(), dtypes));
+  const int files = d["shards"].get<int>();
+  print_line("stored",
+             fmt::format("{:.1f} MiB in {} tensors, {} file{} ({})", mebibytes(d["bytes"]),
+                         d["tensors"].get<int>(), files, files == 1 ? "" : "s", dtypes));
 }
 
 // When sharing pays (docs/when-to-share.md).
@@ -278,7 +280,7 @@ void print_text(const Json& d, const Pattern& baseline) {
   const std::size_t owners = baseline.full_count();
   const std::string keep = owners == baseline.layers() ? "1/4" : std::to_string((owners + 1) / 2);
   write_output(
-      "\nEvery F under \"own indexer\" can become S. To find out which ones should:\n"
+      "\nEvery F but the first under \"own indexer\" can become S. To find out which ones should:\n"
       "  indexcache-search run MODEL --calibration FILE --keep {} --output DIR\n",
       keep);
 }

@@ -13,6 +13,7 @@
 #include "core/open_files.h"
 #include "help.h"
 #include "io/system_failure.h"
+#include "option_values.h"
 #include "settings.h"
 #include "version.h"
 
@@ -187,7 +188,7 @@ int run_program(Program& program, CommandLog& log) {
     return report_unexpected(program);
   } catch (const CLI::ParseError& error) {
     const Command* command = parsed_command(program.commands);
-    return report_usage(error.what(), "", command ? " " + command->app->get_name() : "");
+    return report_usage(value_message(error), "", command ? " " + command->app->get_name() : "");
   } catch (const Interrupted& interruption) {
     return interrupted(interruption, program.app);
   } catch (const Error& error) {

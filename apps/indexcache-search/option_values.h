@@ -10,6 +10,9 @@
 
 namespace indexcache {
 
+// What CLI11 says about a value, in the words of this program.
+std::string value_message(const CLI::Error& error);
+
 // Only these values.
 CLI::Option* one_of(CLI::Option* option, const std::vector<std::string>& values);
 

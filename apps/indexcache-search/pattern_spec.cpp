@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 #include <string_view>
 
@@ -64,7 +65,25 @@ std::string with_letters(const std::string& spec, const LayerNumbers& numbers) {
   return fmt::format("[{}]", fmt::join(letters, ", "));
 }
 
+// Whether a text was meant as a name, as "run" or "patterns/glm.yaml", and not as F and S.
+bool looks_like_path(const std::string& text) {
+  if (text.find_first_of("{[:,") != std::string::npos) return false;
+  if (text.find_first_not_of("0123456789 ") == std::string::npos) return false;
+  const auto letters = std::ranges::count_if(
+      text, [](char c) { return std::string_view("FSfs.").find(c) != std::string_view::npos; });
+  return 2 * letters < std::ssize(text);
+}
+
 }  // namespace
+
+Pattern parse_pattern_text(const std::string& text, std::optional<std::size_t> layers) {
+  if (looks_like_path(text)) {
+    throw InputError({"not a pattern", text,
+                      "no file or folder has this name, and it is not a pattern itself",
+                      fmt::format("a run folder, a pattern file, {}", kPatternForms)});
+  }
+  return parse_pattern_form(text, layers, "pattern " + text);
+}
 
 Pattern parse_pattern_spec(const std::string& given, const std::vector<bool>& has_indexer,
                            const LayerNumbers& numbers) {
@@ -73,7 +92,7 @@ Pattern parse_pattern_spec(const std::string& given, const std::vector<bool>& ha
   if (spec == "full") return Pattern::from_full_layers(has_indexer);
   std::optional<Pattern> pattern = as_engine(spec, layers);
   if (!pattern && std::filesystem::exists(spec)) pattern = read_pattern_file(spec, layers);
-  if (!pattern) pattern = parse_pattern_form(spec, layers, "pattern " + spec);
+  if (!pattern) pattern = parse_pattern_text(spec, layers);
   check_fits(*pattern, has_indexer, spec);
   return *pattern;
 }

@@ -6,6 +6,7 @@
 #include "core/pattern.h"
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,10 @@ namespace indexcache {
 // What eval and bench take in place of a pattern: attention to all earlier tokens, without any
 // indexer (ModelConfig::dense).
 inline constexpr std::string_view kDense = "dense";
+
+// A pattern that is the name of no file: a form of serving/pattern_forms.h. Throws InputError,
+// which says so if the text looks like the name of a file or folder.
+Pattern parse_pattern_text(const std::string& text, std::optional<std::size_t> layers);
 
 // "full", a form of serving/pattern_forms.h, a file or folder that read_pattern_file takes, or
 // "ENGINE:" before a file or JSON that this engine is to read, for a model whose layers own an

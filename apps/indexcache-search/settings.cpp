@@ -6,6 +6,7 @@
 #include "core/nearest_name.h"
 #include "io/files.h"
 #include "io/yaml.h"
+#include "option_values.h"
 #include "version.h"
 
 #include <fmt/format.h>
@@ -114,7 +115,7 @@ void apply(CLI::Option& option, const Value& value) {
     for (const std::string& text : value.texts) option.add_result(with_home(text));
     option.run_callback();
   } catch (const CLI::Error& error) {
-    fail(error.what(), value.origin, "", "");
+    fail(value_message(error), value.origin, "", "");
   }
 }
 

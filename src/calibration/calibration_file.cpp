@@ -271,8 +271,10 @@ CalibrationSummary read_summary(const std::filesystem::path& path) {
     throw InputError(
         {"the file was not written by prepare", path.string(),
          schema ? fmt::format("its schema is {}; this version reads {}", quote(*schema), kSchema)
-                : "it has no schema",
-         "prepare it again: `indexcache-search prepare --help`"});
+                : "it has no schema: at most, it contains the token ids of another program",
+         schema ? "prepare it again: `indexcache-search prepare --help`"
+                : "--calibration takes token ids as they are; `indexcache-search prepare --input "
+                  "FILE` makes a file of them that can be inspected"});
   }
   CalibrationSummary summary{file.attribute("fingerprint").value_or(""),
                              file.attribute("tokenizer_sha256").value_or(""),

@@ -12,8 +12,8 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kPatternHelp =
-    "one character per decoder layer, F (runs its indexer) or S (reuses the nearest earlier F), "
-    "beginning with F";
+    "one letter per decoder layer (of DeepSeek-V4: per layer of ratio 4), F (runs its indexer) or "
+    "S (reuses the nearest earlier F), beginning with F";
 
 }  // namespace
 
@@ -23,12 +23,12 @@ Pattern Pattern::parse(std::string_view text, std::string_view origin) {
   for (std::size_t layer = 0; layer < text.size(); ++layer) {
     if (text[layer] == 'F' || text[layer] == 'S') continue;
     throw InputError({"the pattern contains a character other than F and S", where,
-                      fmt::format("position {} (layer {}) of \"{}\"", layer + 1, layer, text),
-                      kPatternHelp});
+                      fmt::format("letter {} of \"{}\"", layer + 1, text), kPatternHelp});
   }
   if (text[0] != 'F') {
     throw InputError({"the pattern starts with S", where,
-                      "layer 0 has no earlier layer whose index set it could reuse", kPatternHelp});
+                      "its first layer has no earlier one whose index set it could reuse",
+                      kPatternHelp});
   }
   return Pattern(std::string(text));
 }
@@ -94,15 +94,18 @@ std::vector<std::size_t> true_positions(const std::vector<bool>& mask) {
   return found;
 }
 
+void check_letters(const Pattern& pattern, std::size_t layers, std::string_view origin) {
+  if (pattern.layers() == layers) return;
+  throw InputError({"the pattern has the wrong length", std::string(origin),
+                    fmt::format("it has {} letters, patterns of this model have {} (MTP layers do "
+                                "not count)",
+                                pattern.layers(), layers),
+                    kPatternHelp});
+}
+
 void check_fits(const Pattern& pattern, const std::vector<bool>& has_indexer,
                 std::string_view origin) {
-  if (pattern.layers() != has_indexer.size()) {
-    throw InputError({"the pattern has the wrong length", std::string(origin),
-                      fmt::format("it has {} characters, the model has {} decoder layers (MTP "
-                                  "layers do not count)",
-                                  pattern.layers(), has_indexer.size()),
-                      kPatternHelp});
-  }
+  check_letters(pattern, has_indexer.size(), origin);
   for (std::size_t layer = 0; layer < has_indexer.size(); ++layer) {
     if (!pattern.is_full(layer) || has_indexer[layer]) continue;
     throw InputError({"the pattern is F where the checkpoint has no indexer", std::string(origin),

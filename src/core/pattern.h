@@ -57,8 +57,11 @@ class Pattern {
 // Positions that are true, ascending: layers of a mask.
 std::vector<std::size_t> true_positions(const std::vector<bool>& mask);
 
-// Throws InputError unless `pattern` has one character for each of `has_indexer.size()` layers and
-// is F only where the checkpoint holds an indexer.
+// Throws InputError unless `pattern` has `layers` letters.
+void check_letters(const Pattern& pattern, std::size_t layers, std::string_view origin);
+
+// Throws InputError unless `pattern` has one letter for each of `has_indexer.size()` layers and is
+// F only where the checkpoint holds an indexer.
 void check_fits(const Pattern& pattern, const std::vector<bool>& has_indexer,
                 std::string_view origin);
 

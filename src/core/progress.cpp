@@ -62,9 +62,13 @@ void Progress::warning(const std::string& text) {
   tell({.level = LogLevel::warning, .message = text});
 }
 
-std::optional<double> Progress::seconds_left(std::size_t done, std::size_t total) const {
-  if (total == 0 || done == 0 || done * 20 < total) return std::nullopt;
-  const double elapsed = std::chrono::duration<double>(Clock::now() - stage_start_).count();
+std::optional<double> Pace::seconds_left(std::size_t done, std::size_t total,
+                                         Clock::time_point now) {
+  const bool begins = !start_ || done < done_;
+  if (begins) start_ = now;
+  done_ = done;
+  if (begins || total == 0 || done == 0 || done * 20 < total) return std::nullopt;
+  const double elapsed = std::chrono::duration<double>(now - *start_).count();
   return elapsed / static_cast<double>(done) * static_cast<double>(total - done);
 }
 
@@ -72,15 +76,13 @@ void Progress::update(const std::string& stage, std::size_t done, std::size_t to
   if (style_ == Style::off) return;
   const auto now = Clock::now();
   const bool begins = stage != stage_;
-  if (begins) {
-    stage_ = stage;
-    stage_start_ = now;
-  }
+  if (begins) pace_ = Pace();
+  stage_ = stage;
+  const auto left = pace_.seconds_left(done, total, now);
   const bool records = begins || now - last_record_ >= kHeartbeat;
   const bool prints =
       is_shown() && now - last_print_ >= (style_ == Style::terminal ? 100ms : kHeartbeat);
   if (!records && !prints) return;
-  const auto left = begins ? std::nullopt : seconds_left(done, total);
   const LogRecord record = progress_record(stage, done, total, left);
   if (records) {
     last_record_ = now;

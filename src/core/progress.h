@@ -13,6 +13,21 @@
 
 namespace indexcache {
 
+// How long counted work will take, by its pace since counting began: a stage may consist of several
+// sweeps, each of which counts from 0.
+class Pace {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // Seconds left after `done` of `total` units at `now`; nullopt where counting begins (at the
+  // first call, or if `done` fell), before a twentieth is done, or if `total` is 0.
+  std::optional<double> seconds_left(std::size_t done, std::size_t total, Clock::time_point now);
+
+ private:
+  std::optional<Clock::time_point> start_;
+  std::size_t done_ = 0;
+};
+
 class Progress {
  public:
   // off is for work that only counts, and silent for users who ask for silence on stderr.
@@ -42,15 +57,14 @@ class Progress {
   void clear();
 
  private:
-  using Clock = std::chrono::steady_clock;
+  using Clock = Pace::Clock;
 
   void tell(const LogRecord& record);
   bool is_shown() const { return style_ == Style::lines || style_ == Style::terminal; }
-  std::optional<double> seconds_left(std::size_t done, std::size_t total) const;
 
   Style style_;
   std::string stage_;
-  Clock::time_point stage_start_ = Clock::now();
+  Pace pace_;
   Clock::time_point last_print_ = Clock::now();
   Clock::time_point last_record_ = Clock::now();
 };

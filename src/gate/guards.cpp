@@ -124,7 +124,8 @@ Finding donor_overlap(const Evidence& evidence, const Limit& limit) {
 // A pattern that begins with S cannot be read, so this always passes; gates may state it.
 Finding first_layer_full(const Evidence& evidence, const Limit&) {
   const char first = evidence.result.pattern.text()[0];
-  return {first == 'F', "F", std::string(1, first), "layer 0"};
+  return {first == 'F', "F", std::string(1, first),
+          fmt::format("layer {}", numbers_of(evidence).of(0))};
 }
 
 // The first layer of each stage that has a letter must be F.
@@ -308,7 +309,8 @@ const std::vector<GuardKind>& guard_kinds() {
        "overlap of shared layers with their donors, on average", mean_donor_overlap},
       {"min_donor_overlap", LimitKind::ratio, "overlap of every shared layer with its donor",
        donor_overlap},
-      {"first_layer_full", LimitKind::flag, "layer 0 runs its indexer", first_layer_full},
+      {"first_layer_full", LimitKind::flag, "the first layer of the pattern runs its indexer",
+       first_layer_full},
       {"pp_size", LimitKind::stages,
        "the first layer of every pipeline stage runs its indexer, stages cut evenly by vLLM or "
        "SGLang",

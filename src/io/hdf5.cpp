@@ -48,11 +48,12 @@ void prepare_library() {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
+constexpr const char* kLayout = "docs/formats.md describes the layout";
+
 [[noreturn]] void fail_reading(const std::filesystem::path& path, const std::string& dataset,
-                               const std::string& why) {
+                               const std::string& why, const std::string& remedy = kLayout) {
   throw InputError({"cannot read an HDF5 file",
-                    dataset.empty() ? path.string() : path.string() + ": " + dataset, why,
-                    "docs/formats.md describes the layout"});
+                    dataset.empty() ? path.string() : path.string() + ": " + dataset, why, remedy});
 }
 
 // The error of the system that made the last call of the library fail, or 0. Only the text of the
@@ -71,10 +72,10 @@ int system_error() {
 
 // After a call of the library that failed: the disk is at fault, or else the file.
 [[noreturn]] void fail_call(const std::filesystem::path& path, const std::string& dataset,
-                            const std::string& why) {
+                            const std::string& why, const std::string& remedy = kLayout) {
   const int error = system_error();
   if (resource_remedy(error)) fail_opening(path, error, "");
-  fail_reading(path, dataset, why);
+  fail_reading(path, dataset, why, remedy);
 }
 
 // Tokens of a compressed chunk: a long sequence is read and written in pieces.
@@ -91,7 +92,9 @@ Hdf5Reader::Hdf5Reader(const std::filesystem::path& path) : path_(path) {
   prepare_library();
   if (!std::filesystem::exists(path)) fail_reading(path, "", "the file does not exist");
   file_ = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  if (file_ < 0) fail_call(path, "", "it is not a complete HDF5 file");
+  if (file_ >= 0) return;
+  fail_call(path, "", "it is not an HDF5 file, or only a part of one",
+            "copy the file again, or make it again");
 }
 
 Hdf5Reader::~Hdf5Reader() {

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace indexcache {
 
@@ -64,9 +65,12 @@ void fail_opening(const std::filesystem::path& path, int error, const std::strin
 }
 
 void fail_writing(const std::filesystem::path& path, int error) {
-  throw ResourceError({"cannot write a file", path.string(),
-                       error != 0 ? std::strerror(error) : "the system gives no reason",
-                       resource_remedy(error).value_or("check the path and its permissions")});
+  const auto resource = resource_remedy(error);
+  Problem problem{"cannot write a file", path.string(),
+                  error != 0 ? std::strerror(error) : "the system gives no reason",
+                  resource.value_or("check the path and its permissions")};
+  if (resource || error == 0) throw ResourceError(std::move(problem));
+  throw InputError(std::move(problem));
 }
 
 }  // namespace indexcache

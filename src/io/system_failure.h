@@ -24,8 +24,8 @@ Error unusable_path(const std::filesystem::path& path, int error);
 [[noreturn]] void fail_opening(const std::filesystem::path& path, int error,
                                const std::string& remedy);
 
-// Throws the ResourceError of a file that could not be written; `error` is 0 if the system gave no
-// reason.
+// Throws for a file that could not be written, with the same codes; `error` is 0 if the system gave
+// no reason, which counts as a resource.
 [[noreturn]] void fail_writing(const std::filesystem::path& path, int error);
 
 }  // namespace indexcache

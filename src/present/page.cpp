@@ -82,7 +82,7 @@ std::string card_html(const Result& result, std::size_t t) {
       fmt::format("<div {}>\n<p class=\"verdict {}\">{}</p>\n", of_target(result, t, " card"),
                   verdict.good ? "good" : "bad", escape_markup(verdict.text));
   text += facts_html(result, target);
-  text += html_copy("pattern, one character per decoder layer", target.calibration.pattern.text());
+  text += pattern_html(result.model, target.calibration.pattern);
   text += doubts_html(result, target);
   text += engines_html(result.model, target.calibration.pattern, target.distilled.has_value());
   return text + "</div>\n";

@@ -119,7 +119,7 @@ std::string distillation_card(const Distillation& d) {
         "time continues it.</p>\n";
   }
   text += distillation_facts(d);
-  text += html_copy("pattern, one character per decoder layer", d.pattern.text());
+  text += pattern_html(d.model, d.pattern);
   return text + serving_html(d) + "</div>\n";
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What to paste into the configuration of a serving engine.
+// A pattern, and what to paste into the configuration of a serving engine.
 #pragma once
 
 #include "core/pattern.h"
@@ -9,7 +9,11 @@
 
 namespace indexcache {
 
-// The engines most used first, the others folded away. `needs_trained_indexers` as in ServedModel.
+// The letters of a pattern, with a label of what each of them is.
+std::string pattern_html(const ModelSummary& summary, const Pattern& pattern);
+
+// The engines most used first, the others folded away unless only they take the pattern.
+// `needs_trained_indexers` as in ServedModel.
 std::string engines_html(const ModelSummary& summary, const Pattern& pattern,
                          bool needs_trained_indexers);
 

@@ -10,8 +10,8 @@
 namespace indexcache {
 
 // A sentence for each reason that the result holds; empty if it holds none: indexers that take
-// little of a prefill, models that were trained to share, donors that agree little, and held-out
-// intervals that are wide.
+// little of a prefill, models that were trained to share, donors that agree little, and a
+// held-out interval that contains the loss increase that a gate allows.
 std::vector<std::string> sharing_doubts(const Result& result, const Target& target);
 
 }  // namespace indexcache

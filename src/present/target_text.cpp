@@ -67,6 +67,9 @@ VerdictText verdict_of(const Target& target) {
   }
   const bool small = high <= kShippedLimit;
   if (!target.uniform_holdout) return {small, text};
+  if (target.uniform_holdout->pattern == target.calibration.pattern) {
+    return {small, text + " This pattern is uniform interleaving."};
+  }
   const double uniform = target.uniform_holdout->delta.mean;
   const bool better = held.mean < uniform;
   text += fmt::format(" Uniform interleaving of the same size: {}{}.", perplexity_text(uniform),

@@ -85,7 +85,9 @@ std::string target_text(const Result& result, const Target& target, const std::s
     text += fmt::format("  held-out loss       {}\n", interval_text(*target.holdout));
   }
   if (target.uniform_holdout) {
-    text += fmt::format("  uniform, held out   {}\n", interval_text(*target.uniform_holdout));
+    const Measured& uniform = *target.uniform_holdout;
+    text += fmt::format("  uniform, held out   {}\n",
+                        uniform.pattern == pattern ? "this pattern" : interval_text(uniform));
   }
   for (const ComparedPattern& other : target.compared) {
     if (other.holdout.pattern == pattern) continue;
@@ -105,8 +107,10 @@ std::string target_text(const Result& result, const Target& target, const std::s
     }
   }
   if (target.random_holdout) {
-    text += fmt::format("  random, held out    {}  mean of {} patterns\n",
-                        delta_text(target.random_holdout->mean), target.random_holdout->patterns);
+    const auto patterns = target.random_holdout->patterns;
+    text +=
+        fmt::format("  random, held out    {}  mean of {} pattern{}\n",
+                    delta_text(target.random_holdout->mean), patterns, patterns == 1 ? "" : "s");
   }
   for (const std::string& doubt : sharing_doubts(result, target)) {
     text += "  note: " + word_wrap(doubt, 8, kSummaryColumns) + "\n";

@@ -51,11 +51,6 @@ std::filesystem::path result_file(const std::filesystem::path& path) {
                            : "it contains no run");
 }
 
-void check_length(const Pattern& pattern, std::optional<std::size_t> layers,
-                  const std::string& where) {
-  if (layers) check_fits(pattern, std::vector<bool>(*layers, true), where);
-}
-
 }  // namespace
 
 Json read_document(const std::filesystem::path& path) {
@@ -90,7 +85,7 @@ Pattern pattern_of_document(const Json& document, std::optional<std::size_t> lay
                             const std::string& where) {
   if (has_schema(document)) {
     Pattern pattern = stored_pattern_of_document(document, "", where).pattern;
-    check_length(pattern, layers, where);
+    if (layers) check_letters(pattern, *layers, where);
     return pattern;
   }
   if (!document.is_object() || !document.contains("pattern")) {

@@ -111,7 +111,7 @@ std::size_t parse_keep(const std::string& text, std::size_t layers, const std::s
     if (*end != '\0') ratio = 0;
   } else if (const auto count = whole_number(text, 1)) {
     if (*count <= layers) return *count;
-    refuse(fmt::format("the model has only {} layers", layers));
+    refuse(fmt::format("patterns of this model have only {} layers", layers));
   }
   if (ratio > 1) refuse("a ratio is at most 1");
   if (!(ratio > 0)) refuse("expected a ratio or a number of layers, both above 0");

@@ -19,6 +19,9 @@ constexpr const char* kSharingKeys[] = {"use_index_cache",        "index_topk_pa
                                         "indexer_types",          "index_topk_freq",
                                         "index_skip_topk_offset", "cli_factor"};
 
+constexpr const char* kOthers =
+    "another engine (--all shows which of them take it), or a newer version of this one";
+
 [[noreturn]] void refuse(const EngineProfile& profile, const std::string& why,
                          const std::string& remedy) {
   throw InputError({fmt::format("{} cannot run this pattern", title_of(profile)), "", why, remedy});
@@ -94,13 +97,13 @@ bool may_be_glm(const ServedModel& model) {
 void check_expressible(const EngineProfile& profile, const Pattern& pattern,
                        const ServedModel& model) {
   if (!profile.unsupported.empty()) {
-    refuse(profile, std::string(profile.unsupported), "a newer version of the engine, or another");
+    refuse(profile, std::string(profile.unsupported), kOthers);
   }
   if (profile.glm_only && !may_be_glm(model)) {
     refuse(profile,
            fmt::format("it supports index sharing only in GLM-5 models; this is {}",
                        model.architecture.empty() ? "another model" : model.architecture),
-           "another engine");
+           kOthers);
   }
   if (model.needs_trained_indexers && profile.loads_trained.empty()) {
     refuse(profile,

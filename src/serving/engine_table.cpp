@@ -138,11 +138,11 @@ Rows sglang() {
 }
 
 // GlmMoeDsaConfig and GlmMoeDsaAttention.__init__, which index the list with every layer; so do
-// those of HYV4, in 5.23.
+// those of HYV4, since 5.23.
 Rows transformers() {
   return {{
       .name = "transformers",
-      .read = "5.23.0",
+      .read = "5.24.0",
       .hand_over = HandOver::config_json,
       .sends = {indexer_types},
       .glm_only = true,

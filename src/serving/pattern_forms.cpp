@@ -27,13 +27,7 @@ std::size_t needed(std::optional<std::size_t> layers, const std::string& origin)
 }
 
 Pattern checked(Pattern pattern, std::optional<std::size_t> layers, const std::string& origin) {
-  if (layers && pattern.layers() != *layers) {
-    throw InputError({"the pattern has the wrong length", origin,
-                      fmt::format("it has {} layers, the model has {} decoder layers (MTP layers "
-                                  "do not count)",
-                                  pattern.layers(), *layers),
-                      "one entry per decoder layer"});
-  }
+  if (layers) check_letters(pattern, *layers, origin);
   return pattern;
 }
 

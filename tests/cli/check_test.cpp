@@ -143,7 +143,7 @@ TEST_CASE("check: guards on the pattern and on the baseline, exit 0 and 1") {
   });
   const ProcessResult first = bench.check("first_layer_full: true");
   CHECK(first.code == 3);
-  CHECK_THAT(first.err, Contains("starts with S") && Contains("layer 0"));
+  CHECK_THAT(first.err, Contains("starts with S") && Contains("no earlier one"));
 }
 
 TEST_CASE("check: all guards must pass, and what is missing fails") {

@@ -78,6 +78,8 @@ TEST_CASE("a run over DeepSeek-V4 finds a pattern of its indexers and shows numb
   const std::string page = read_file(folder / "run/report.html");
   CHECK_THAT(page, Contains("layer 7 re") || Contains("layer 7 runs"));
   CHECK_THAT(page, Contains("layer 1 runs its indexer") && !Contains("layer 2 r"));
+  CHECK_THAT(page, Contains("one letter per layer of ratio 4"));
+  CHECK(page.find("vllm-ascend since") < page.find("other engines"));  // the only one that takes it
   // What was stored is read again, and the report of it is the same.
   REQUIRE(run_tool({"report", folder / "run", "-o", folder / "again"}).code == 0);
   CHECK(read_file(folder / "again/report.html") == page);
@@ -115,7 +117,10 @@ TEST_CASE("patterns of DeepSeek-V4 may have a letter for each layer, or name lay
     check_refused({"eval", model(), pattern, "-c", folder / "ids.jsonl"}, 3, what);
   };
   refused("1,2", "layer 2 selects nothing");
-  refused("FSF", "wrong length");
+  refused("FSF", "it has 3 letters, patterns of this model have 4");
+  refused("FSX", "letter 3 of \"FSX\"");
+  check_refused({"plan", model(), "-c", folder / "ids.jsonl", "--keep", "5"}, 2,
+                "patterns of this model have only 4 layers");
 }
 
 TEST_CASE("options of DeepSeek-V4 count layers of the model") {
@@ -134,8 +139,11 @@ TEST_CASE("options of DeepSeek-V4 count layers of the model") {
   const Json result = parse_json(read_file(folder / "run/run.json"), "run.json");
   CHECK(result["constraints"]["pinned_full"] == Json({2}));
   CHECK(result["targets"][0]["pattern"] == "FSFS");
-  write_text(folder / "gate.yaml", "schema: indexcache-gate/1\nguards:\n  pp_size: 2\n");
-  CHECK(run_tool({"check", folder / "run", "-g", folder / "gate.yaml"}).code == 0);
+  write_text(folder / "gate.yaml",
+             "schema: indexcache-gate/1\nguards:\n  pp_size: 2\n  first_layer_full: true\n");
+  const ProcessResult check = run_tool({"check", folder / "run", "-g", folder / "gate.yaml"});
+  CHECK(check.code == 0);
+  CHECK_THAT(check.out, Contains("layer 1\n"));
 }
 
 TEST_CASE("inspect and overlap say which layers of DeepSeek-V4 can have an indexer") {
@@ -154,8 +162,9 @@ TEST_CASE("inspect and overlap say which layers of DeepSeek-V4 can have an index
                                                            : "shares index sets in DeepSeek-V4"));
   }
   const std::string text = run_tool({"inspect", model()}).out;
-  CHECK_THAT(text, Contains("8 decoder layers") && Contains("4 of 4 layers that could have one: "
-                                                            "1, 3, 5, 7"));
+  CHECK_THAT(text, Contains("8 decoder layers") && Contains(" 1 file (") &&
+                       Contains("4 of 4 layers that could have one: "
+                                "1, 3, 5, 7"));
   const ProcessResult overlap = run_tool(
       {"overlap", model(), "-c", ids_of(folder), "-o", folder / "overlap", "--along-queries"});
   INFO(overlap.err);

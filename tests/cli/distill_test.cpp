@@ -311,7 +311,7 @@ TEST_CASE("another training in the folder exits 5 and is kept, unless it is to b
   refused({"--clip", "2"}, "clip was \"1\" and is now \"2\"");
   refused({"--sparse-rate", "0.002"}, "and is now \"0.002\"");
   refused({"--own"}, "teacher was \"segment\" and is now \"own\"");
-  refused({"--validation", "0.4"}, "tokens sha256");
+  refused({"--validation", "0.4"}, "tokens: the sha256 was ");
   // What a kill in the middle of the first write leaves is not a reason to refuse the folder.
   std::filesystem::create_directory(place.folder / "torn");
   write_text(place.folder / "torn/training.safetensors.tmp-17", "torn");

@@ -106,9 +106,14 @@ TEST_CASE("usage errors exit 2 and point to the help") {
                 "no target was given");
   check_refused(b.run({"--keep", "0"}), 2, "expected a ratio");
   check_refused(b.run({"--keep", "3/2"}), 2, "a ratio is at most 1");
-  check_refused(b.run({"--keep", "99"}), 2, "the model has only 6 layers");
+  check_refused(b.run({"--keep", "99"}), 2, "patterns of this model have only 6 layers");
   check_refused(b.run({"--remove", "6"}), 2, "cannot be reached");
   check_refused(b.run({"--strategy", "greddy"}), 2, "--strategy");
+  check_refused(b.run({"--precision", "fp16"}), 2,
+                "--precision: \"fp16\" is not one of fp32, bf16, fp8\n");
+  check_refused(b.run({"--precision", "bf16", "--device", "cpu"}), 2,
+                "try: --device cuda, or --precision fp32");
+  check_refused(b.run({"--pp-size", "x"}), 2, "--pp-size: \"x\" is not a number that it takes");
   for (const char* confidence : {"2", "0.5", "1", "-1", "nan", "x", ""}) {
     check_refused(b.run({"--confidence", confidence}), 2, "invalid value for --confidence");
   }
@@ -165,6 +170,17 @@ TEST_CASE("a model that is missing or incomplete exits 3") {
              R"({"weight_map":{"lm_head.weight":"model-00001-of-00002.safetensors"}})");
   check_refused(b.run(), 3, "a shard is missing");
   CHECK_FALSE(std::filesystem::exists(b.output()));
+}
+
+TEST_CASE("a truncated file of tokens exits 3") {
+  const Bench b;
+  const std::string whole = read_file(data("dsa-mini/calibration.h5"));
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{100}, whole.size() / 2}) {
+    const std::filesystem::path part = b.folder / "part.h5";
+    write_text(part, whole.substr(0, bytes));
+    check_refused(run_tool({"eval", b.model(), "full", "-c", part}), 3,
+                  "it is not an HDF5 file, or only a part of one");
+  }
 }
 
 TEST_CASE("a truncated or lying weight file exits 3") {
@@ -238,7 +254,11 @@ TEST_CASE("patterns that do not fit exit 3") {
   check_refused(eval("FFFXFF", b.model()), 3, "other than F and S");
   check_refused(eval("SFFFFF", b.model()), 3, "starts with S");
   check_refused(eval("uniform:0", b.model()), 3, "not a pattern");
-  check_refused(eval("no/such/file.yaml", b.model()), 3, "not a pattern");
+  for (const char* missing : {"no/such/file.yaml", "nosuchrun"}) {
+    check_refused(eval(missing, b.model()), 3, "no file or folder has this name");
+    check_refused(run_tool({"export", missing, "--engine", "vllm"}), 3,
+                  "no file or folder has this name");
+  }
   check_refused(eval("FFFFSSFS", golden("glm_moe_dsa_shared_tiny")), 3, "has no indexer");
   check_refused(eval("uniform:2", golden("glm_moe_dsa_shared_tiny")), 3, "has no indexer");
 }
@@ -285,7 +305,7 @@ TEST_CASE("another run in the folder exits 5, names the difference and keeps it"
   const std::string journal = read_file(b.output() / "journal.jsonl");
   const std::string pattern = read_file(b.output() / "pattern.yaml");
   check_refused(b.run({"--pin-full", "3"}), 5, "pin-full was \"\" and is now \"3\"");
-  check_refused(b.run({"--holdout", "0"}), 5, "calibration tokens sha256");
+  check_refused(b.run({"--holdout", "0"}), 5, "different calibration tokens: the sha256 was ");
   check_refused(b.run({"--mla-norm-eps", "1e-5"}), 5, "mla-norm-eps");
   CHECK(read_file(b.output() / "journal.jsonl") == journal);
   CHECK(read_file(b.output() / "pattern.yaml") == pattern);

@@ -115,12 +115,13 @@ TEST_CASE("export refuses what it cannot stand for") {
   check({run, "--all", "--engine-version", "1"}, 2, "--engine-version");
   check({run, "-e", "vllm", "--write-config", run}, 2, "--model MODEL");
   check({run, "-e", "transformers"}, 3, "only in GLM-5 models");
+  check({run, "-e", "transformers"}, 3, "--all shows which of them take it");
   check({run, "-e", "vllm", "--engine-version", "0.20.1"}, 3, "no index cache");
   check({run, "-e", "vllm", "--pp-size", "2"}, 3, "shared layer 3");
   check({run, "-e", "vllm", "--pp-size", "9"}, 2, "9 pipeline stages");
   check({run, "-e", "vllm", "--pp-partition", "3,2"}, 2, "5 layers in total");
   check({run, "-e", "vllm", "--target", "1/4"}, 3, "--target applies only");
-  check({"FSFX", "-e", "vllm"}, 3, "position 4");
+  check({"FSFX", "-e", "vllm"}, 3, "letter 4");
   check({"no/such/file", "-e", "vllm"}, 3, "not a pattern");
   check({"0,2", "-e", "vllm"}, 3, "model is not known");
   check({"FSF", "-e", "vllm", "-m", golden("glm_moe_dsa_tiny")}, 3, "wrong length");
@@ -130,7 +131,7 @@ TEST_CASE("export refuses what it cannot stand for") {
   check({"FSFSSFFF", "-e", "vllm", "-m", golden("glm_moe_dsa_shared_tiny")}, 3, "no indexer");
   write_text(folder / "pattern.yaml",
              "schema: indexcache-pattern/2\n" + model_yaml() + "pattern: FSFSSFF\n");
-  check({run, "-e", "vllm"}, 3, "it has 7 characters, the model has 6");
+  check({run, "-e", "vllm"}, 3, "it has 7 letters, patterns of this model have 6");
   write_text(folder / "pattern.yaml",
              "schema: indexcache-pattern/2\nmodel: {layers: 6}\npattern: FSFSSF\n");
   check({run, "-e", "vllm"}, 3, "model has no key");

@@ -121,6 +121,7 @@ TEST_CASE("calibration data that has to be cut, or was cut for another model, is
                  "--tokenizer", kModel},
                 3, "does not belong to the model");
   check_refused({"inspect", data("dsa-mini/calibration.h5")}, 3, "not written by prepare");
+  check_refused({"inspect", data("dsa-mini/calibration.h5")}, 3, "--calibration takes token ids");
 }
 
 TEST_CASE("a disk that is full exits 4 and leaves nothing") {

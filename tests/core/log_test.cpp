@@ -119,6 +119,21 @@ TEST_CASE("a silent job is in the log file: notes, warnings, and each stage when
   CHECK(warnings == std::vector<std::string>{"a warning"});
 }
 
+TEST_CASE("the time left follows the pace since counting began, and counting may begin again") {
+  const auto at = [](double seconds) {
+    return Pace::Clock::time_point(
+        std::chrono::duration_cast<Pace::Clock::duration>(std::chrono::duration<double>(seconds)));
+  };
+  Pace pace;
+  CHECK_FALSE(pace.seconds_left(0, 100, at(1000)));
+  CHECK_FALSE(pace.seconds_left(4, 100, at(1004)));  // less than a twentieth
+  CHECK(pace.seconds_left(5, 100, at(1010)).value() == Approx(190));
+  CHECK(pace.seconds_left(100, 100, at(1300)).value() == Approx(0));
+  CHECK_FALSE(pace.seconds_left(1, 20, at(1301)));  // the next sweep
+  CHECK(pace.seconds_left(2, 20, at(1303)).value() == Approx(18));
+  CHECK_FALSE(pace.seconds_left(3, 0, at(1304)));
+}
+
 TEST_CASE("a log file that refuses its first record returns the error, and gets no other") {
   const int descriptor = open("/dev/full", O_WRONLY);
   REQUIRE(descriptor >= 0);

@@ -31,7 +31,7 @@ TEST_CASE("a wrong character, an S in front and an empty pattern are refused") {
     FAIL();
   } catch (const InputError& error) {
     CHECK(error.problem().where == "here");
-    CHECK(error.problem().why.find("position 3 (layer 2)") != std::string::npos);
+    CHECK(error.problem().why.find("letter 3 of") != std::string::npos);
   }
   CHECK_THROWS_AS(Pattern::parse("FFFF").with_shared(0), InputError);
 }

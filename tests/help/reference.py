@@ -52,6 +52,15 @@ def problems_of_pages(program, names):
             yield f"manual {page}: {done.stderr}"
 
 
+def problems_of_installed_pages(program, names):
+    """The build names the pages that are installed one by one; one for every command is needed."""
+    printed = program.parent / "apps/indexcache-search/printed"
+    found = {page.stem for page in printed.glob("*.1")}
+    for name in names:
+        if f"indexcache-search-{name}" not in found:
+            yield f"{printed} has no page of {name}: apps/indexcache-search/CMakeLists.txt lists them"
+
+
 def main():
     program, source = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2])
     path = source / "docs/cli.md"
@@ -61,7 +70,8 @@ def main():
         path.write_text(head + BEGIN + wanted + END + tail)
         return
     names = commands(program)
-    problems = [*problems_of_help(program, names), *problems_of_pages(program, names)]
+    problems = [*problems_of_help(program, names), *problems_of_pages(program, names),
+                *problems_of_installed_pages(program, names)]
     if reference != wanted:
         problems.append("docs/cli.md differs from `indexcache-search manual all`: run "
                         "tests/help/reference.py PROGRAM . --write")

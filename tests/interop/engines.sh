@@ -11,7 +11,7 @@ venv=build/interop
 
 if [ ! -x "$venv/bin/python" ]; then
   "${PYTHON:-python3.12}" -m venv "$venv"
-  "$venv/bin/pip" install -q torch==2.15.0 transformers==5.23.0 safetensors numpy h5py pyyaml \
+  "$venv/bin/pip" install -q torch==2.15.0 transformers==5.24.0 safetensors numpy h5py pyyaml \
     setuptools setuptools-scm wheel cmake ninja pybind11
   # What the engines import to read a configuration; they themselves come without dependencies.
   "$venv/bin/pip" install -q aiohttp apache-tvm-ffi cbor2 compressed-tensors dill gguf ipython msgspec openai \

@@ -36,7 +36,7 @@ TEST_CASE("what cannot be read or written is named") {
   const TempFolder folder;
   CHECK_THROWS_AS(read_file(folder / "missing"), InputError);
   CHECK_THROWS_AS(RandomAccessFile(folder.path()), InputError);
-  CHECK_THROWS_AS(write_file(folder / "no/such/folder", "x"), ResourceError);
+  CHECK_THROWS_AS(write_file(folder / "no/such/folder", "x"), InputError);
 }
 
 TEST_CASE("a file that shrinks while it is read is an error with the place") {

@@ -21,9 +21,11 @@ using namespace indexcache::test;
 TEST_CASE("what the system has run out of is no fault of a file") {
   for (const int error : {EMFILE, ENFILE, ENOMEM, ENOSPC, EDQUOT, EROFS, ESTALE, EIO, ENOTCONN}) {
     CHECK_THROWS_AS(fail_opening("file", error, "check the path"), ResourceError);
+    CHECK_THROWS_AS(fail_writing("file", error), ResourceError);
   }
   for (const int error : {ENOENT, EACCES, ENOTDIR, ELOOP, ENAMETOOLONG}) {
     CHECK_THROWS_AS(fail_opening("file", error, "check the path"), InputError);
+    CHECK_THROWS_AS(fail_writing("file", error), InputError);
   }
 }
 

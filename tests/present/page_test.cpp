@@ -238,7 +238,11 @@ TEST_CASE("the verdict is green within the limit of the shipped gate, and better
   const auto path = std::filesystem::path(INDEXCACHE_SOURCE_DIR) / "configs/ci-gate.yaml";
   const double limit =
       parse_yaml(read_file(path), path.string())["guards"]["max_holdout_delta"].get<double>();
-  Target target = example().result.targets.back();
+  Result result = example().result;
+  result.targets.erase(result.targets.begin());
+  Target& target = result.targets.front();
+  target.uniform_holdout->pattern = Pattern::uniform(16, 3);
+  CHECK_THAT(summary_text(result, "run"), !Contains("uniform, held out   this pattern"));
   PairedDifference& held = target.holdout->delta;
   held.mean = limit - 0.01;
   held.ci95 = {limit - 0.02, limit};
@@ -252,4 +256,8 @@ TEST_CASE("the verdict is green within the limit of the shipped gate, and better
   CHECK_THAT(verdict_of(target).text, Contains("no worse than this pattern"));
   held.ci95->first = -0.01;
   CHECK_THAT(verdict_of(target).text, Contains("no loss increase is distinguishable from noise"));
+  target.uniform_holdout->pattern = target.calibration.pattern;
+  CHECK(verdict_of(target).good);
+  CHECK_THAT(verdict_of(target).text, Contains("This pattern is uniform interleaving."));
+  CHECK_THAT(summary_text(result, "run"), Contains("uniform, held out   this pattern\n"));
 }

@@ -63,11 +63,19 @@ TEST_CASE("donors that agree little are named") {
   CHECK(doubts_of(result).empty());
 }
 
-TEST_CASE("intervals that are wider than a gate allows are too wide to judge") {
+TEST_CASE("an interval that contains what a gate allows calls for more sequences") {
   Result result = good_result();
-  result.targets.back().holdout->delta.ci95 = std::pair(-0.02, 0.031);
-  REQUIRE(doubts_of(result).size() == 1);
-  CHECK_THAT(doubts_of(result)[0], Contains("0.051 nats wide") && Contains("more sequences"));
+  const auto doubts = [&](double low, double high) {
+    result.targets.back().holdout->delta.ci95 = std::pair(low, high);
+    return doubts_of(result);
+  };
+  for (const double low : {-0.1, 0.02, 0.05}) {
+    REQUIRE(doubts(low, 0.051).size() == 1);
+    CHECK_THAT(doubts(low, 0.051)[0], Contains("reaches +0.051 nats") && Contains("allows 0.05:") &&
+                                          Contains("more sequences"));
+  }
+  CHECK(doubts(-0.1, 0.05).empty());  // passes
+  CHECK(doubts(0.051, 0.3).empty());  // fails, whatever more sequences say
   result.targets.back().holdout->delta.ci95.reset();
   CHECK(doubts_of(result).empty());
 }

@@ -180,7 +180,8 @@ TEST_CASE("what contradicts itself is refused with the key") {
   refuses("targets[1].pattern", "more indexers than the target before it",
           [](Json& run) { std::swap(run["targets"][0], run["targets"][1]); });
   refuses("targets", "there is no target", [](Json& run) { run["targets"] = Json::array(); });
-  refuses("searches[0].path[1].considered[2].pattern", "it has 3 characters, the model has 6",
+  refuses("searches[0].path[1].considered[2].pattern",
+          "it has 3 letters, patterns of this model have 6",
           [](Json& run) { run["searches"][0]["path"][1]["considered"][2]["pattern"] = "FFS"; });
   refuses("searches[1].start", "other than F and S",
           [](Json& run) { run["searches"][1]["start"] = "FFFFXS"; });

@@ -82,7 +82,7 @@ TEST_CASE("other settings are refused and the field is named, unless the run is 
     const Journal journal(folder / "j", other, false);
     FAIL();
   } catch (const ResumeMismatch& error) {
-    CHECK(error.problem().why == "calibration tokens sha256 was \"c\" and is now \"d\"");
+    CHECK(error.problem().why == "different calibration tokens: the sha256 was c … and is now d …");
   }
   CHECK(read_file(folder / "j") == whole);
   Journal restarted(folder / "j", other, true);

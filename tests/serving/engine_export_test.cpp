@@ -314,7 +314,7 @@ TEST_CASE("DeepSeek-V4 is exported to the engine that shares in it, with a lette
   CHECK_FALSE(config.contains("indexer_types"));
   CHECK(read_schedule(profile("vllm-ascend"), config, Json::object(), "test").schedule == "FSFS");
   CHECK_THAT(refusal(profile("vllm-ascend"), Pattern::parse("FSFSFSFS"), deepseek_v4()),
-             Contains("4 layers of ratio 4") || Contains("4 decoder layers"));
+             Contains("it has 8 letters, patterns of this model have 4"));
   for (const char* engine :
        {"vllm", "sglang", "transformers", "tensorrt-llm", "xllm", "lmdeploy"}) {
     CHECK_THAT(

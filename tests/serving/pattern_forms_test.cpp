@@ -50,10 +50,10 @@ TEST_CASE("patterns that engines would read differently are refused, unless one 
 }
 
 TEST_CASE("text that is not a pattern is refused with the reason") {
-  CHECK_THAT(parsed("FSX"), Contains("position 3"));
+  CHECK_THAT(parsed("FSX"), Contains("letter 3 of"));
   CHECK_THAT(parsed("fsfsss"), Contains("other than F and S"));
   CHECK_THAT(parsed("SFFFFF"), Contains("starts with S"));
-  CHECK_THAT(parsed("FSF"), Contains("it has 3 layers, the model has 6"));
+  CHECK_THAT(parsed("FSF"), Contains("it has 3 letters, patterns of this model have 6"));
   CHECK_THAT(parsed("0,6"), Contains("layer 6 does not exist"));
   CHECK_THAT(parsed("0,2,2"), Contains("layer 2 is listed twice"));
   CHECK_THAT(parsed("2,4"), Contains("starts with S"));

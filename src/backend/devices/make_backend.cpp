@@ -44,7 +44,7 @@ std::unique_ptr<Backend> make_unlimited(const BackendOptions& options) {
   const std::string_view gpu = named ? "--device cuda, or " : "";
   if (options.compute == Precision::bf16) {
     throw UsageError({"the CPU backend supports only fp32 and, for FP8 checkpoints, fp8",
-                      "--precision bf16", why, fmt::format("{}one of these", gpu)});
+                      "--precision bf16", why, fmt::format("{}--precision fp32", gpu)});
   }
   return make_cpu_backend(options.threads, options.compute,
                           options.indexer.value_or(Precision::fp32));
