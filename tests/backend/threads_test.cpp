@@ -90,20 +90,23 @@ TEST_CASE("memory for scratch grows with the threads of the backend that is aske
 
 TEST_CASE("queries of the indexer are rounded some rows at a time, which changes no set") {
   CpuBackend backend(2, Precision::fp32, Precision::fp8);
-  RowLayout rows;
-  for (const std::int64_t length : {2100, 3, 301}) rows.append(length, 0);
+  RowLayout rows, key_rows;
+  for (const std::int64_t selecting : {2100, 3, 301}) {
+    rows.append(selecting, kShape.index_topk);
+    key_rows.append(kShape.index_topk + selecting, 0);
+  }
   const std::int64_t heads = kShape.index_heads, width = kShape.index_head_dim;
-  const auto tensor = [&](std::int64_t cols, unsigned seed) {
-    return backend.upload(random_floats(static_cast<std::size_t>(rows.total * cols), seed),
-                          rows.total, cols);
+  const auto tensor = [&](const RowLayout& of, std::int64_t cols, unsigned seed) {
+    return backend.upload(random_floats(static_cast<std::size_t>(of.total * cols), seed), of.total,
+                          cols);
   };
-  const Tensor queries = tensor(heads * width, 1), weights = tensor(heads, 2),
-               keys = tensor(width, 3);
+  const Tensor queries = tensor(rows, heads * width, 1), weights = tensor(rows, heads, 2),
+               keys = tensor(key_rows, width, 3);
   const auto new_sets = [&] { return backend.allocate(rows.total, kShape.index_topk, DType::i32); };
   const Tensor together = new_sets(), apart = new_sets();
-  backend.index_topk(rows, queries, weights, rows, keys, together);
+  backend.index_topk(rows, queries, weights, key_rows, keys, together);
   for (const RowChunk& chunk : row_chunks(rows, kChunkGrain)) {
-    backend.index_topk(chunk.rows, chunk.of(queries), chunk.of(weights), rows, keys,
+    backend.index_topk(chunk.rows, chunk.of(queries), chunk.of(weights), key_rows, keys,
                        chunk.of(apart));
   }
   const auto bytes_of = [](const Tensor& sets) {
