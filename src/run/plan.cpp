@@ -185,7 +185,7 @@ std::vector<std::string> plan_lines(const RunPlan& plan) {
   }
   if (const std::int64_t moves = plan.work.evaluations(Phase::refinement); moves > 0) {
     lines.push_back(fmt::format(
-        "refinement: up to {} evaluation{} per round, {} (a round moves each F layer of each "
+        "swaps: up to {} evaluation{} per round, {} (a round moves each F layer of each "
         "target; moves that are predicted to be worse are left out)",
         count_text(moves), moves == 1 ? "" : "s", format_duration(plan.refinement_seconds)));
   }
