@@ -10,6 +10,7 @@
 
 #include "kernels/attention_keys.cuh"
 #include "kernels/attention_sinks.cuh"
+#include "kernels/exponential.cuh"
 #include "kernels/mbarrier.cuh"
 #include "kernels/mma.cuh"
 #include "kernels/sparse_attention.h"
@@ -39,12 +40,6 @@ __device__ inline unsigned load_shared_short(std::uint32_t from) {  // two bytes
   std::uint16_t x;
   asm volatile("ld.shared.u16 %0, [%1];" : "=h"(x) : "r"(from) : "memory");
   return x;
-}
-
-__device__ inline float exponential(float x) {  // of 2
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
 }
 
 __device__ inline int group_thread() {

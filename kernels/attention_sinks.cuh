@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/common.cuh"
+#include "kernels/exponential.cuh"
 #include "kernels/sparse_attention.h"
 
 namespace indexcache::kernels {
@@ -14,7 +15,6 @@ __device__ inline bool has_sink(const SparseAttentionParams& p, int head) {
 
 // Less than any score, but finite: before its first key, a head may meet keys that do not count.
 inline constexpr float kNoPeak = -1e30f;
-inline constexpr float kLog2E = 1.4426950408889634f;
 
 // The maximum, and the sum of exponentials relative to it.
 __device__ inline float first_peak(const SparseAttentionParams& p, int head) {

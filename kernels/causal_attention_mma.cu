@@ -8,6 +8,7 @@
 // multiprocessor. With 32 rows per warp, a fragment of keys or values that was read from shared
 // memory serves two products; with 16, reading would take longer than multiplying.
 #include "kernels/causal_attention.h"
+#include "kernels/exponential.cuh"
 #include "kernels/mma.cuh"
 
 namespace indexcache::kernels {
@@ -16,7 +17,6 @@ namespace {
 constexpr int kQueries = 128;  // of a block
 constexpr int kKeys = 64;
 constexpr int kPad = 8;  // bf16 elements: rows start 16 bytes apart in the banks
-constexpr float kLog2E = 1.4426950408889634f;
 
 // Of a block whose warps have `rows` groups of 16 queries each.
 __host__ __device__ constexpr int threads_of(int rows) {
@@ -58,12 +58,6 @@ struct Tile {
   int count;  // queries
   int keys;   // candidates of the last query
 };
-
-__device__ inline float exponential(float x) {  // of 2
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 __device__ inline std::uint32_t pack(float low, float high) {
   const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);

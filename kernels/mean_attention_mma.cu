@@ -9,6 +9,7 @@
 // 8 us at the peak of the tensor cores and about 13 us of mma.sync; its 29 million exponentials are
 // 8 us of the special function units; the tiles are 67 MB (first pass) and 86 MB (second, and 59 MB
 // of sums) from L2, 12 to 20 us. Passes are bound by L2 and tensor cores at about the same time.
+#include "kernels/exponential.cuh"
 #include "kernels/mean_attention.h"
 #include "kernels/mma.cuh"
 
@@ -24,13 +25,6 @@ constexpr int kDepth = 16 * kSteps;
 constexpr int kPad = 8;  // bf16 elements: rows start 16 bytes apart in the banks
 constexpr int kStagePitch = kDepth + kPad;
 constexpr float kLowest = -1e30f;  // finite, so that the difference of two of them is a number
-constexpr float kLog2E = 1.4426950408889634f;
-
-__device__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 // Shared memory: the M side, two stages of the N side, then floats.
 struct Buffers {
@@ -141,7 +135,7 @@ struct PowerSum {
 
 __device__ PowerSum joined(const PowerSum& a, const PowerSum& b) {
   const float top = fmaxf(a.peak, b.peak);
-  return {top, a.sum * exp2_fast(a.peak - top) + b.sum * exp2_fast(b.peak - top)};
+  return {top, a.sum * exponential(a.peak - top) + b.sum * exponential(b.peak - top)};
 }
 
 // Adds the 8 keys that this thread has of query 16 m + 8 r + lane / 4, those below `end`.
@@ -155,9 +149,9 @@ __device__ void add_keys(PowerSum& total, const float (&products)[4][4], int r, 
     exponents[i] = key + i / 2 * 8 + i % 2 < end ? exponent : -INFINITY;
     top = fmaxf(top, exponents[i]);
   }
-  float sum = total.sum * exp2_fast(total.peak - top);
+  float sum = total.sum * exponential(total.peak - top);
 #pragma unroll
-  for (int i = 0; i < 8; ++i) sum += exp2_fast(exponents[i] - top);
+  for (int i = 0; i < 8; ++i) sum += exponential(exponents[i] - top);
   total = {top, sum};
 }
 
@@ -257,7 +251,8 @@ __device__ void add_head(float (&total)[2][4][4], const float (&products)[2][4][
     for (int m = 0; m < 2; ++m) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        total[m][n][i] += exp2_fast(fmaf(scale, products[m][n][i], i % 2 == 0 ? -less.x : -less.y));
+        total[m][n][i] +=
+            exponential(fmaf(scale, products[m][n][i], i % 2 == 0 ? -less.x : -less.y));
       }
     }
   }
