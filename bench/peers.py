@@ -11,12 +11,12 @@ benchmark, never dependencies of the program. Each DIR is a folder with one or m
     sgl-flash-mla==1.0.0                          FlashMLA: sparse attention
     tokenspeed-flashmla==1.0.0.post20260810       FlashMLA as well, instead of the former
 
-A package that is missing is skipped; dense attention is compared with that of PyTorch. PyTorch with CUDA
-13 and NumPy must be installed, and nvcc, with which DeepGEMM compiles its kernels at run time (CUDA_HOME,
-or nvcc on the PATH; DG_JIT_CACHE_DIR keeps what it compiled). If space is short, most of an unpacked package may be deleted: debug information
-(`strip *.so`) and all headers of DeepGEMM outside include/deep_gemm that `nvcc -M -x cu -std=c++20
--arch sm_90a -I include` does not list for include/deep_gemm/impls/sm90_fp8_mqa_logits.cuh. That leaves
-7 MiB of each package.
+A package that is missing is skipped; dense attention is compared with that of PyTorch. PyTorch with
+CUDA 13 and NumPy must be installed, and nvcc, with which DeepGEMM compiles its kernels at run time
+(CUDA_HOME, or nvcc on the PATH; DG_JIT_CACHE_DIR keeps what it compiled). If space is short, most of an
+unpacked package may be deleted: debug information (`strip *.so`) and all headers of DeepGEMM outside
+include/deep_gemm that `nvcc -M -x cu -std=c++20 -arch sm_90a -I include` does not list for
+include/deep_gemm/impls/sm90_fp8_mqa_logits.cuh. That leaves 7 MiB of each package.
 
 Every kernel is timed alternately, theirs and ours, `--rounds` times. Times are medians of CUDA events;
 the ratio is our speed divided by theirs. Figures marked * were not measured in this run: the packages

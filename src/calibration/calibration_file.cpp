@@ -274,7 +274,7 @@ CalibrationSummary read_summary(const std::filesystem::path& path) {
                 : "it has no schema: at most, it contains the token ids of another program",
          schema ? "prepare it again: `indexcache-search prepare --help`"
                 : "--calibration takes token ids as they are; `indexcache-search prepare --input "
-                  "FILE` makes a file of them that can be inspected"});
+                  "FILE` turns them into a file that `inspect` reads"});
   }
   CalibrationSummary summary{file.attribute("fingerprint").value_or(""),
                              file.attribute("tokenizer_sha256").value_or(""),
