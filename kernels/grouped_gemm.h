@@ -34,17 +34,19 @@ struct GroupedGemmParams {
   const float* x_scales;         // e4m3: [slots, ceil(depth / 128)], else null
   const GroupedWeight* weights;  // [groups], in device memory
   const std::int32_t* counts;    // [groups] slots of each, in device memory; null: one group
-  int groups;                    // at most kMostGroups
-  std::int64_t slots;            // of all groups
+  int groups;
+  std::int64_t slots;  // of all groups
   int cols, depth;
   void* out;      // out_type [slots, out_stride], 16-byte aligned
   Type out_type;  // bf16 or f32
   std::int64_t out_stride;
-  bool accumulate;            // f32 only
-  std::int32_t* tiles_taken;  // [1] scratch in device memory, of this launch only
+  bool accumulate;        // f32 only
+  std::int32_t* scratch;  // [grouped_gemm_scratch(groups)] in device memory, of this launch only
 };
 
-inline constexpr int kMostGroups = 1024;
+constexpr std::int64_t grouped_gemm_scratch(std::int64_t groups) {
+  return 1 + 2 * (groups + 1);
+}
 
 bool grouped_gemm_applies(const GroupedGemmParams& params);
 cudaError_t grouped_gemm(const GroupedGemmParams& params, cudaStream_t stream);

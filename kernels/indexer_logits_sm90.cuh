@@ -23,7 +23,7 @@
 #include "kernels/mbarrier.cuh"
 #include "kernels/mma.cuh"
 #include "kernels/wgmma.cuh"
-#include "kernels/wgmma_widths.cuh"
+#include "kernels/wgmma_columns.cuh"
 
 namespace indexcache::kernels::logits_sm90 {
 

@@ -34,9 +34,9 @@ struct NextTokenParams {
   int vocabulary, depth;
   const std::int32_t* targets;  // [rows]; a row with a negative one is 0 in all results
   // Scratch.
-  std::int32_t* tiles_taken;  // [1]
-  NextTokenPart* parts;       // [rows, next_token_parts(vocabulary)]
-  float* target_logits;       // [rows]
+  std::int32_t* scratch;  // [grouped_gemm_scratch(1)]
+  NextTokenPart* parts;   // [rows, next_token_parts(vocabulary)]
+  float* target_logits;   // [rows]
 };
 
 constexpr std::int64_t next_token_parts(std::int64_t vocabulary) {

@@ -172,7 +172,7 @@ GroupedGemmParams product_of(const NextTokenParams& p) {
   product.depth = p.depth;
   product.out_type = Type::f32;
   product.out_stride = p.vocabulary;
-  product.tiles_taken = p.tiles_taken;
+  product.scratch = p.scratch;
   return product;
 }
 

@@ -215,7 +215,8 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
   const auto [x, scales] = operand_of(b, p, first, count);
   const Tensor d_counts =
       b.upload(std::span<const std::int32_t>(counts), 1, static_cast<std::int64_t>(counts.size()));
-  const Tensor tiles_taken = b.allocate(1, 1, DType::i32);
+  const Tensor scratch =
+      b.allocate(1, kernels::grouped_gemm_scratch(std::ssize(weights)), DType::i32);
   const std::int64_t stride = p.cols + 16;
   std::vector<float> out(count_of(count, stride), kPoison);
   const auto before = p.before();
@@ -242,7 +243,7 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
       .out_type = p.out_type,
       .out_stride = stride,
       .accumulate = p.accumulate,
-      .tiles_taken = tiles_taken.data<std::int32_t>()};
+      .scratch = scratch.data<std::int32_t>()};
   REQUIRE(kernels::grouped_gemm_applies(params));
   INDEXCACHE_CUDA(kernels::grouped_gemm(params, nullptr));
   wait();
@@ -278,7 +279,19 @@ const std::vector<Product> kProducts = {
      .depth = 512,
      .accumulate = true,
      .plain = true},
-    // More tiles than multiprocessors, and columns whose blocks of scales end within a tile.
+    // Tiles of different heights, and more stages than a tile is taken ahead.
+    {.type = kernels::Type::e4m3,
+     .counts = {256, 0, 321, 449, 193, 64, 65, 385},
+     .cols = 136,
+     .depth = 1920},
+    {.type = kernels::Type::bf16,
+     .counts = {256, 0, 321, 449, 193, 64, 65, 385},
+     .cols = 264,
+     .depth = 1088},
+    // More tiles of slots than a band has.
+    {.type = kernels::Type::e4m3, .counts = {3500}, .cols = 264, .depth = 144, .plain = true},
+    {.type = kernels::Type::bf16, .counts = {3500}, .cols = 520, .depth = 72, .plain = true},
+    // More tiles than multiprocessors, and columns that end within a tile.
     {.type = kernels::Type::e4m3,
      .counts = std::vector<std::int32_t>(40, 37),
      .cols = 1016,
@@ -392,6 +405,6 @@ TEST_CASE("GPU products of groups refuse what they cannot compute", "[fp8]") {
   other.x_stride = other.depth = 264;
   CHECK_FALSE(kernels::grouped_gemm_applies(other));
   other = params;
-  other.groups = kernels::kMostGroups + 1;
+  other.groups = 0;
   CHECK_FALSE(kernels::grouped_gemm_applies(other));
 }

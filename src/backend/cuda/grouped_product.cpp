@@ -78,9 +78,10 @@ void CudaBackend::multiply_groups(const Operand& x, std::span<const Tensor> weig
                                   const Tensor& counts, const Tensor& out, Store store) {
   if (out.rows() == 0) return;
   const Tensor& weight = weights.front();
-  const Tensor tiles_taken = allocate(1, 1, DType::i32);
-  kernels::GroupedGemmParams params = params_of(
-      weight.dtype(), static_cast<std::int64_t>(weights.size()), weight.rows(), weight.cols());
+  const auto groups = static_cast<std::int64_t>(weights.size());
+  const Tensor scratch = allocate(1, kernels::grouped_gemm_scratch(groups), DType::i32);
+  kernels::GroupedGemmParams params =
+      params_of(weight.dtype(), groups, weight.rows(), weight.cols());
   params.x = x.values.data<void>();
   params.x_stride = x.values.stride();
   params.x_scales = x.scales.data<float>();
@@ -91,7 +92,7 @@ void CudaBackend::multiply_groups(const Operand& x, std::span<const Tensor> weig
   params.out_type = kernel_type(out.dtype());
   params.out_stride = out.stride();
   params.accumulate = store == Store::accumulate;
-  params.tiles_taken = tiles_taken.data<std::int32_t>();
+  params.scratch = scratch.data<std::int32_t>();
   INDEXCACHE_CUDA(kernels::grouped_gemm(params, stream_.get()));
 }
 

@@ -40,7 +40,7 @@ struct CudaBackend::LogitReducer {
       : b(backend),
         lm_head(head),
         targets(all),
-        tiles_taken(b.allocate(1, 1, DType::i32)),
+        scratch(b.allocate(1, kernels::grouped_gemm_scratch(1), DType::i32)),
         parts(b.allocate(rows, 4 * kernels::next_token_parts(head.rows()), DType::f32)),
         target_logits(b.allocate(rows, 1, DType::f32)) {}
 
@@ -49,7 +49,7 @@ struct CudaBackend::LogitReducer {
     kernels::NextTokenParams params = params_of(x.row_range(first, count), lm_head);
     params.lm_head = b.tables_.get(std::span(&lm_head, 1));
     params.targets = targets.data<std::int32_t>() + first;
-    params.tiles_taken = tiles_taken.data<std::int32_t>();
+    params.scratch = scratch.data<std::int32_t>();
     params.parts = static_cast<kernels::NextTokenPart*>(parts.data<void>());
     params.target_logits = target_logits.data<float>();
     return params;
@@ -58,7 +58,7 @@ struct CudaBackend::LogitReducer {
   CudaBackend& b;
   const Tensor& lm_head;
   const Tensor& targets;
-  const Tensor tiles_taken, parts, target_logits;
+  const Tensor scratch, parts, target_logits;
 };
 
 void CudaBackend::reduced_losses(const Tensor& x, const Tensor& lm_head, const Tensor& targets,
