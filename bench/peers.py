@@ -7,7 +7,7 @@ benchmark, never dependencies of the program. Each DIR is a folder with one or m
 
     pip install --no-deps --only-binary=:all: --python-version 3.12 --target DIR NAME==VERSION
 
-    tokenspeed-deepgemm==2.5.0.post20260629       DeepGEMM: indexer logits
+    tokenspeed-deepgemm==2.5.0.post20260629       DeepGEMM: indexer logits, products of experts
     sgl-flash-mla==1.0.0                          FlashMLA: sparse attention
     tokenspeed-flashmla==1.0.0.post20260810       FlashMLA as well, instead of the former
 
@@ -16,7 +16,8 @@ CUDA 13 and NumPy must be installed, and nvcc, with which DeepGEMM compiles its 
 (CUDA_HOME, or nvcc on the PATH; DG_JIT_CACHE_DIR keeps what it compiled). If space is short, most of an
 unpacked package may be deleted: debug information (`strip *.so`) and all headers of DeepGEMM outside
 include/deep_gemm that `nvcc -M -x cu -std=c++20 -arch sm_90a -I include` does not list for
-include/deep_gemm/impls/sm90_fp8_mqa_logits.cuh. That leaves 7 MiB of each package.
+include/deep_gemm/impls/sm90_{fp8_mqa_logits,bf16_gemm,fp8_gemm_1d2d}.cuh. That leaves 7 MiB of each
+package.
 
 Every kernel is timed alternately, theirs and ours, `--rounds` times. Times are medians of CUDA events;
 the ratio is our speed divided by theirs. Figures marked * were not measured in this run: the packages
@@ -53,7 +54,9 @@ DENSE_WIDTH, DENSE = 256, [(64, 8192), (64, 32768), (20, 32768)]  # heads, conte
 GIVEN_ON = "an H100"
 GIVEN_TOP_K = {(32768, 30720): ("vLLM 0.33", 1.88), (131072, 2048): ("vLLM 0.33", 0.550),
                (131072, 8192): ("vLLM 0.26", 2.91)}
-LOGITS_ERROR, ATTENTION_ERROR = 5e-3, 1e-2  # of FP8 products, of results in bf16
+EXPERTS_SHAPE = "configs/deepseek-v3.2.yaml"
+EXPERTS, CHOSEN, EXPERTS_ROWS, HIDDEN, MIDDLE, SCALED = 256, 8, 16384, 7168, 2048, 128  # a scale: 128
+LOGITS_ERROR, RESULT_ERROR = 5e-3, 1e-2  # of FP8 products, of results in bf16
 
 
 def milliseconds(run, repeat):
@@ -125,6 +128,62 @@ class DeepGemm:
             yield f"{heads} heads, {rows} of {context}", error, LOGITS_ERROR
 
 
+class GroupedDeepGemm:
+    """m_grouped_*_gemm_nt_contiguous: rows of each group, from a multiple of 128 on, times its matrix."""
+    name, package = "DeepGEMM", "deep_gemm"
+
+    def __init__(self, module):
+        self.module = module
+        self.version = module.__version__
+
+    def groups(self, counts):
+        """Of every row its group, or -1 where there is no row."""
+        alignment = self.module.get_mk_alignment_for_contiguous_layout()
+        groups = []
+        for group, count in enumerate(counts):
+            groups += [group] * count + [-1] * (-count % alignment)
+        return torch.tensor(groups, dtype=torch.int32, device=DEVICE)
+
+    def inputs(self, precision, groups, count, cols, depth):
+        """x [rows, depth] and weights [count, cols, depth] in bf16, or in e4m3 with their scales."""
+        rows = len(groups)
+        out = torch.empty(rows, cols, device=DEVICE, dtype=torch.bfloat16)
+        if precision == "bf16":
+            x = torch.randn(rows, depth, device=DEVICE, dtype=torch.bfloat16)
+            weights = torch.randn(count, cols, depth, device=DEVICE, dtype=torch.bfloat16)
+            return {"a": x, "b": weights, "d": out, "grouped_layout": groups}
+
+        def quantized(*sizes):
+            return torch.cat([(60 * torch.randn(1, *sizes[1:], device=DEVICE)).clamp(-448, 448)
+                              .to(torch.float8_e4m3fn) for _ in range(sizes[0])])
+        x, weights = quantized(1, rows, depth)[0], quantized(count, cols, depth)
+        x_scales = torch.rand(rows, depth // SCALED, device=DEVICE) + 0.5
+        scales = torch.rand(count, cols // SCALED, depth // SCALED, device=DEVICE) + 0.5
+        return {"a": (x, self.module.get_mn_major_tma_aligned_tensor(x_scales)),
+                "b": (weights, scales), "d": out, "grouped_layout": groups}
+
+    def run(self, precision, inputs):
+        getattr(self.module, f"m_grouped_{precision}_gemm_nt_contiguous")(
+            inputs["a"], inputs["b"], inputs["d"], inputs["grouped_layout"])
+        return inputs["d"]
+
+    def check(self):
+        counts, cols, depth = [70, 0, 129, 256], 384, 512
+        for precision in ("bf16", "fp8"):
+            groups = self.groups(counts)
+            inputs = self.inputs(precision, groups, len(counts), cols, depth)
+            x, weights = inputs["a"], inputs["b"]
+            if precision == "fp8":
+                x = x[0].float() * x[1].repeat_interleave(SCALED, 1)
+                scales = weights[1].repeat_interleave(SCALED, 1).repeat_interleave(SCALED, 2)
+                weights = weights[0].float() * scales
+            present = groups >= 0
+            expected = torch.einsum("rd,rcd->rc", x[present].float(),
+                                    weights.float()[groups[present].long()])
+            error = relative_error(self.run(precision, inputs)[present], expected)
+            yield f"{precision}, {counts} rows x {depth} -> {cols}", error, RESULT_ERROR
+
+
 class FlashMla:
     """flash_mla_sparse_fwd: attention of queries [m, h, 576] over the keys [n, 1, 576] in sets [m, 1, k]."""
     name, package = "FlashMLA", "flash_mla"
@@ -165,7 +224,7 @@ class FlashMla:
             scores = torch.einsum("mhd,mkd->mhk", inputs["q"].float(), keys) * inputs["sm_scale"]
             expected = torch.einsum("mhk,mkv->mhv", scores.softmax(-1), keys[..., :VALUE])
             error = relative_error(self.run(inputs), expected)
-            yield f"{heads} heads, {rows} of {context}, k {k}", error, ATTENTION_ERROR
+            yield f"{heads} heads, {rows} of {context}, k {k}", error, RESULT_ERROR
 
 
 class Sdpa:
@@ -193,7 +252,7 @@ class Sdpa:
         expected = scores.masked_fill(later, float("-inf")).softmax(-1) @ values.float()
         for backend in self.backends:
             error = relative_error(self.run(inputs, backend), expected)
-            yield f"{backend.name}, {heads} heads, {context} tokens", error, ATTENTION_ERROR
+            yield f"{backend.name}, {heads} heads, {context} tokens", error, RESULT_ERROR
 
 
 def load(kind, folders):
@@ -229,10 +288,13 @@ class Ours:
 
     def operations(self, group, index_heads, heads, context, rows, share=0, indexer="exact"):
         """Milliseconds by operation."""
-        command = [self.tool, "bench", "ops", "--synthetic", self.shape_file(index_heads, heads),
-                   "--device", DEVICE, "--context", context, "--rows", rows, "--only", group,
-                   "--shared", share, "--repeat", self.repeat, "--json",
-                   "--precision", "bf16", "--indexer-precision", "fp8", "--indexer", indexer]
+        return self.bench(self.shape_file(index_heads, heads), "--context", context, "--rows", rows,
+                          "--only", group, "--shared", share, "--precision", "bf16",
+                          "--indexer-precision", "fp8", "--indexer", indexer)
+
+    def bench(self, shape, *options):
+        command = [self.tool, "bench", "ops", "--synthetic", shape, "--device", DEVICE,
+                   "--repeat", self.repeat, "--json", *options]
         result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         if result.returncode != 0:
             sys.exit(f"{' '.join(map(str, command))}: exit code {result.returncode}\n{result.stderr}")
@@ -279,6 +341,25 @@ def selections(peer, ours, table, arguments):
         table.add(f"top-k, {rows:,} of {context:,}, k {TOP_K:,}", public, top_k, mine["top-k"], given=True)
         table.add(f"logits + top-k, {shape}", f"{peer.name} + {public}", theirs + top_k,
                   mine["logits + top-k"], given=True)
+
+
+def experts(peer, ours, table, arguments):
+    """Only the products of theirs; ours is everything, from routed rows to their sums."""
+    chosen = torch.rand(EXPERTS_ROWS, EXPERTS, device=DEVICE).topk(CHOSEN).indices.flatten()
+    groups = peer.groups(torch.bincount(chosen, minlength=EXPERTS).tolist())
+    flop = 2 * EXPERTS_ROWS * CHOSEN * 3 * MIDDLE * HIDDEN
+    for precision in ("bf16", "fp8"):
+        both = peer.inputs(precision, groups, EXPERTS, 2 * MIDDLE, HIDDEN)
+        down = peer.inputs(precision, groups, EXPERTS, HIDDEN, MIDDLE)
+
+        def products():
+            peer.run(precision, both)
+            peer.run(precision, down)
+        theirs, mine = alternate(
+            products, lambda: ours.bench(ROOT / EXPERTS_SHAPE, "--only", "experts", "--precision", precision),
+            arguments)
+        table.add(f"experts of DeepSeek-V3.2, {precision}, {EXPERTS_ROWS:,} rows",
+                  f"{peer.name}, products", theirs, mine["experts"], flop)
 
 
 def attentions(peer, ours, table, arguments):
@@ -351,8 +432,8 @@ def compare(ours, arguments):
     print(f"{document['device']}, PyTorch {document['torch']}, {arguments.rounds} rounds of "
           f"{arguments.repeat} runs")
     good, comparisons = True, []
-    for kind, comparison in ((DeepGemm, selections), (FlashMla, attentions),
-                             (Sdpa, dense_attentions)):
+    for kind, comparison in ((DeepGemm, selections), (GroupedDeepGemm, experts),
+                             (FlashMla, attentions), (Sdpa, dense_attentions)):
         peer = load(kind, arguments.peers)
         if peer is None:
             continue
