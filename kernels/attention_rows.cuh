@@ -52,11 +52,6 @@ __device__ inline int group_thread() {
 // pack.
 enum class KeysOf { query, window_and_query, pack };
 
-// One lane's number, so that the compiler sees that the warp agrees.
-__device__ inline int agreed(int x) {
-  return __shfl_sync(kAllLanes, x, 0);
-}
-
 struct Tile {
   int row;         // of the first of its queries
   int first_head;  // of the tile

@@ -88,6 +88,14 @@ __device__ inline float warp_max(float x) {
   return x;
 }
 
+// What all lanes of a warp have. The compiler does not know it of values that depend on memory or
+// branches, and then computes operands of tensor cores in every lane, with registers that running
+// products keep busy.
+template <typename T>
+__device__ T agreed(T x) {
+  return __shfl_sync(kAllLanes, x, 0);
+}
+
 // Sum over the block, the same value in every thread: lanes in a butterfly, warps in order.
 // `scratch` holds 32 floats of shared memory.
 __device__ inline float block_sum(float x, float* scratch) {

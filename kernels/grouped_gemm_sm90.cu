@@ -67,11 +67,11 @@ cudaError_t launch(const GroupedGemmParams& p, cudaStream_t stream) {
 
 cudaError_t make_grouped_weight(const void* data, const float* scales, Type type, int cols,
                                 int depth, GroupedWeight* weight) {
-  static_assert(sizeof(Map) == sizeof(weight->map));
+  static_assert(sizeof(TensorMap) == sizeof(weight->map));
   weight->scales = scales;
   const int box_rows =
       type == Type::e4m3 ? grouped::Shape<__nv_fp8_e4m3>::kCols : grouped::Shape<bf16>::kCols;
-  return make_map(data, type, cols, depth, depth, box_rows, weight->map);
+  return make_tensor_map(data, type, cols, depth, depth, box_rows, weight->map);
 }
 
 bool grouped_gemm_applies(const GroupedGemmParams& p) {
@@ -80,8 +80,9 @@ bool grouped_gemm_applies(const GroupedGemmParams& p) {
   if (p.accumulate && p.out_type != Type::f32) return false;
   const std::int64_t size = p.type == Type::bf16 ? 2 : 1,
                      out_size = p.out_type == Type::bf16 ? 2 : 4;
-  return p.groups >= 1 && p.slots <= INT32_MAX / 2 && p.depth > 0 && p.cols % 8 == 0 &&
-         p.depth * size % 16 == 0 && whole_chunks(p.x, p.x_stride * size) &&
+  const std::int64_t tiles = (p.slots / grouped::kTileSlots + p.groups) * ceil_div(p.cols, 128);
+  return p.groups >= 1 && p.slots <= INT32_MAX / 2 && tiles <= INT32_MAX / 2 && p.depth > 0 &&
+         p.cols % 8 == 0 && p.depth * size % 16 == 0 && whole_chunks(p.x, p.x_stride * size) &&
          whole_chunks(p.out, p.out_stride * out_size) && has_warpgroups();
 }
 

@@ -17,8 +17,9 @@
 // fixed share of the tiles for each block, they took 1.6 times as long.
 //
 // Bounds, per stage and 64 slots, in cycles: products 512 (bf16) and 256 (e4m3); shared memory, of
-// which operands are read at 128 bytes per cycle and copies written, 537 and 299. Both types run at
-// the latter until the power cap lowers the clock.
+// which operands are read and copies written at 128 bytes per cycle, 533 (x is read twice, as a
+// product has half of the columns) and 299. Both types run at the latter until the power cap lowers
+// the clock.
 #pragma once
 
 #include "kernels/architecture.h"
@@ -34,7 +35,7 @@ namespace indexcache::kernels::grouped {
 constexpr int kGroupThreads = 128;                     // of a warpgroup
 constexpr int kMultipliers = kTileSlots / kPartSlots;  // warpgroups; one more copies
 constexpr int kThreads = (kMultipliers + 1) * kGroupThreads;
-constexpr int kFindAhead = 12;  // the next tile is taken so many stages before this one ends
+constexpr int kFindAhead = 12;  // the next tile is taken so many copies before this one's last
 // Of a thread; the launch takes 128 each.
 constexpr int kMultiplierRegisters = 160;
 constexpr int kCopierRegisters = 32;
@@ -42,11 +43,11 @@ constexpr int kCopierRegisters = 32;
 template <typename T>
 struct Shape {
   static constexpr bool kScaled = sizeof(T) == 1;
-  static constexpr int kDepth = kBoxBytes / static_cast<int>(sizeof(T));  // of a stage
+  static constexpr int kDepth = kBoxRowBytes / static_cast<int>(sizeof(T));  // of a stage
   static constexpr int kCols = kScaled ? 128 : 256;
   static constexpr int kStages = kScaled ? 5 : 4;
-  static constexpr int kXBytes = kTileSlots * kBoxBytes;
-  static constexpr int kWeightBytes = kCols * kBoxBytes;
+  static constexpr int kXBytes = kTileSlots * kBoxRowBytes;
+  static constexpr int kWeightBytes = kCols * kBoxRowBytes;
   static constexpr int kStageBytes = kXBytes + kWeightBytes;
   // Offsets in shared memory.
   static constexpr int kTile = kStages * kStageBytes;
@@ -108,7 +109,7 @@ __device__ inline Tile read_tile(std::uint32_t from) {
 }
 
 // The thread that takes tiles and announces them to the others. It has time for the ten or so
-// reads, one after the other, that it takes to find one.
+// dependent reads that finding one takes.
 template <class S>
 class Finder {
  public:
@@ -152,11 +153,11 @@ __device__ Tile announced_tile(const Shared<S>& shared, unsigned& parity) {
 }
 
 // The thread that copies what the multiplying warpgroups need. Rows of x beyond the last slot of a
-// tile are those of other groups; what is made of them is not stored.
+// tile are those of other groups, or zero beyond x; what is made of them is not stored.
 template <class S>
 class Copier {
  public:
-  __device__ Copier(const GroupedGemmParams& p, const Map& x, const Shared<S>& shared)
+  __device__ Copier(const GroupedGemmParams& p, const TensorMap& x, const Shared<S>& shared)
       : p_(p), x_(x), shared_(shared), stages_(stages_of<S>(p)) {}
 
   __device__ __forceinline__ void run() {
@@ -170,10 +171,10 @@ class Copier {
  private:
   __device__ __forceinline__ void copy_tile(const Tile& tile) {
     const GroupedWeight& weight = p_.weights[tile.group];
-    acquire_map(weight.map);
-    // Of kPartSlots rows. What is made of a box that is not copied is not stored.
+    acquire_tensor_map(weight.map);
+    // Of kPartSlots rows. The warpgroup whose box is not copied passes over the tile.
     const int boxes = (tile.slots + kPartSlots - 1) / kPartSlots;
-    const auto bytes = static_cast<unsigned>(S::kWeightBytes + boxes * kPartSlots * kBoxBytes);
+    const auto bytes = static_cast<unsigned>(S::kWeightBytes + boxes * kPartSlots * kBoxRowBytes);
     for (int stage = 0; stage < stages_; ++stage) {
       const std::uint32_t full = shared_.full(turn_.stage), x = shared_.x(turn_.stage);
       const int depth = stage * S::kDepth;
@@ -183,7 +184,7 @@ class Copier {
       copy_box(shared_.weight(turn_.stage), weight.map, depth, tile.column_tile * S::kCols, full);
       for (int box = 0; box < boxes; ++box) {
         const int slot = box * kPartSlots;
-        copy_box(x + static_cast<std::uint32_t>(slot * kBoxBytes), &x_, depth,
+        copy_box(x + static_cast<std::uint32_t>(slot * kBoxRowBytes), &x_, depth,
                  tile.first_slot + slot, full);
       }
       turn_.advance(1);
@@ -191,7 +192,7 @@ class Copier {
   }
 
   const GroupedGemmParams& p_;
-  const Map& x_;
+  const TensorMap& x_;
   const Shared<S>& shared_;
   const int stages_;
   const int asks_at_ = max(0, stages_ - kFindAhead);  // for the next tile
@@ -200,17 +201,9 @@ class Copier {
 
 // What a multiplying thread needs of its place: slots `row` and `row + 8` of the tile.
 struct ThreadPlace {
-  int group = static_cast<int>(threadIdx.x) / kGroupThreads;
   int lane = static_cast<int>(threadIdx.x) % kWarp;
-  int row = static_cast<int>(threadIdx.x) / kWarp * 16 + lane / 4;  // all warpgroups' slots
+  int row = static_cast<int>(threadIdx.x) / kWarp * 16 + lane / 4;  // of all warpgroups
 };
-
-// A value that all lanes of a warp have. The compiler cannot know it of what depends on branches;
-// then it computes descriptors of operands in every lane.
-template <typename T>
-__device__ T uniform(T value) {
-  return __shfl_sync(kAllLanes, value, 0);
-}
 
 // Reads what no one writes during the launch, here and not where it is used first.
 __device__ inline float read_now(const float* from) {
@@ -219,15 +212,14 @@ __device__ inline float read_now(const float* from) {
   return value;
 }
 
-// A warpgroup that multiplies. `epilogue(tile, d)` is called for every tile with the accumulator: 8
-// columns of two rows per 4 registers (ThreadPlace).
+// A warpgroup that multiplies. `epilogue(tile, d)` is called for every tile with slots of the
+// warpgroup: d is the accumulator, 8 columns of two rows per 4 registers (ThreadPlace).
 template <typename T, class Epilogue>
 class Multiplier {
  public:
   using S = Shape<T>;
 
-  // `group` is the warpgroup. All lanes must be known to have the same: descriptors of operands are
-  // then computed by the uniform datapath, and not with registers while products have those busy.
+  // `group` is the warpgroup. The compiler must know that it is the same in all lanes (agreed()).
   __device__ Multiplier(const GroupedGemmParams& p, const Shared<S>& shared,
                         const Epilogue& epilogue, int group)
       : p_(p),
@@ -236,9 +228,9 @@ class Multiplier {
         stages_(stages_of<S>(p)),
         first_slot_(group * kPartSlots),
         x_(swizzled_operand(
-            shared.x(0) + static_cast<std::uint32_t>(group * kPartSlots * kBoxBytes), 16,
-            8 * kBoxBytes)),
-        weight_(swizzled_operand(shared.weight(0), 16, 8 * kBoxBytes)),
+            shared.x(0) + static_cast<std::uint32_t>(group * kPartSlots * kBoxRowBytes), 16,
+            8 * kBoxRowBytes)),
+        weight_(swizzled_operand(shared.weight(0), 16, 8 * kBoxRowBytes)),
         releases_(threadIdx.x % kWarp == 0) {}
 
   __device__ __forceinline__ void run() {
@@ -255,7 +247,7 @@ class Multiplier {
   __device__ Tile next_tile() {
     const Tile tile = announced_tile(shared_, tile_parity_);
     barrier_arrive(shared_.taken());
-    turn_.stage = uniform(turn_.stage), turn_.parity = uniform(turn_.parity);
+    turn_ = agreed(turn_);
     return tile;
   }
 
@@ -266,7 +258,7 @@ class Multiplier {
     const std::uint64_t weight = moved(weight_, turn_.stage * S::kStageBytes);
     wgmma_begin();
 #pragma unroll
-    for (int step = 0; step < kBoxBytes / 32; ++step) {
+    for (int step = 0; step < kBoxRowBytes / 32; ++step) {
       multiply_step(d, moved(x, step * 32), moved(weight, step * 32), add || step > 0);
     }
     wgmma_commit();
@@ -280,7 +272,7 @@ class Multiplier {
       // Halves: one product of 256 columns needs more registers than a thread has at the launch.
       constexpr int kHalf = kRegisters / 2;
       wgmma_bf16(reinterpret_cast<float(&)[kHalf]>(d[0]), x, weight, add);
-      wgmma_bf16(reinterpret_cast<float(&)[kHalf]>(d[kHalf]), x, moved(weight, 128 * kBoxBytes),
+      wgmma_bf16(reinterpret_cast<float(&)[kHalf]>(d[kHalf]), x, moved(weight, 128 * kBoxRowBytes),
                  add);
     }
   }
@@ -351,7 +343,7 @@ class Multiplier {
   // Waits for the products of a stage and adds them.
   __device__ __forceinline__ void add_scaled(Scales& scales, float (&d)[kRegisters],
                                              float (&sums)[kRegisters]) {
-    hold(scales);  // else they are awaited as soon as they are read
+    hold(scales);  // else the compiler waits for them right after the reads
     const float factors[2] = {scales[0] * scales[2], scales[1] * scales[2]};
     wgmma_wait(d);
     release(turn_.stage);
@@ -407,7 +399,8 @@ class Multiplier {
 
 template <typename T, class Epilogue>
 __global__ void __launch_bounds__(kThreads, 1)
-    grouped_gemm_kernel(const __grid_constant__ GroupedGemmParams p, const __grid_constant__ Map x,
+    grouped_gemm_kernel(const __grid_constant__ GroupedGemmParams p,
+                        const __grid_constant__ TensorMap x,
                         const __grid_constant__ Epilogue epilogue) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   using S = Shape<T>;
@@ -435,8 +428,8 @@ cudaError_t launch(const GroupedGemmParams& p, const Epilogue& epilogue, cudaStr
   cudaError_t status =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes);
   if (status != cudaSuccess) return status;
-  Map x;
-  status = make_map(p.x, p.type, p.slots, p.depth, p.x_stride, kPartSlots, &x);
+  TensorMap x;
+  status = make_tensor_map(p.x, p.type, p.slots, p.depth, p.x_stride, kPartSlots, &x);
   if (status != cudaSuccess) return status;
   find_groups_kernel<<<1, kWarp, 0, stream>>>(p);
   const auto blocks = static_cast<unsigned>(multiprocessors());

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tiles of a grouped product (grouped_gemm.h), in the order in which blocks take them.
 //
-// The slots of a group are divided into parts of kPartSlots. Its tiles have as many parts as each
-// other, or one more: if all were as large as possible but the last, that one would read a weight
-// for few slots. Tiles that share columns of a weight follow each other, so that they are under way
-// at nearly the same time and only the first one reads the weight from memory. Tiles of a group
-// come in bands of kBand tiles of slots, all columns of a band one after the other, so that what
-// the blocks read at a time fits in the L2.
+// The slots of a group are divided into parts of kPartSlots, which its tiles share evenly: the
+// first ones have at most one part more than the others. If all tiles but the last were as large as
+// possible, the last would read a weight for few slots. Tiles that share columns of a weight follow
+// each other, so that they are under way at nearly the same time and only the first one reads the
+// weight from memory. Tiles of a group come in bands of kBand tiles of slots, all columns of a band
+// one after the other, so that what the blocks read at a time fits in the L2.
 #pragma once
 
 #include "kernels/common.cuh"
@@ -37,6 +37,7 @@ __device__ inline Groups groups_of(const GroupedGemmParams& p) {
 
 // Prefix sums by one warp. No tile is taken.
 static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmParams p) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   int* const first_tile = p.scratch + 1;
   int* const first_slot = first_tile + p.groups + 1;
   const int lane = static_cast<int>(threadIdx.x);
@@ -64,6 +65,7 @@ static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmPar
     first_tile[p.groups] = tiles;
     first_slot[p.groups] = slots;
   }
+#endif
 }
 
 // The i-th tile of the launch.

@@ -67,6 +67,11 @@ struct Turn {
   }
 };
 
+template <int Stages>
+__device__ Turn<Stages> agreed(Turn<Stages> turn) {
+  return {agreed(turn.stage), agreed(turn.parity)};
+}
+
 // Every thread of the warpgroup asks; the sum over warpgroups stays within what the launch took.
 template <int Registers>
 __device__ inline void take_registers() {

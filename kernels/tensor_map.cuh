@@ -9,11 +9,12 @@
 
 namespace indexcache::kernels {
 
-// A matrix of bf16 or e4m3, as the tensor memory accelerator reads it.
-using Map = CUtensorMap;
+using TensorMap = CUtensorMap;
+
+constexpr int kBoxRowBytes = 128;
 
 // The host wrote the map; the accelerator reads it through a proxy of its own.
-__device__ inline void acquire_map(const void* map) {
+__device__ inline void acquire_tensor_map(const void* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" ::"l"(map) : "memory");
 }
 
@@ -28,30 +29,28 @@ __device__ inline void copy_box(std::uint32_t to, const void* map, int depth, in
       : "memory");
 }
 
-constexpr int kBoxBytes = 128;  // of a row
-
-using Encode = decltype(&cuTensorMapEncodeTiled);
+using EncodeTensorMap = decltype(&cuTensorMapEncodeTiled);
 
 // The driver's function; null if it has none.
-inline Encode find_encode() {
+inline EncodeTensorMap find_encoder() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found{};
   const cudaError_t status = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
                                                               12000, cudaEnableDefault, &found);
   return status == cudaSuccess && found == cudaDriverEntryPointSuccess
-             ? reinterpret_cast<Encode>(function)
+             ? reinterpret_cast<EncodeTensorMap>(function)
              : nullptr;
 }
 
 // Of [rows, depth] of `type`, `stride` elements apart, in boxes of `box_rows` rows.
-inline cudaError_t make_map(const void* data, Type type, std::int64_t rows, int depth,
-                            std::int64_t stride, int box_rows, void* map) {
-  const Encode encode = find_encode();
+inline cudaError_t make_tensor_map(const void* data, Type type, std::int64_t rows, int depth,
+                                   std::int64_t stride, int box_rows, void* map) {
+  const EncodeTensorMap encode = find_encoder();
   if (encode == nullptr) return cudaErrorNotSupported;
   const bool bytes = type == Type::e4m3;
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(depth), static_cast<cuuint64_t>(rows)};
   const cuuint64_t row_bytes[] = {static_cast<cuuint64_t>(stride) * (bytes ? 1 : 2)};
-  const cuuint32_t box[] = {static_cast<cuuint32_t>(bytes ? kBoxBytes : kBoxBytes / 2),
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(bytes ? kBoxRowBytes : kBoxRowBytes / 2),
                             static_cast<cuuint32_t>(box_rows)};
   const cuuint32_t steps[] = {1, 1};
   const CUresult result =

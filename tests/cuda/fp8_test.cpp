@@ -11,6 +11,8 @@
 #include "kernels/grouped_gemm.h"
 #include "kernels/swiglu.h"
 
+#include <functional>
+
 using namespace indexcache;
 using namespace indexcache::test;
 
@@ -146,8 +148,10 @@ struct Product {
     std::vector<float> out;
     std::int64_t slot = 0;
     for (std::uint32_t g = 0; g < counts.size(); ++g) {
+      if (counts[g] == 0) continue;
+      const auto multiply = product_with(g);
       for (std::int32_t i = 0; i < counts[g]; ++i, ++slot) {
-        for (const double value : row(rows_of_x.data() + slot * depth, g)) {
+        for (const double value : multiply(rows_of_x.data() + slot * depth)) {
           out.push_back(static_cast<float>(value + (accumulate ? residual[out.size()] : 0)));
         }
       }
@@ -155,18 +159,22 @@ struct Product {
     return out;
   }
 
-  std::vector<double> row(const float* in, std::uint32_t group) const {
-    if (fp8()) return fp8_product(in, fp8_weight(group));
-    const auto weight = bf16_weight(group);
-    std::vector<double> out;
-    for (std::int64_t c = 0; c < cols; ++c) {
-      double sum = 0;
-      for (std::int64_t d = 0; d < depth; ++d) {
-        sum += double{in[d]} * weight[count_of(c, depth) + static_cast<std::size_t>(d)];
-      }
-      out.push_back(sum);
+  // Multiplies rows of x by the matrix of a group.
+  std::function<std::vector<double>(const float*)> product_with(std::uint32_t group) const {
+    if (fp8()) {
+      return [weight = fp8_weight(group)](const float* in) { return fp8_product(in, weight); };
     }
-    return out;
+    return [this, weight = bf16_weight(group)](const float* in) {
+      std::vector<double> out;
+      for (std::int64_t c = 0; c < cols; ++c) {
+        double sum = 0;
+        for (std::int64_t d = 0; d < depth; ++d) {
+          sum += double{in[d]} * weight[count_of(c, depth) + static_cast<std::size_t>(d)];
+        }
+        out.push_back(sum);
+      }
+      return out;
+    };
   }
 };
 
@@ -259,6 +267,12 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
   return results;
 }
 
+std::vector<std::int32_t> repeated(const std::vector<std::int32_t>& counts, int times) {
+  std::vector<std::int32_t> out;
+  for (int i = 0; i < times; ++i) out.insert(out.end(), counts.begin(), counts.end());
+  return out;
+}
+
 const std::vector<Product> kProducts = {
     {.type = kernels::Type::e4m3, .counts = {1}, .cols = 64, .depth = 128, .plain = true},
     {.type = kernels::Type::e4m3, .counts = {300}, .cols = 576, .depth = 256, .plain = true},
@@ -279,7 +293,7 @@ const std::vector<Product> kProducts = {
      .depth = 512,
      .accumulate = true,
      .plain = true},
-    // Tiles of different heights, and more stages than a tile is taken ahead.
+    // Tiles of different heights.
     {.type = kernels::Type::e4m3,
      .counts = {256, 0, 321, 449, 193, 64, 65, 385},
      .cols = 136,
@@ -288,6 +302,27 @@ const std::vector<Product> kProducts = {
      .counts = {256, 0, 321, 449, 193, 64, 65, 385},
      .cols = 264,
      .depth = 1088},
+    // The same, more than multiprocessors, and more stages than a tile is taken ahead.
+    {.type = kernels::Type::e4m3,
+     .counts = repeated({1, 65, 1, 129, 1}, 27),
+     .cols = 136,
+     .depth = 1664,
+     .accumulate = true},
+    {.type = kernels::Type::e4m3,
+     .counts = repeated({1, 65, 1, 129, 1}, 27),
+     .cols = 136,
+     .depth = 1664,
+     .out_type = kernels::Type::bf16},
+    {.type = kernels::Type::bf16,
+     .counts = repeated({1, 65, 1, 129, 1}, 27),
+     .cols = 264,
+     .depth = 832,
+     .accumulate = true},
+    {.type = kernels::Type::bf16,
+     .counts = repeated({1, 65, 1, 129, 1}, 27),
+     .cols = 264,
+     .depth = 832,
+     .out_type = kernels::Type::bf16},
     // More tiles of slots than a band has.
     {.type = kernels::Type::e4m3, .counts = {3500}, .cols = 264, .depth = 144, .plain = true},
     {.type = kernels::Type::bf16, .counts = {3500}, .cols = 520, .depth = 72, .plain = true},
