@@ -72,7 +72,7 @@ void check_scores(kernels::Type type, int heads) {
     return b.upload(std::vector<float>(count_of(rows.total, stride), kPoison), rows.total, stride);
   };
   const Tensor prefill = poisoned(), decode = poisoned();
-  INDEXCACHE_CUDA(cudaDeviceSynchronize());
+  synchronize();
   INDEXCACHE_CUDA(kernels::gather_pages({.pages = pages,
                                          .sets = nullptr,
                                          .sets_stride = 0,
@@ -109,7 +109,7 @@ void check_scores(kernels::Type type, int heads) {
                                                .heads = heads,
                                                .width = kWidth},
                                               nullptr));
-  INDEXCACHE_CUDA(cudaDeviceSynchronize());
+  synchronize();
   const auto words = [&](const Tensor& logits) {
     return b.download_indices(logits.as(rows.total, stride, DType::i32));
   };

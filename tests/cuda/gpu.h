@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda/check.h"
 #include "backend/cuda/cuda_backend.h"
 #include "kernels/indexer_logits.h"
 #include "support/bf16.h"
@@ -16,6 +17,11 @@
 namespace indexcache::test {
 
 inline constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
+
+// For everything on the device, before and after a kernel on the default stream.
+inline void synchronize() {
+  INDEXCACHE_CUDA(cudaDeviceSynchronize());
+}
 
 // Whether this GPU has the kernels of indexer logits for Hopper; warns if it does not.
 inline bool has_hopper_logits() {

@@ -105,7 +105,7 @@ void check_candidates(Launch launch, kernels::Type type, int heads, int group, i
       b.upload(std::span<const std::int32_t>(words), static_cast<std::int64_t>(pairs.size()), 4);
   const Tensor groups = b.upload(std::span<const std::int32_t>(count), 1, 1);
   const Tensor out = b.upload(std::vector<float>(expected.size(), kPoison), rows, stride);
-  INDEXCACHE_CUDA(cudaDeviceSynchronize());
+  synchronize();
   INDEXCACHE_CUDA(launch({.queries = in.dq.data<void>(),
                           .keys = in.dk.data<void>(),
                           .type = type,
@@ -118,7 +118,7 @@ void check_candidates(Launch launch, kernels::Type type, int heads, int group, i
                           .heads = heads,
                           .width = 128},
                          nullptr));
-  INDEXCACHE_CUDA(cudaDeviceSynchronize());
+  synchronize();
   auto actual = b.download(out);
   std::size_t written_beyond = 0;
   for (std::size_t i = 0; i < actual.size(); ++i) {

@@ -22,10 +22,6 @@ struct Shape {
   int heads, width;
 };
 
-void synchronize() {
-  INDEXCACHE_CUDA(cudaDeviceSynchronize());
-}
-
 // Codes of e4m3 by value: what a quantized number is stored as.
 std::uint8_t e4m3_code(float value) {
   static const std::map<float, std::uint8_t> codes = [] {

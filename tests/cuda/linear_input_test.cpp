@@ -55,7 +55,7 @@ NormResult normalize(const NormCase& c, bool together) {
   const Tensor quantized = b.allocate(c.rows, c.width, DType::f8_e4m3);
   const Tensor scales = b.upload(std::vector<float>(count_of(c.rows, scale_blocks(c.width)), -1),
                                  c.rows, scale_blocks(c.width));
-  INDEXCACHE_CUDA(cudaDeviceSynchronize());
+  synchronize();
   INDEXCACHE_CUDA(cudaMemset(quantized.data<void>(), 0x7f, count_of(c.rows, c.width)));
   INDEXCACHE_CUDA(kernels::norm({.x = x.data<void>(),
                                  .x_type = type_of(c.type),
@@ -81,7 +81,7 @@ NormResult normalize(const NormCase& c, bool together) {
                                              .width = c.width},
                                             nullptr));
   }
-  INDEXCACHE_CUDA(cudaDeviceSynchronize());
+  synchronize();
   return {b.download(out), b.download(quantized), b.download(scales)};
 }
 
@@ -110,7 +110,7 @@ void check_scattered(std::int64_t rows, int used, std::int64_t bytes, std::int64
   };
   const auto place = [&](std::int64_t count) {
     const Tensor tensor = b.allocate(1, count, DType::i8);
-    INDEXCACHE_CUDA(cudaDeviceSynchronize());
+    synchronize();
     INDEXCACHE_CUDA(cudaMemset(tensor.data<void>(), 0xee, static_cast<std::size_t>(count)));
     return tensor;
   };

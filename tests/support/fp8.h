@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "support/bf16.h"
 #include "support/random.h"
 
 #include <algorithm>
@@ -52,6 +53,15 @@ inline QuantizedGroup quantized_group(const float* x, std::int64_t count) {
     group.numbers.push_back(nearest_e4m3(x[i] / group.scale));
   }
   return group;
+}
+
+// Numbers of very different sizes from group to group.
+inline std::vector<float> uneven(std::int64_t rows, std::int64_t cols, std::uint32_t seed) {
+  auto values = random_floats(static_cast<std::size_t>(rows * cols), seed);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] *= std::ldexp(1.0f, static_cast<int>(i / 64 % 11) - 5);
+  }
+  return to_bf16(std::move(values));
 }
 
 struct Fp8Matrix {
