@@ -408,7 +408,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const Shared<S> shared{(shared_address(dynamic) + 1023u) & ~1023u};
   shared.init();
   __syncthreads();
-  const int group = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
+  const int group = agreed(static_cast<int>(threadIdx.x) / kGroupThreads);
   if (group == kMultipliers) {
     leave_registers<kCopierRegisters>();
     if (threadIdx.x == kMultipliers * kGroupThreads) Copier<S>(p, x, shared).run();
