@@ -287,15 +287,18 @@ int export_all(const ExportOptions& options, const Subject& subject, const Commo
 }
 
 int run_export(const ExportOptions& options, const CommonOptions& common) {
+  const bool needs_model = !options.write_config.empty() && options.model.empty();
   if (options.engine.empty() == !options.all) {
-    throw UsageError({"specify either --engine NAME or --all", "--engine", "",
+    throw UsageError({fmt::format("specify either --engine NAME or --all{}",
+                                  needs_model ? ", and --model for --write-config" : ""),
+                      "--engine", "",
                       fmt::format("--engine {}, or --all", fmt::join(engine_names(), "|"))});
   }
   if (options.all && !options.version.empty()) {
     throw UsageError({"--engine-version requires --engine", "--engine-version", "",
                       "--engine NAME instead of --all"});
   }
-  if (!options.write_config.empty() && options.model.empty()) {
+  if (needs_model) {
     throw UsageError({"--write-config requires --model", "--write-config", "",
                       "--model MODEL, the checkpoint's folder"});
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parse, merge settings, dispatch; the one place where errors become messages and exit codes.
+#include "backend/cpu/isa.h"
 #include "build_text.h"
 #include "command_log.h"
 #include "command_tree.h"
@@ -14,6 +15,7 @@
 #include "help.h"
 #include "io/system_failure.h"
 #include "option_values.h"
+#include "ranks/launcher.h"
 #include "settings.h"
 #include "version.h"
 
@@ -82,11 +84,28 @@ int run_on_rank(const Command& command, const CommonOptions& common) {
   }
 }
 
+// Once for all ranks of a job.
+void warn_of_variables(const Program& program) {
+  if (launched_rank() > 0) return;
+  std::vector<const CLI::App*> apps;
+  for (const Command& command : program.commands) apps.push_back(command.app);
+  for (const std::string& text : warnings_of_variables(apps, {cpu::kIsaVariable})) {
+    const LogRecord record{.level = LogLevel::warning, .message = text};
+    program.common.quiet ? write_file_record(record) : write_record(record);
+  }
+}
+
 int run_command(const Program& program, CommandLog& log) {
   for (const Command& command : program.commands) {
     if (!command.app->parsed()) continue;
-    if (merge_settings(*command.app, command.required)) return 0;  // --print-config
+    const Origins origins = merge_settings(*command.app);
+    if (print_settings(*command.app, origins)) {
+      warn_of_variables(program);
+      return 0;
+    }
     log.begin(command, program.common, program.arguments);
+    warn_of_variables(program);
+    require_settings(*command.app, command.required);
     install_interrupt_handlers();
     return run_on_rank(command, program.common);
   }

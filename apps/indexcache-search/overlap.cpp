@@ -27,9 +27,12 @@
 
 #include <cmath>
 #include <filesystem>
+#include <initializer_list>
 
 namespace indexcache {
 namespace {
+
+constexpr std::initializer_list<const char*> kOverlapFiles = {"overlap.h5"};
 
 struct OverlapOptions {
   DeviceOptions device;
@@ -217,6 +220,18 @@ void require_no_run(const std::string& folder) {
                     "choose another --output"});
 }
 
+// What the other files of the command line say, before documents are read: the run to compare with,
+// if there is one.
+std::optional<StoredRun> check_files(const OverlapOptions& options, const Model& model,
+                                     const IndexerMethod& compared) {
+  require_no_run(options.output);
+  check_folder(options.output, kOverlapFiles);
+  if (options.against.empty()) return std::nullopt;
+  StoredRun stored = read_run(options.against, model);
+  require_exact_in_force(compared, stored.result.model.indexer, options.against);
+  return stored;
+}
+
 int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   if (options.other.is_given()) return compare_two_models(options, common);
   Ranks& ranks = common.join_ranks();
@@ -229,23 +244,22 @@ int run_overlap(const OverlapOptions& options, CommonOptions& common) {
   std::vector<std::string> warnings;
   note_of_weights(model, *backends.front(), progress);
   warn_of_model(model, progress, warnings);
+  const bool first_rank = !ranks.computes_for_others();
+  const std::optional<StoredRun> stored =
+      first_rank ? check_files(options, model, compared) : std::nullopt;
+  if (stored) warn_of_other_device(*stored, kinds_of(backends), progress, warnings);
   const TokenSet tokens = CalibrationLoader(options.calibration, model, options.device.model,
                                             options.device.threads, progress, warnings)
                               .whole(options.calibration.prepare.inputs);
-  if (ranks.computes_for_others()) {
+  if (!first_rank) {
     return serve_tokens(model, tokens, std::move(backends), options.device, ranks);
   }
-  require_no_run(options.output);
-  std::optional<StoredRun> stored;
-  if (!options.against.empty()) stored = read_run(options.against, model);
-  if (stored) warn_of_other_device(*stored, kinds_of(backends), progress, warnings);
   const Pattern pattern = stored ? stored->result.baseline : model.baseline();
   // A run's own indexer is in force when it is compared with.
   const IndexerMethod in_force = stored ? stored->result.model.indexer : std::nullopt;
-  require_exact_in_force(compared, in_force, options.against);
   Comparisons more = prepare_comparisons(options, compared, model, tokens, pattern);
   if (compared) warn_of_reach(*compared, tokens, progress, warnings);
-  prepare_folder(options.output, {"overlap.h5"});
+  prepare_folder(options.output, kOverlapFiles);
   Session session(model, std::move(backends), options.device);
   admit_to(session, model, tokens, ranks);
   warn_of_kinds(session.kinds(), progress, warnings);

@@ -22,6 +22,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <initializer_list>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,7 @@ namespace indexcache {
 namespace {
 
 constexpr const char* kSchema = "indexcache-model-overlap/1";
+constexpr std::initializer_list<const char*> kModelOverlapFiles = {"model-overlap.json"};
 
 // A query of a layer, the worst of all first.
 struct NamedQuery {
@@ -152,6 +154,7 @@ int overlap_models(const DeviceOptions& first, const OtherModel& other,
   const Model model = open_model(first.model, first.mla_norm_eps);
   const Model other_model = open_model(second.model, second.mla_norm_eps);
   require_comparable(model, other_model, second.model);
+  check_folder(output, kModelOverlapFiles);
   std::vector<std::string> warnings;
   warn_of_model(model, progress, warnings);
   if (!other.model.empty()) warn_of_model(other_model, progress, warnings);
@@ -163,7 +166,7 @@ int overlap_models(const DeviceOptions& first, const OtherModel& other,
   const TokenSet tokens =
       CalibrationLoader(calibration, model, first.model, first.threads, progress, warnings)
           .whole(calibration.prepare.inputs);
-  prepare_folder(output, {"model-overlap.json"});
+  prepare_folder(output, kModelOverlapFiles);
   const ComparedModel compared{model, first}, compared_other{other_model, second};
   const std::int64_t room = first.host_bytes.value_or(available_host_bytes()) / 2;
   const ModelComparison comparison =

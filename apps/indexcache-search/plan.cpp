@@ -120,7 +120,7 @@ Command add_plan(CLI::App& app, CommonOptions& common) {
           {"model", "calibration"},
           {{"before a long run", "plan MODEL -c tokens.h5 --keep 1/4 --probe"},
            {"for a node that is not here; config.json of the model is enough",
-            "plan MODEL -c tokens.h5 --precision bf16 --on 8xH200"}},
+            "plan MODEL -c tokens.h5 --keep 1/4 --precision bf16 --on 8xH200"}},
           [options, &common] { return run_plan(*options, common); }};
 }
 

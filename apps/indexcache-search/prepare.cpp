@@ -99,7 +99,8 @@ void print_text(const Json& document, const PreparedSet& set) {
       shell_quoted(document["file"].get<std::string>()));
 }
 
-// An output that is there is replaced only where it is one of prepare's own.
+// An output that is there is replaced only where it is one of prepare's own. That it cannot be
+// written shows here, before documents are read.
 void check_output(const std::string& output, const PrepareOptions& options) {
   if (std::filesystem::path(output).extension() != ".h5") {
     throw UsageError({"the name of the output does not end in .h5", "--output " + output, "",
@@ -111,6 +112,7 @@ void check_output(const std::string& output, const PrepareOptions& options) {
                       "the folder " + folder.string() + " does not exist",
                       "create it, or choose another --output"});
   }
+  require_writable(output);
   if (!std::filesystem::exists(output)) return;
   for (const SourceFile& file : find_source_files(options.inputs, options.format).files) {
     if (!std::filesystem::equivalent(file.path, output)) continue;

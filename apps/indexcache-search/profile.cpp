@@ -199,6 +199,7 @@ int run_profile(ProfileOptions options, const CommonOptions& common) {
                       "without an indexer, every query attends to all earlier tokens",
                       "leave out patterns and --decode"});
   }
+  if (!options.output.empty()) require_writable(options.output);
   BenchShape shape = read_shape(bench);
   const bool positions = shape.config.dense || !options.decode_contexts.empty();
   if (positions && shape.config.compressed) {

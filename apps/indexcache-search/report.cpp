@@ -99,16 +99,13 @@ void check_options(const ReportOptions& options) {
                       "--compare shows several runs side by side"});
   }
   if (!options.compare) return;
-  if (options.runs.size() < 2) {
-    throw UsageError({"--compare requires at least two runs", "--compare", "",
-                      "indexcache-search report --compare RUN RUN"});
-  }
-  if (options.formats != std::vector<std::string>{"html"}) {
-    throw UsageError({"--compare writes only HTML", "--format", "", "--format html"});
-  }
-  if (options.output.empty()) {
-    throw UsageError({"--compare requires --output", "--output", "", "--output DIR"});
-  }
+  std::vector<std::string> missing;
+  if (options.runs.size() < 2) missing.emplace_back("at least two runs");
+  if (options.output.empty()) missing.emplace_back("--output DIR");
+  if (options.formats != std::vector<std::string>{"html"}) missing.emplace_back("--format html");
+  if (missing.empty()) return;
+  throw UsageError({fmt::format("--compare requires {}", list_text(missing)), "--compare", "",
+                    "indexcache-search report --compare RUN RUN --output DIR"});
 }
 
 Report open_run(const std::string& run) {

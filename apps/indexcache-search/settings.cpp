@@ -4,6 +4,7 @@
 #include "core/console.h"
 #include "core/error.h"
 #include "core/nearest_name.h"
+#include "core/quote.h"
 #include "io/files.h"
 #include "io/yaml.h"
 #include "option_values.h"
@@ -15,11 +16,15 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
-#include <map>
+#include <string_view>
+#include <unistd.h>
 
 namespace indexcache {
 namespace {
+
+constexpr std::string_view kPrefix = "INDEXCACHE_";
 
 struct Value {
   std::vector<std::string> texts;
@@ -86,7 +91,7 @@ void read_config(const std::string& path, const CLI::App& command,
 }
 
 std::string environment_name(const std::string& option) {
-  std::string name = "INDEXCACHE_";
+  std::string name(kPrefix);
   for (char c : option) {
     name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   }
@@ -98,16 +103,6 @@ std::string with_home(const std::string& text) {
   const char* home = std::getenv("HOME");
   const bool refers = text == "~" || text.starts_with("~/");
   return refers && home != nullptr ? home + text.substr(1) : text;
-}
-
-// As the help shows it: "MODEL", "--output".
-std::string shown_name(const CLI::App& command, const std::string& name) {
-  for (const CLI::Option* option : command.get_options()) {
-    if (option->get_single_name() == name && option->get_positional()) {
-      return option->get_type_name();
-    }
-  }
-  return "--" + name;
 }
 
 void apply(CLI::Option& option, const Value& value) {
@@ -128,19 +123,6 @@ void adopt_program_options(CLI::App& command) {
   }
 }
 
-void print_settings(const CLI::App& command, std::map<std::string, std::string>& origins) {
-  for (const CLI::Option* option : command.get_options()) {
-    if (!is_setting(*option)) continue;
-    const std::string name = option->get_single_name();
-    const auto results = option->results();
-    const std::string text = results.size() == 1 ? results[0]
-                             : results.empty()   ? option->get_default_str()
-                                                 : fmt::format("[{}]", fmt::join(results, ", "));
-    const std::string origin = origins.contains(name) ? origins[name] : "default";
-    write_output("{}: {}  # {}\n", name, text.empty() ? "null" : text, origin);
-  }
-}
-
 }  // namespace
 
 void add_settings_options(CLI::App& command) {
@@ -154,13 +136,13 @@ void add_settings_options(CLI::App& command) {
       "--print-config", [] {}, "Print the merged settings and where each one comes from");
 }
 
-bool merge_settings(CLI::App& command, const std::vector<std::string>& required) {
+Origins merge_settings(CLI::App& command) {
   adopt_program_options(command);
   std::map<std::string, Value> from_files;
   for (const std::string& path : command.get_option("--config")->results()) {
     read_config(path, command, from_files);
   }
-  std::map<std::string, std::string> origins;
+  Origins origins;
   for (CLI::Option* option : command.get_options()) {
     if (!is_setting(*option)) continue;
     const std::string name = option->get_single_name();
@@ -178,17 +160,66 @@ bool merge_settings(CLI::App& command, const std::vector<std::string>& required)
       origins[name] = "environment " + variable;
     }
   }
-  if (command.get_option("--print-config")->count() > 0) {
-    print_settings(command, origins);
-    return true;
+  return origins;
+}
+
+bool print_settings(const CLI::App& command, const Origins& origins) {
+  if (command.get_option("--print-config")->count() == 0) return false;
+  for (const CLI::Option* option : command.get_options()) {
+    if (!is_setting(*option)) continue;
+    const std::string name = option->get_single_name();
+    const auto results = option->results();
+    const std::string text = results.size() == 1 ? results[0]
+                             : results.empty()   ? option->get_default_str()
+                                                 : fmt::format("[{}]", fmt::join(results, ", "));
+    const auto origin = origins.find(name);
+    write_output("{}: {}  # {}\n", name, text.empty() ? "null" : text,
+                 origin == origins.end() ? "default" : origin->second);
   }
-  for (const std::string& name : required) {
-    if (origins.contains(name)) continue;
-    fail(fmt::format("{} is required", shown_name(command, name)), "command line", "",
-         fmt::format("{} {} --help; it can also come from --config or from {}", kToolName,
-                     command.get_name(), environment_name(name)));
+  return true;
+}
+
+void require_settings(const CLI::App& command, const std::vector<std::string>& required) {
+  std::vector<std::string> missing, variables;
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string name = option->get_single_name();
+    if (option->count() > 0 || std::ranges::find(required, name) == required.end()) continue;
+    missing.push_back(option->get_positional() ? option->get_type_name() : "--" + name);
+    variables.push_back(environment_name(name));
   }
-  return false;
+  if (missing.empty()) return;
+  const bool one = missing.size() == 1;
+  fail(fmt::format("{} {} required", list_text(missing), one ? "is" : "are"), "command line", "",
+       fmt::format("{} {} --help; {} can also come from --config or from {}", kToolName,
+                   command.get_name(), one ? "it" : "they", list_text(variables)));
+}
+
+std::vector<std::string> warnings_of_variables(const std::vector<const CLI::App*>& commands,
+                                               const std::vector<std::string>& others) {
+  std::vector<std::string> known, warnings;
+  for (const std::string& name : others) known.push_back(name.substr(kPrefix.size()));
+  for (const CLI::App* command : commands) {
+    for (const std::string& name : setting_names(*command)) {
+      known.push_back(environment_name(name).substr(kPrefix.size()));
+    }
+  }
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view variable(*entry, std::strcspn(*entry, "="));
+    if (!variable.starts_with(kPrefix)) continue;
+    const std::string_view name = variable.substr(kPrefix.size());
+    if (std::ranges::find(known, name) != known.end()) continue;
+    const std::string near = nearest_name(name, known);
+    if (name == "CONFIG") {
+      warnings.push_back(fmt::format(
+          "the environment variable {} has no effect: only --config names settings files",
+          variable));
+    } else if (!near.empty()) {
+      warnings.push_back(
+          fmt::format("the environment variable {} has no effect: did you mean {}{}?",
+                      excerpt(variable), kPrefix, near));
+    }
+  }
+  return warnings;
 }
 
 }  // namespace indexcache

@@ -219,13 +219,13 @@ void add_description(const std::filesystem::path& path, StoredTokens& stored) {
 
 }  // namespace
 
-StoredTokens read_stored(const std::filesystem::path& path, std::optional<FileKind> format) {
+StoredTokens read_stored(const std::filesystem::path& path, std::optional<FileKind> format,
+                         const TextNeeds& text_needs) {
   const std::vector<SourceFile> files{{path, format ? *format : kind_of(path), 0}};
   DocumentReader reader(files, "");
   ParserOptions options;
   options.vocabulary = std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1;
-  options.chat_reason = "it contains conversations, which require a tokenizer and --seq-len";
-  options.no_tokenizer = "--seq-len N, so that text is tokenized and cut into sequences";
+  options.text_needs = text_needs;
   const DocumentParser parser(nullptr, options);
   StoredTokens stored;
   stored.tokens.source = path.string();

@@ -26,9 +26,11 @@ struct StoredTokens {
 // A file that holds sequences of ids as they are to be measured: .h5, .npy, or .jsonl or .json with
 // input_ids; `format` instead of its ending says which. Prepared with boundaries, every document's
 // part is a sequence of its own. Throws InputError with file, line or sequence for anything
-// malformed, and for an empty set.
+// malformed, for text, with what it needs, and for an empty set.
 StoredTokens read_stored(const std::filesystem::path& path,
-                         std::optional<FileKind> format = std::nullopt);
+                         std::optional<FileKind> format = std::nullopt,
+                         const TextNeeds& text_needs = {
+                             "a tokenizer", "indexcache-search prepare, which writes token ids"});
 
 // Only its tokens, including held-out ones.
 TokenSet read_tokens(const std::filesystem::path& path);

@@ -201,7 +201,8 @@ ParsedDocument DocumentParser::parse_prompt(const Json& json, const std::string&
 ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const std::string& where,
                                        Tokenizer::Scratch& scratch) const {
   if (tokenizer_ == nullptr) {
-    throw FormError({"text input requires a tokenizer", where, "", options_.no_tokenizer});
+    const TextNeeds& needs = options_.text_needs;
+    throw FormError({"text input requires " + needs.what, where, "", needs.remedy});
   }
   ParsedDocument document;
   document.form = form;
@@ -219,6 +220,10 @@ ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const s
 
 ParsedDocument DocumentParser::of_messages(const Json& messages, const std::string& where,
                                            Tokenizer::Scratch& scratch) const {
+  if (tokenizer_ == nullptr) {
+    const TextNeeds& needs = options_.text_needs;
+    throw FormError({"conversations require " + needs.what, where, "", needs.remedy});
+  }
   if (!options_.chat) {
     throw FormError({"the calibration file cannot be used", where, options_.chat_reason, kRender});
   }

@@ -21,6 +21,12 @@ const char* name_of(Form form);
 // sequence 0" for a row of an array.
 std::string place_of(FileKind kind, const std::string& file, std::int64_t number);
 
+// What text needs where there is no tokenizer, all of it: "--seq-len", and how to give it.
+struct TextNeeds {
+  std::string what = "a tokenizer";
+  std::string remedy = "--tokenizer FILE: the tokenizer.json that belongs to the model";
+};
+
 struct ParserOptions {
   // Key of a .jsonl line that holds the text; empty: input_ids, messages, prompt + completion or
   // text, whichever is there.
@@ -28,8 +34,7 @@ struct ParserOptions {
   // Absent: conversations are refused, with `chat_reason`.
   std::optional<ChatFormat> chat;
   std::string chat_reason;
-  // What helps where text is found and no tokenizer is there.
-  std::string no_tokenizer = "--tokenizer FILE: the tokenizer.json that belongs to the model";
+  TextNeeds text_needs = {};
   // What is put before and after every text. A conversation has its format's own start.
   std::vector<TokenId> start;
   std::vector<TokenId> end;

@@ -78,6 +78,16 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
   });
 }
 
+void require_writable(const std::filesystem::path& path) {
+  // Only the rename at the end would fail.
+  if (std::filesystem::is_directory(path)) fail_writing(path, EISDIR);
+  const std::filesystem::path temporary = temporary_beside(path);
+  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0) fail_writing(path, errno);
+  close(fd);
+  discard_temporary(temporary);
+}
+
 int append_to_file(const std::filesystem::path& path, std::string_view content) {
   const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
   if (fd < 0) return errno;

@@ -21,6 +21,10 @@ void replace_file(const std::filesystem::path& path, Produce produce);
 
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+// For commands that write `path` after long work: throws what write_file would throw now if the
+// path or its folder refuses. A file that is there stays as it is, and no other remains.
+void require_writable(const std::filesystem::path& path);
+
 // Appends all of `content` to a file that belongs to another program, or nothing. The error of the
 // system, or 0.
 int append_to_file(const std::filesystem::path& path, std::string_view content);

@@ -17,4 +17,11 @@ int launched_ranks() {
   return tasks == nullptr ? 0 : std::atoi(tasks);
 }
 
+int launched_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"}) {
+    if (const char* value = std::getenv(name)) return std::atoi(value);
+  }
+  return 0;
+}
+
 }  // namespace indexcache

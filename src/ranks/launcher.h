@@ -7,4 +7,7 @@ namespace indexcache {
 // Ranks of the job as the launcher's environment says; 0 without a launcher.
 int launched_ranks();
 
+// The rank of this process among them; 0 without a launcher.
+int launched_rank();
+
 }  // namespace indexcache

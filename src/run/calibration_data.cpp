@@ -81,12 +81,21 @@ CalibrationLoader::CalibrationLoader(const CalibrationOptions& options, const Mo
       progress_(progress),
       warnings_(warnings) {}
 
+bool CalibrationLoader::has_tokenizer() const {
+  return !options_.tokenizer.empty() || !model_.tokenizer_sha256.empty();
+}
+
 StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) const {
+  const std::string length =
+      fmt::format("--seq-len N, at least four times index_topk: --seq-len {}",
+                  4 * model_.config.first_selecting_position());
+  TextNeeds text{"--seq-len", length};
+  if (!has_tokenizer()) {
+    text = {"--tokenizer and --seq-len",
+            "--tokenizer FILE, because the model's folder has no tokenizer.json, and " + length};
+  }
   const auto need_length = [&](const std::string& why) {
-    throw UsageError(
-        {"the calibration data requires --seq-len", inputs[0], why,
-         "--seq-len N, at least four times index_topk: " +
-             fmt::format("--seq-len {}", 4 * model_.config.first_selecting_position())});
+    throw UsageError({"the calibration data requires --seq-len", inputs[0], why, length});
   };
   if (const char* setting = idle_setting(options_.prepare)) {
     need_length(fmt::format("{} was given without --seq-len", setting));
@@ -95,8 +104,10 @@ StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) c
   const SourceFiles files = find_source_files(inputs, format);
   if (files.files.size() > 1)
     need_length(fmt::format("it consists of {} files", files.files.size()));
-  if (files.files[0].kind == FileKind::text) need_length("it is text");
-  StoredTokens stored = read_stored(files.files[0].path, format);
+  if (files.files[0].kind == FileKind::text) {
+    throw UsageError({"text input requires " + text.what, inputs[0], "", text.remedy});
+  }
+  StoredTokens stored = read_stored(files.files[0].path, format, text);
   const std::string& sha = stored.tokenizer_sha256;
   if (!sha.empty() && !model_.tokenizer_sha256.empty() && sha != model_.tokenizer_sha256) {
     throw InputError({"the calibration file was prepared with a different tokenizer", inputs[0],
@@ -110,7 +121,7 @@ StoredTokens CalibrationLoader::stored(const std::vector<std::string>& inputs) c
 PreparedSet CalibrationLoader::prepared(const std::vector<std::string>& inputs, double holdout) {
   const bool own = options_.tokenizer.empty();
   // Without a tokenizer ids can still be read; text will say what is missing.
-  if (!tokenizer_ && (!own || !model_.tokenizer_sha256.empty())) {
+  if (!tokenizer_ && has_tokenizer()) {
     tokenizer_.emplace(
         open_tokenizer(own ? folder_ : options_.tokenizer, model_.config.vocabulary));
   }

@@ -48,6 +48,7 @@ class CalibrationLoader {
   TokenSet whole(const std::vector<std::string>& inputs);
 
  private:
+  bool has_tokenizer() const;  // one that is named, or the model's
   StoredTokens stored(const std::vector<std::string>& inputs) const;
   PreparedSet prepared(const std::vector<std::string>& inputs, double holdout);
   void warn(const std::string& warning);

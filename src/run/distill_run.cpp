@@ -17,12 +17,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <utility>
 
 namespace indexcache {
 namespace {
+
+constexpr std::initializer_list<const char*> kDistillFiles = {"distill.json",
+                                                              "training.safetensors"};
 
 // What the folder holds if it is this training, finished.
 std::optional<Distillation> finished(const DistillFolder& folder, const Fingerprint& fingerprint,
@@ -147,7 +151,7 @@ Distillation distill(const DistillOptions& options, const Model& model,
   const Fingerprint fingerprint =
       with_initial(fingerprint_of(options, model, subject, session.kinds()), initial);
   const DistillFolder folder{options.output};
-  prepare_folder(folder.folder, {"distill.json", "training.safetensors"});
+  prepare_folder(folder.folder, kDistillFiles);
   const FolderLock lock(folder.folder);
   remove_leftovers(folder.folder);
   remove_unfinished_models(folder);
@@ -217,8 +221,9 @@ TrainingPlan plan_distillation(const DistillOptions& options, const Model& model
 Distillation distill(const DistillOptions& options, const Model& model, const Pattern& pattern,
                      Backends backends, Progress& progress) {
   const Backend& backend = *backends.front();
-  const DistillSubject subject = open_distill_subject(options, model, pattern, backend, progress);
   require_other_folder(model, options.output);
+  check_folder(options.output, kDistillFiles);
+  const DistillSubject subject = open_distill_subject(options, model, pattern, backend, progress);
   const TrainingPlan plan = plan_of(options, model, subject, backend, backends.size());
   for (const std::string& line : plan_lines(plan)) progress.note(line);
   require_fit(plan);

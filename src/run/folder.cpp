@@ -62,6 +62,16 @@ void check_log_name(const std::filesystem::path& path) {
                     "choose another --log-file, such as log.jsonl in the same folder"});
 }
 
+// The folder, or the nearest one above it that exists.
+std::filesystem::path existing_part(const std::filesystem::path& folder) {
+  std::filesystem::path existing = std::filesystem::absolute(folder);
+  std::error_code ignored;
+  while (existing.has_relative_path() && !std::filesystem::exists(existing, ignored)) {
+    existing = existing.parent_path();
+  }
+  return existing;
+}
+
 }  // namespace
 
 void make_folder(const std::filesystem::path& folder, const std::string& option) {
@@ -70,11 +80,14 @@ void make_folder(const std::filesystem::path& folder, const std::string& option)
   if (error) fail(folder, error.message(), error.value(), option);
 }
 
-void prepare_folder(const std::filesystem::path& folder,
-                    const std::initializer_list<const char*>& own_files) {
-  make_folder(folder);
-  if (!std::filesystem::is_directory(folder)) fail(folder, "it is not a folder", 0);
-  if (access(folder.c_str(), W_OK | X_OK) != 0) fail(folder, std::strerror(errno), errno);
+void check_folder(const std::filesystem::path& folder,
+                  const std::initializer_list<const char*>& own_files) {
+  const std::filesystem::path existing = existing_part(folder);
+  if (!std::filesystem::is_directory(existing)) {
+    fail(folder, fmt::format("{} is not a folder", existing.string()), 0);
+  }
+  if (access(existing.c_str(), W_OK | X_OK) != 0) fail(folder, std::strerror(errno), errno);
+  if (!std::filesystem::exists(folder)) return;
   bool harmless = true;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     check_log_name(entry.path());
@@ -84,6 +97,12 @@ void prepare_folder(const std::filesystem::path& folder,
   const bool own = std::ranges::any_of(
       own_files, [&](const char* name) { return std::filesystem::exists(folder / name); });
   if (!own) fail(folder, "it contains files that this tool did not write", 0);
+}
+
+void prepare_folder(const std::filesystem::path& folder,
+                    const std::initializer_list<const char*>& own_files) {
+  make_folder(folder);
+  check_folder(folder, own_files);
 }
 
 std::optional<Result> finished_run(const std::filesystem::path& folder,

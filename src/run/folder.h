@@ -16,9 +16,14 @@ namespace indexcache {
 // the disk refuses.
 void make_folder(const std::filesystem::path& folder, const std::string& option = "--output");
 
-// Makes the folder like make_folder and checks that it can be written. A folder that holds other
+// Checks that the folder can be written, or made if it does not exist. A folder that holds other
 // files than logs, but nothing of this tool (none of `own_files`), is refused with InputError:
-// nothing of theirs can then be overwritten. So is a log file with the name of an output.
+// nothing of theirs can then be overwritten. So is a log file with the name of an output. Makes
+// nothing, so commands call it before they read documents or load weights.
+void check_folder(const std::filesystem::path& folder,
+                  const std::initializer_list<const char*>& own_files);
+
+// Makes the folder like make_folder and checks it.
 void prepare_folder(const std::filesystem::path& folder,
                     const std::initializer_list<const char*>& own_files);
 

@@ -21,11 +21,14 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <initializer_list>
 #include <memory>
 #include <utility>
 
 namespace indexcache {
 namespace {
+
+constexpr std::initializer_list<const char*> kRunFiles = {"journal.jsonl"};
 
 Provenance provenance_of(Session& session, const Instruments& instruments, const Journal& journal) {
   Provenance provenance{.tool_version = kToolVersion,
@@ -148,6 +151,12 @@ SegmentStudents train_in_budget(const RunOptions& options, const Model& model, S
   return students;
 }
 
+// Before documents are read, which can take long.
+void check_output(const RunOptions& options, const Model& model) {
+  if (!options.search.distill.empty()) require_other_folder(model, options.output);
+  check_folder(options.output, kRunFiles);
+}
+
 }  // namespace
 
 double parse_duration(const std::string& text, const std::string& option) {
@@ -178,11 +187,12 @@ Result run(const RunOptions& options, Progress& progress, Ranks& ranks) {
   Backends backends = make_backends(device);
   const Backend& backend = *backends.front();
   const Model model = open_model(device);
+  const std::filesystem::path folder = options.output;
+  check_output(options, model);
   SearchSubject subject = open_subject(options.search, model, backend, progress);
   const RunPlan plan = make_plan(model, subject, backend, device, backends.size());
   check_fits(plan, subject);
   if (subject.training) require_one_process(ranks, "--distill");
-  if (subject.training) require_other_folder(model, options.output);
 
   const std::string own_kinds = kinds_of(backends);
   ranks.admit(rank_fingerprint(fingerprint_of(model, subject, own_kinds)),
@@ -190,8 +200,7 @@ Result run(const RunOptions& options, Progress& progress, Ranks& ranks) {
   std::vector<std::string> kinds = ranks.kinds();
   kinds.push_back(own_kinds);
   const Fingerprint fingerprint = fingerprint_of(model, subject, kinds_of(kinds));
-  const std::filesystem::path folder = options.output;
-  prepare_folder(folder, {"journal.jsonl"});
+  prepare_folder(folder, kRunFiles);
   Journal journal(folder / "journal.jsonl", fingerprint, options.restart);
   remove_leftovers(folder);
   if (options.restart) discard_outputs(folder, model.has_indexer.size());

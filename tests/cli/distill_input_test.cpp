@@ -113,6 +113,8 @@ TEST_CASE("distill refuses data that it cannot split or learn from, and models t
            "--pattern is required");
   in.check(run_tool({"distill", in.model, "-p", "FFSSFS", "-c", in.folder / "tokens.jsonl"}), 2,
            "--output is required");
+  in.check(run_tool({"distill", in.model, "-c", in.folder / "tokens.jsonl"}), 2,
+           "they can also come from --config or from INDEXCACHE_PATTERN and INDEXCACHE_OUTPUT");
 }
 
 TEST_CASE("distill --plan says what a training needs, without weights and without a folder") {

@@ -101,7 +101,8 @@ TEST_CASE("usage errors exit 2 and point to the help") {
   check_refused(run_tool({"rnu"}), 2, "did you mean \"run\"?");
   check_refused(run_tool({"search"}), 2, "unknown command \"search\"");
   check_refused(run_tool({"inspect", "a", "b"}), 2, "unexpected argument \"b\"");
-  check_refused(run_tool({"run"}), 2, "MODEL is required");
+  check_refused(run_tool({"run"}), 2, "MODEL, --calibration and --output are required");
+  check_refused(run_tool({"run", b.model(), "-c", b.tokens()}), 2, "--output is required");
   check_refused(run_tool({"run", b.model(), "-c", b.tokens(), "-o", b.output()}), 2,
                 "no target was given");
   check_refused(b.run({"--keep", "0"}), 2, "expected a ratio");

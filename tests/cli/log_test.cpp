@@ -101,7 +101,7 @@ TEST_CASE("in JSON, errors of every kind have their exit code, those of the comm
   CHECK(usage_error({"rnu", "--log-format=json"})["why"] == "did you mean \"run\"?");
   CHECK(usage_error({"--log-format", "json", "run", "--threads", "many"})["kind"] == "usage");
   CHECK(usage_error({"run", "--keep", "1/4"}, {"INDEXCACHE_LOG_FORMAT=json"})["message"] ==
-        "MODEL is required");
+        "MODEL, --calibration and --output are required");
   CHECK(usage_error({"inspect", "a", "b", "--log-format", "json"})["at"] == "command line");
   CHECK(usage_error({"inspect", place.folder / "none", "--log-format", "json"})["kind"] == "input");
   const Arguments no_gpu = joined(place.run("gpu"), {"--device", "cuda", "--log-format", "json"});

@@ -97,6 +97,34 @@ TEST_CASE("ids of other programs are prepared without a tokenizer") {
                 "requires a tokenizer");
 }
 
+TEST_CASE("text that cannot be tokenized or cut names everything that is missing") {
+  const TempFolder folder;
+  write_text(folder / "a.txt", "text");
+  write_text(folder / "chat.jsonl", R"({"messages": [{"role": "user", "content": "a"}]})"
+                                    "\n");
+  const std::string no_tokenizer = golden("deepseek_v32_tiny");
+  for (const std::string& input :
+       {kText, (folder / "a.txt").string(), (folder / "chat.jsonl").string()}) {
+    const auto says = [&](const Arguments& arguments) {
+      const ProcessResult result = run_tool(with(arguments, {"-c", input}));
+      CHECK((result.code == 2 || result.code == 3));
+      return result.err;
+    };
+    CHECK_THAT(says({"eval", no_tokenizer, "full"}),
+               Contains(" --tokenizer and --seq-len\n") &&
+                   Contains("try: --tokenizer FILE, because") && Contains("--seq-len 64"));
+    CHECK_THAT(says({"eval", no_tokenizer, "full", "--seq-len", "20"}), Contains(" a tokenizer\n"));
+    CHECK_THAT(says({"eval", kModel, "full"}),
+               Contains(" --seq-len\n") && !Contains("--tokenizer"));
+    CHECK_THAT(says({"eval", kModel, "full", "--tokenizer", kModel}), Contains(" --seq-len\n"));
+    CHECK_THAT(says({"bench", "search", no_tokenizer, "--device", "cpu"}),
+               Contains("requires a tokenizer\n") || Contains("require a tokenizer\n"));
+  }
+  check_refused({"prepare", "-i", folder / "chat.jsonl", "-o", folder / "c.h5", "--seq-len", "64"},
+                3, "conversations require a tokenizer");
+  check_refused({"prepare", "-o", folder / "c.h5"}, 2, "--input and --seq-len are required");
+}
+
 TEST_CASE("calibration data that has to be cut, or was cut for another model, is refused") {
   const TempFolder folder;
   write_text(folder / "a.txt", "text");

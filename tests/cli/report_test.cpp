@@ -85,6 +85,8 @@ TEST_CASE("report refuses what is no finished run, and options that do not go to
   refuses({"--compare", run}, 2, "at least two runs");
   refuses({"--compare", run, run}, 2, "--output DIR");
   refuses({"--compare", run, run, "--format", "md"}, 2, "--format html");
+  refuses({"--compare", run, "--format", "md"}, 2,
+          "--compare requires at least two runs, --output DIR and --format html");
   refuses({run, "--format", "pdf"}, 2, "--format");
   refuses({folder / "none"}, 3, "the run does not exist");
   refuses({folder.path()}, 3, "no run.json");

@@ -32,6 +32,22 @@ TEST_CASE("a file is replaced whole, or not at all") {
   CHECK(read_file(folder / "x") == "new");
 }
 
+TEST_CASE("whether a file can be written is checked without a trace") {
+  const TempFolder folder;
+  write_file(folder / "x", "old");
+  require_writable(folder / "x");
+  require_writable(folder / "new");
+  CHECK(read_file(folder / "x") == "old");
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
+  const std::string name = std::string(250, 'n');  // too long with what is added to it
+  for (const std::filesystem::path& path :
+       {folder.path(), folder / "x/y", folder / "no/y", folder / name}) {
+    INFO(path);
+    CHECK_THROWS_AS(require_writable(path), InputError);
+    CHECK_THROWS_AS(write_file(path, "x"), InputError);
+  }
+}
+
 TEST_CASE("what cannot be read or written is named") {
   const TempFolder folder;
   CHECK_THROWS_AS(read_file(folder / "missing"), InputError);

@@ -126,6 +126,17 @@ TEST_CASE("eval on several ranks prints what one process prints") {
   CHECK(job.log() == alone.out);
 }
 
+TEST_CASE("a misspelled variable is named once, not by every rank") {
+  const TempFolder folder;
+  const std::string tokens = short_tokens(folder, 160, 3);
+  const Job job{
+      3, folder / "job", {"eval", data("dsa-mini"), "uniform:4", "-c", tokens, "--device", "cpu"}};
+  REQUIRE(launch_script(job, "INDEXCACHE_PRECISON=fp32 " + command_line(job.arguments)) == 0);
+  const std::string log = job.log();
+  CHECK_THAT(log, Contains("did you mean INDEXCACHE_PRECISION?"));
+  CHECK(log.find("PRECISON") == log.rfind("PRECISON"));
+}
+
 TEST_CASE(
     "a killed rank ends the job with exit 4 and its name, and any number of ranks continues") {
   const TempFolder folder;

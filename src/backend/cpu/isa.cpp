@@ -12,8 +12,6 @@
 namespace indexcache::cpu {
 namespace {
 
-constexpr const char* kVariable = "INDEXCACHE_CPU_ISA";
-
 #define INDEXCACHE_CPU_ISA(name, arithmetic) extern "C" const Arithmetic arithmetic;
 #include "cpu_isas.inc"
 #undef INDEXCACHE_CPU_ISA
@@ -33,9 +31,9 @@ std::string names() {
 [[noreturn]] void refuse(const Isa& isa) {
   throw ResourceError(
       {fmt::format("this processor lacks the instructions of {}", isa.arithmetic->compiled_for),
-       fmt::format("{}={}", kVariable, isa.name),
+       fmt::format("{}={}", kIsaVariable, isa.name),
        "it was requested, but this processor would stop at its first instruction",
-       fmt::format("unset {} to use the best set that this processor supports", kVariable)});
+       fmt::format("unset {} to use the best set that this processor supports", kIsaVariable)});
 }
 
 }  // namespace
@@ -64,7 +62,7 @@ std::span<const Isa> isas() {
 }
 
 std::string_view wanted_isa() {
-  const char* value = std::getenv(kVariable);
+  const char* value = std::getenv(kIsaVariable);
   return value == nullptr ? "" : value;
 }
 
@@ -82,7 +80,7 @@ const Isa& choose_isa(std::string_view wanted) {
   });
   if (isa == std::end(kIsas)) {
     throw UsageError({fmt::format("this build has no instruction set \"{}\"", wanted.substr(0, 40)),
-                      kVariable, "", fmt::format("{}, or unset it", names())});
+                      kIsaVariable, "", fmt::format("{}, or unset it", names())});
   }
   if (!isa->runs_here()) refuse(*isa);
   return *isa;

@@ -33,7 +33,9 @@ std::span<const Isa> isas();
 // it.
 const Isa& choose_isa(std::string_view wanted);
 
-// INDEXCACHE_CPU_ISA; empty if it is not set.
+inline constexpr const char* kIsaVariable = "INDEXCACHE_CPU_ISA";
+
+// The value of that variable; empty if it is not set.
 std::string_view wanted_isa();
 
 }  // namespace indexcache::cpu
