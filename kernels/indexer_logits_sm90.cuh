@@ -464,7 +464,7 @@ __device__ void make_barriers(const Memory<S>& memory) {
 // What the block of a kernel does, with work that every loading warp walks over by itself.
 template <class S, class Work>
 __device__ void run_block(const typename S::Params& p, const Work& work, const Memory<S>& memory) {
-  const int warp = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kWarp, 0);
+  const int warp = agreed(static_cast<int>(threadIdx.x) / kWarp);
   const int warpgroup = warp / kWarpgroupWarps;
   if (warpgroup < kMultipliers) {
     take_registers<kMultiplierRegisters>();

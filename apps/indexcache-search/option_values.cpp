@@ -22,11 +22,6 @@ std::string value_message(const CLI::Error& error) {
                      quote(text.substr(equals + 3)));
 }
 
-std::string list_text(const std::vector<std::string>& names) {
-  if (names.size() == 1) return names.front();
-  return fmt::format("{} and {}", fmt::join(names.begin(), names.end() - 1, ", "), names.back());
-}
-
 CLI::Option* one_of(CLI::Option* option, const std::vector<std::string>& values) {
   const auto check = [values](const std::string& given) {
     if (std::ranges::find(values, given) != values.end()) return std::string();

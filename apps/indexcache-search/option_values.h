@@ -13,9 +13,6 @@ namespace indexcache {
 // What CLI11 says about a value, in the words of this program.
 std::string value_message(const CLI::Error& error);
 
-// "A", "A and B", "A, B and C" of one name or more.
-std::string list_text(const std::vector<std::string>& names);
-
 // Only these values.
 CLI::Option* one_of(CLI::Option* option, const std::vector<std::string>& values);
 

@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "core/console.h"
 #include "core/error.h"
+#include "core/list_text.h"
 #include "device_options.h"
 #include "io/files.h"
 #include "io/json_text.h"

@@ -3,6 +3,7 @@
 
 #include "core/console.h"
 #include "core/error.h"
+#include "core/list_text.h"
 #include "core/nearest_name.h"
 #include "core/quote.h"
 #include "io/files.h"

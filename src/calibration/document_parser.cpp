@@ -198,12 +198,15 @@ ParsedDocument DocumentParser::parse_prompt(const Json& json, const std::string&
                  where, scratch);
 }
 
+void DocumentParser::require_tokenizer(const char* problem, const std::string& where) const {
+  if (tokenizer_ != nullptr) return;
+  const TextNeeds& needs = options_.text_needs;
+  throw FormError({problem + needs.what, where, "", needs.remedy});
+}
+
 ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const std::string& where,
                                        Tokenizer::Scratch& scratch) const {
-  if (tokenizer_ == nullptr) {
-    const TextNeeds& needs = options_.text_needs;
-    throw FormError({"text input requires " + needs.what, where, "", needs.remedy});
-  }
+  require_tokenizer("text input requires ", where);
   ParsedDocument document;
   document.form = form;
   try {
@@ -220,10 +223,7 @@ ParsedDocument DocumentParser::of_text(std::string_view text, Form form, const s
 
 ParsedDocument DocumentParser::of_messages(const Json& messages, const std::string& where,
                                            Tokenizer::Scratch& scratch) const {
-  if (tokenizer_ == nullptr) {
-    const TextNeeds& needs = options_.text_needs;
-    throw FormError({"conversations require " + needs.what, where, "", needs.remedy});
-  }
+  require_tokenizer("conversations require ", where);
   if (!options_.chat) {
     throw FormError({"the calibration file cannot be used", where, options_.chat_reason, kRender});
   }

@@ -78,6 +78,8 @@ class DocumentParser {
   ParsedDocument parse_ids(const Json& list, const std::string& where) const;
   ParsedDocument parse_prompt(const Json& json, const std::string& where,
                               Tokenizer::Scratch& scratch) const;
+  // `problem` is completed by what text needs. Throws FormError without a tokenizer.
+  void require_tokenizer(const char* problem, const std::string& where) const;
   ParsedDocument of_text(std::string_view text, Form form, const std::string& where,
                          Tokenizer::Scratch& scratch) const;
   ParsedDocument of_messages(const Json& messages, const std::string& where,

@@ -28,6 +28,13 @@ void sync(const std::filesystem::path& synced, int flags, const std::filesystem:
   if (result != 0 && error != EINVAL) fail_writing(path, error);
 }
 
+// Errors name `path`, which it will become.
+int open_temporary(const std::filesystem::path& temporary, const std::filesystem::path& path) {
+  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0) fail_writing(path, errno);
+  return fd;
+}
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path) {
@@ -69,8 +76,7 @@ int write_all(int descriptor, std::string_view bytes) {
 
 void write_file(const std::filesystem::path& path, std::string_view content) {
   replace_file(path, [&](const std::filesystem::path& temporary) {
-    const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) fail_writing(path, errno);
+    const int fd = open_temporary(temporary, path);
     const int error = write_all(fd, content);
     // Network file systems may report only now what they could not write.
     const bool closed = close(fd) == 0;
@@ -82,9 +88,7 @@ void require_writable(const std::filesystem::path& path) {
   // Only the rename at the end would fail.
   if (std::filesystem::is_directory(path)) fail_writing(path, EISDIR);
   const std::filesystem::path temporary = temporary_beside(path);
-  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) fail_writing(path, errno);
-  close(fd);
+  close(open_temporary(temporary, path));
   discard_temporary(temporary);
 }
 

@@ -2,6 +2,7 @@
 #include "model/family.h"
 
 #include "core/error.h"
+#include "core/list_text.h"
 
 #include <fmt/ranges.h>
 
@@ -35,9 +36,7 @@ std::string supported() {
   for (const Family* family : families()) {
     names.push_back(fmt::format("{} ({})", family->title, family->architecture));
   }
-  const std::string last = names.back();
-  names.pop_back();
-  return fmt::format("{} and {}", fmt::join(names, ", "), last);
+  return list_text(names);
 }
 
 std::string stem_of(const Family& family) {
