@@ -9,6 +9,9 @@
 // in ascending order of b, by fused multiply-add. bf16: sums in float32, in ascending order of
 // steps of 16 columns. A slot's bits depend on nothing else in the launch.
 //
+// Gated products (bf16) are SwiGLU of these results rounded to bf16 (swiglu.h): weights have `gate`
+// rows and as many `up` rows below them, and out has a column for every two of them.
+//
 // Only Hopper, and only widths that 16-byte copies can read: grouped_gemm_applies() says.
 #pragma once
 
@@ -36,16 +39,21 @@ struct GroupedGemmParams {
   const std::int32_t* counts;    // [groups] slots of each, in device memory; null: one group
   int groups;
   std::int64_t slots;  // of all groups
-  int cols, depth;
-  void* out;      // out_type [slots, out_stride], 16-byte aligned
-  Type out_type;  // bf16 or f32
+  int cols, depth;     // of a weight
+  void* out;           // out_type [slots, out_stride], 16-byte aligned
+  Type out_type;       // bf16 or f32
   std::int64_t out_stride;
   bool accumulate;        // f32 only
-  std::int32_t* scratch;  // [grouped_gemm_scratch(groups)] in device memory, of this launch only
+  bool gated;             // bf16 only
+  float limit;            // of SwiGLU, if gated
+  std::int32_t* scratch;  // [grouped_gemm_scratch(groups)] in device memory, of this launch only,
+                          // 64-byte aligned
 };
 
+// A map for every group, its first tile and slot, and the number of tiles taken.
 constexpr std::int64_t grouped_gemm_scratch(std::int64_t groups) {
-  return 1 + 2 * (groups + 1);
+  constexpr auto kMapWords = static_cast<std::int64_t>(sizeof(GroupedWeight::map) / 4);
+  return groups * kMapWords + 2 * (groups + 1) + 1;
 }
 
 bool grouped_gemm_applies(const GroupedGemmParams& params);

@@ -35,7 +35,9 @@ namespace indexcache::kernels::grouped {
 constexpr int kGroupThreads = 128;                     // of a warpgroup
 constexpr int kMultipliers = kTileSlots / kPartSlots;  // warpgroups; one more copies
 constexpr int kThreads = (kMultipliers + 1) * kGroupThreads;
+constexpr int kWeightBoxRows = 128;
 constexpr int kFindAhead = 12;  // the next tile is taken so many copies before this one's last
+constexpr int kFewSlots = 48;   // of a part, in bf16
 // Of a thread; the launch takes 128 each.
 constexpr int kMultiplierRegisters = 160;
 constexpr int kCopierRegisters = 32;
@@ -46,6 +48,7 @@ struct Shape {
   static constexpr int kDepth = kBoxRowBytes / static_cast<int>(sizeof(T));  // of a stage
   static constexpr int kCols = kScaled ? 128 : 256;
   static constexpr int kStages = kScaled ? 5 : 4;
+  static constexpr int kWeightBoxes = kCols / kWeightBoxRows;
   static constexpr int kXBytes = kTileSlots * kBoxRowBytes;
   static constexpr int kWeightBytes = kCols * kBoxRowBytes;
   static constexpr int kStageBytes = kXBytes + kWeightBytes;
@@ -96,6 +99,7 @@ __device__ inline void write_tile(std::uint32_t to, const Tile& tile) {
                "r"(tile.first_slot), "r"(tile.slots), "r"(tile.column_tile)
                : "memory");
   asm volatile("st.shared.u64 [%0], %1;" ::"r"(to + 16), "l"(tile.scales) : "memory");
+  asm volatile("st.shared.s32 [%0], %1;" ::"r"(to + 24), "r"(tile.first_row) : "memory");
 }
 
 __device__ inline Tile read_tile(std::uint32_t from) {
@@ -105,6 +109,7 @@ __device__ inline Tile read_tile(std::uint32_t from) {
                : "r"(from)
                : "memory");
   asm volatile("ld.shared.u64 %0, [%1];" : "=l"(tile.scales) : "r"(from + 16) : "memory");
+  asm volatile("ld.shared.s32 %0, [%1];" : "=r"(tile.first_row) : "r"(from + 24) : "memory");
   return tile;
 }
 
@@ -121,8 +126,8 @@ class Finder {
     const int tiles = groups.first_tile[p_.groups] * column_tiles;
     for (unsigned parity = 1;; parity ^= 1) {
       barrier_wait(shared_.taken(), parity);
-      const int i = atomicAdd(p_.scratch, 1);
-      Tile tile{-1, 0, 0, 0, nullptr};
+      const int i = atomicAdd(groups.taken, 1);
+      Tile tile{-1, 0, 0, 0, nullptr, 0};
       if (i < tiles) tile = find(groups, column_tiles, i);
       write_tile(shared_.tile(), tile);
       barrier_arrive(shared_.announced());
@@ -152,13 +157,13 @@ __device__ Tile announced_tile(const Shared<S>& shared, unsigned& parity) {
   return read_tile(shared.tile());
 }
 
-// The thread that copies what the multiplying warpgroups need. Rows of x beyond the last slot of a
-// tile are those of other groups, or zero beyond x; what is made of them is not stored.
+// The thread that copies what the multiplying warpgroups need. Rows beyond the last slot of a group
+// are zero: products of them take less power than products of another group's rows.
 template <class S>
 class Copier {
  public:
-  __device__ Copier(const GroupedGemmParams& p, const TensorMap& x, const Shared<S>& shared)
-      : p_(p), x_(x), shared_(shared), stages_(stages_of<S>(p)) {}
+  __device__ Copier(const GroupedGemmParams& p, const Shared<S>& shared)
+      : p_(p), shared_(shared), stages_(stages_of<S>(p)) {}
 
   __device__ __forceinline__ void run() {
     for (unsigned parity = 0;;) {
@@ -170,30 +175,42 @@ class Copier {
 
  private:
   __device__ __forceinline__ void copy_tile(const Tile& tile) {
-    const GroupedWeight& weight = p_.weights[tile.group];
-    acquire_tensor_map(weight.map);
+    const TensorMap* const x = &groups_.x[tile.group];
+    const void* const weight = p_.weights[tile.group].map;
+    acquire_tensor_map(x);
+    acquire_tensor_map(weight);
+    // Half of a gated tile's columns are rows of `gate`, and half the same ones of `up`.
+    const int column = tile.column_tile * (p_.gated ? S::kCols / 2 : S::kCols);
+    const int columns_apart = p_.gated ? p_.cols / 2 : kWeightBoxRows;
     // Of kPartSlots rows. The warpgroup whose box is not copied passes over the tile.
     const int boxes = (tile.slots + kPartSlots - 1) / kPartSlots;
     const auto bytes = static_cast<unsigned>(S::kWeightBytes + boxes * kPartSlots * kBoxRowBytes);
     for (int stage = 0; stage < stages_; ++stage) {
-      const std::uint32_t full = shared_.full(turn_.stage), x = shared_.x(turn_.stage);
+      const std::uint32_t full = shared_.full(turn_.stage);
       const int depth = stage * S::kDepth;
       if (stage == asks_at_) barrier_arrive(shared_.taken());
       barrier_wait(shared_.empty(turn_.stage), turn_.parity ^ 1);
       barrier_arrive_expecting(full, bytes);
-      copy_box(shared_.weight(turn_.stage), weight.map, depth, tile.column_tile * S::kCols, full);
+#pragma unroll
+      for (int box = 0; box < S::kWeightBoxes; ++box) {
+        copy_box(box_at(shared_.weight(turn_.stage), box * kWeightBoxRows), weight, depth,
+                 column + box * columns_apart, full);
+      }
       for (int box = 0; box < boxes; ++box) {
-        const int slot = box * kPartSlots;
-        copy_box(x + static_cast<std::uint32_t>(slot * kBoxRowBytes), &x_, depth,
-                 tile.first_slot + slot, full);
+        const int row = box * kPartSlots;
+        copy_box(box_at(shared_.x(turn_.stage), row), x, depth, tile.first_row + row, full);
       }
       turn_.advance(1);
     }
   }
 
+  __device__ static std::uint32_t box_at(std::uint32_t base, int row) {
+    return base + static_cast<std::uint32_t>(row * kBoxRowBytes);
+  }
+
   const GroupedGemmParams& p_;
-  const TensorMap& x_;
   const Shared<S>& shared_;
+  const Groups groups_ = groups_of(p_);
   const int stages_;
   const int asks_at_ = max(0, stages_ - kFindAhead);  // for the next tile
   Turn<S::kStages> turn_;
@@ -212,8 +229,14 @@ __device__ inline float read_now(const float* from) {
   return value;
 }
 
-// A warpgroup that multiplies. `epilogue(tile, d)` is called for every tile with slots of the
-// warpgroup: d is the accumulator, 8 columns of two rows per 4 registers (ThreadPlace).
+// A warpgroup that multiplies its part of a tile, and then calls
+//   epilogue(tile, d)
+// with the accumulator d: 8 columns of two slots per 4 registers (ThreadPlace). A part with at most
+// kFewSlots slots (bf16) is multiplied with the columns on the left, if Epilogue::kTakesFew:
+// otherwise most of what 64 rows cost would be for rows that are not there. Then it calls
+//   epilogue.few<Slots>(tile, first_slot, d)
+// with an accumulator of Slots / 2 registers for each 64 columns, as wgmma.cuh describes it: rows
+// are columns, and its columns are slots of the tile from `first_slot` on.
 template <typename T, class Epilogue>
 class Multiplier {
  public:
@@ -251,29 +274,38 @@ class Multiplier {
     return tile;
   }
 
-  // Begins the products of the next stage: d (+)= x weight^T.
-  __device__ __forceinline__ void begin(float (&d)[kRegisters], bool add) {
+  // Begins the products of the next stage: d (+)= x weight^T, or weight x^T if slots are few.
+  template <int Slots, int Registers>
+  __device__ __forceinline__ void begin(float (&d)[Registers], bool add) {
     barrier_wait(shared_.full(turn_.stage), turn_.parity);
     const std::uint64_t x = moved(x_, turn_.stage * S::kStageBytes);
     const std::uint64_t weight = moved(weight_, turn_.stage * S::kStageBytes);
     wgmma_begin();
 #pragma unroll
     for (int step = 0; step < kBoxRowBytes / 32; ++step) {
-      multiply_step(d, moved(x, step * 32), moved(weight, step * 32), add || step > 0);
+      multiply_step<Slots>(d, moved(x, step * 32), moved(weight, step * 32), add || step > 0);
     }
     wgmma_commit();
   }
 
-  __device__ __forceinline__ static void multiply_step(float (&d)[kRegisters], std::uint64_t x,
+  template <int Slots, int Registers>
+  __device__ __forceinline__ static void multiply_step(float (&d)[Registers], std::uint64_t x,
                                                        std::uint64_t weight, bool add) {
     if constexpr (S::kScaled) {
       wgmma_e4m3(d, x, weight, add);
-    } else {
+    } else if constexpr (Slots == kPartSlots) {
       // Halves: one product of 256 columns needs more registers than a thread has at the launch.
-      constexpr int kHalf = kRegisters / 2;
+      constexpr int kHalf = Registers / 2;
       wgmma_bf16(reinterpret_cast<float(&)[kHalf]>(d[0]), x, weight, add);
       wgmma_bf16(reinterpret_cast<float(&)[kHalf]>(d[kHalf]), x, moved(weight, 128 * kBoxRowBytes),
                  add);
+    } else {
+      constexpr int kOwn = Slots / 2;
+#pragma unroll
+      for (int i = 0; i < Registers / kOwn; ++i) {
+        wgmma_bf16(reinterpret_cast<float(&)[kOwn]>(d[i * kOwn]),
+                   moved(weight, i * 64 * kBoxRowBytes), x, add);
+      }
     }
   }
 
@@ -296,28 +328,40 @@ class Multiplier {
     for (;;) {
       const Tile tile = next_tile();
       if (tile.group < 0) return;
-      if (tile.slots <= first_slot_) {
+      const int slots = tile.slots - first_slot_;
+      if (slots <= 0) {
         pass();
+      } else if (!Epilogue::kTakesFew || slots > kFewSlots) {
+        multiply<kPartSlots>(tile);
+      } else if (slots > 32) {
+        multiply<kFewSlots>(tile);
+      } else if (slots > 16) {
+        multiply<32>(tile);
       } else {
-        multiply(tile);
+        multiply<16>(tile);
       }
     }
   }
 
+  template <int Slots>
   __device__ __forceinline__ void multiply(const Tile& tile) {
-    float d[kRegisters];
-    begin(d, false);
+    float d[S::kCols * Slots / kGroupThreads];
+    begin<Slots>(d, false);
     for (int stage = 1; stage < stages_; ++stage) {
       const int previous = turn_.stage;
       turn_.advance(1);
-      begin(d, true);
+      begin<Slots>(d, true);
       wgmma_wait<1>();
       release(previous);
     }
     wgmma_wait(d);
     release(turn_.stage);
     turn_.advance(1);
-    epilogue_(tile, d);
+    if constexpr (Slots == kPartSlots) {
+      epilogue_(tile, d);
+    } else if constexpr (Epilogue::kTakesFew) {
+      epilogue_.template few<Slots>(tile, first_slot_, d);
+    }
   }
 
   // Scales of a stage: of the thread's two rows, and of the weight.
@@ -355,7 +399,7 @@ class Multiplier {
   // Scales are read a stage ahead, and results are stored while the products of the next tile's
   // first stage run.
   __device__ __forceinline__ void multiply_scaled() {
-    Tile done{-1, 0, 0, 0, nullptr};
+    Tile done{-1, 0, 0, 0, nullptr, 0};
     float sums[kRegisters];
     for (;;) {
       const Tile tile = next_tile();
@@ -368,7 +412,7 @@ class Multiplier {
       Scales scales, next;
       float d[kRegisters];
       rows.read(0, scales);
-      begin(d, false);
+      begin<kPartSlots>(d, false);
       if (done.group >= 0) epilogue_(done, sums);
       done = tile;
 #pragma unroll
@@ -377,7 +421,7 @@ class Multiplier {
       for (int stage = 1; stage < stages_; ++stage) {
         rows.read(stage, next);
         add_scaled(scales, d, sums);
-        begin(d, false);
+        begin<kPartSlots>(d, false);
 #pragma unroll
         for (int i = 0; i < 3; ++i) scales[i] = next[i];
       }
@@ -400,7 +444,6 @@ class Multiplier {
 template <typename T, class Epilogue>
 __global__ void __launch_bounds__(kThreads, 1)
     grouped_gemm_kernel(const __grid_constant__ GroupedGemmParams p,
-                        const __grid_constant__ TensorMap x,
                         const __grid_constant__ Epilogue epilogue) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   using S = Shape<T>;
@@ -411,7 +454,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int group = agreed(static_cast<int>(threadIdx.x) / kGroupThreads);
   if (group == kMultipliers) {
     leave_registers<kCopierRegisters>();
-    if (threadIdx.x == kMultipliers * kGroupThreads) Copier<S>(p, x, shared).run();
+    if (threadIdx.x == kMultipliers * kGroupThreads) Copier<S>(p, shared).run();
     if (threadIdx.x == kMultipliers * kGroupThreads + kWarp) Finder<S>(p, shared).run();
   } else {
     take_registers<kMultiplierRegisters>();
@@ -431,9 +474,9 @@ cudaError_t launch(const GroupedGemmParams& p, const Epilogue& epilogue, cudaStr
   TensorMap x;
   status = make_tensor_map(p.x, p.type, p.slots, p.depth, p.x_stride, kPartSlots, &x);
   if (status != cudaSuccess) return status;
-  find_groups_kernel<<<1, kWarp, 0, stream>>>(p);
+  find_groups_kernel<<<1, kWarp, 0, stream>>>(p, x);
   const auto blocks = static_cast<unsigned>(multiprocessors());
-  kernel<<<blocks, kThreads, S::kBytes, stream>>>(p, x, epilogue);
+  kernel<<<blocks, kThreads, S::kBytes, stream>>>(p, epilogue);
   return cudaGetLastError();
 }
 

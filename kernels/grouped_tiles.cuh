@@ -11,6 +11,7 @@
 
 #include "kernels/common.cuh"
 #include "kernels/grouped_gemm.h"
+#include "kernels/tensor_map.cuh"
 
 namespace indexcache::kernels::grouped {
 
@@ -23,27 +24,33 @@ struct alignas(16) Tile {
   int first_slot, slots;  // of all groups
   int column_tile;
   const float* scales;  // e4m3: of the weight's columns, one per 128 of depth; else null
+  int first_row;        // of its group
 };
 
-// Where the groups begin, in tiles of slots and in slots: in scratch memory, behind the number of
-// tiles taken.
+// In scratch memory.
 struct Groups {
-  const int *first_tile, *first_slot;  // [groups + 1]
+  TensorMap* x;                  // [groups]: x of a group's slots, and zero beyond them
+  int *first_tile, *first_slot;  // [groups + 1]: where they begin, in tiles of slots and in slots
+  int* taken;                    // number of tiles
 };
 
 __device__ inline Groups groups_of(const GroupedGemmParams& p) {
-  return {p.scratch + 1, p.scratch + 1 + p.groups + 1};
+  auto* const maps = reinterpret_cast<TensorMap*>(p.scratch);
+  int* const first_tile = reinterpret_cast<int*>(maps + p.groups);
+  int* const first_slot = first_tile + p.groups + 1;
+  return {maps, first_tile, first_slot, first_slot + p.groups + 1};
 }
 
-// Prefix sums by one warp. No tile is taken.
-static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmParams p) {
+// Prefix sums by one warp. No tile is taken. `x` is of all slots.
+static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmParams p,
+                                          const __grid_constant__ TensorMap x) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  int* const first_tile = p.scratch + 1;
-  int* const first_slot = first_tile + p.groups + 1;
+  const Groups to = groups_of(p);
+  const std::int64_t row_bytes = p.x_stride * (p.type == Type::bf16 ? 2 : 1);
   const int lane = static_cast<int>(threadIdx.x);
   int tiles = 0, slots = 0;
-  for (int first = 0; first < p.groups; first += kWarp) {
-    const int group = first + lane;
+  for (int begin = 0; begin < p.groups; begin += kWarp) {
+    const int group = begin + lane;
     int count = 0;
     if (group < p.groups) count = p.counts == nullptr ? static_cast<int>(p.slots) : p.counts[group];
     const int own = (count + kTileSlots - 1) / kTileSlots;
@@ -54,16 +61,20 @@ static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmPar
       if (lane >= offset) tiles_through += a, slots_through += b;
     }
     if (group < p.groups) {
-      first_tile[group] = tiles + tiles_through - own;
-      first_slot[group] = slots + slots_through - count;
+      const int first = slots + slots_through - count;
+      to.first_tile[group] = tiles + tiles_through - own;
+      to.first_slot[group] = first;
+      if (count > 0) {
+        make_map_of_rows(&to.x[group], x, static_cast<const char*>(p.x) + first * row_bytes, count);
+      }
     }
     tiles += __shfl_sync(kAllLanes, tiles_through, kWarp - 1);
     slots += __shfl_sync(kAllLanes, slots_through, kWarp - 1);
   }
   if (lane == 0) {
-    p.scratch[0] = 0;
-    first_tile[p.groups] = tiles;
-    first_slot[p.groups] = slots;
+    *to.taken = 0;
+    to.first_tile[p.groups] = tiles;
+    to.first_slot[p.groups] = slots;
   }
 #endif
 }
@@ -92,7 +103,7 @@ __device__ inline Tile find_tile(const GroupedGemmParams& p, const Groups& group
   const int least = parts / slot_tiles, longer = parts % slot_tiles;  // the first tiles are
   const int begin = (tile * least + min(tile, longer)) * kPartSlots;
   const int own = (least + (tile < longer ? 1 : 0)) * kPartSlots;
-  return {low, first_slot + begin, min(own, slots - begin), rest / height, nullptr};
+  return {low, first_slot + begin, min(own, slots - begin), rest / height, nullptr, begin};
 }
 
 }  // namespace indexcache::kernels::grouped

@@ -30,6 +30,8 @@ __device__ inline int part_count(const NextTokenParams& p) {
 // 8 i + 2 q + e of row r.
 template <Task kTask>
 struct Reduce {
+  static constexpr bool kTakesFew = false;
+
   NextTokenParams p;
   float* logits;                        // written for Task::reference, read for Task::compare
   const NextTokenReference* reference;  // for Task::compare

@@ -13,7 +13,21 @@ using TensorMap = CUtensorMap;
 
 constexpr int kBoxRowBytes = 128;
 
-// The host wrote the map; the accelerator reads it through a proxy of its own.
+// `map` becomes `whole` with other rows: `rows` of them, from the address `first` on. For kernels
+// that begin later.
+__device__ inline void make_map_of_rows(TensorMap* map, const TensorMap& whole, const void* first,
+                                        int rows) {
+  *map = whole;
+  asm volatile("tensormap.replace.tile.global_address.global.b1024.b64 [%0], %1;" ::"l"(map),
+               "l"(first)
+               : "memory");
+  asm volatile("tensormap.replace.tile.global_dim.global.b1024.b32 [%0], 1, %1;" ::"l"(map),
+               "r"(rows)
+               : "memory");
+  asm volatile("fence.proxy.tensormap::generic.release.gpu;" ::: "memory");
+}
+
+// The host or an earlier kernel wrote the map; the accelerator reads it through a proxy of its own.
 __device__ inline void acquire_tensor_map(const void* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" ::"l"(map) : "memory");
 }

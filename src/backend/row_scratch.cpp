@@ -32,10 +32,13 @@ std::int64_t Device::expert_row_bytes(const ModelShape& shape) const {
          (kPlaceBytes + bytes * (2 * shape.hidden + 3 * shape.moe_intermediate));
 }
 
-// The input is gone when the result is made. Quantized inputs and products are smaller.
-std::int64_t grouped_expert_row_bytes(const ModelShape& shape) {
+// The input is gone when the result is made. Gate and up are written only to be quantized.
+// Quantized inputs and products are smaller.
+std::int64_t grouped_expert_row_bytes(const ModelShape& shape, bool fp8) {
   constexpr std::int64_t kBytes = 2;
-  return shape.experts_used * (kPlaceBytes + kBytes * (shape.hidden + 3 * shape.moe_intermediate));
+  const std::int64_t middles = fp8 ? 3 : 1;
+  return shape.experts_used *
+         (kPlaceBytes + kBytes * (shape.hidden + middles * shape.moe_intermediate));
 }
 
 }  // namespace indexcache

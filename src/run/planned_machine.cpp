@@ -57,7 +57,7 @@ class PlannedDevice : public CpuBackend {
   std::int64_t memory_bytes() const override { return bytes_; }
   void limit_memory(std::int64_t bytes) override { bytes_ = std::min(bytes_, bytes); }
   std::int64_t expert_row_bytes(const ModelShape& shape) const override {
-    return is_hopper_ && compute_ == DType::bf16 ? grouped_expert_row_bytes(shape)
+    return is_hopper_ && compute_ == DType::bf16 ? grouped_expert_row_bytes(shape, keeps_fp8())
                                                  : CpuBackend::expert_row_bytes(shape);
   }
   // Three slots of a WeightUploader.

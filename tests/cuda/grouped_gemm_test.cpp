@@ -7,8 +7,11 @@
 #include "cuda/gpu.h"
 #include "kernels/architecture.h"
 #include "kernels/block_quantize.h"
+#include "kernels/swiglu.h"
 #include "support/fp8.h"
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 
 using namespace indexcache;
@@ -24,7 +27,11 @@ struct Product {
   kernels::Type out_type = kernels::Type::f32;
   bool accumulate = false;
   bool plain = false;  // one group, and no counts
+  bool gated = false;
+  float limit = kNoLimit;  // if gated
 
+  // Of a row of results.
+  std::int64_t out_cols() const { return gated ? cols / 2 : cols; }
   bool fp8() const { return type == kernels::Type::e4m3; }
   std::int64_t slots() const {
     std::int64_t sum = 0;
@@ -40,6 +47,19 @@ struct Product {
   }
   std::vector<float> before() const { return random_floats(count_of(slots(), cols), 61); }
 
+  // Of a row of sums.
+  std::vector<double> finished(std::vector<double> sums) const {
+    if (!gated) return sums;
+    const std::vector<float> both = to_bf16({sums.begin(), sums.end()});
+    std::vector<double> out;
+    for (std::int64_t c = 0; c < out_cols(); ++c) {
+      const double gate = std::min(both[static_cast<std::size_t>(c)], limit);
+      const double up = std::clamp(both[static_cast<std::size_t>(c + out_cols())], -limit, limit);
+      out.push_back(gate / (1 + std::exp(-gate)) * up);
+    }
+    return out;
+  }
+
   std::vector<float> expected() const {
     const auto rows_of_x = x(), residual = before();
     std::vector<float> out;
@@ -48,7 +68,7 @@ struct Product {
       if (counts[g] == 0) continue;
       const auto multiply = product_with(g);
       for (std::int32_t i = 0; i < counts[g]; ++i, ++slot) {
-        for (const double value : multiply(rows_of_x.data() + slot * depth)) {
+        for (const double value : finished(multiply(rows_of_x.data() + slot * depth))) {
           out.push_back(static_cast<float>(value + (accumulate ? residual[out.size()] : 0)));
         }
       }
@@ -122,7 +142,7 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
       b.upload(std::span<const std::int32_t>(counts), 1, static_cast<std::int64_t>(counts.size()));
   const Tensor scratch =
       b.allocate(1, kernels::grouped_gemm_scratch(std::ssize(weights)), DType::i32);
-  const std::int64_t stride = p.cols + 16;
+  const std::int64_t stride = p.out_cols() + 16;
   std::vector<float> out(count_of(count, stride), kPoison);
   const auto before = p.before();
   for (std::int64_t s = 0; s < count && p.accumulate; ++s) {
@@ -148,6 +168,8 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
       .out_type = p.out_type,
       .out_stride = stride,
       .accumulate = p.accumulate,
+      .gated = p.gated,
+      .limit = p.limit,
       .scratch = scratch.data<std::int32_t>()};
   REQUIRE(kernels::grouped_gemm_applies(params));
   INDEXCACHE_CUDA(kernels::grouped_gemm(params, nullptr));
@@ -156,7 +178,7 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
   std::vector<float> results;
   std::size_t written_between = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
-    const bool inside = static_cast<std::int64_t>(i) % stride < p.cols;
+    const bool inside = static_cast<std::int64_t>(i) % stride < p.out_cols();
     if (inside) results.push_back(all[i]);
     if (!inside && !std::isnan(all[i])) ++written_between;
   }
@@ -169,6 +191,11 @@ std::vector<std::int32_t> repeated(const std::vector<std::int32_t>& counts, int 
   for (int i = 0; i < times; ++i) out.insert(out.end(), counts.begin(), counts.end());
   return out;
 }
+
+// Last parts of tiles of all sizes, alone and after one or two whole parts.
+const std::vector<std::int32_t> kParts = {
+    1,  8,  15,  16, 17,  24,  31,  32,  33,  40,  47,  48,  49,  63,  64,  65,  80, 81,
+    96, 97, 112, 0,  113, 127, 128, 129, 144, 145, 160, 161, 176, 177, 192, 193, 241};
 
 const std::vector<Product> kProducts = {
     {.type = kernels::Type::e4m3, .counts = {1}, .cols = 64, .depth = 128, .plain = true},
@@ -233,6 +260,28 @@ const std::vector<Product> kProducts = {
      .cols = 1032,
      .depth = 192},
     {.type = kernels::Type::bf16, .counts = {1}, .cols = 64, .depth = 64, .plain = true},
+    {.type = kernels::Type::bf16, .counts = kParts, .cols = 328, .depth = 328},
+    {.type = kernels::Type::bf16,
+     .counts = kParts,
+     .cols = 328,
+     .depth = 64,
+     .out_type = kernels::Type::bf16},
+    {.type = kernels::Type::bf16, .counts = kParts, .cols = 264, .depth = 136, .accumulate = true},
+    // Gated ones: columns of gate and up end within a tile.
+    {.type = kernels::Type::bf16,
+     .counts = kParts,
+     .cols = 2 * 328,
+     .depth = 328,
+     .out_type = kernels::Type::bf16,
+     .gated = true},
+    {.type = kernels::Type::bf16,
+     .counts = {300},
+     .cols = 2 * 72,
+     .depth = 136,
+     .out_type = kernels::Type::bf16,
+     .plain = true,
+     .gated = true,
+     .limit = 0.5f},
     {.type = kernels::Type::bf16,
      .counts = {129, 0, 1, 257, 128, 0, 63},
      .cols = 256,
@@ -252,7 +301,10 @@ const std::vector<Product> kProducts = {
 
 std::string text_of(const Product& p) {
   return fmt::format("{} groups, {} slots, {} -> {}, {}{}", p.counts.size(), p.slots(), p.depth,
-                     p.cols, p.fp8() ? "e4m3" : "bf16", p.accumulate ? ", accumulated" : "");
+                     p.cols, p.fp8() ? "e4m3" : "bf16",
+                     p.accumulate ? ", accumulated"
+                     : p.gated    ? ", gated"
+                                  : "");
 }
 
 }  // namespace
@@ -263,7 +315,10 @@ TEST_CASE("GPU grouped products equal plain loops", "[fp8]") {
     INFO(text_of(p));
     // e4m3: tensor cores keep about 14 bits of a sum; bf16: the rounding of the result.
     const double sums = p.fp8() ? 1e-3 : 1e-5;
-    CHECK_CLOSE(run(p), p.expected(), p.out_type == kernels::Type::f32 ? sums : 4e-3);
+    CHECK_CLOSE(run(p), p.expected(),
+                p.out_type == kernels::Type::f32 ? sums
+                : p.gated                        ? 8e-3
+                                                 : 4e-3);
   }
 }
 
@@ -275,9 +330,33 @@ TEST_CASE("GPU rows of grouped products have the same bits alone", "[fp8]") {
     for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{0, 1},
                                        {p.slots() - 1, 1},
                                        {p.slots() / 3, p.slots() - p.slots() / 3}}) {
-      CHECK(run(p, first, count) == std::vector<float>(whole.begin() + first * p.cols,
-                                                       whole.begin() + (first + count) * p.cols));
+      CHECK(run(p, first, count) ==
+            std::vector<float>(whole.begin() + first * p.out_cols(),
+                               whole.begin() + (first + count) * p.out_cols()));
     }
+  }
+}
+
+TEST_CASE("GPU gated products have the bits of SwiGLU by itself", "[fp8]") {
+  if (!kernels::has_warpgroups()) return;
+  for (const Product& p : kProducts) {
+    if (!p.gated) continue;
+    INFO(text_of(p));
+    Product both = p;
+    both.gated = false;
+    CudaBackend b({Precision::bf16, Precision::fp32});
+    const Tensor gate_up = b.upload_matrix(run(both), p.slots(), p.cols);
+    const Tensor out = b.allocate(p.slots(), p.out_cols(), DType::bf16);
+    synchronize();
+    INDEXCACHE_CUDA(kernels::swiglu({.gate_up = gate_up.data<void>(),
+                                     .out = out.data<void>(),
+                                     .type = kernels::Type::bf16,
+                                     .rows = p.slots(),
+                                     .width = p.out_cols(),
+                                     .limit = p.limit},
+                                    nullptr));
+    synchronize();
+    CHECK(run(p) == b.download(out));
   }
 }
 
@@ -293,6 +372,13 @@ TEST_CASE("GPU products of groups refuse what they cannot compute", "[fp8]") {
   CHECK(kernels::grouped_gemm_applies(params));  // decided from shapes, without addresses
   auto other = params;
   other.x_stride = other.depth = 264;
+  CHECK_FALSE(kernels::grouped_gemm_applies(other));
+  other = params;
+  other.gated = true;  // in e4m3
+  CHECK_FALSE(kernels::grouped_gemm_applies(other));
+  other.type = kernels::Type::bf16;
+  CHECK(kernels::grouped_gemm_applies(other));
+  other.cols = 136;  // 68 columns of gate
   CHECK_FALSE(kernels::grouped_gemm_applies(other));
   other = params;
   other.groups = 0;

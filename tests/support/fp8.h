@@ -8,16 +8,18 @@
 #include "support/random.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <ranges>
 #include <vector>
 
 namespace indexcache::test {
 
 // The number of an E4M3 code, as the format is defined.
-inline double e4m3_number(std::uint8_t code) {
+inline double define_e4m3(int code) {
   const int exponent = code >> 3 & 15, fraction = code & 7;
   if ((code & 0x7f) == 0x7f) return std::numeric_limits<double>::quiet_NaN();
   const double magnitude =
@@ -25,16 +27,26 @@ inline double e4m3_number(std::uint8_t code) {
   return (code & 0x80) != 0 ? -magnitude : magnitude;
 }
 
-// The nearest E4M3 number, by trying all of them; of two the even one. NaN stays NaN.
+inline double e4m3_number(std::uint8_t code) {
+  static const auto numbers = [] {
+    std::array<double, 256> all;
+    for (int i = 0; i < 256; ++i) all[static_cast<std::size_t>(i)] = define_e4m3(i);
+    return all;
+  }();
+  return numbers[code];
+}
+
+// The nearest E4M3 number; of two the even one. NaN stays NaN.
 inline double nearest_e4m3(double x) {
   if (std::isnan(x)) return x;
-  std::uint8_t best = 0;
-  for (std::uint8_t code = 1; code < 0x7f; ++code) {
-    const double nearer =
-        std::abs(std::abs(x) - e4m3_number(best)) - std::abs(std::abs(x) - e4m3_number(code));
-    if (nearer > 0 || (nearer == 0 && code % 2 == 0)) best = code;
-  }
-  return std::copysign(e4m3_number(best), x);
+  const auto number = [](int code) { return e4m3_number(static_cast<std::uint8_t>(code)); };
+  const double magnitude = std::abs(x);
+  constexpr int kLargest = 0x7e;
+  const int above = *std::ranges::lower_bound(std::views::iota(0, kLargest), magnitude, {}, number);
+  const int below = std::max(0, above - 1);
+  const double nearer = (number(above) - magnitude) - (magnitude - number(below));
+  const bool up = nearer < 0 || (nearer == 0 && above % 2 == 0);
+  return std::copysign(number(up ? above : below), x);
 }
 
 // The scale of a group of activations, and what they become.

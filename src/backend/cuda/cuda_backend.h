@@ -8,6 +8,7 @@
 #include "backend/cuda/gemm.h"
 #include "backend/cuda/weight_tables.h"
 #include "kernels/block_quantize.h"
+#include "kernels/grouped_gemm.h"
 #include "kernels/paged_cache.h"
 #include "kernels/types.h"
 
@@ -139,7 +140,13 @@ class CudaBackend : public CudaDevice {
   // [1, weights], has the consecutive rows of each; empty for one weight.
   void multiply_groups(const Operand& x, std::span<const Tensor> weights, const Tensor& counts,
                        const Tensor& out, Store store);
-  // Whether multiply_groups() takes experts of that shape in activation().
+  // out = SwiGLU of x weight^T (a weight's upper half is `gate`), all in bf16.
+  void multiply_gated_groups(const Operand& x, std::span<const Tensor> weights,
+                             const Tensor& counts, const Tensor& out, float limit);
+  // The other fields of `params` are filled in.
+  void multiply_groups(const Operand& x, std::span<const Tensor> weights, const Tensor& counts,
+                       const Tensor& out, kernels::GroupedGemmParams params);
+  // Whether the three above take experts of that shape in activation().
   bool takes_groups(std::int64_t experts, std::int64_t hidden, std::int64_t middle) const;
   // Of an Operand in FP8, if this backend has any.
   std::int64_t quantized_row_bytes(std::int64_t width) const;

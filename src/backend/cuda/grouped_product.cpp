@@ -2,7 +2,6 @@
 // Products through kernels::grouped_gemm: FP8 weights, which no other product takes, and all large
 // experts of a layer in one launch.
 #include "backend/cuda/cuda_backend.h"
-#include "kernels/grouped_gemm.h"
 
 namespace indexcache {
 
@@ -23,6 +22,12 @@ kernels::GroupedGemmParams params_of(DType type, std::int64_t groups, std::int64
   return params;
 }
 
+// The groups' weights have one shape and type.
+kernels::GroupedGemmParams params_of(std::span<const Tensor> weights) {
+  const Tensor& weight = weights.front();
+  return params_of(weight.dtype(), std::ssize(weights), weight.rows(), weight.cols());
+}
+
 }  // namespace
 
 bool CudaBackend::takes_groups(std::int64_t experts, std::int64_t hidden,
@@ -30,7 +35,10 @@ bool CudaBackend::takes_groups(std::int64_t experts, std::int64_t hidden,
   if (activation() != DType::bf16) return false;
   cuda::make_current(device_);
   const DType type = activation();
-  return kernels::grouped_gemm_applies(params_of(type, experts, 2 * middle, hidden)) &&
+  kernels::GroupedGemmParams gate_up = params_of(type, experts, 2 * middle, hidden);
+  gate_up.gated = true;
+  gate_up.out_stride = middle;
+  return kernels::grouped_gemm_applies(gate_up) &&
          kernels::grouped_gemm_applies(params_of(type, experts, hidden, middle));
 }
 
@@ -76,12 +84,24 @@ CudaBackend::Operand CudaBackend::gated_operand_for(const Tensor& weight, const 
 
 void CudaBackend::multiply_groups(const Operand& x, std::span<const Tensor> weights,
                                   const Tensor& counts, const Tensor& out, Store store) {
+  kernels::GroupedGemmParams params = params_of(weights);
+  params.accumulate = store == Store::accumulate;
+  multiply_groups(x, weights, counts, out, params);
+}
+
+void CudaBackend::multiply_gated_groups(const Operand& x, std::span<const Tensor> weights,
+                                        const Tensor& counts, const Tensor& out, float limit) {
+  kernels::GroupedGemmParams params = params_of(weights);
+  params.gated = true;
+  params.limit = limit;
+  multiply_groups(x, weights, counts, out, params);
+}
+
+void CudaBackend::multiply_groups(const Operand& x, std::span<const Tensor> weights,
+                                  const Tensor& counts, const Tensor& out,
+                                  kernels::GroupedGemmParams params) {
   if (out.rows() == 0) return;
-  const Tensor& weight = weights.front();
-  const auto groups = static_cast<std::int64_t>(weights.size());
-  const Tensor scratch = allocate(1, kernels::grouped_gemm_scratch(groups), DType::i32);
-  kernels::GroupedGemmParams params =
-      params_of(weight.dtype(), groups, weight.rows(), weight.cols());
+  const Tensor scratch = allocate(1, kernels::grouped_gemm_scratch(params.groups), DType::i32);
   params.x = x.values.data<void>();
   params.x_stride = x.values.stride();
   params.x_scales = x.scales.data<float>();
@@ -91,7 +111,6 @@ void CudaBackend::multiply_groups(const Operand& x, std::span<const Tensor> weig
   params.out = out.data<void>();
   params.out_type = kernel_type(out.dtype());
   params.out_stride = out.stride();
-  params.accumulate = store == Store::accumulate;
   params.scratch = scratch.data<std::int32_t>();
   INDEXCACHE_CUDA(kernels::grouped_gemm(params, stream_.get()));
 }

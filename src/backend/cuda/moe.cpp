@@ -193,12 +193,19 @@ Tensor CudaBackend::single_experts(const Tensor& x, const ExpertSlots& slots,
 Tensor CudaBackend::grouped_experts(const LinearInput& x, const ExpertSlots& slots,
                                     const ExpertWeights& weights, float limit) {
   const std::int64_t count = slots.total();
+  const DType type = x.plain.dtype();
   const Tensor &gate_up = weights.gate_up.front(), &down = weights.down.front();
-  const Tensor both = allocate(count, gate_up.rows(), x.plain.dtype());
-  multiply_groups(in_slots(operand_for(gate_up, x), slots), weights.gate_up, slots.counts, both,
-                  Store::assign);
-  const Operand middle = gated_operand_for(down, both, limit);
-  Tensor results = allocate(count, x.plain.cols(), x.plain.dtype());
+  const auto rows = [&] { return in_slots(operand_for(gate_up, x), slots); };
+  Operand middle;
+  if (has_fp8(weights)) {
+    const Tensor both = allocate(count, gate_up.rows(), type);
+    multiply_groups(rows(), weights.gate_up, slots.counts, both, Store::assign);
+    middle = gated_operand_for(down, both, limit);
+  } else {
+    middle.values = allocate(count, gate_up.rows() / 2, type);
+    multiply_gated_groups(rows(), weights.gate_up, slots.counts, middle.values, limit);
+  }
+  Tensor results = allocate(count, x.plain.cols(), type);
   multiply_groups(middle, weights.down, slots.counts, results, Store::assign);
   return results;
 }
