@@ -122,7 +122,8 @@ __global__ void __launch_bounds__(kThreads)
       scales[0] = of_page[0];
       scales[1] = of_page[8];
     }
-    logits_sm90::begin_product<S>(d, walk.stage(i), columns);
+    logits_sm90::begin_product<S>(d, logits_sm90::operand_at(walk.stage(i)),
+                                  logits_sm90::operand_at(columns));
     wgmma_wait(d);
     const float low = sum_heads<S>(weights, d, 0), high = sum_heads<S>(weights, d, 1);
     const int key = i * kKeys + own;

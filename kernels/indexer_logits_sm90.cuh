@@ -267,22 +267,25 @@ __device__ void load_keys(const typename S::Params& p, const Work& work, const M
   while (under_way > 0) announce();
 }
 
+// Keys or columns as products read them.
+__device__ inline std::uint64_t operand_at(std::uint32_t address) {
+  return swizzled_operand(address, 16, 8 * kSpan);
+}
+
 // Begins d[64 keys, 128 columns] = keys x columns^T.
 template <class S>
-__device__ __forceinline__ void begin_product(float (&d)[64], std::uint32_t keys,
-                                              std::uint32_t columns) {
-  const std::uint64_t a = swizzled_operand(keys, 16, 8 * kSpan);
-  const std::uint64_t b = swizzled_operand(columns, 16, 8 * kSpan);
+__device__ __forceinline__ void begin_product(float (&d)[64], std::uint64_t keys,
+                                              std::uint64_t columns) {
   wgmma_begin();
 #pragma unroll
   for (int step = 0; step < kSpanSteps * S::kSpans; ++step) {
-    const int span = step / kSpanSteps, within = step % kSpanSteps * 2;  // in units of 16 bytes
-    const std::uint64_t keys_at = a + span * kKeys * kSpan / 16 + within;
-    const std::uint64_t columns_at = b + span * kHalf * kSpan / 16 + within;
+    const int span = step / kSpanSteps, within = step % kSpanSteps * 32;
+    const std::uint64_t a = moved(keys, span * kKeys * kSpan + within);
+    const std::uint64_t b = moved(columns, span * kHalf * kSpan + within);
     if constexpr (S::kScaled) {
-      wgmma_e4m3(d, keys_at, columns_at, step > 0);
+      wgmma_e4m3(d, a, b, step > 0);
     } else {
-      wgmma_bf16(d, keys_at, columns_at, step > 0);
+      wgmma_bf16(d, a, b, step > 0);
     }
   }
   wgmma_commit();
@@ -291,7 +294,7 @@ __device__ __forceinline__ void begin_product(float (&d)[64], std::uint32_t keys
 // What a thread that multiplies keeps of a piece. It has two keys of a tile, `low` and 8 later.
 template <class S>
 struct ThreadPiece {
-  std::uint32_t columns;          // in shared memory
+  std::uint64_t columns;          // the first half of them
   int key;                        // row of its low key in tile 0
   int keys;                       // the number of keys, counted from the same
   float weights[4 * kHalfSteps];  // of its columns
@@ -302,7 +305,7 @@ struct ThreadPiece {
                                        int buffer, int thread_key) {
     const Piece& piece = memory.piece(buffer);
     const int quad = static_cast<int>(threadIdx.x) % 4;
-    columns = memory.queries(buffer);
+    columns = operand_at(memory.queries(buffer));
     key = piece.first_key + thread_key;
     keys = piece.keys - thread_key;
 #pragma unroll
@@ -370,6 +373,9 @@ struct Multiplier {
   int next;               // that tile, counted from the first of the piece
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int key = static_cast<int>(threadIdx.x) / kWarp % kWarpgroupWarps * 16 + lane / 4;
+  const std::uint64_t first_keys = operand_at(memory.keys(0));
+
+  __device__ std::uint64_t keys() const { return moved(first_keys, turn.stage * S::kStageBytes); }
 
   __device__ void arrive(std::uint32_t barrier) const {
     __syncwarp();
@@ -395,14 +401,16 @@ struct Multiplier {
                                              std::uint32_t over, unsigned parity,
                                              float (&bank0)[64], float (&bank1)[64]) {
     if (next >= tiles) return;
+    turn = agreed(turn);
     barrier_wait(memory.full(turn.stage), turn.parity);
-    begin_product<S>(bank0, memory.keys(turn.stage), piece.columns);
+    begin_product<S>(bank0, keys(), piece.columns);
     wgmma_wait(bank0);
     while (true) {
-      begin_product<S>(bank1, memory.keys(turn.stage), piece.columns + S::kHalfBytes);
+      begin_product<S>(bank1, keys(), moved(piece.columns, S::kHalfBytes));
       ThreadTile tile = read_tile(piece, first_tile + next);
       const int stage = turn.stage;
       turn.advance(kMultipliers);
+      turn = agreed(turn);
       next += kMultipliers;
       if (next >= tiles) {
         sum_heads<S, 0>(piece, bank0, tile);
@@ -414,7 +422,7 @@ struct Multiplier {
       barrier_wait(memory.full(turn.stage), turn.parity);
       sum_heads<S, 0>(piece, bank0, tile);
       wgmma_wait(bank1);
-      begin_product<S>(bank0, memory.keys(turn.stage), piece.columns);
+      begin_product<S>(bank0, keys(), piece.columns);
       barrier_wait(over, parity);  // the compiler moves no sums up between products across a branch
       arrive(memory.empty(stage));
       sum_heads<S, 1>(piece, bank1, tile);
@@ -430,6 +438,7 @@ struct Multiplier {
     while (true) {
       const std::uint32_t full = memory.queries_full(buffer.stage);
       barrier_wait(full, buffer.parity);
+      buffer = agreed(buffer);
       const int tiles = memory.piece(buffer.stage).tiles;
       const int first_tile = memory.piece(buffer.stage).first_tile;
       if (tiles == 0) break;

@@ -93,6 +93,7 @@ class Scorer {
 
   // The scores of the next block.
   __device__ void score(float (&scores)[kScores]) {
+    at_ = agreed(at_);
     Turn<S::kSlots> from = at_;
     const std::uint64_t queries = swizzled_operand(shared_.queries(0), 16, 1024);
 #pragma unroll
@@ -249,9 +250,6 @@ class Accumulator {
   __device__ static int lane() {
     return group_thread() % kWarp;
   }
-  __device__ static int group() {
-    return static_cast<int>(threadIdx.x) / kGroupThreads - kScorers;
-  }
 
   // This thread does not need the next slot any more.
   __device__ void release() {
@@ -262,6 +260,7 @@ class Accumulator {
   // Adds the values of a block; releases its slots but the last one.
   __device__ void add_block(float (&out)[kTileUnits][kSums]) {
     int slots[kParts];
+    at_ = agreed(at_);
     Turn<S::kSlots> slot = at_;
 #pragma unroll
     for (int part = 0; part < kParts; ++part, slot.advance(1)) slots[part] = slot.stage;
@@ -273,7 +272,7 @@ class Accumulator {
     wgmma_begin();
 #pragma unroll
     for (int i = 0; i < kTileUnits; ++i) {
-      const int unit = group() * kTileUnits + i, part = unit / S::kSlotUnits;
+      const int unit = group_ * kTileUnits + i, part = unit / S::kSlotUnits;
       const std::uint64_t values =
           swizzled_operand(shared_.slot(part == 0   ? slots[0]
                                         : part == 1 ? slots[1]
@@ -290,11 +289,11 @@ class Accumulator {
     // two slots.
     wgmma_wait<1>();
     release();
-    if (group() == 1) release();
+    if (group_ == 1) release();
     wgmma_wait<0>();
 #pragma unroll
     for (int i = 0; i < kTileUnits; ++i) hold(out[i]);
-    if (group() == 0) release();
+    if (group_ == 0) release();
   }
 
   __device__ void shrink_sums(float (&out)[kTileUnits][kSums], int block) const {
@@ -340,7 +339,7 @@ class Accumulator {
     bf16* to = static_cast<bf16*>(p_.out) + tile.row * p_.out_stride;
     const int quad = lane() % 4;
     const int column =
-        (group() * kTileUnits + quad / 2) * 64 + group_thread() / kWarp * 16 + quad % 2 * 8;
+        (group_ * kTileUnits + quad / 2) * 64 + group_thread() / kWarp * 16 + quad % 2 * 8;
 #pragma unroll
     for (int i = 0; i < S::kHeads / 8; ++i) {
       const int head = tile.first_head + i * 8 + lane() / 4;
@@ -363,6 +362,7 @@ class Accumulator {
 
   const SparseAttentionParams& p_;
   const Shared<S>& shared_;
+  const int group_ = agreed(static_cast<int>(threadIdx.x) / kGroupThreads) - kScorers;
   Turn<S::kSlots> at_;
   Turn<kBlocks> block_;
 };
