@@ -153,10 +153,9 @@ struct StoreGated {
   __device__ __forceinline__ void gate(float* gated, const float* own, const float* up) const {
     float gates[kEight], ups[kEight];
 #pragma unroll
-    for (int i = 0; i < kEight; ++i) {
-      gates[i] = to_float(from_float<bf16>(own[i]));
-      ups[i] = to_float(from_float<bf16>(up[i]));
-    }
+    for (int i = 0; i < kEight; ++i) gates[i] = own[i], ups[i] = up[i];
+    round_eight<bf16>(gates);
+    round_eight<bf16>(ups);
     silu_times(gates, ups, limit);
 #pragma unroll
     for (int i = 0; i < kEight; ++i) gated[i] = gates[i];

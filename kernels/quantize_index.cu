@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/common.cuh"
+#include "kernels/eight.cuh"
 #include "kernels/quantize_index.h"
 
 namespace indexcache::kernels {
@@ -7,41 +7,14 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__device__ float rounded_to_bf16(float x) {
-  return to_float(from_float<bf16>(x));
-}
-
-constexpr int kPerLane = 8;  // neighbors, so that a lane reads and writes whole vectors of bytes
-
-__device__ void load(float (&values)[kPerLane], const bf16* x) {
-  const uint4 bits = *reinterpret_cast<const uint4*>(x);
-  const std::uint32_t pairs[] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-  for (int i = 0; i < kPerLane / 2; ++i) {
-    values[2 * i] = __uint_as_float(pairs[i] << 16);
-    values[2 * i + 1] = __uint_as_float(pairs[i] & 0xffff0000u);
-  }
-}
-
-__device__ void load(float (&values)[kPerLane], const float* x) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float4 four = reinterpret_cast<const float4*>(x)[half];
-    values[4 * half] = rounded_to_bf16(four.x);
-    values[4 * half + 1] = rounded_to_bf16(four.y);
-    values[4 * half + 2] = rounded_to_bf16(four.z);
-    values[4 * half + 3] = rounded_to_bf16(four.w);
-  }
-}
-
-// Element kPerLane * lane + i of the vector of `Lanes` neighboring lanes is values[i]. Pairs whose
+// Element kEight * lane + i of the vector of `Lanes` neighboring lanes is values[i]. Pairs whose
 // numbers differ in bit 0 first, then in bit 1, and so on.
 template <int Lanes>
-__device__ void hadamard(float (&values)[kPerLane]) {
+__device__ void hadamard(float (&values)[kEight]) {
 #pragma unroll
-  for (int step = 1; step < kPerLane; step *= 2) {
+  for (int step = 1; step < kEight; step *= 2) {
 #pragma unroll
-    for (int i = 0; i < kPerLane; ++i) {
+    for (int i = 0; i < kEight; ++i) {
       if ((i & step) != 0) continue;
       const float a = values[i], b = values[i + step];
       values[i] = a + b;
@@ -67,7 +40,7 @@ __device__ float group_max(float x) {
 }
 
 // Eight numbers as bytes of e4m3, clamped.
-__device__ uint2 packed_e4m3(const float (&values)[kPerLane], float factor) {
+__device__ uint2 packed_e4m3(const float (&values)[kEight], float factor) {
   std::uint32_t halves[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -91,16 +64,17 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t lane = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   // Lanes beyond the end take part in shuffles with the last vector.
   const std::int64_t vector = min(lane / Lanes, p.vectors - 1);
-  const std::int64_t first = vector * p.width + lane % Lanes * kPerLane;
-  float values[kPerLane];
-  load(values, static_cast<const T*>(p.x) + first);
+  const std::int64_t first = vector * p.width + lane % Lanes * kEight;
+  float values[kEight];
+  load_eight(values, static_cast<const T*>(p.x) + first);
+  if constexpr (sizeof(T) == sizeof(float)) round_eight<bf16>(values);
   hadamard<Lanes>(values);
+#pragma unroll
+  for (float& value : values) value *= norm;
+  round_eight<bf16>(values);
   float largest = 1e-4f;
 #pragma unroll
-  for (float& value : values) {
-    value = rounded_to_bf16(value * norm);
-    largest = fmaxf(largest, fabsf(value));
-  }
+  for (const float value : values) largest = fmaxf(largest, fabsf(value));
   const float scale = power_of_two_above(group_max<Lanes>(largest) / 448.0f);
   if (lane / Lanes >= p.vectors) return;
   // The inverse of a power of two is exact.

@@ -299,12 +299,12 @@ const std::vector<Product> kProducts = {
      .accumulate = true,
      .plain = true}};
 
+// Not the same for any two products.
 std::string text_of(const Product& p) {
-  return fmt::format("{} groups, {} slots, {} -> {}, {}{}", p.counts.size(), p.slots(), p.depth,
+  const char* const task = p.accumulate ? ", accumulated" : p.gated ? ", gated" : "";
+  return fmt::format("{} groups, {} slots, {} -> {}, {}{}{}", p.counts.size(), p.slots(), p.depth,
                      p.cols, p.fp8() ? "e4m3" : "bf16",
-                     p.accumulate ? ", accumulated"
-                     : p.gated    ? ", gated"
-                                  : "");
+                     p.out_type == kernels::Type::f32 ? "" : " to bf16", task);
 }
 
 }  // namespace
@@ -312,27 +312,27 @@ std::string text_of(const Product& p) {
 TEST_CASE("GPU grouped products equal plain loops", "[fp8]") {
   if (!kernels::has_warpgroups()) return;
   for (const Product& p : kProducts) {
-    INFO(text_of(p));
-    // e4m3: tensor cores keep about 14 bits of a sum; bf16: the rounding of the result.
-    const double sums = p.fp8() ? 1e-3 : 1e-5;
-    CHECK_CLOSE(run(p), p.expected(),
-                p.out_type == kernels::Type::f32 ? sums
-                : p.gated                        ? 8e-3
-                                                 : 4e-3);
+    DYNAMIC_SECTION(text_of(p)) {
+      // e4m3: tensor cores keep about 14 bits of a sum; bf16: the rounding of the result.
+      const double sums = p.fp8() ? 1e-3 : 1e-5;
+      const double rounded = p.gated ? 8e-3 : 4e-3;
+      CHECK_CLOSE(run(p), p.expected(), p.out_type == kernels::Type::f32 ? sums : rounded);
+    }
   }
 }
 
 TEST_CASE("GPU rows of grouped products have the same bits alone", "[fp8]") {
   if (!kernels::has_warpgroups()) return;
   for (const Product& p : kProducts) {
-    INFO(text_of(p));
-    const auto whole = run(p);
-    for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{0, 1},
-                                       {p.slots() - 1, 1},
-                                       {p.slots() / 3, p.slots() - p.slots() / 3}}) {
-      CHECK(run(p, first, count) ==
-            std::vector<float>(whole.begin() + first * p.out_cols(),
-                               whole.begin() + (first + count) * p.out_cols()));
+    DYNAMIC_SECTION(text_of(p)) {
+      const auto whole = run(p);
+      const std::int64_t cols = p.out_cols();
+      for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{0, 1},
+                                         {p.slots() - 1, 1},
+                                         {p.slots() / 3, p.slots() - p.slots() / 3}}) {
+        CHECK(run(p, first, count) == std::vector<float>(whole.begin() + first * cols,
+                                                         whole.begin() + (first + count) * cols));
+      }
     }
   }
 }
@@ -341,22 +341,23 @@ TEST_CASE("GPU gated products have the bits of SwiGLU by itself", "[fp8]") {
   if (!kernels::has_warpgroups()) return;
   for (const Product& p : kProducts) {
     if (!p.gated) continue;
-    INFO(text_of(p));
-    Product both = p;
-    both.gated = false;
-    CudaBackend b({Precision::bf16, Precision::fp32});
-    const Tensor gate_up = b.upload_matrix(run(both), p.slots(), p.cols);
-    const Tensor out = b.allocate(p.slots(), p.out_cols(), DType::bf16);
-    synchronize();
-    INDEXCACHE_CUDA(kernels::swiglu({.gate_up = gate_up.data<void>(),
-                                     .out = out.data<void>(),
-                                     .type = kernels::Type::bf16,
-                                     .rows = p.slots(),
-                                     .width = p.out_cols(),
-                                     .limit = p.limit},
-                                    nullptr));
-    synchronize();
-    CHECK(run(p) == b.download(out));
+    DYNAMIC_SECTION(text_of(p)) {
+      Product both = p;
+      both.gated = false;
+      CudaBackend b({Precision::bf16, Precision::fp32});
+      const Tensor gate_up = b.upload_matrix(run(both), p.slots(), p.cols);
+      const Tensor out = b.allocate(p.slots(), p.out_cols(), DType::bf16);
+      synchronize();
+      INDEXCACHE_CUDA(kernels::swiglu({.gate_up = gate_up.data<void>(),
+                                       .out = out.data<void>(),
+                                       .type = kernels::Type::bf16,
+                                       .rows = p.slots(),
+                                       .width = p.out_cols(),
+                                       .limit = p.limit},
+                                      nullptr));
+      synchronize();
+      CHECK(run(p) == b.download(out));
+    }
   }
 }
 
