@@ -179,6 +179,7 @@ cudaError_t causal_attention_general(const CausalAttentionParams& params, cudaSt
 
 cudaError_t causal_attention(const CausalAttentionParams& params, cudaStream_t stream) {
   if (params.most_rows == 0 || params.heads == 0) return cudaSuccess;
+  if (causal_attention_sm90_applies(params)) return causal_attention_sm90(params, stream);
   if (causal_attention_mma_applies(params)) return causal_attention_mma(params, stream);
   return causal_attention_general(params, stream);
 }

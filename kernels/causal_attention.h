@@ -4,12 +4,13 @@
 //   out[t, h] = sum_u p[u] values[u, h],
 //   p = softmax over u of scale * (q[t, h] . [nope[u, h] | rope[u]]),   u a candidate of t,
 // where every row has at least one candidate. With sinks, the softmax of head h has one more logit,
-// sinks[h], which is not scaled and has no value. Keys are taken 64 at a time from the first one of
-// a sequence on, with a softmax that runs along (FlashAttention-2, arXiv 2307.08691); scores,
-// softmax and sums in float32. One row depends on nothing but its sequence.
+// sinks[h], which is not scaled and has no value. Keys are taken in blocks from the first one of a
+// sequence on, with a softmax that runs along (FlashAttention-2, arXiv 2307.08691); scores, softmax
+// and sums in float32. One row depends on nothing but its sequence.
 //
-//   bf16, widths of whole sixteens   causal_attention_mma.cu: warp-level tensor cores; the
-//        probabilities are rounded to bf16
+//   bf16, widths of 192 and 128 or 256 and 256, scale > 0, Hopper   causal_attention_sm90.cu:
+//        wgmma; the probabilities are rounded to bf16
+//   bf16, widths of whole sixteens   causal_attention_mma.cu: warp-level tensor cores, likewise
 //   else  causal_attention.cu: CUDA cores, float32 throughout
 #pragma once
 
@@ -49,5 +50,7 @@ cudaError_t causal_attention(const CausalAttentionParams& params, cudaStream_t s
 cudaError_t causal_attention_general(const CausalAttentionParams& params, cudaStream_t stream);
 bool causal_attention_mma_applies(const CausalAttentionParams& params);
 cudaError_t causal_attention_mma(const CausalAttentionParams& params, cudaStream_t stream);
+bool causal_attention_sm90_applies(const CausalAttentionParams& params);
+cudaError_t causal_attention_sm90(const CausalAttentionParams& params, cudaStream_t stream);
 
 }  // namespace indexcache::kernels

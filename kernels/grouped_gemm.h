@@ -20,7 +20,7 @@
 namespace indexcache::kernels {
 
 // One group's matrix, as the tensor memory accelerator reads it; make_grouped_weight() makes it.
-struct alignas(64) GroupedWeight {
+struct alignas(128) GroupedWeight {
   unsigned char map[128];  // a CUtensorMap
   const float* scales;     // e4m3: [ceil(cols / 128), ceil(depth / 128)], else null
 };
@@ -47,7 +47,7 @@ struct GroupedGemmParams {
   bool gated;             // bf16 only
   float limit;            // of SwiGLU, if gated
   std::int32_t* scratch;  // [grouped_gemm_scratch(groups)] in device memory, of this launch only,
-                          // 64-byte aligned
+                          // 128-byte aligned
 };
 
 // A map for every group, its first tile and slot, and the number of tiles taken.

@@ -29,6 +29,7 @@ cudaError_t launch(const GroupedGemmParams& p, cudaStream_t stream) {
 cudaError_t make_grouped_weight(const void* data, const float* scales, Type type, int cols,
                                 int depth, GroupedWeight* weight) {
   static_assert(sizeof(TensorMap) == sizeof(weight->map));
+  static_assert(alignof(TensorMap) <= alignof(GroupedWeight));
   weight->scales = scales;
   return make_tensor_map(data, type, cols, depth, depth, grouped::kWeightBoxRows, weight->map);
 }
@@ -45,7 +46,9 @@ bool grouped_gemm_applies(const GroupedGemmParams& p) {
   const std::int64_t tiles = (p.slots / grouped::kTileSlots + p.groups) * ceil_div(p.cols, 128);
   return p.groups >= 1 && p.slots <= INT32_MAX / 2 && tiles <= INT32_MAX / 2 && p.depth > 0 &&
          p.cols % 8 == 0 && p.depth * size % 16 == 0 && whole_chunks(p.x, p.x_stride * size) &&
-         whole_chunks(p.out, p.out_stride * out_size) && has_warpgroups();
+         whole_chunks(p.out, p.out_stride * out_size) &&
+         reinterpret_cast<std::uintptr_t>(p.scratch) % alignof(GroupedWeight) == 0 &&
+         has_warpgroups();
 }
 
 cudaError_t grouped_gemm(const GroupedGemmParams& params, cudaStream_t stream) {

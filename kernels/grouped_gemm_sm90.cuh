@@ -5,21 +5,21 @@
 // One block per multiprocessor takes tile after tile of all groups: up to 192 slots by 256 columns
 // (bf16) or 128 (e4m3). One thread takes a tile and announces it; another one fills a ring of
 // stages, 128 bytes of depth of every row of x and of the weight, with the tensor memory
-// accelerator. (With cp.async for x, which could follow the rows of an expert, issuing the copies
-// took 6% of bf16 products and 14% of e4m3.) Three warpgroups multiply 64 slots each, and do
-// nothing for a tile without any of theirs. bf16 keeps one stage's products under way while the
-// next is awaited. In e4m3 the products of a stage are awaited, scaled and added to the sums in
-// float32, while the other warpgroups have the tensor cores.
+// accelerator, by a map for each group. (With cp.async for x, which could follow the rows of an
+// expert, issuing the copies took 6% of bf16 products and 14% of e4m3.) Three warpgroups multiply
+// up to 64 slots each, and do nothing for a tile without any of theirs. bf16 keeps one stage's
+// products under way while the next is awaited. In e4m3 the products of a stage are awaited, scaled
+// and added to the sums in float32, while the other warpgroups have the tensor cores.
 //
 // A block takes the next tile shortly before it needs it, so that tiles which share columns of a
 // weight are under way at nearly the same time, and only the first one reads the weight from
 // memory. Taken a tile earlier, experts in bf16 read 30 GB instead of 23 and took 4% longer; with a
 // fixed share of the tiles for each block, they took 1.6 times as long.
 //
-// Bounds, per stage and 64 slots, in cycles: products 512 (bf16) and 256 (e4m3); shared memory, of
-// which operands are read and copies written at 128 bytes per cycle, 533 (x is read twice, as a
-// product has half of the columns) and 299. Both types run at the latter until the power cap lowers
-// the clock.
+// Bounds, per stage and whole part of 64 slots, in cycles: products 512 (bf16) and 256 (e4m3);
+// shared memory, of which operands are read and copies written at 128 bytes per cycle, 533 (x is
+// read twice, as a product has half of the columns) and 299. Both types run at the latter until the
+// power cap lowers the clock.
 #pragma once
 
 #include "kernels/architecture.h"
@@ -231,12 +231,13 @@ __device__ inline float read_now(const float* from) {
 
 // A warpgroup that multiplies its part of a tile, and then calls
 //   epilogue(tile, d)
-// with the accumulator d: 8 columns of two slots per 4 registers (ThreadPlace). A part with at most
-// kFewSlots slots (bf16) is multiplied with the columns on the left, if Epilogue::kTakesFew:
-// otherwise most of what 64 rows cost would be for rows that are not there. Then it calls
+// with the accumulator d: 8 columns of two slots per 4 registers (ThreadPlace). In bf16 a part of
+// at most kFewSlots slots does not have to cost as much as 64: if Epilogue::kTakesFew, it is
+// multiplied with the weight's columns on the left and 16, 32 or 48 slots on the right. Then it
+// calls
 //   epilogue.few<Slots>(tile, first_slot, d)
-// with an accumulator of Slots / 2 registers for each 64 columns, as wgmma.cuh describes it: rows
-// are columns, and its columns are slots of the tile from `first_slot` on.
+// with an accumulator of Slots / 2 registers for each 64 columns, as wgmma.cuh describes it: its
+// rows are columns of the result, and its columns are slots of the tile from `first_slot` on.
 template <typename T, class Epilogue>
 class Multiplier {
  public:

@@ -36,13 +36,6 @@ __device__ inline void store(float* to, const float* from, int column, int cols,
   }
 }
 
-// A matrix of 8 x 8 elements of bf16, two of row lane / 4 per lane.
-__device__ inline std::uint32_t transposed(std::uint32_t pair) {
-  std::uint32_t out;
-  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(pair));
-  return out;
-}
-
 // Writes the results.
 template <typename Out>
 struct Store {
@@ -90,9 +83,9 @@ struct Store {
     const int own = column + static_cast<int>(threadIdx.x) / kWarp % 4 * 16;
     if constexpr (sizeof(Out) == 2) {
       // Eight columns each, from own, + 8, + 64 and + 72.
-      std::uint32_t pairs[4] = {transposed(pack(low[0], low[1])), transposed(pack(low[2], low[3])),
-                                transposed(pack(high[0], high[1])),
-                                transposed(pack(high[2], high[3]))};
+      std::uint32_t pairs[4] = {
+          transpose_matrix(pack(low[0], low[1])), transpose_matrix(pack(low[2], low[3])),
+          transpose_matrix(pack(high[0], high[1])), transpose_matrix(pack(high[2], high[3]))};
       transpose_quad(pairs);
       const int at = own + lane % 4 / 2 * 64 + lane % 2 * 8;
       Out* const to = row_of(tile, slot + lane / 4);
@@ -123,12 +116,17 @@ struct StoreGated {
 
   template <int Registers>
   __device__ __forceinline__ void operator()(const Tile& tile, const float (&d)[Registers]) const {
+    const ThreadPlace place;
+    const bool present[2] = {place.row < tile.slots, place.row + 8 < tile.slots};
     const int first_column = tile.column_tile * Registers;
 #pragma unroll
     for (int i = 0; i < Registers / 2; i += 16) {
       float gated[16];
-      gate(gated, d + i, d + Registers / 2 + i);
-      gate(gated + 8, d + i + 8, d + Registers / 2 + i + 8);
+#pragma unroll
+      for (int j = 0; j < 16; j += kEight) {
+        swiglu(gated + j, d + i + j, d + Registers / 2 + i + j,
+               [&](int register_) { return present[register_ / 2 % 2]; });
+      }
       store.store_columns(tile, gated, first_column + 2 * i);
     }
   }
@@ -138,27 +136,35 @@ struct StoreGated {
                                       const float (&d)[2 * Slots]) const {
 #pragma unroll
     for (int slot = 0; slot < Slots; slot += 8) {
-      float own[8], up[8], gated[8];
+      const int own = first_slot + slot + static_cast<int>(threadIdx.x) % 4 * 2;
+      const bool present[2] = {own < tile.slots, own + 1 < tile.slots};
+      float gate[kEight], up[kEight], gated[kEight];
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        own[i] = d[i / 4 * (Slots / 2) + slot / 2 + i % 4];
+      for (int i = 0; i < kEight; ++i) {
+        gate[i] = d[i / 4 * (Slots / 2) + slot / 2 + i % 4];
         up[i] = d[Slots + i / 4 * (Slots / 2) + slot / 2 + i % 4];
       }
-      gate(gated, own, up);
+      swiglu(gated, gate, up, [&](int register_) { return present[register_ % 2]; });
       store.store_slots(tile, first_slot + slot, gated, gated + 4, tile.column_tile * 128);
     }
   }
 
  private:
-  __device__ __forceinline__ void gate(float* gated, const float* own, const float* up) const {
+  // Of eight results. Slots that are not there get a gate for which no branch is needed (silu.cuh).
+  template <typename Present>
+  __device__ __forceinline__ void swiglu(float* out, const float* gate, const float* up,
+                                         const Present& is_present) const {
     float gates[kEight], ups[kEight];
 #pragma unroll
-    for (int i = 0; i < kEight; ++i) gates[i] = own[i], ups[i] = up[i];
+    for (int i = 0; i < kEight; ++i) {
+      gates[i] = is_present(i) ? gate[i] : 1.0f;
+      ups[i] = up[i];
+    }
     round_eight<bf16>(gates);
     round_eight<bf16>(ups);
     silu_times(gates, ups, limit);
 #pragma unroll
-    for (int i = 0; i < kEight; ++i) gated[i] = gates[i];
+    for (int i = 0; i < kEight; ++i) out[i] = gates[i];
   }
 };
 

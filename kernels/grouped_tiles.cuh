@@ -24,14 +24,14 @@ struct alignas(16) Tile {
   int first_slot, slots;  // of all groups
   int column_tile;
   const float* scales;  // e4m3: of the weight's columns, one per 128 of depth; else null
-  int first_row;        // of its group
+  int first_row;        // first_slot, counted from the first slot of the group
 };
 
 // In scratch memory.
 struct Groups {
   TensorMap* x;                  // [groups]: x of a group's slots, and zero beyond them
   int *first_tile, *first_slot;  // [groups + 1]: where they begin, in tiles of slots and in slots
-  int* taken;                    // number of tiles
+  int* taken;                    // number of tiles that blocks have taken
 };
 
 __device__ inline Groups groups_of(const GroupedGemmParams& p) {
@@ -41,7 +41,8 @@ __device__ inline Groups groups_of(const GroupedGemmParams& p) {
   return {maps, first_tile, first_slot, first_slot + p.groups + 1};
 }
 
-// Prefix sums by one warp. No tile is taken. `x` is of all slots.
+// One warp finds where groups begin, and makes the maps of those that have slots. No tile is taken
+// yet. `x` is of all slots.
 static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmParams p,
                                           const __grid_constant__ TensorMap x) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -71,6 +72,7 @@ static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmPar
     tiles += __shfl_sync(kAllLanes, tiles_through, kWarp - 1);
     slots += __shfl_sync(kAllLanes, slots_through, kWarp - 1);
   }
+  release_tensor_maps();
   if (lane == 0) {
     *to.taken = 0;
     to.first_tile[p.groups] = tiles;

@@ -294,7 +294,7 @@ __device__ __forceinline__ void begin_product(float (&d)[64], std::uint64_t keys
 // What a thread that multiplies keeps of a piece. It has two keys of a tile, `low` and 8 later.
 template <class S>
 struct ThreadPiece {
-  std::uint64_t columns;          // the first half of them
+  std::uint64_t columns;          // the operand with the first half of them
   int key;                        // row of its low key in tile 0
   int keys;                       // the number of keys, counted from the same
   float weights[4 * kHalfSteps];  // of its columns

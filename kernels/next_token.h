@@ -34,7 +34,7 @@ struct NextTokenParams {
   int vocabulary, depth;
   const std::int32_t* targets;  // [rows]; a row with a negative one is 0 in all results
   // Scratch.
-  std::int32_t* scratch;  // [grouped_gemm_scratch(1)]
+  std::int32_t* scratch;  // [grouped_gemm_scratch(1)], 128-byte aligned
   NextTokenPart* parts;   // [rows, next_token_parts(vocabulary)]
   float* target_logits;   // [rows]
 };

@@ -26,13 +26,6 @@ __device__ void store_matrices_transposed(std::uint32_t to, std::uint32_t a, std
                : "memory");
 }
 
-// An 8 x 8 matrix of 16-bit elements that a warp holds, transposed.
-__device__ std::uint32_t transpose_matrix(std::uint32_t x) {
-  std::uint32_t y;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
-  return y;
-}
-
 // Offset in a line of a thread's j-th head.
 __device__ std::uint32_t term_offset(int j) {
   const int quad = static_cast<int>(threadIdx.x) % 4;

@@ -13,8 +13,8 @@ using TensorMap = CUtensorMap;
 
 constexpr int kBoxRowBytes = 128;
 
-// `map` becomes `whole` with other rows: `rows` of them, from the address `first` on. For kernels
-// that begin later.
+// `map` becomes `whole` with other rows: `rows` of them, from the address `first` on. The thread
+// releases it afterwards.
 __device__ inline void make_map_of_rows(TensorMap* map, const TensorMap& whole, const void* first,
                                         int rows) {
   *map = whole;
@@ -24,6 +24,10 @@ __device__ inline void make_map_of_rows(TensorMap* map, const TensorMap& whole, 
   asm volatile("tensormap.replace.tile.global_dim.global.b1024.b32 [%0], 1, %1;" ::"l"(map),
                "r"(rows)
                : "memory");
+}
+
+// Maps that this thread made can be acquired by kernels that begin later.
+__device__ inline void release_tensor_maps() {
   asm volatile("fence.proxy.tensormap::generic.release.gpu;" ::: "memory");
 }
 

@@ -72,6 +72,13 @@ __device__ inline std::uint32_t pack(float low, float high) {
   return reinterpret_cast<const std::uint32_t&>(pair);
 }
 
+// An 8 x 8 matrix of 16-bit elements that a warp holds, two of row lane / 4 per lane, transposed.
+__device__ inline std::uint32_t transpose_matrix(std::uint32_t pair) {
+  std::uint32_t out;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(pair));
+  return out;
+}
+
 // Lane i of a quad gets the i-th word of its four lanes.
 __device__ inline void transpose_quad(std::uint32_t (&w)[4]) {
   const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;

@@ -3,6 +3,8 @@
 // activation type.
 #include "backend/device.h"
 
+#include <algorithm>
+
 namespace indexcache {
 namespace {
 
@@ -32,13 +34,13 @@ std::int64_t Device::expert_row_bytes(const ModelShape& shape) const {
          (kPlaceBytes + bytes * (2 * shape.hidden + 3 * shape.moe_intermediate));
 }
 
-// The input is gone when the result is made. Gate and up are written only to be quantized.
-// Quantized inputs and products are smaller.
+// The input is gone when the result is made, as are gate and up, which are written only to be
+// quantized. Quantized inputs and products are smaller than this says.
 std::int64_t grouped_expert_row_bytes(const ModelShape& shape, bool fp8) {
   constexpr std::int64_t kBytes = 2;
-  const std::int64_t middles = fp8 ? 3 : 1;
-  return shape.experts_used *
-         (kPlaceBytes + kBytes * (shape.hidden + middles * shape.moe_intermediate));
+  const std::int64_t hidden = shape.hidden, middle = shape.moe_intermediate;
+  const std::int64_t most = fp8 ? std::max(hidden + 2 * middle, 3 * middle) : hidden + middle;
+  return shape.experts_used * (kPlaceBytes + kBytes * most);
 }
 
 }  // namespace indexcache

@@ -172,6 +172,14 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
       .limit = p.limit,
       .scratch = scratch.data<std::int32_t>()};
   REQUIRE(kernels::grouped_gemm_applies(params));
+  // Another launch right before, of which nothing in scratch memory may be used again.
+  const Tensor other_x = b.allocate(count, p.depth, x.dtype());
+  const Tensor other_out = b.allocate(count, stride, d_out.dtype());
+  synchronize();
+  kernels::GroupedGemmParams other = params;
+  other.x = other_x.data<void>();
+  other.out = other_out.data<void>();
+  INDEXCACHE_CUDA(kernels::grouped_gemm(other, nullptr));
   INDEXCACHE_CUDA(kernels::grouped_gemm(params, nullptr));
   synchronize();
   const auto all = b.download(d_out);
@@ -379,6 +387,9 @@ TEST_CASE("GPU products of groups refuse what they cannot compute", "[fp8]") {
   CHECK_FALSE(kernels::grouped_gemm_applies(other));
   other.type = kernels::Type::bf16;
   CHECK(kernels::grouped_gemm_applies(other));
+  other.out_type = kernels::Type::f32;
+  CHECK_FALSE(kernels::grouped_gemm_applies(other));
+  other.out_type = kernels::Type::bf16;
   other.cols = 136;  // 68 columns of gate
   CHECK_FALSE(kernels::grouped_gemm_applies(other));
   other = params;

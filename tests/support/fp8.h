@@ -19,7 +19,7 @@
 namespace indexcache::test {
 
 // The number of an E4M3 code, as the format is defined.
-inline double define_e4m3(int code) {
+inline double e4m3_by_definition(int code) {
   const int exponent = code >> 3 & 15, fraction = code & 7;
   if ((code & 0x7f) == 0x7f) return std::numeric_limits<double>::quiet_NaN();
   const double magnitude =
@@ -30,7 +30,7 @@ inline double define_e4m3(int code) {
 inline double e4m3_number(std::uint8_t code) {
   static const auto numbers = [] {
     std::array<double, 256> all;
-    for (int i = 0; i < 256; ++i) all[static_cast<std::size_t>(i)] = define_e4m3(i);
+    for (int i = 0; i < 256; ++i) all[static_cast<std::size_t>(i)] = e4m3_by_definition(i);
     return all;
   }();
   return numbers[code];
@@ -40,9 +40,10 @@ inline double e4m3_number(std::uint8_t code) {
 inline double nearest_e4m3(double x) {
   if (std::isnan(x)) return x;
   const auto number = [](int code) { return e4m3_number(static_cast<std::uint8_t>(code)); };
-  const double magnitude = std::abs(x);
   constexpr int kLargest = 0x7e;
-  const int above = *std::ranges::lower_bound(std::views::iota(0, kLargest), magnitude, {}, number);
+  const double magnitude = std::min(std::abs(x), number(kLargest));
+  const auto codes = std::views::iota(0, kLargest + 1);
+  const int above = *std::ranges::lower_bound(codes, magnitude, {}, number);
   const int below = std::max(0, above - 1);
   const double nearer = (number(above) - magnitude) - (magnitude - number(below));
   const bool up = nearer < 0 || (nearer == 0 && above % 2 == 0);

@@ -143,7 +143,7 @@ class CudaBackend : public CudaDevice {
   // out = SwiGLU of x weight^T (a weight's upper half is `gate`), all in bf16.
   void multiply_gated_groups(const Operand& x, std::span<const Tensor> weights,
                              const Tensor& counts, const Tensor& out, float limit);
-  // The other fields of `params` are filled in.
+  // `params` has shapes, types, and what becomes of the results; addresses are filled in.
   void multiply_groups(const Operand& x, std::span<const Tensor> weights, const Tensor& counts,
                        const Tensor& out, kernels::GroupedGemmParams params);
   // Whether the three above take experts of that shape in activation().
