@@ -23,14 +23,18 @@ cmake --build --preset dev --parallel "$(nproc)" \
 ctest --preset dev -L gpu
 
 if $sanitize; then
-  # Searches repeat the same operations thousands of times. Tests of cuBLASLt are left out of two
-  # tools: racecheck takes minutes over its kernels, and initcheck does not see what their copy
-  # engine (TMA) writes. Of queries that share tiles, racecheck sees one shape of each kernel.
+  # Searches repeat the same operations thousands of times. Tests of large products are left out of
+  # two tools: racecheck takes minutes over their kernels, and initcheck does not see what their copy
+  # engine (TMA) writes. Of grouped products and of queries that share tiles, racecheck sees one
+  # shape of each kernel.
   test=build/dev/tests/test_cuda
   compute-sanitizer --tool memcheck --error-exitcode 1 "$test" "~[search]" | tail -n 3
   compute-sanitizer --tool initcheck --error-exitcode 1 "$test" "~[search]~[products]" | tail -n 3
   compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
     "~[search]~[products]~[forward]~[packs]" | tail -n 3
+  compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
+    "GPU gated products have the bits of SwiGLU by itself" \
+    -c "1 groups, 300 slots, 136 -> 144, bf16 to bf16, gated" | tail -n 3
   for section in "20 heads of 512 + 64" "4 heads of 96 + 32"; do
     compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
       "GPU attention of queries that share tiles" -c "$section" | tail -n 3
