@@ -19,7 +19,8 @@ const std::vector<CausalShape> kShapes = {{3, 128, 64, 128}, {2, 192, 64, 256}, 
                                           {4, 32, 32, 64},   {1, 16, 16, 208},  {2, 48, 16, 80},
                                           {3, 20, 4, 12},    {2, 100, 28, 132}, {1, 24, 8, 252}};
 
-// Around the blocks of 64 keys and of 64 and 128 queries; tails of sequences; an empty one.
+// Around the blocks of 64, 80 and 128 keys and of 64 and 128 queries; tails of sequences; an empty
+// one.
 const std::vector<CausalCase::Queries> kRagged = {{1, 0},   {129, 0}, {0, 0},   {64, 500}, {300, 0},
                                                   {63, 65}, {1, 127}, {1, 128}, {200, 256}};
 
