@@ -2,6 +2,7 @@
 #include "run/planned_machine.h"
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/expert_products.h"
 #include "backend/row_chunks.h"
 #include "core/bytes.h"
 #include "core/error.h"
@@ -57,8 +58,7 @@ class PlannedDevice : public CpuBackend {
   std::int64_t memory_bytes() const override { return bytes_; }
   void limit_memory(std::int64_t bytes) override { bytes_ = std::min(bytes_, bytes); }
   std::int64_t expert_row_bytes(const ModelShape& shape) const override {
-    return is_hopper_ && compute_ == DType::bf16 ? grouped_expert_row_bytes(shape, keeps_fp8())
-                                                 : CpuBackend::expert_row_bytes(shape);
+    return gpu_expert_row_bytes(*this, shape, is_hopper_);
   }
   // Three slots of a WeightUploader.
   std::int64_t uploader_bytes() const override { return std::int64_t{192} << 20; }

@@ -128,10 +128,8 @@ std::int64_t CudaBackend::mlp_row_bytes(std::int64_t hidden, std::int64_t middle
 }
 
 std::int64_t CudaBackend::expert_row_bytes(const ModelShape& shape) const {
-  const ExpertProducts products =
-      products_of_experts(shape.routed_experts, shape.hidden, shape.moe_intermediate);
-  return products == ExpertProducts::groups ? grouped_expert_row_bytes(shape, keeps_fp8())
-                                            : CudaDevice::expert_row_bytes(shape);
+  cuda::make_current(device_);
+  return gpu_expert_row_bytes(*this, shape, kernels::has_warpgroups());
 }
 
 }  // namespace indexcache

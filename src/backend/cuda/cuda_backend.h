@@ -7,6 +7,7 @@
 #include "backend/cuda/device_rows.h"
 #include "backend/cuda/gemm.h"
 #include "backend/cuda/weight_tables.h"
+#include "backend/expert_products.h"
 #include "kernels/block_quantize.h"
 #include "kernels/grouped_gemm.h"
 #include "kernels/paged_cache.h"
@@ -71,10 +72,6 @@ class CudaBackend : public CudaDevice {
     std::int64_t total() const { return slot_of.rows() * slot_of.cols(); }
   };
 
-  // How the products of experts are computed: all in one launch by the kernel for small ones
-  // (kernels/expert_gemm.h) or that for large ones (kernels/grouped_gemm.h), or each by cuBLASLt.
-  enum class ExpertProducts { small, groups, single };
-
   // `places` are those of the rows that have no gaps: of x, or of `out` if they are gathered.
   void move_rows(const Tensor& x, const Tensor& out, const kernels::RowPlace* places,
                  std::int64_t rows, bool gather);
@@ -119,8 +116,6 @@ class CudaBackend : public CudaDevice {
   void run_small_experts(const Tensor& x, const std::vector<Tensor>& weights, const Tensor& counts,
                          const Tensor& out);
   std::vector<std::int32_t> expert_counts(const Tensor& counts);
-  ExpertProducts products_of_experts(std::int64_t experts, std::int64_t hidden,
-                                     std::int64_t middle) const;
   ExpertSlots slots_of(const Routing& routing, std::int64_t experts);
   // Rows in the order of slots.
   Operand in_slots(const Operand& x, const ExpertSlots& slots);
@@ -146,8 +141,6 @@ class CudaBackend : public CudaDevice {
   // `params` has shapes, types, and what becomes of the results; addresses are filled in.
   void multiply_groups(const Operand& x, std::span<const Tensor> weights, const Tensor& counts,
                        const Tensor& out, kernels::GroupedGemmParams params);
-  // Whether the three above take experts of that shape in activation().
-  bool takes_groups(std::int64_t experts, std::int64_t hidden, std::int64_t middle) const;
   // Of an Operand in FP8, if this backend has any.
   std::int64_t quantized_row_bytes(std::int64_t width) const;
   std::int64_t table_bytes(const ModelShape& shape) const;

@@ -9,38 +9,20 @@ using cuda::kernel_type;
 
 namespace {
 
-// Without addresses.
-kernels::GroupedGemmParams params_of(DType type, std::int64_t groups, std::int64_t cols,
-                                     std::int64_t depth) {
+// Without addresses. The groups' weights have one shape and type.
+kernels::GroupedGemmParams params_of(std::span<const Tensor> weights) {
+  const Tensor& weight = weights.front();
   kernels::GroupedGemmParams params{};
-  params.type = kernel_type(type);
-  params.x_stride = params.depth = static_cast<int>(depth);
-  params.groups = static_cast<int>(groups);
-  params.cols = static_cast<int>(cols);
+  params.type = kernel_type(weight.dtype());
+  params.x_stride = params.depth = static_cast<int>(weight.cols());
+  params.groups = static_cast<int>(std::ssize(weights));
+  params.cols = static_cast<int>(weight.rows());
   params.out_type = kernels::Type::bf16;
-  params.out_stride = cols;
+  params.out_stride = weight.rows();
   return params;
 }
 
-// The groups' weights have one shape and type.
-kernels::GroupedGemmParams params_of(std::span<const Tensor> weights) {
-  const Tensor& weight = weights.front();
-  return params_of(weight.dtype(), std::ssize(weights), weight.rows(), weight.cols());
-}
-
 }  // namespace
-
-bool CudaBackend::takes_groups(std::int64_t experts, std::int64_t hidden,
-                               std::int64_t middle) const {
-  if (activation() != DType::bf16) return false;
-  cuda::make_current(device_);
-  const DType type = activation();
-  kernels::GroupedGemmParams gate_up = params_of(type, experts, 2 * middle, hidden);
-  gate_up.gated = true;
-  gate_up.out_stride = middle;
-  return kernels::grouped_gemm_applies(gate_up) &&
-         kernels::grouped_gemm_applies(params_of(type, experts, hidden, middle));
-}
 
 std::int64_t CudaBackend::quantized_row_bytes(std::int64_t width) const {
   return keeps_fp8() ? width + 4 * scale_blocks(width) : 0;

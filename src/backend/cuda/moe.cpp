@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Routing and the routed experts: rows grouped by expert, one product per expert, rows put back.
 #include "backend/cuda/cuda_backend.h"
+#include "kernels/architecture.h"
 #include "kernels/expert_gemm.h"
 #include "kernels/permute.h"
 #include "kernels/route.h"
@@ -13,8 +14,7 @@ using cuda::kernel_type;
 
 namespace {
 
-// Elements of an expert's two upper matrices up to which kernels/expert_gemm.h is the fastest.
-constexpr std::int64_t kSmallExpert = std::int64_t{512} * 512;
+static_assert(kMostSmallExperts == kernels::kMostGroupedExperts);
 
 // Only products of groups take FP8. If one of the matrices is FP8, widths are multiples of 16
 // (model/block_fp8.h), and they take the other one as well.
@@ -29,18 +29,6 @@ kernels::RouterScore kernel_score(RouterScore score) {
 }
 
 }  // namespace
-
-// Decided only by the shape of the experts, so that a row has the same bits in any batch.
-CudaBackend::ExpertProducts CudaBackend::products_of_experts(std::int64_t experts,
-                                                             std::int64_t hidden,
-                                                             std::int64_t middle) const {
-  const std::int64_t whole = 16 / static_cast<std::int64_t>(size_of(activation()));
-  if (experts <= kernels::kMostGroupedExperts && 2 * middle * hidden <= kSmallExpert &&
-      hidden % whole == 0 && middle % whole == 0) {
-    return ExpertProducts::small;
-  }
-  return takes_groups(experts, hidden, middle) ? ExpertProducts::groups : ExpertProducts::single;
-}
 
 Routing CudaBackend::route(const RowLayout& rows, const Tensor& logits, const Tensor& bias,
                            const RouterRule& rule) {
@@ -220,7 +208,8 @@ void CudaBackend::experts(const RowLayout& rows, const LinearInput& in, const Ro
   const ExpertSlots slots = slots_of(routing, experts);
   const ExpertProducts products =
       has_fp8(weights) ? ExpertProducts::groups
-                       : products_of_experts(experts, x.cols(), weights.down.front().cols());
+                       : products_of_experts({experts, x.cols(), weights.down.front().cols()},
+                                             activation(), kernels::has_warpgroups());
   const Tensor results = products == ExpertProducts::groups
                              ? grouped_experts(in, slots, weights, limit)
                              : single_experts(x, slots, weights, products, limit);
