@@ -4,9 +4,8 @@
 #include "search/fp8_golden.h"
 #include "support/compare.h"
 #include "support/fp8_model.h"
+#include "support/residuals.h"
 #include "support/session.h"
-
-#include <map>
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -36,41 +35,6 @@ Fp8Session fp8_session(const Fp8Model& files, Placement placement = Placement::r
   return Fp8Session(files.folder.path(), std::nullopt, placement, threads, Precision::fp8);
 }
 
-// The residual after each layer, as a sweep computes it.
-class Residuals : public SweepObserver {
- public:
-  explicit Residuals(Backend& backend) : backend_(backend) {}
-
-  void layer_done(std::size_t layer, std::span<const std::size_t>, const RowLayout&, const Tensor&,
-                  const Tensor& residual) override {
-    add(layer, residual);
-  }
-  void prefix_rows_done(std::size_t layer, const RowLayout&, const Tensor& residual) override {
-    add(layer, residual);
-  }
-  const std::vector<float>& at(std::size_t layer) const { return layers_.at(layer); }
-
- private:
-  void add(std::size_t layer, const Tensor& residual) {
-    const auto values = backend_.download(residual);
-    layers_[layer].insert(layers_[layer].end(), values.begin(), values.end());
-  }
-
-  Backend& backend_;
-  std::map<std::size_t, std::vector<float>> layers_;
-};
-
-// Of a from b, as a share of b.
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  REQUIRE(a.size() == b.size());
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
-    size += double{b[i]} * b[i];
-  }
-  return std::sqrt(difference / size);
-}
-
 }  // namespace
 
 TEST_CASE("the residual in FP8 stays near that of the dequantized model, layer by layer") {
@@ -92,7 +56,7 @@ TEST_CASE("the residual in FP8 stays near that of the dequantized model, layer b
   const double bounds[] = {0.1, 0.3, 0.4, 0.5};
   for (std::size_t layer = 0; layer < 4; ++layer) {
     INFO("layer " << layer);
-    const double far = distance(quantized.at(layer), exact.at(layer));
+    const double far = distance(quantized.of_layer.at(layer), exact.of_layer.at(layer));
     CHECK(far < bounds[layer]);
     CHECK(far > 0.005);
   }
