@@ -104,7 +104,11 @@ TEST_CASE("queries of the indexer are rounded some rows at a time, which changes
                keys = tensor(key_rows, width, 3);
   const auto new_sets = [&] { return backend.allocate(rows.total, kShape.index_topk, DType::i32); };
   const Tensor together = new_sets(), apart = new_sets();
+  const auto workspace = static_cast<std::size_t>(Memory::workspace);
+  const std::int64_t before = backend.memory_use().current[workspace];
   backend.index_topk(rows, queries, weights, key_rows, keys, together);
+  CHECK(backend.memory_use().peak[workspace] - before <=
+        4 * (1024 * heads + key_rows.total) * width);
   for (const RowChunk& chunk : row_chunks(rows, kChunkGrain)) {
     backend.index_topk(chunk.rows, chunk.of(queries), chunk.of(weights), key_rows, keys,
                        chunk.of(apart));

@@ -53,6 +53,15 @@ ModelShape shape_of(std::int64_t width, IndexerMethod method) {
   return shape;
 }
 
+TokenSet equal_lengths(std::size_t count, std::int32_t length) {
+  TokenSet tokens;
+  for (std::size_t s = 0; s < count; ++s) {
+    std::vector<std::int32_t>& ids = tokens.sequences.emplace_back();
+    for (std::int32_t t = 0; t < length; ++t) ids.push_back((t * t + 31 * t) % 64);
+  }
+  return tokens;
+}
+
 }  // namespace
 
 TEST_CASE("the CPU selects in bf16, FP8 and FP4 what plain loops select") {
@@ -111,4 +120,38 @@ TEST_CASE("what an indexer of another type cannot be is refused, and its device 
   CHECK_THROWS_AS(bf16.check(shape_of(128, Hisa{8, 4})), UsageError);
   CHECK_THAT(fp4.name(), Contains(" indexer fp4"));
   CHECK(CpuBackend(1).name().find("indexer") == std::string::npos);
+}
+
+TEST_CASE("what a sweep holds stays within its plan with an indexer of any type") {
+  for (const char* model : {"deepseek_v32_tiny", "deepseek_v4_tiny"}) {
+    // Several parts of 1,024 queries that are rounded at a time, or keys of many sequences.
+    for (const TokenSet& tokens : {equal_lengths(1, 2300), equal_lengths(12, 80)}) {
+      for (const Precision type : {Precision::bf16, Precision::fp8, Precision::fp4}) {
+        Session<> session(golden(model), std::nullopt, Placement::stream, 1, Precision::fp32, type);
+        const Pattern baseline = session.model.baseline();
+        // The smaller one first, because a peak remains.
+        for (const std::int64_t bytes : {std::int64_t{1}, std::int64_t{4} << 30}) {
+          INFO(model << " in " << name_of(type) << ", " << tokens.longest() << " tokens, "
+                     << bytes);
+          SweepEvaluator evaluator = session.evaluator(tokens, {.memory_bytes = bytes});
+          evaluator.losses(std::span(&baseline, 1));
+          CHECK(session.backend.memory_use().peak_total <=
+                evaluator.planner().plan(1).total() + session.weights.bytes());
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a plan has rounded queries of one part, however long a sequence is") {
+  const ModelConfig config = read_config(golden("deepseek_v32_tiny"));
+  const CpuBackend exact(1), fp8(1, Precision::fp32, Precision::fp8);
+  for (const std::int32_t length : {2'000, 20'000}) {
+    const TokenSet tokens = equal_lengths(1, length);
+    const auto planned = [&](const CpuBackend& backend) {
+      return SweepPlanner(config, backend, tokens, {.memory_bytes = 1}).plan(1).total();
+    };
+    CHECK(planned(fp8) - planned(exact) ==
+          4 * (1024 * config.index_heads + length) * config.index_head_dim);
+  }
 }
