@@ -27,15 +27,6 @@ inline constexpr int kGroupWarps = kGroupThreads / kWarp;
 inline constexpr int kRowCopiers = 8;  // threads that share a row
 inline constexpr int kRowsAtOnce = kGroupThreads / kRowCopiers;
 
-__device__ inline void store_shared(std::uint32_t to, float x) {
-  asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(x) : "memory");
-}
-__device__ inline float load_shared(std::uint32_t from) {
-  float x;
-  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(from) : "memory");
-  return x;
-}
-
 __device__ inline unsigned load_shared_short(std::uint32_t from) {  // two bytes
   std::uint16_t x;
   asm volatile("ld.shared.u16 %0, [%1];" : "=h"(x) : "r"(from) : "memory");

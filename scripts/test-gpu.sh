@@ -35,6 +35,9 @@ if $sanitize; then
   compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
     "GPU gated products have the bits of SwiGLU by itself" \
     -c "1 groups, 300 slots, 136 -> 144, bf16 to bf16, gated" | tail -n 3
+  compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
+    "GPU grouped products equal plain loops" \
+    -c "8 groups, 1733 slots, 1920 -> 136, e4m3" | tail -n 3
   for section in "20 heads of 512 + 64" "4 heads of 96 + 32"; do
     compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
       "GPU attention of queries that share tiles" -c "$section" | tail -n 3
