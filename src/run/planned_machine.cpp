@@ -3,6 +3,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/expert_products.h"
+#include "backend/gpu_row_bytes.h"
 #include "backend/row_chunks.h"
 #include "core/bytes.h"
 #include "core/error.h"
@@ -57,6 +58,15 @@ class PlannedDevice : public CpuBackend {
   DType index_activation() const override { return indexer_; }
   std::int64_t memory_bytes() const override { return bytes_; }
   void limit_memory(std::int64_t bytes) override { bytes_ = std::min(bytes_, bytes); }
+  std::int64_t linear_row_bytes(std::int64_t width) const override {
+    return gpu_linear_row_bytes(*this, width);
+  }
+  std::int64_t attention_row_bytes(const ModelShape& shape) const override {
+    return gpu_attention_row_bytes(*this, shape, is_hopper_);
+  }
+  std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const override {
+    return gpu_mlp_row_bytes(*this, hidden, middle);
+  }
   std::int64_t expert_row_bytes(const ModelShape& shape) const override {
     return gpu_expert_row_bytes(*this, shape, is_hopper_);
   }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sparse attention: the GPU's kernels against the CPU backend.
+#include "backend/gpu_row_bytes.h"
 #include "backend/row_chunks.h"
 #include "cuda/gpu.h"
+#include "kernels/architecture.h"
+#include "kernels/sparse_attention.h"
 
 #include <algorithm>
 #include <numeric>
@@ -288,6 +291,47 @@ TEST_CASE("GPU attention of queries that share tiles of long sequences", "[packs
   check_packed({20, 512, 64, 2048}, similar_sets(2048, 4900));
   check_packed({20, 512, 64, 40}, similar_sets(40, 70'000));
   check_packed({4, 96, 32, 40}, similar_sets(40, 140'000));
+}
+
+// Kernels decide it for tensors, plans for shapes.
+TEST_CASE("plans of attention count the packs that the kernels make", "[packs]") {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    const Gpu gpu(precision);
+    const DType type = gpu.backend.activation();
+    for (std::int64_t heads = 1; heads <= 128; ++heads) {
+      for (const Shape& s : {Shape{heads, 512, 64, 2048},
+                             {heads, 512, 64, 40},
+                             {heads, 512, 32, 40},
+                             {heads, 448, 128, 40},
+                             {heads, 96, 32, 40},
+                             {heads, 36, 4, 5}}) {
+        INFO(name_of(precision) << " heads " << heads << ", " << s.rank << " + " << s.rope);
+        const std::int64_t width = s.rank + s.rope;
+        ModelShape shape{};
+        shape.heads = heads;
+        shape.latent_width = width;
+        shape.kv_lora_rank = s.rank;
+        shape.index_topk = s.k;
+        kernels::SparseAttentionParams p{};
+        p.type = cuda::kernel_type(type);
+        p.query_stride = heads * width;
+        p.query_head_stride = width;
+        p.key_stride = width;
+        p.k = static_cast<int>(s.k);
+        p.out_stride = heads * s.rank;
+        p.out_head_stride = s.rank;
+        p.heads = static_cast<int>(heads);
+        p.key_width = static_cast<int>(width);
+        p.value_width = static_cast<int>(s.rank);
+        p.scale = 1;
+        const kernels::PackedSets made = kernels::packing_of(p);
+        const bool is_hopper = kernels::has_warpgroups();
+        CHECK(set_packing(shape, type, is_hopper) == SetPacking{made.queries, made.keys_per_query});
+        CHECK(gpu.backend.attention_row_bytes(shape) ==
+              gpu_attention_row_bytes(gpu.backend, shape, is_hopper));
+      }
+    }
+  }
 }
 
 TEST_CASE("GPU attention at 512 + 64, the shape of released models") {

@@ -4,6 +4,7 @@
 
 #include "backend/cuda/shape_check.h"
 #include "backend/device_spec.h"
+#include "backend/gpu_row_bytes.h"
 #include "backend/row_chunks.h"
 #include "core/error.h"
 #include "kernels/architecture.h"
@@ -119,12 +120,16 @@ std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t ro
 }
 
 std::int64_t CudaBackend::linear_row_bytes(std::int64_t width) const {
-  return quantized_row_bytes(width);
+  return gpu_linear_row_bytes(*this, width);
 }
 
 std::int64_t CudaBackend::mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const {
-  return CudaDevice::mlp_row_bytes(hidden, middle) +
-         std::max(quantized_row_bytes(hidden), quantized_row_bytes(middle));
+  return gpu_mlp_row_bytes(*this, hidden, middle);
+}
+
+std::int64_t CudaBackend::attention_row_bytes(const ModelShape& shape) const {
+  cuda::make_current(device_);
+  return gpu_attention_row_bytes(*this, shape, kernels::has_warpgroups());
 }
 
 std::int64_t CudaBackend::expert_row_bytes(const ModelShape& shape) const {

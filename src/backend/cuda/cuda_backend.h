@@ -141,8 +141,6 @@ class CudaBackend : public CudaDevice {
   // `params` has shapes, types, and what becomes of the results; addresses are filled in.
   void multiply_groups(const Operand& x, std::span<const Tensor> weights, const Tensor& counts,
                        const Tensor& out, kernels::GroupedGemmParams params);
-  // Of an Operand in FP8, if this backend has any.
-  std::int64_t quantized_row_bytes(std::int64_t width) const;
   std::int64_t table_bytes(const ModelShape& shape) const;
 
   // TokenComparison of every x on the device, a row of each tensor per x.

@@ -24,10 +24,6 @@ kernels::GroupedGemmParams params_of(std::span<const Tensor> weights) {
 
 }  // namespace
 
-std::int64_t CudaBackend::quantized_row_bytes(std::int64_t width) const {
-  return keeps_fp8() ? width + 4 * scale_blocks(width) : 0;
-}
-
 CudaBackend::Operand CudaBackend::allocate_quantized(std::int64_t rows, std::int64_t width) {
   return {allocate(rows, width, DType::f8_e4m3), allocate(rows, scale_blocks(width), DType::f32)};
 }

@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/pack_memory.h"
 
-#include "backend/cuda/cuda_backend.h"
+#include "backend/gpu_row_bytes.h"
 #include "backend/row_chunks.h"
 #include "kernels/sparse_attention.h"
 
-namespace indexcache {
-namespace cuda {
+namespace indexcache::cuda {
 namespace {
 
 static_assert(kChunkGrain % kernels::kPackGrain == 0);  // chunks of rows begin where packs do
 
-constexpr std::int64_t kWord = 4;
-constexpr std::int64_t kPackWords = sizeof(kernels::Pack) / kWord;
-constexpr std::int64_t kCountWords = sizeof(kernels::PackCounts) / kWord;
+// What a plan counts on.
+static_assert(kMostPackQueries == kernels::kMostPackQueries);
+static_assert(kFewHeads == kernels::kFewHeads);
+static_assert(kSm90TileHeads == kernels::kSm90TileHeads);
+static_assert(kMmaTileRows == kernels::kMmaTileRows);
+static_assert(kMostAttentionKeyWidth == kernels::kMostAttentionKeyWidth);
+static_assert(kMostAttentionValueWidth == kernels::kMostAttentionValueWidth);
+static_assert(kPackBytes == sizeof(kernels::Pack));
 
-// The keys of a pack are rounded up to a multiple of four.
-std::int64_t keys_per_row(const kernels::PackedSets& packing) {
-  return packing.keys_per_query + 3;
-}
+constexpr std::int64_t kWord = 4;
+constexpr std::int64_t kPackWords = kPackBytes / kWord;
+constexpr std::int64_t kCountWords = sizeof(kernels::PackCounts) / kWord;
 
 }  // namespace
 
@@ -26,8 +29,9 @@ PackMemory::PackMemory(Device& device, const kernels::PackedSets& packing, std::
     : packing_(packing) {
   if (packing.queries == 0) return;
   const auto words = [&](std::int64_t count) { return device.allocate(1, count, DType::i32); };
-  keys_ = words(rows * keys_per_row(packing));
-  members_ = words((rows * keys_per_row(packing) + kWord - 1) / kWord);
+  const std::int64_t keys = rows * packed_row_keys(packing.keys_per_query);
+  keys_ = words(keys);
+  members_ = words((keys + kWord - 1) / kWord);
   packs_ = words(rows * kPackWords);
   rest_ = words(rows);
   counts_ = words(kCountWords);
@@ -44,28 +48,4 @@ kernels::PackedSets PackMemory::sets() const {
   return sets;
 }
 
-std::int64_t PackMemory::bytes_per_row(const kernels::PackedSets& packing) {
-  if (packing.queries == 0) return 0;
-  return keys_per_row(packing) * (kWord + 1) + kWord * (kPackWords + 1);
-}
-
-}  // namespace cuda
-
-// The shape as sparse_attention() has it.
-std::int64_t CudaBackend::attention_row_bytes(const ModelShape& shape) const {
-  if (activation() != DType::bf16 || shape.window > 0 || shape.dense) return 0;
-  kernels::SparseAttentionParams p{};
-  p.type = kernels::Type::bf16;
-  p.heads = static_cast<int>(shape.heads);
-  p.key_width = static_cast<int>(shape.latent_width);
-  p.value_width = static_cast<int>(shape.kv_lora_rank);
-  p.query_head_stride = shape.latent_width;
-  p.query_stride = shape.heads * shape.latent_width;
-  p.out_head_stride = shape.kv_lora_rank;
-  p.out_stride = shape.heads * shape.kv_lora_rank;
-  p.k = static_cast<int>(shape.index_topk);
-  p.scale = 1;
-  return cuda::PackMemory::bytes_per_row(kernels::packing_of(p));
-}
-
-}  // namespace indexcache
+}  // namespace indexcache::cuda

@@ -15,8 +15,6 @@ class PackMemory {
   // `packing` with its memory, as long as this object lives.
   kernels::PackedSets sets() const;
 
-  static std::int64_t bytes_per_row(const kernels::PackedSets& packing);
-
  private:
   kernels::PackedSets packing_;
   Tensor keys_, members_, packs_, rest_, counts_;
