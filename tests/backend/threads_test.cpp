@@ -88,7 +88,7 @@ TEST_CASE("memory for scratch grows with the threads of the backend that is aske
   CHECK(five.scratch_bytes(kShape, 1000, 1000) == 5 * one.scratch_bytes(kShape, 1000, 1000));
 }
 
-TEST_CASE("queries of the indexer are rounded some rows at a time, which changes no set") {
+TEST_CASE("the indexer rounds keys of one sequence and some queries at a time, as if all at once") {
   CpuBackend backend(2, Precision::fp32, Precision::fp8);
   RowLayout rows, key_rows;
   for (const std::int64_t selecting : {2100, 3, 301}) {
@@ -108,7 +108,7 @@ TEST_CASE("queries of the indexer are rounded some rows at a time, which changes
   const std::int64_t before = backend.memory_use().current[workspace];
   backend.index_topk(rows, queries, weights, key_rows, keys, together);
   CHECK(backend.memory_use().peak[workspace] - before <=
-        4 * (1024 * heads + key_rows.total) * width);
+        4 * (1024 * heads + key_rows.segments.front().rows) * width);
   for (const RowChunk& chunk : row_chunks(rows, kChunkGrain)) {
     backend.index_topk(chunk.rows, chunk.of(queries), chunk.of(weights), key_rows, keys,
                        chunk.of(apart));

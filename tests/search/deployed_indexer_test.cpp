@@ -143,6 +143,31 @@ TEST_CASE("what a sweep holds stays within its plan with an indexer of any type"
   }
 }
 
+TEST_CASE("rounding for many sequences takes no more than plans have for the longest one") {
+  constexpr std::int64_t kWidth = 128;
+  RowLayout rows, keys;
+  for (int s = 0; s < 20; ++s) {
+    rows.append(kPositions - kMembers, kMembers);
+    keys.append(kPositions, 0);
+  }
+  ModelShape shape = shape_of(kWidth, {});
+  shape.index_heads = kHeads;
+  shape.index_topk = kMembers;
+  for (const Precision type : {Precision::bf16, Precision::fp8, Precision::fp4}) {
+    INFO(name_of(type));
+    CpuBackend b(1, Precision::fp32, type);
+    const auto tensor = [&](std::int64_t count, std::int64_t cols, unsigned seed) {
+      return b.upload(random_floats(static_cast<std::size_t>(count * cols), seed), count, cols);
+    };
+    const Tensor queries = tensor(rows.total, kHeads * kWidth, 1),
+                 weights = tensor(rows.total, kHeads, 2), of_keys = tensor(keys.total, kWidth, 3),
+                 sets = b.allocate(rows.total, kMembers, DType::i32);
+    const std::int64_t before = b.memory_use().peak_total;
+    b.index_topk(rows, queries, weights, keys, of_keys, sets);
+    CHECK(b.memory_use().peak_total - before <= b.scratch_bytes(shape, rows.total, kPositions));
+  }
+}
+
 TEST_CASE("a plan has rounded queries of one part, however long a sequence is") {
   const ModelConfig config = read_config(golden("deepseek_v32_tiny"));
   const CpuBackend exact(1), fp8(1, Precision::fp32, Precision::fp8);

@@ -13,7 +13,6 @@
 #include <bit>
 #include <chrono>
 #include <cstring>
-#include <limits>
 #include <unistd.h>
 
 namespace indexcache {
@@ -25,6 +24,12 @@ constexpr std::int64_t kRoundedRows = 1024;
 // Half of the machine's memory; the rest is left to the page cache and to other processes.
 std::int64_t half_of_memory() {
   return std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) / 2;
+}
+
+// The rows of one sequence as a layout of their own.
+RowLayout by_itself(Segment segment) {
+  segment.first_row = 0;
+  return {{segment}, segment.rows};
 }
 
 // Numbers that HISA takes: per thread the scores and products of blocks and of the keys in those
@@ -201,12 +206,22 @@ void CpuBackend::index_topk(const RowLayout& rows, const Tensor& queries,
                             const Tensor& keys, const Tensor& sets) {
   Operation operation(*this, Component::indexer_logits);
   cpu::SelectionTime time;
-  const Tensor rounded = index_operand(keys, keys.cols());
-  const std::int64_t most =
-      indexer_ == Precision::fp32 ? std::numeric_limits<std::int64_t>::max() : kRoundedRows;
-  for (const RowChunk& chunk : row_chunks(rows, most)) {
-    compute().index_topk(threads_, chunk.rows, index_operand(chunk.of(queries), keys.cols()),
-                         chunk.of(head_weights), key_rows, rounded, chunk.of(sets), time);
+  if (indexer_ == Precision::fp32) {
+    compute().index_topk(threads_, rows, queries, head_weights, key_rows, keys, sets, time);
+  } else {
+    // Rounded keys of only one sequence exist at a time: scratch_bytes() has those of the longest.
+    for (std::size_t s = 0; s < rows.segments.size(); ++s) {
+      const Segment &asking = rows.segments[s], &seen = key_rows.segments[s];
+      if (asking.rows == 0) continue;
+      const Tensor rounded = index_operand(keys.row_range(seen.first_row, seen.rows), keys.cols());
+      for (const RowChunk& chunk : row_chunks(by_itself(asking), kRoundedRows)) {
+        const auto part = [&](const Tensor& whole) {
+          return chunk.of(whole.row_range(asking.first_row, asking.rows));
+        };
+        compute().index_topk(threads_, chunk.rows, index_operand(part(queries), keys.cols()),
+                             part(head_weights), by_itself(seen), rounded, part(sets), time);
+      }
+    }
   }
   operation.give(counted(Component::top_k), time.share_of_choosing());
 }
