@@ -6,10 +6,15 @@ file(GLOB changelog ${CPACK_TEMPORARY_DIRECTORY}/usr/share/doc/*/CHANGELOG.md)
 get_filename_component(folder ${changelog} DIRECTORY)
 file(RENAME ${changelog} ${folder}/changelog)
 file(REMOVE ${folder}/LICENSE)
+string(TIMESTAMP year "%Y" UTC)  # or SOURCE_DATE_EPOCH, like the date
 file(WRITE ${folder}/copyright
-  "Copyright: ${CPACK_PACKAGE_VENDOR}\n"
-  "License: Apache-2.0, whose text is in /usr/share/common-licenses/Apache-2.0\n")
-string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC)  # or SOURCE_DATE_EPOCH
+  "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n"
+  "Upstream-Name: indexcache-search\n\n"
+  "Files: *\n"
+  "Copyright: ${year} ${CPACK_PACKAGE_VENDOR}\n"
+  "License: Apache-2.0\n"
+  " The text is in /usr/share/common-licenses/Apache-2.0 on Debian systems.\n")
+string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC)
 string(CONCAT entry
   "${CPACK_DEBIAN_PACKAGE_NAME} (${CPACK_PACKAGE_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE}) "
   "bookworm; urgency=medium\n\n"
