@@ -126,8 +126,7 @@ class Scaler {
   }
 
  private:
-  static constexpr int kScaleThreads = S::kScalers * kWarp;
-  static constexpr int kRows = kTileSlots / kScaleThreads;  // of a thread, so many apart
+  static constexpr int kRows = kTileSlots / S::kScaleThreads;  // of a thread, so many apart
   static constexpr int kAtOnce = 4;
 
   __device__ __forceinline__ void write_factors(const Tile& tile) {
@@ -135,7 +134,7 @@ class Scaler {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       // Slots that are not there are not stored, so that theirs may be any.
-      const int slot = min(thread_ + i * kScaleThreads, tile.slots - 1);
+      const int slot = min(thread_ + i * S::kScaleThreads, tile.slots - 1);
       rows[i] = p_.x_scales + (std::int64_t{tile.first_slot} + slot) * stages_;
     }
     for (int first = 0; first < stages_; first += kAtOnce) {
@@ -150,7 +149,7 @@ class Scaler {
         const std::uint32_t to = shared_.factors(turn_.stage) + own_;
 #pragma unroll
         for (int row = 0; row < kRows; ++row) {
-          store_shared(to + static_cast<std::uint32_t>(row * kScaleThreads * 4),
+          store_shared(to + static_cast<std::uint32_t>(row * S::kScaleThreads * 4),
                        scales[row][i] * weight);
         }
         barrier_arrive(shared_.full(turn_.stage));
@@ -175,7 +174,7 @@ class Scaler {
   const int stages_;
   const bool whole_ =
       stages_ % kAtOnce == 0 && reinterpret_cast<std::uintptr_t>(p_.x_scales) % sizeof(float4) == 0;
-  const int thread_ = static_cast<int>(threadIdx.x) % kScaleThreads;
+  const int thread_ = static_cast<int>(threadIdx.x) % S::kScaleThreads;
   const std::uint32_t own_ = static_cast<std::uint32_t>(thread_ * 4);
   Turn<S::kStages> turn_;
 };

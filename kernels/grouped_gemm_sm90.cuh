@@ -253,7 +253,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (thread == 0) Copier<S>(p, shared).run();
     if (thread == kWarp) Finder<S>(p, shared).run();
     if constexpr (S::kScaled) {
-      if (thread >= 2 * kWarp) Scaler<S>(p, shared).run();
+      if (thread >= kGroupThreads - S::kScaleThreads) Scaler<S>(p, shared).run();
     }
   } else {
     take_registers<S::kMultiplierRegisters>();

@@ -23,11 +23,12 @@ struct Shape {
   static constexpr int kXBytes = kTileSlots * kBoxRowBytes;
   static constexpr int kWeightBytes = kCols * kBoxRowBytes;
   static constexpr int kStageBytes = kXBytes + kWeightBytes;
-  // Warps that multiply the scales of a stage.
-  static constexpr int kScalers = kScaled ? 2 : 0;
-  static constexpr int kReleasesOfGroup = kScaled ? kGroupThreads : kGroupThreads / kWarp;
+  // Threads that multiply the scales of a stage, and their factors.
+  static constexpr int kScaleThreads = kScaled ? 2 * kWarp : 0;
   static constexpr int kFactorBytes = kScaled ? kTileSlots * 4 : 0;
-  // Of a thread; the launch takes 128 each. Products of 256 columns leave none to the others.
+  // Threads of a warpgroup that let a stage go: all of them if they read its factors (Shared).
+  static constexpr int kReleasesOfGroup = kScaled ? kGroupThreads : kGroupThreads / kWarp;
+  // Of a thread; the launch takes 128 each. bf16 has twice the columns.
   static constexpr int kMultiplierRegisters = kScaled ? 152 : 160;
   static constexpr int kCopierRegisters = kScaled ? 56 : 32;
   // Offsets in shared memory.
@@ -63,11 +64,11 @@ struct Shared {
   __device__ void init() const {
     if (threadIdx.x == 0) {
       for (int stage = 0; stage < S::kStages; ++stage) {
-        barrier_make(full(stage), 1 + S::kScalers * kWarp);
+        barrier_make(full(stage), 1 + S::kScaleThreads);
         barrier_make(empty(stage), kMultipliers * S::kReleasesOfGroup);
       }
       barrier_make(announced(), 1);
-      barrier_make(taken(), kMultipliers * kGroupThreads + 1 + S::kScalers * kWarp);
+      barrier_make(taken(), kMultipliers * kGroupThreads + 1 + S::kScaleThreads);
       barriers_made();
     }
   }
