@@ -49,7 +49,7 @@ class Finder {
 
 // The thread that copies what the multiplying warpgroups need. Rows beyond the last slot of a group
 // are zero: products of them take less power than products of another group's rows.
-template <class S>
+template <class S, bool kInEights>
 class Copier {
  public:
   __device__ Copier(const GroupedGemmParams& p, const Shared<S>& shared)
@@ -66,12 +66,12 @@ class Copier {
  private:
   __device__ __forceinline__ void copy_tile(const Tile& tile) {
     const TensorMap* const x = &groups_.x[tile.group];
-    const void* const weight = p_.weights[tile.group].map;
+    const TensorMap* const weight = &groups_.weight[tile.group];
     acquire_tensor_map(x);
     acquire_tensor_map(weight);
     // Half of a gated tile's columns are rows of `gate`, and half the same ones of `up`.
     const int column = tile.column_tile * (p_.gated ? S::kCols / 2 : S::kCols);
-    const int columns_apart = p_.gated ? p_.cols / 2 : kWeightBoxRows;
+    const int columns_apart = p_.gated ? p_.cols / 2 : kColumnBox;
     // Of kPartSlots rows. The warpgroup whose box is not copied passes over the tile.
     const int boxes = (tile.slots + kPartSlots - 1) / kPartSlots;
     const auto bytes = static_cast<unsigned>(S::kWeightBytes + boxes * kPartSlots * kBoxRowBytes);
@@ -83,12 +83,12 @@ class Copier {
       barrier_arrive_expecting(full, bytes);
 #pragma unroll
       for (int box = 0; box < S::kWeightBoxes; ++box) {
-        copy_box(box_at(shared_.weight(turn_.stage), box * kWeightBoxRows), weight, depth,
-                 column + box * columns_apart, full);
+        copy_columns<kInEights>(box_at(shared_.weight(turn_.stage), box * kColumnBox), weight,
+                                depth, column + box * columns_apart, whole_boxes_, full);
       }
       for (int box = 0; box < boxes; ++box) {
         const int row = box * kPartSlots;
-        copy_box(box_at(shared_.x(turn_.stage), row), x, depth, tile.first_row + row, full);
+        copy_box(box_at(shared_.x(turn_.stage), row), x, full, depth, tile.first_row + row);
       }
       turn_.advance(1);
     }
@@ -102,6 +102,7 @@ class Copier {
   const Shared<S>& shared_;
   const Groups groups_ = groups_of(p_);
   const int stages_;
+  const bool whole_boxes_ = copies_whole_boxes(p_);
   const int asks_at_ = max(0, stages_ - kFindAhead);  // for the next tile
   Turn<S::kStages> turn_;
 };

@@ -19,16 +19,11 @@
 
 namespace indexcache::kernels {
 
-// One group's matrix, as the tensor memory accelerator reads it; make_grouped_weight() makes it.
-struct alignas(128) GroupedWeight {
-  unsigned char map[128];  // a CUtensorMap
-  const float* scales;     // e4m3: [ceil(cols / 128), ceil(depth / 128)], else null
+// One group's matrix: [cols, depth] of bf16 or e4m3 without gaps, 16-byte aligned.
+struct GroupedWeight {
+  const void* data;
+  const float* scales;  // e4m3: [ceil(cols / 128), ceil(depth / 128)], else null
 };
-
-// `data` is [cols, depth] of bf16 or e4m3 without gaps in device memory, 16-byte aligned, and rows
-// have a multiple of 16 bytes. Needs a driver, but no Hopper GPU.
-cudaError_t make_grouped_weight(const void* data, const float* scales, Type type, int cols,
-                                int depth, GroupedWeight* weight);
 
 struct GroupedGemmParams {
   const void* x;  // type [slots, x_stride], 16-byte aligned
@@ -50,10 +45,10 @@ struct GroupedGemmParams {
                           // 128-byte aligned
 };
 
-// A map for every group, its first tile and slot, and the number of tiles taken.
+// Two maps for every group, its first tile and slot, and the number of tiles taken.
 constexpr std::int64_t grouped_gemm_scratch(std::int64_t groups) {
-  constexpr auto kMapWords = static_cast<std::int64_t>(sizeof(GroupedWeight::map) / 4);
-  return groups * kMapWords + 2 * (groups + 1) + 1;
+  constexpr std::int64_t kMapWords = 128 / 4;
+  return groups * 2 * kMapWords + 2 * (groups + 1) + 1;
 }
 
 bool grouped_gemm_applies(const GroupedGemmParams& params);

@@ -26,14 +26,6 @@ cudaError_t launch(const GroupedGemmParams& p, cudaStream_t stream) {
 
 }  // namespace
 
-cudaError_t make_grouped_weight(const void* data, const float* scales, Type type, int cols,
-                                int depth, GroupedWeight* weight) {
-  static_assert(sizeof(TensorMap) == sizeof(weight->map));
-  static_assert(alignof(TensorMap) <= alignof(GroupedWeight));
-  weight->scales = scales;
-  return make_tensor_map(data, type, cols, depth, depth, grouped::kWeightBoxRows, weight->map);
-}
-
 bool grouped_gemm_applies(const GroupedGemmParams& p) {
   if (p.type != Type::bf16 && p.type != Type::e4m3) return false;
   if (p.out_type != Type::bf16 && p.out_type != Type::f32) return false;
@@ -47,8 +39,7 @@ bool grouped_gemm_applies(const GroupedGemmParams& p) {
   return p.groups >= 1 && p.slots <= INT32_MAX / 2 && tiles <= INT32_MAX / 2 && p.depth > 0 &&
          p.cols % 8 == 0 && p.depth * size % 16 == 0 && whole_chunks(p.x, p.x_stride * size) &&
          whole_chunks(p.out, p.out_stride * out_size) &&
-         reinterpret_cast<std::uintptr_t>(p.scratch) % alignof(GroupedWeight) == 0 &&
-         has_warpgroups();
+         reinterpret_cast<std::uintptr_t>(p.scratch) % sizeof(TensorMap) == 0 && has_warpgroups();
 }
 
 cudaError_t grouped_gemm(const GroupedGemmParams& params, cudaStream_t stream) {

@@ -41,13 +41,14 @@ struct ThreadPlace {
 
 // A warpgroup that multiplies its part of a tile, and then calls
 //   epilogue(tile, d)
-// with the accumulator d: 8 columns of two slots per 4 registers (ThreadPlace). In bf16 a part of
-// at most kFewSlots slots does not have to cost as much as 64: if Epilogue::kTakesFew, it is
-// multiplied with the weight's columns on the left and 16, 32 or 48 slots on the right. Then it
-// calls
+// with the accumulator d: 8 columns of two slots per 4 registers (ThreadPlace). If
+// Epilogue::kInEights, the columns are in the order of grouped_columns.cuh, and in bf16 a part of
+// at most kFewSlots slots does not cost as much as 64: it is multiplied with the weight's columns
+// on the left and 16, 32 or 48 slots on the right. Then the warpgroup calls
 //   epilogue.few<Slots>(tile, first_slot, d)
-// with an accumulator of Slots / 2 registers for each 64 columns, as wgmma.cuh describes it: its
-// rows are columns of the result, and its columns are slots of the tile from `first_slot` on.
+// Its accumulator has Slots registers for each 128 columns, half of them for the even eights of
+// places and half for the odd ones, as wgmma.cuh describes it: its rows are columns of the result,
+// and its columns are slots of the tile from `first_slot` on.
 template <typename T, class Epilogue>
 class Multiplier {
  public:
@@ -91,7 +92,8 @@ class Multiplier {
   __device__ __forceinline__ void begin(float (&d)[Registers], bool add) {
     barrier_wait(shared_.full(turn_.stage), turn_.parity);
     const std::uint64_t x = moved(x_, turn_.stage * S::kStageBytes);
-    const std::uint64_t weight = moved(weight_, turn_.stage * S::kStageBytes);
+    std::uint64_t weight = moved(weight_, turn_.stage * S::kStageBytes);
+    if constexpr (Slots < kPartSlots) weight = stretched(weight, 8 * kBoxRowBytes);
     wgmma_begin();
 #pragma unroll
     for (int step = 0; step < kBoxRowBytes / 32; ++step) {
@@ -116,7 +118,7 @@ class Multiplier {
 #pragma unroll
       for (int i = 0; i < Registers / kOwn; ++i) {
         wgmma_bf16(reinterpret_cast<float(&)[kOwn]>(d[i * kOwn]),
-                   moved(weight, i * 64 * kBoxRowBytes), x, add);
+                   moved(weight, (i / 2 * kColumnBox + i % 2 * 8) * kBoxRowBytes), x, add);
       }
     }
   }
@@ -143,7 +145,7 @@ class Multiplier {
       const int slots = tile.slots - first_slot_;
       if (slots <= 0) {
         pass();
-      } else if (!Epilogue::kTakesFew || slots > kFewSlots) {
+      } else if (!Epilogue::kInEights || slots > kFewSlots) {
         multiply<kPartSlots>(tile);
       } else if (slots > 32) {
         multiply<kFewSlots>(tile);
@@ -171,7 +173,7 @@ class Multiplier {
     turn_.advance(1);
     if constexpr (Slots == kPartSlots) {
       epilogue_(tile, d);
-    } else if constexpr (Epilogue::kTakesFew) {
+    } else if constexpr (Epilogue::kInEights) {
       epilogue_.template few<Slots>(tile, first_slot_, d);
     }
   }
@@ -250,7 +252,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (group == kMultipliers) {
     leave_registers<S::kCopierRegisters>();
     const int thread = static_cast<int>(threadIdx.x) % kGroupThreads;
-    if (thread == 0) Copier<S>(p, shared).run();
+    if (thread == 0) Copier<S, Epilogue::kInEights>(p, shared).run();
     if (thread == kWarp) Finder<S>(p, shared).run();
     if constexpr (S::kScaled) {
       if (thread >= kGroupThreads - S::kScaleThreads) Scaler<S>(p, shared).run();
@@ -270,10 +272,12 @@ cudaError_t launch(const GroupedGemmParams& p, const Epilogue& epilogue, cudaStr
   cudaError_t status =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes);
   if (status != cudaSuccess) return status;
-  TensorMap x;
-  status = make_tensor_map(p.x, p.type, p.slots, p.depth, p.x_stride, kPartSlots, &x);
+  TensorMap x, weight;
+  status = make_tensor_map(p.x, p.type, p.depth, p.x_stride, {{p.slots, 1, kPartSlots}}, &x);
   if (status != cudaSuccess) return status;
-  find_groups_kernel<<<1, kWarp, 0, stream>>>(p, x);
+  status = make_columns_map<Epilogue::kInEights>(p, &weight);
+  if (status != cudaSuccess) return status;
+  find_groups_kernel<<<1, 2 * kWarp, 0, stream>>>(p, x, weight);
   const auto blocks = static_cast<unsigned>(multiprocessors());
   kernel<<<blocks, kThreads, S::kBytes, stream>>>(p, epilogue);
   return cudaGetLastError();

@@ -3,6 +3,7 @@
 // of depth of the rows of x and of the weight, and the tile that was announced last.
 #pragma once
 
+#include "kernels/grouped_columns.cuh"
 #include "kernels/grouped_tiles.cuh"
 #include "kernels/mbarrier.cuh"
 
@@ -11,7 +12,6 @@ namespace indexcache::kernels::grouped {
 constexpr int kGroupThreads = 128;                     // of a warpgroup
 constexpr int kMultipliers = kTileSlots / kPartSlots;  // warpgroups; one more copies
 constexpr int kThreads = (kMultipliers + 1) * kGroupThreads;
-constexpr int kWeightBoxRows = 128;
 
 template <typename T>
 struct Shape {
@@ -19,7 +19,7 @@ struct Shape {
   static constexpr int kDepth = kBoxRowBytes / static_cast<int>(sizeof(T));  // of a stage
   static constexpr int kCols = kScaled ? 128 : 256;
   static constexpr int kStages = kScaled ? 5 : 4;
-  static constexpr int kWeightBoxes = kCols / kWeightBoxRows;
+  static constexpr int kWeightBoxes = kCols / kColumnBox;
   static constexpr int kXBytes = kTileSlots * kBoxRowBytes;
   static constexpr int kWeightBytes = kCols * kBoxRowBytes;
   static constexpr int kStageBytes = kXBytes + kWeightBytes;

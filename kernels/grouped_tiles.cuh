@@ -30,25 +30,23 @@ struct alignas(16) Tile {
 // In scratch memory.
 struct Groups {
   TensorMap* x;                  // [groups]: x of a group's slots, and zero beyond them
+  TensorMap* weight;             // [groups]
   int *first_tile, *first_slot;  // [groups + 1]: where they begin, in tiles of slots and in slots
   int* taken;                    // number of tiles that blocks have taken
 };
 
 __device__ inline Groups groups_of(const GroupedGemmParams& p) {
   auto* const maps = reinterpret_cast<TensorMap*>(p.scratch);
-  int* const first_tile = reinterpret_cast<int*>(maps + p.groups);
+  int* const first_tile = reinterpret_cast<int*>(maps + 2 * p.groups);
   int* const first_slot = first_tile + p.groups + 1;
-  return {maps, first_tile, first_slot, first_slot + p.groups + 1};
+  return {maps, maps + p.groups, first_tile, first_slot, first_slot + p.groups + 1};
 }
 
-// One warp finds where groups begin, and makes the maps of those that have slots. No tile is taken
-// yet. `x` is of all slots.
-static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmParams p,
-                                          const __grid_constant__ TensorMap x) {
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// A warp finds where groups begin, and makes the maps of x of those that have slots.
+__device__ inline void find_groups(const GroupedGemmParams& p, const TensorMap& x) {
   const Groups to = groups_of(p);
   const std::int64_t row_bytes = p.x_stride * (p.type == Type::bf16 ? 2 : 1);
-  const int lane = static_cast<int>(threadIdx.x);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
   int tiles = 0, slots = 0;
   for (int begin = 0; begin < p.groups; begin += kWarp) {
     const int group = begin + lane;
@@ -72,12 +70,29 @@ static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmPar
     tiles += __shfl_sync(kAllLanes, tiles_through, kWarp - 1);
     slots += __shfl_sync(kAllLanes, slots_through, kWarp - 1);
   }
-  release_tensor_maps();
   if (lane == 0) {
-    *to.taken = 0;
     to.first_tile[p.groups] = tiles;
     to.first_slot[p.groups] = slots;
   }
+}
+
+// Two warps make what is in scratch memory. No tile is taken yet. `x` is of all slots, `weight` of
+// any group.
+static __global__ void find_groups_kernel(const __grid_constant__ GroupedGemmParams p,
+                                          const __grid_constant__ TensorMap x,
+                                          const __grid_constant__ TensorMap weight) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  const Groups to = groups_of(p);
+  if (threadIdx.x < kWarp) {
+    find_groups(p, x);
+  } else {
+    const int first = static_cast<int>(threadIdx.x) - kWarp;
+    if (first == 0) *to.taken = 0;
+    for (int group = first; group < p.groups; group += kWarp) {
+      make_map_at(&to.weight[group], weight, p.weights[group].data);
+    }
+  }
+  release_tensor_maps();
 #endif
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/common.cuh"
 
 #include <cuda.h>
+#include <initializer_list>
 
 namespace indexcache::kernels {
 
@@ -13,14 +14,18 @@ using TensorMap = CUtensorMap;
 
 constexpr int kBoxRowBytes = 128;
 
-// `map` becomes `whole` with other rows: `rows` of them, from the address `first` on. The thread
-// releases it afterwards.
-__device__ inline void make_map_of_rows(TensorMap* map, const TensorMap& whole, const void* first,
-                                        int rows) {
+// `map` becomes `whole` at another address. The thread releases it afterwards.
+__device__ inline void make_map_at(TensorMap* map, const TensorMap& whole, const void* first) {
   *map = whole;
   asm volatile("tensormap.replace.tile.global_address.global.b1024.b64 [%0], %1;" ::"l"(map),
                "l"(first)
                : "memory");
+}
+
+// The same with a number of rows, if `whole` has only that dimension of them.
+__device__ inline void make_map_of_rows(TensorMap* map, const TensorMap& whole, const void* first,
+                                        int rows) {
+  make_map_at(map, whole, first);
   asm volatile("tensormap.replace.tile.global_dim.global.b1024.b32 [%0], 1, %1;" ::"l"(map),
                "r"(rows)
                : "memory");
@@ -36,14 +41,32 @@ __device__ inline void acquire_tensor_map(const void* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" ::"l"(map) : "memory");
 }
 
-// Begins the copy of a box of rows from `row` on, 128 bytes from column `depth` on; what is beyond
-// the matrix is zero.
-__device__ inline void copy_box(std::uint32_t to, const void* map, int depth, int row,
-                                std::uint32_t barrier) {
+// Begins the copy of a box: of 128 bytes from column `depth` on, of rows from `row` on in each of
+// their dimensions. What is beyond the matrix is zero.
+__device__ inline void copy_box(std::uint32_t to, const void* map, std::uint32_t barrier, int depth,
+                                int row) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-      "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-      "l"(map), "r"(depth), "r"(row), "r"(barrier)
+      "[%0], [%1, {%3, %4}], [%2];" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(depth), "r"(row)
+      : "memory");
+}
+
+__device__ inline void copy_box(std::uint32_t to, const void* map, std::uint32_t barrier, int depth,
+                                int row0, int row1, int row2) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(depth), "r"(row0), "r"(row1), "r"(row2)
+      : "memory");
+}
+
+__device__ inline void copy_box(std::uint32_t to, const void* map, std::uint32_t barrier, int depth,
+                                int row0, int row1, int row2, int row3) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(depth), "r"(row0), "r"(row1), "r"(row2), "r"(row3)
       : "memory");
 }
 
@@ -60,23 +83,35 @@ inline EncodeTensorMap find_encoder() {
              : nullptr;
 }
 
-// Of [rows, depth] of `type`, `stride` elements apart, in boxes of `box_rows` rows.
-inline cudaError_t make_tensor_map(const void* data, Type type, std::int64_t rows, int depth,
-                                   std::int64_t stride, int box_rows, void* map) {
+// A dimension of a matrix's rows: how many there are, how many rows one is from the next, and how
+// many are in a box.
+struct RowDimension {
+  std::int64_t size, stride;
+  int box;
+};
+
+// Of rows of `depth` elements of `type`, `stride` elements apart, as one to four dimensions, of
+// which the first changes fastest within a box.
+inline cudaError_t make_tensor_map(const void* data, Type type, int depth, std::int64_t stride,
+                                   std::initializer_list<RowDimension> rows, TensorMap* map) {
   const EncodeTensorMap encode = find_encoder();
   if (encode == nullptr) return cudaErrorNotSupported;
-  const bool bytes = type == Type::e4m3;
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(depth), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t row_bytes[] = {static_cast<cuuint64_t>(stride) * (bytes ? 1 : 2)};
-  const cuuint32_t box[] = {static_cast<cuuint32_t>(bytes ? kBoxRowBytes : kBoxRowBytes / 2),
-                            static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[] = {1, 1};
+  const int element = type == Type::e4m3 ? 1 : 2;
+  cuuint64_t sizes[5] = {static_cast<cuuint64_t>(depth)}, strides[4] = {};
+  cuuint32_t box[5] = {static_cast<cuuint32_t>(kBoxRowBytes / element)};
+  const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
+  cuuint32_t dimensions = 1;
+  for (const RowDimension& of : rows) {
+    strides[dimensions - 1] = static_cast<cuuint64_t>(of.stride * stride * element);
+    sizes[dimensions] = static_cast<cuuint64_t>(of.size);
+    box[dimensions] = static_cast<cuuint32_t>(of.box);
+    ++dimensions;
+  }
   const CUresult result =
-      encode(static_cast<CUtensorMap*>(map),
-             bytes ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
-             const_cast<void*>(data), sizes, row_bytes, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+      encode(map, element == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+             dimensions, const_cast<void*>(data), sizes, strides, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 

@@ -26,6 +26,11 @@ __device__ __forceinline__ std::uint64_t moved(std::uint64_t operand, int bytes)
   return operand >> 32 << 32 | low;
 }
 
+// The same operand, whose eights of rows are `bytes` further apart.
+__device__ __forceinline__ std::uint64_t stretched(std::uint64_t operand, int bytes) {
+  return operand + (static_cast<std::uint64_t>(bytes / 16) << 32);
+}
+
 // Byte offset of a 16-byte chunk in a tile of 128-byte rows.
 __device__ inline std::uint32_t swizzled_chunk(int row, int chunk) {
   return static_cast<std::uint32_t>(row * 128 + ((chunk ^ (row & 7)) << 4));

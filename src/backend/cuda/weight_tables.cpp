@@ -26,13 +26,8 @@ const kernels::GroupedWeight* WeightTables::get(std::span<const Tensor> weights)
 }
 
 std::shared_ptr<void> WeightTables::upload(const std::vector<Entry>& entries) {
-  std::vector<kernels::GroupedWeight> rows(entries.size());
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    const auto& [data, scales, cols, depth, type] = entries[i];
-    INDEXCACHE_CUDA(kernels::make_grouped_weight(data, scales, kernel_type(type),
-                                                 static_cast<int>(cols), static_cast<int>(depth),
-                                                 &rows[i]));
-  }
+  std::vector<kernels::GroupedWeight> rows;
+  for (const auto& [data, scales, cols, depth, type] : entries) rows.push_back({data, scales});
   const std::size_t bytes = rows.size() * sizeof(kernels::GroupedWeight);
   std::shared_ptr<void> memory = memory_.allocate(bytes, Memory::workspace);
   // From pageable memory: the call returns after the rows have been read.
