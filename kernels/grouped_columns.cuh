@@ -27,13 +27,16 @@ __host__ __device__ inline bool copies_whole_boxes(const GroupedGemmParams& p) {
 // Of a weight at any address: find_groups_kernel() puts in that of each group.
 template <bool kInEights>
 cudaError_t make_columns_map(const GroupedGemmParams& p, TensorMap* map) {
-  const auto make = [&](std::initializer_list<RowDimension> rows) {
+  const RowDimension two{2, 1, 2}, four_twos{4, 2, 4};
+  const RowDimension in_order[] = {{p.cols, 1, kColumnBox}};
+  const RowDimension whole[] = {
+      two, {4, 8, 4}, four_twos, {p.cols / kOrderedColumns, kOrderedColumns, 4}};
+  const RowDimension of_32[] = {two, {p.cols / 8, 8, 4}, four_twos};
+  const auto make = [&](const auto& rows) {
     return make_tensor_map(p.x, p.type, p.depth, p.depth, rows, map);
   };
-  const RowDimension two{2, 1, 2}, four_twos{4, 2, 4};
-  if (!kInEights) return make({{p.cols, 1, kColumnBox}});
-  if (!copies_whole_boxes(p)) return make({two, {p.cols / 8, 8, 4}, four_twos});
-  return make({two, {4, 8, 4}, four_twos, {p.cols / kOrderedColumns, kOrderedColumns, 4}});
+  if (!kInEights) return make(in_order);
+  return copies_whole_boxes(p) ? make(whole) : make(of_32);
 }
 
 // Begins the copy of kColumnBox columns from `column` on, and of 128 bytes of their depth.

@@ -6,7 +6,6 @@
 #include "kernels/common.cuh"
 
 #include <cuda.h>
-#include <initializer_list>
 
 namespace indexcache::kernels {
 
@@ -92,24 +91,24 @@ struct RowDimension {
 
 // Of rows of `depth` elements of `type`, `stride` elements apart, as one to four dimensions, of
 // which the first changes fastest within a box.
-inline cudaError_t make_tensor_map(const void* data, Type type, int depth, std::int64_t stride,
-                                   std::initializer_list<RowDimension> rows, TensorMap* map) {
+template <int kDimensions>
+cudaError_t make_tensor_map(const void* data, Type type, int depth, std::int64_t stride,
+                            const RowDimension (&rows)[kDimensions], TensorMap* map) {
   const EncodeTensorMap encode = find_encoder();
   if (encode == nullptr) return cudaErrorNotSupported;
   const int element = type == Type::e4m3 ? 1 : 2;
-  cuuint64_t sizes[5] = {static_cast<cuuint64_t>(depth)}, strides[4] = {};
-  cuuint32_t box[5] = {static_cast<cuuint32_t>(kBoxRowBytes / element)};
-  const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
-  cuuint32_t dimensions = 1;
-  for (const RowDimension& of : rows) {
-    strides[dimensions - 1] = static_cast<cuuint64_t>(of.stride * stride * element);
-    sizes[dimensions] = static_cast<cuuint64_t>(of.size);
-    box[dimensions] = static_cast<cuuint32_t>(of.box);
-    ++dimensions;
+  cuuint64_t sizes[kDimensions + 1] = {static_cast<cuuint64_t>(depth)}, strides[kDimensions];
+  cuuint32_t box[kDimensions + 1] = {static_cast<cuuint32_t>(kBoxRowBytes / element)};
+  cuuint32_t steps[kDimensions + 1] = {1};
+  for (int i = 0; i < kDimensions; ++i) {
+    strides[i] = static_cast<cuuint64_t>(rows[i].stride * stride * element);
+    sizes[i + 1] = static_cast<cuuint64_t>(rows[i].size);
+    box[i + 1] = static_cast<cuuint32_t>(rows[i].box);
+    steps[i + 1] = 1;
   }
   const CUresult result =
       encode(map, element == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-             dimensions, const_cast<void*>(data), sizes, strides, box, steps,
+             kDimensions + 1, const_cast<void*>(data), sizes, strides, box, steps,
              CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
