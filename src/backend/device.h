@@ -183,8 +183,4 @@ class Device {
   std::optional<Component> counted_as_;
 };
 
-// Device::expert_row_bytes() of a GPU that multiplies the experts of a layer in one launch, all in
-// bf16 or some of them in FP8 (kernels/grouped_gemm.h).
-std::int64_t grouped_expert_row_bytes(const ModelShape& shape, bool fp8);
-
 }  // namespace indexcache

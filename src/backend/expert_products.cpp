@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/expert_products.h"
 
+#include <algorithm>
+
 namespace indexcache {
 namespace {
 
@@ -18,6 +20,15 @@ ExpertProducts products_of_experts(const ExpertSizes& sizes, DType activation,
   }
   return activation == DType::bf16 && has_warpgroups ? ExpertProducts::groups
                                                      : ExpertProducts::single;
+}
+
+// The input is gone when the result is made, as are gate and up, which are written only to be
+// quantized. Quantized inputs and products are smaller than this says.
+std::int64_t grouped_expert_row_bytes(const ModelShape& shape, bool fp8) {
+  constexpr std::int64_t kBytes = 2;
+  const std::int64_t hidden = shape.hidden, middle = shape.moe_intermediate;
+  const std::int64_t most = fp8 ? std::max(hidden + 2 * middle, 3 * middle) : hidden + middle;
+  return shape.experts_used * (kExpertPlaceBytes + kBytes * most);
 }
 
 std::int64_t gpu_expert_row_bytes(const Device& gpu, const ModelShape& shape, bool has_warpgroups) {

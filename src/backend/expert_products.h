@@ -26,7 +26,13 @@ struct ExpertSizes {
 // the same bits in any batch. `has_warpgroups`: of a Hopper GPU and a build for it.
 ExpertProducts products_of_experts(const ExpertSizes& sizes, DType activation, bool has_warpgroups);
 
-// Device::expert_row_bytes() of a GPU that multiplies like this.
+// Places of a row, for one of its experts, in the order of experts.
+inline constexpr std::int64_t kExpertPlaceBytes = 16;
+
+// Device::expert_row_bytes() of a GPU with ExpertProducts::groups, all in bf16 or some in FP8.
+std::int64_t grouped_expert_row_bytes(const ModelShape& shape, bool fp8);
+
+// Device::expert_row_bytes() of any GPU.
 std::int64_t gpu_expert_row_bytes(const Device& gpu, const ModelShape& shape, bool has_warpgroups);
 
 }  // namespace indexcache

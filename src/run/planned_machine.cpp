@@ -3,8 +3,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/expert_products.h"
-#include "backend/gpu_row_bytes.h"
-#include "backend/row_chunks.h"
+#include "backend/gpu_scratch.h"
 #include "core/bytes.h"
 #include "core/error.h"
 
@@ -72,15 +71,10 @@ class PlannedDevice : public CpuBackend {
   }
   // Three slots of a WeightUploader.
   std::int64_t uploader_bytes() const override { return std::int64_t{192} << 20; }
-  // Logits in chunks of 1 GiB, and the workspaces of products (backend/cuda/cuda_backend.cpp).
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override {
-    const auto logits = [&](std::int64_t width, std::int64_t fewest_rows) {
-      const std::int64_t most = std::min(bytes_ / 16, std::int64_t{1} << 30);
-      return 4 * width * std::min(std::max(most / (4 * width), fewest_rows), rows);
-    };
-    return std::max(logits(longest, kChunkGrain), logits(2 * shape.vocabulary, 1)) +
-           (std::int64_t{128} << 20);
+    return gpu_logits_bytes(shape, rows, longest, std::min(bytes_ / 16, kMostLogitsBytes)) +
+           kProductStreams * kProductWorkspaceBytes;
   }
 
  private:

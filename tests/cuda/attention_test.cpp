@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sparse attention: the GPU's kernels against the CPU backend.
-#include "backend/gpu_row_bytes.h"
+#include "backend/gpu_scratch.h"
 #include "backend/row_chunks.h"
 #include "cuda/gpu.h"
 #include "kernels/architecture.h"

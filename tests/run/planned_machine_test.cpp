@@ -3,7 +3,7 @@
 #include "run/planned_machine.h"
 
 #include "backend/expert_products.h"
-#include "backend/gpu_row_bytes.h"
+#include "backend/gpu_scratch.h"
 #include "io/yaml.h"
 #include "model/config.h"
 #include "support/catch.h"

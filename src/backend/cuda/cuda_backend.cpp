@@ -4,8 +4,7 @@
 
 #include "backend/cuda/shape_check.h"
 #include "backend/device_spec.h"
-#include "backend/gpu_row_bytes.h"
-#include "backend/row_chunks.h"
+#include "backend/gpu_scratch.h"
 #include "core/error.h"
 #include "kernels/architecture.h"
 
@@ -109,14 +108,9 @@ void CudaBackend::limit_logits() {
 
 std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,
                                         std::int64_t longest) const {
-  const auto logits = [&](std::int64_t width, std::int64_t fewest_rows) {
-    const std::int64_t fitting = std::max(logits_bytes_ / (4 * width), fewest_rows);
-    return 4 * width * std::min(fitting, rows);
-  };
-  // A comparison holds the reference's logits next to those that it compares.
-  return std::max({logits(longest, kChunkGrain), hisa_bytes(shape, rows, longest),
-                   logits(shape.vocabulary, 1), logits(2 * shape.vocabulary, 1)}) +
-         cuda::Gemm::kSideStreams * cuda::Gemm::kWorkspaceBytes + table_bytes(shape);
+  return std::max(gpu_logits_bytes(shape, rows, longest, logits_bytes_),
+                  hisa_bytes(shape, rows, longest)) +
+         kProductStreams * kProductWorkspaceBytes + table_bytes(shape);
 }
 
 std::int64_t CudaBackend::linear_row_bytes(std::int64_t width) const {

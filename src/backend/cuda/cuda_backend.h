@@ -8,6 +8,7 @@
 #include "backend/cuda/gemm.h"
 #include "backend/cuda/weight_tables.h"
 #include "backend/expert_products.h"
+#include "backend/gpu_scratch.h"
 #include "kernels/block_quantize.h"
 #include "kernels/grouped_gemm.h"
 #include "kernels/paged_cache.h"
@@ -164,7 +165,7 @@ class CudaBackend : public CudaDevice {
   void limit_logits();
 
   // Of logits that indexer or loss hold at once.
-  std::int64_t logits_bytes_ = std::int64_t{1} << 30;
+  std::int64_t logits_bytes_ = kMostLogitsBytes;
   // Products of different experts where one launch cannot compute all of them.
   std::array<cuda::Stream, cuda::Gemm::kSideStreams> side_streams_;
   std::array<cuda::Event, cuda::Gemm::kSideStreams> side_done_;

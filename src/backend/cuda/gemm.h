@@ -6,6 +6,7 @@
 
 #include "backend/cuda/device_memory.h"
 #include "backend/cuda/handle.h"
+#include "backend/gpu_scratch.h"
 #include "core/dtype.h"
 
 #include <cstdint>
@@ -37,8 +38,8 @@ class Gemm {
 
   // Streams that products of different experts run on at the same time; product `side` of run()
   // uses a workspace of its own.
-  static constexpr int kSideStreams = 4;
-  static constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;  // per side stream
+  static constexpr int kSideStreams = kProductStreams;
+  static constexpr std::int64_t kWorkspaceBytes = kProductWorkspaceBytes;
   void run(const Product& product, cudaStream_t stream, int side = 0);
 
  private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/pack_memory.h"
 
-#include "backend/gpu_row_bytes.h"
+#include "backend/gpu_scratch.h"
 #include "backend/row_chunks.h"
 #include "kernels/sparse_attention.h"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backend/gpu_row_bytes.h"
+#include "backend/gpu_scratch.h"
 
+#include "backend/row_chunks.h"
 #include "backend/scale_blocks.h"
 
 #include <algorithm>
@@ -47,6 +48,16 @@ std::int64_t gpu_attention_row_bytes(const Device& gpu, const ModelShape& shape,
   const SetPacking packing = set_packing(shape, gpu.activation(), has_warpgroups);
   if (packing.queries == 0) return 0;
   return packed_row_keys(packing.keys_per_query) * kKey + kPackBytes + kRow;
+}
+
+// A comparison holds the reference's logits next to those that it compares.
+std::int64_t gpu_logits_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest,
+                              std::int64_t at_a_time) {
+  const auto logits = [&](std::int64_t width, std::int64_t fewest_rows) {
+    return 4 * width * std::min(std::max(at_a_time / (4 * width), fewest_rows), rows);
+  };
+  return std::max(
+      {logits(longest, kChunkGrain), logits(shape.vocabulary, 1), logits(2 * shape.vocabulary, 1)});
 }
 
 }  // namespace indexcache

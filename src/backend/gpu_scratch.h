@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What operations of a GPU take per row; experts have a file of their own (expert_products.h). The
-// GPU backend and plans for GPUs that are not here ask the same functions.
+// What operations of a GPU take; experts have a file of their own (expert_products.h). The GPU
+// backend and plans for GPUs that are not here ask the same functions.
 #pragma once
 
 #include "backend/device.h"
@@ -39,5 +39,16 @@ std::int64_t gpu_linear_row_bytes(const Device& gpu, std::int64_t width);
 std::int64_t gpu_mlp_row_bytes(const Device& gpu, std::int64_t hidden, std::int64_t middle);
 std::int64_t gpu_attention_row_bytes(const Device& gpu, const ModelShape& shape,
                                      bool has_warpgroups);
+
+// Bytes that logits take at a time, at most: those of an indexer and those of tokens.
+inline constexpr std::int64_t kMostLogitsBytes = std::int64_t{1} << 30;
+
+// The share of Device::scratch_bytes() that is logits, `at_a_time` bytes of them or one row.
+std::int64_t gpu_logits_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest,
+                              std::int64_t at_a_time);
+
+// Workspaces of products, which side streams multiply at the same time.
+inline constexpr int kProductStreams = 4;
+inline constexpr std::int64_t kProductWorkspaceBytes = std::int64_t{32} << 20;  // of each
 
 }  // namespace indexcache

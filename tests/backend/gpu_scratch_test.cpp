@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What operations of a GPU take per row: no GPU is needed to know it.
-#include "backend/gpu_row_bytes.h"
+// What operations of a GPU take: no GPU is needed to know it.
+#include "backend/gpu_scratch.h"
 
 #include "backend/cpu/cpu_backend.h"
 #include "support/catch.h"
@@ -94,4 +94,17 @@ TEST_CASE("attention of a GPU takes memory for packs, or none") {
     CHECK(gpu_attention_row_bytes(gpu, attention_shape(4, 96, 32, 40), true) == 5 * 43 + 24 + 4);
   }
   CHECK(gpu_attention_row_bytes(TypesOfGpu(Precision::fp32), released(20), true) == 0);
+}
+
+TEST_CASE("logits of a GPU take a limited number of bytes, or as little as possible") {
+  ModelShape shape{};
+  shape.vocabulary = 1000;
+  // All rows: of an indexer with a float for each position, or of tokens, twice for a comparison.
+  CHECK(gpu_logits_bytes(shape, 100, 5000, kMostLogitsBytes) == 4 * 5000 * 100);
+  CHECK(gpu_logits_bytes(shape, 100, 500, kMostLogitsBytes) == 4 * 2000 * 100);
+  // As many rows as fit, but a whole chunk of an indexer's.
+  CHECK(gpu_logits_bytes(shape, 100'000, 5000, 50'000'000) == 50'000'000);
+  CHECK(gpu_logits_bytes(shape, 100'000, 5000, 1000) == 4 * 5000 * 256);
+  shape.vocabulary = 1'000'000;
+  CHECK(gpu_logits_bytes(shape, 100'000, 16, 1000) == 4 * 2'000'000);
 }
