@@ -104,6 +104,12 @@ __device__ std::int64_t begin_pack(const PackedSets& packed, const Rows& rows, i
   return begin;
 }
 
+// Members are read four at a time; those after the last of `keys` are none.
+__device__ void end_members(const PackedSets& packed, int keys, std::int64_t end) {
+  const int padding = (4 - keys % 4) % 4, own = static_cast<int>(threadIdx.x);
+  if (own < padding) packed.members[end + own] = 0;
+}
+
 __device__ void leave_rows(const PackedSets& packed, const Rows& rows) {
   if (threadIdx.x != 0) return;
   const int at = atomicAdd(&packed.counts->rest, rows.count);
@@ -133,6 +139,7 @@ __global__ void __launch_bounds__(kThreads)
     if (!marked) mark(p, rows, window);
     at = write_keys(packed, rows, window, totals, at);
   }
+  end_members(packed, keys, at);
 }
 
 }  // namespace
