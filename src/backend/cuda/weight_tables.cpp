@@ -2,7 +2,6 @@
 #include "backend/cuda/weight_tables.h"
 
 #include "backend/cuda/check.h"
-#include "backend/cuda/cuda_device.h"
 
 namespace indexcache::cuda {
 namespace {
@@ -16,8 +15,7 @@ constexpr std::size_t kMostTables = 4096;
 const kernels::GroupedWeight* WeightTables::get(std::span<const Tensor> weights) {
   std::vector<Entry> entries;
   for (const Tensor& weight : weights) {
-    entries.push_back({weight.data<void>(), weight.scales().data<float>(), weight.rows(),
-                       weight.cols(), weight.dtype()});
+    entries.emplace_back(weight.data<void>(), weight.scales().data<float>());
   }
   if (tables_.size() >= kMostTables && !tables_.contains(entries)) tables_.clear();
   std::shared_ptr<void>& table = tables_[entries];
@@ -27,7 +25,7 @@ const kernels::GroupedWeight* WeightTables::get(std::span<const Tensor> weights)
 
 std::shared_ptr<void> WeightTables::upload(const std::vector<Entry>& entries) {
   std::vector<kernels::GroupedWeight> rows;
-  for (const auto& [data, scales, cols, depth, type] : entries) rows.push_back({data, scales});
+  for (const auto& [data, scales] : entries) rows.push_back({data, scales});
   const std::size_t bytes = rows.size() * sizeof(kernels::GroupedWeight);
   std::shared_ptr<void> memory = memory_.allocate(bytes, Memory::workspace);
   // From pageable memory: the call returns after the rows have been read.

@@ -6,17 +6,16 @@
 #include "backend/tensor.h"
 #include "kernels/grouped_gemm.h"
 
-#include <cstdint>
 #include <map>
 #include <memory>
 #include <span>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace indexcache::cuda {
 
-// A table depends only on addresses, shapes and types, so that it is right whatever lies there:
-// weights that are streamed come back to the same addresses layer after layer.
+// A table has only addresses, so that it is right whatever lies there: weights that are streamed
+// come back to the same addresses layer after layer.
 class WeightTables {
  public:
   // Works in the order of `stream`.
@@ -26,8 +25,7 @@ class WeightTables {
   const kernels::GroupedWeight* get(std::span<const Tensor> weights);
 
  private:
-  // Numbers, scales, rows, columns and type of a weight.
-  using Entry = std::tuple<const void*, const float*, std::int64_t, std::int64_t, DType>;
+  using Entry = std::pair<const void*, const float*>;  // numbers and scales of a weight
 
   std::shared_ptr<void> upload(const std::vector<Entry>& entries);
 
