@@ -24,8 +24,10 @@ __host__ __device__ inline bool copies_whole_boxes(const GroupedGemmParams& p) {
   return (p.gated ? p.cols / 2 : p.cols) % kOrderedColumns == 0;
 }
 
-// Of a weight at any address: find_groups_kernel() puts in that of each group.
-template <bool kInEights>
+// find_groups_kernel() puts the address of each group's weight in; p.x only stands for it. The
+// strides of rows do not grow from one dimension to the next, as those in the documentation of
+// cuTensorMapEncodeTiled do; they are multiples of 16 bytes, which is what it asks for.
+template <bool kOrdered>
 cudaError_t make_columns_map(const GroupedGemmParams& p, TensorMap* map) {
   const RowDimension two{2, 1, 2}, four_twos{4, 2, 4};
   const RowDimension in_order[] = {{p.cols, 1, kColumnBox}};
@@ -35,15 +37,15 @@ cudaError_t make_columns_map(const GroupedGemmParams& p, TensorMap* map) {
   const auto make = [&](const auto& rows) {
     return make_tensor_map(p.x, p.type, p.depth, p.depth, rows, map);
   };
-  if (!kInEights) return make(in_order);
+  if (!kOrdered) return make(in_order);
   return copies_whole_boxes(p) ? make(whole) : make(of_32);
 }
 
 // Begins the copy of kColumnBox columns from `column` on, and of 128 bytes of their depth.
-template <bool kInEights>
+template <bool kOrdered>
 __device__ __forceinline__ void copy_columns(std::uint32_t to, const void* map, int depth,
                                              int column, bool whole_box, std::uint32_t barrier) {
-  if constexpr (!kInEights) {
+  if constexpr (!kOrdered) {
     copy_box(to, map, barrier, depth, column);
   } else if (whole_box) {
     copy_box(to, map, barrier, depth, 0, 0, 0, column / kOrderedColumns);

@@ -49,7 +49,7 @@ class Finder {
 
 // The thread that copies what the multiplying warpgroups need. Rows beyond the last slot of a group
 // are zero: products of them take less power than products of another group's rows.
-template <class S, bool kInEights>
+template <class S, bool kOrdered>
 class Copier {
  public:
   __device__ Copier(const GroupedGemmParams& p, const Shared<S>& shared)
@@ -83,8 +83,8 @@ class Copier {
       barrier_arrive_expecting(full, bytes);
 #pragma unroll
       for (int box = 0; box < S::kWeightBoxes; ++box) {
-        copy_columns<kInEights>(box_at(shared_.weight(turn_.stage), box * kColumnBox), weight,
-                                depth, column + box * columns_apart, whole_boxes_, full);
+        copy_columns<kOrdered>(box_at(shared_.weight(turn_.stage), box * kColumnBox), weight, depth,
+                               column + box * columns_apart, whole_boxes_, full);
       }
       for (int box = 0; box < boxes; ++box) {
         const int row = box * kPartSlots;

@@ -5,7 +5,7 @@
 // One block per multiprocessor takes tile after tile of all groups: up to 192 slots by 256 columns
 // (bf16) or 128 (e4m3). One thread takes a tile and announces it; another one fills a ring of
 // stages, 128 bytes of depth of every row of x and of the weight, with the tensor memory
-// accelerator, by a map for each group. (With cp.async for x, which could follow the rows of an
+// accelerator, by two maps for each group. (With cp.async for x, which could follow the rows of an
 // expert, issuing the copies took 6% of bf16 products and 14% of e4m3.) Three warpgroups multiply
 // up to 64 slots each, and do nothing for a tile without any of theirs. bf16 keeps one stage's
 // products under way while the next is awaited. In e4m3 the products of a stage are awaited, scaled
@@ -42,7 +42,7 @@ struct ThreadPlace {
 // A warpgroup that multiplies its part of a tile, and then calls
 //   epilogue(tile, d)
 // with the accumulator d: 8 columns of two slots per 4 registers (ThreadPlace). If
-// Epilogue::kInEights, the columns are in the order of grouped_columns.cuh, and in bf16 a part of
+// Epilogue::kOrdered, the columns are in the order of grouped_columns.cuh, and in bf16 a part of
 // at most kFewSlots slots does not cost as much as 64: it is multiplied with the weight's columns
 // on the left and 16, 32 or 48 slots on the right. Then the warpgroup calls
 //   epilogue.few<Slots>(tile, first_slot, d)
@@ -145,7 +145,7 @@ class Multiplier {
       const int slots = tile.slots - first_slot_;
       if (slots <= 0) {
         pass();
-      } else if (!Epilogue::kInEights || slots > kFewSlots) {
+      } else if (!Epilogue::kOrdered || slots > kFewSlots) {
         multiply<kPartSlots>(tile);
       } else if (slots > 32) {
         multiply<kFewSlots>(tile);
@@ -173,7 +173,7 @@ class Multiplier {
     turn_.advance(1);
     if constexpr (Slots == kPartSlots) {
       epilogue_(tile, d);
-    } else if constexpr (Epilogue::kInEights) {
+    } else if constexpr (Epilogue::kOrdered) {
       epilogue_.template few<Slots>(tile, first_slot_, d);
     }
   }
@@ -252,7 +252,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (group == kMultipliers) {
     leave_registers<S::kCopierRegisters>();
     const int thread = static_cast<int>(threadIdx.x) % kGroupThreads;
-    if (thread == 0) Copier<S, Epilogue::kInEights>(p, shared).run();
+    if (thread == 0) Copier<S, Epilogue::kOrdered>(p, shared).run();
     if (thread == kWarp) Finder<S>(p, shared).run();
     if constexpr (S::kScaled) {
       if (thread >= kGroupThreads - S::kScaleThreads) Scaler<S>(p, shared).run();
@@ -275,7 +275,7 @@ cudaError_t launch(const GroupedGemmParams& p, const Epilogue& epilogue, cudaStr
   TensorMap x, weight;
   status = make_tensor_map(p.x, p.type, p.depth, p.x_stride, {{p.slots, 1, kPartSlots}}, &x);
   if (status != cudaSuccess) return status;
-  status = make_columns_map<Epilogue::kInEights>(p, &weight);
+  status = make_columns_map<Epilogue::kOrdered>(p, &weight);
   if (status != cudaSuccess) return status;
   find_groups_kernel<<<1, 2 * kWarp, 0, stream>>>(p, x, weight);
   const auto blocks = static_cast<unsigned>(multiprocessors());

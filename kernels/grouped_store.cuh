@@ -33,7 +33,7 @@ __device__ inline void write_eight(float* to, const float* from, bool accumulate
 // Writes the results.
 template <typename Out>
 struct Store {
-  static constexpr bool kInEights = true;
+  static constexpr bool kOrdered = true;
 
   Out* out;
   std::int64_t stride;
@@ -66,7 +66,7 @@ struct Store {
   struct Rows {
     Out* of[2];
     bool present[2];
-    int columns;  // that are there
+    int columns;  // from there to the end of the row
   };
 
   __device__ __forceinline__ Rows rows_of(const Tile& tile, int first_column) const {
@@ -120,7 +120,7 @@ struct Store {
 
 // Writes SwiGLU: the first half of a tile's columns is `gate`, the other is `up`.
 struct StoreGated {
-  static constexpr bool kInEights = true;
+  static constexpr bool kOrdered = true;
 
   Store<bf16> store;
   float limit;

@@ -27,10 +27,12 @@ struct alignas(16) Tile {
   int first_row;        // first_slot, counted from the first slot of the group
 };
 
+static_assert(grouped_gemm_scratch(1) * 4 == 2 * sizeof(TensorMap) + 5 * sizeof(int));
+
 // In scratch memory.
 struct Groups {
   TensorMap* x;                  // [groups]: x of a group's slots, and zero beyond them
-  TensorMap* weight;             // [groups]
+  TensorMap* weight;             // [groups]: columns in the order of grouped_columns.cuh, or not
   int *first_tile, *first_slot;  // [groups + 1]: where they begin, in tiles of slots and in slots
   int* taken;                    // number of tiles that blocks have taken
 };

@@ -30,7 +30,7 @@ __device__ inline int part_count(const NextTokenParams& p) {
 // 8 i + 2 q + e of row r.
 template <Task kTask>
 struct Reduce {
-  static constexpr bool kInEights = false;
+  static constexpr bool kOrdered = false;
 
   NextTokenParams p;
   float* logits;                        // written for Task::reference, read for Task::compare

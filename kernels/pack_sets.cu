@@ -104,7 +104,7 @@ __device__ std::int64_t begin_pack(const PackedSets& packed, const Rows& rows, i
   return begin;
 }
 
-// Members are read four at a time; those after the last of `keys` are none.
+// Members are read four at a time; those after the last of `keys` belong to no query.
 __device__ void end_members(const PackedSets& packed, int keys, std::int64_t end) {
   const int padding = (4 - keys % 4) % 4, own = static_cast<int>(threadIdx.x);
   if (own < padding) packed.members[end + own] = 0;

@@ -38,10 +38,12 @@ struct PackedSets {
   int queries = 0;               // at most, of a pack; 0: nothing is packed
   int keys_per_query = 0;        // n queries whose union has more than n times as many are no pack
   std::int32_t* keys = nullptr;  // [rows * (keys_per_query + 3)] candidates
-  std::uint8_t* members = nullptr;  // the same; bit i: in the set of query first_row + i
-  Pack* packs = nullptr;            // [rows]
-  std::int32_t* rest = nullptr;     // [rows] those in no pack
-  PackCounts* counts = nullptr;     // [1]
+  // The same; bit i: in the set of query first_row + i. 0 from the last key of a pack up to the
+  // next multiple of four.
+  std::uint8_t* members = nullptr;
+  Pack* packs = nullptr;         // [rows]
+  std::int32_t* rest = nullptr;  // [rows] those in no pack
+  PackCounts* counts = nullptr;  // [1]
 };
 
 struct PackSetsParams {

@@ -35,7 +35,7 @@ __device__ inline void release_tensor_maps() {
   asm volatile("fence.proxy.tensormap::generic.release.gpu;" ::: "memory");
 }
 
-// The host or an earlier kernel wrote the map; the accelerator reads it through a proxy of its own.
+// An earlier kernel wrote the map; the accelerator reads it through a proxy of its own.
 __device__ inline void acquire_tensor_map(const void* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" ::"l"(map) : "memory");
 }

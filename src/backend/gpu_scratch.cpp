@@ -50,11 +50,15 @@ std::int64_t gpu_attention_row_bytes(const Device& gpu, const ModelShape& shape,
   return packed_row_keys(packing.keys_per_query) * kKey + kPackBytes + kRow;
 }
 
+std::int64_t gpu_logits_chunk(std::int64_t memory_bytes) {
+  return std::clamp(memory_bytes / 16, std::int64_t{1} << 20, std::int64_t{1} << 30);
+}
+
 // A comparison holds the reference's logits next to those that it compares.
 std::int64_t gpu_logits_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest,
-                              std::int64_t at_a_time) {
+                              std::int64_t chunk) {
   const auto logits = [&](std::int64_t width, std::int64_t fewest_rows) {
-    return 4 * width * std::min(std::max(at_a_time / (4 * width), fewest_rows), rows);
+    return 4 * width * std::min(std::max(chunk / (4 * width), fewest_rows), rows);
   };
   return std::max(
       {logits(longest, kChunkGrain), logits(shape.vocabulary, 1), logits(2 * shape.vocabulary, 1)});

@@ -40,12 +40,14 @@ std::int64_t gpu_mlp_row_bytes(const Device& gpu, std::int64_t hidden, std::int6
 std::int64_t gpu_attention_row_bytes(const Device& gpu, const ModelShape& shape,
                                      bool has_warpgroups);
 
-// Bytes that logits take at a time, at most: those of an indexer and those of tokens.
-inline constexpr std::int64_t kMostLogitsBytes = std::int64_t{1} << 30;
+// Logits of indexers and of tokens are computed in chunks of about so many bytes: of a GiB, or of
+// less on small GPUs.
+std::int64_t gpu_logits_chunk(std::int64_t memory_bytes);
 
-// The share of Device::scratch_bytes() that is logits, `at_a_time` bytes of them or one row.
+// What chunks of logits take of Device::scratch_bytes(): about `chunk` bytes, but at least
+// kChunkGrain rows of an indexer and one row of tokens.
 std::int64_t gpu_logits_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest,
-                              std::int64_t at_a_time);
+                              std::int64_t chunk);
 
 // Workspaces of products, which side streams multiply at the same time.
 inline constexpr int kProductStreams = 4;

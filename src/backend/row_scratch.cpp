@@ -5,6 +5,7 @@
 #include "backend/expert_products.h"
 
 namespace indexcache {
+
 std::int64_t Device::linear_row_bytes(std::int64_t) const {
   return 0;
 }

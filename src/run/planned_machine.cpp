@@ -71,9 +71,10 @@ class PlannedDevice : public CpuBackend {
   }
   // Three slots of a WeightUploader.
   std::int64_t uploader_bytes() const override { return std::int64_t{192} << 20; }
+  // Without tables of weights, which are less than a MiB; HISA takes about what exact logits do.
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override {
-    return gpu_logits_bytes(shape, rows, longest, std::min(bytes_ / 16, kMostLogitsBytes)) +
+    return gpu_logits_bytes(shape, rows, longest, gpu_logits_chunk(bytes_)) +
            kProductStreams * kProductWorkspaceBytes;
   }
 

@@ -97,11 +97,15 @@ TEST_CASE("attention of a GPU takes memory for packs, or none") {
 }
 
 TEST_CASE("logits of a GPU take a limited number of bytes, or as little as possible") {
+  constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+  CHECK(gpu_logits_chunk(141 * kGiB) == kGiB);
+  CHECK(gpu_logits_chunk(8 * kGiB) == kGiB / 2);
+  CHECK(gpu_logits_chunk(0) == 1 << 20);
   ModelShape shape{};
   shape.vocabulary = 1000;
   // All rows: of an indexer with a float for each position, or of tokens, twice for a comparison.
-  CHECK(gpu_logits_bytes(shape, 100, 5000, kMostLogitsBytes) == 4 * 5000 * 100);
-  CHECK(gpu_logits_bytes(shape, 100, 500, kMostLogitsBytes) == 4 * 2000 * 100);
+  CHECK(gpu_logits_bytes(shape, 100, 5000, kGiB) == 4 * 5000 * 100);
+  CHECK(gpu_logits_bytes(shape, 100, 500, kGiB) == 4 * 2000 * 100);
   // As many rows as fit, but a whole chunk of an indexer's.
   CHECK(gpu_logits_bytes(shape, 100'000, 5000, 50'000'000) == 50'000'000);
   CHECK(gpu_logits_bytes(shape, 100'000, 5000, 1000) == 4 * 5000 * 256);

@@ -288,6 +288,15 @@ const std::vector<Product> kProducts = {
      .depth = 136,
      .out_type = kernels::Type::bf16,
      .gated = true},
+    // Fewer columns than change places.
+    {.type = kernels::Type::e4m3, .counts = {70, 1}, .cols = 8, .depth = 144},
+    {.type = kernels::Type::bf16, .counts = kParts, .cols = 24, .depth = 72},
+    {.type = kernels::Type::bf16,
+     .counts = {130, 40, 3},
+     .cols = 2 * 8,
+     .depth = 72,
+     .out_type = kernels::Type::bf16,
+     .gated = true},
     // Both together are whole 32s, but neither gate nor up is.
     {.type = kernels::Type::bf16,
      .counts = {300, 40},

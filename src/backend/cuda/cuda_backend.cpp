@@ -101,9 +101,8 @@ void CudaBackend::limit_memory(std::int64_t bytes) {
   limit_logits();
 }
 
-// A sixteenth of the memory.
 void CudaBackend::limit_logits() {
-  logits_bytes_ = std::clamp(memory_bytes() / 16, kLeastBuffer, logits_bytes_);
+  logits_bytes_ = gpu_logits_chunk(memory_bytes());
 }
 
 std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,

@@ -165,10 +165,10 @@ class CudaBackend : public CudaDevice {
   void limit_logits();
 
   // Of logits that indexer or loss hold at once.
-  std::int64_t logits_bytes_ = kMostLogitsBytes;
+  std::int64_t logits_bytes_ = 0;  // of a chunk
   // Products of different experts where one launch cannot compute all of them.
-  std::array<cuda::Stream, cuda::Gemm::kSideStreams> side_streams_;
-  std::array<cuda::Event, cuda::Gemm::kSideStreams> side_done_;
+  std::array<cuda::Stream, kProductStreams> side_streams_;
+  std::array<cuda::Event, kProductStreams> side_done_;
   cuda::Event forked_;
   cuda::LayoutCache layouts_;
   cuda::Gemm gemm_;

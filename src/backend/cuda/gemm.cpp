@@ -78,7 +78,7 @@ Gemm::Gemm(DeviceMemory& memory) {
   INDEXCACHE_CUDA(cublasLtCreate(&handle));
   blas_.reset(handle);
   for (auto& workspace : workspaces_) {
-    workspace = memory.allocate(kWorkspaceBytes, Memory::workspace);
+    workspace = memory.allocate(kProductWorkspaceBytes, Memory::workspace);
   }
 }
 
@@ -101,7 +101,8 @@ std::unique_ptr<Gemm::Prepared> Gemm::prepare(const Product& p, std::uint32_t al
   cublasLtMatmulPreference_t wishes = nullptr;
   INDEXCACHE_CUDA(cublasLtMatmulPreferenceCreate(&wishes));
   const MatmulPreference owner(wishes);
-  set(wishes, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::size_t>(kWorkspaceBytes));
+  set(wishes, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+      static_cast<std::size_t>(kProductWorkspaceBytes));
   set(wishes, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
       static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE));
   for (const auto attribute :
@@ -160,7 +161,7 @@ void Gemm::run(const Product& p, cudaStream_t stream, int side) {
   INDEXCACHE_CUDA(cublasLtMatmul(blas_.get(), ready.desc.get(), &one, p.weight, ready.weight.get(),
                                  p.x, ready.x.get(), &keep, p.out, ready.out.get(), p.out,
                                  ready.out.get(), &ready.algorithm, workspaces_[side].get(),
-                                 kWorkspaceBytes, stream));
+                                 kProductWorkspaceBytes, stream));
 }
 
 }  // namespace indexcache::cuda

@@ -36,10 +36,8 @@ class Gemm {
   explicit Gemm(DeviceMemory& memory);
   ~Gemm();
 
-  // Streams that products of different experts run on at the same time; product `side` of run()
+  // Products of different experts run on kProductStreams streams at the same time: product `side`
   // uses a workspace of its own.
-  static constexpr int kSideStreams = kProductStreams;
-  static constexpr std::int64_t kWorkspaceBytes = kProductWorkspaceBytes;
   void run(const Product& product, cudaStream_t stream, int side = 0);
 
  private:
@@ -49,7 +47,7 @@ class Gemm {
   std::unique_ptr<Prepared> prepare(const Product& product, std::uint32_t alignment);
 
   Blas blas_;
-  std::shared_ptr<void> workspaces_[kSideStreams];
+  std::shared_ptr<void> workspaces_[kProductStreams];
   std::map<std::vector<std::int64_t>, std::unique_ptr<Prepared>> prepared_;
 };
 

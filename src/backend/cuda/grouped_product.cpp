@@ -3,6 +3,8 @@
 // experts of a layer in one launch.
 #include "backend/cuda/cuda_backend.h"
 
+#include <algorithm>
+
 namespace indexcache {
 
 using cuda::kernel_type;
@@ -96,8 +98,10 @@ void CudaBackend::multiply_groups(const Operand& x, std::span<const Tensor> weig
 std::int64_t CudaBackend::table_bytes(const ModelShape& shape) const {
   if (activation() != DType::bf16) return 0;
   constexpr std::int64_t kProducts = 16;  // of a layer, by themselves
+  const std::int64_t groups = std::max<std::int64_t>(shape.routed_experts, 1);  // of a launch
   return shape.layers * (2 * shape.routed_experts + kProducts) *
-         static_cast<std::int64_t>(sizeof(kernels::GroupedWeight));
+             static_cast<std::int64_t>(sizeof(kernels::GroupedWeight)) +
+         4 * kernels::grouped_gemm_scratch(groups);
 }
 
 }  // namespace indexcache

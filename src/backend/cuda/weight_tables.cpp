@@ -2,6 +2,9 @@
 #include "backend/cuda/weight_tables.h"
 
 #include "backend/cuda/check.h"
+#include "core/error.h"
+
+#include <cstdint>
 
 namespace indexcache::cuda {
 namespace {
@@ -15,7 +18,12 @@ constexpr std::size_t kMostTables = 4096;
 const kernels::GroupedWeight* WeightTables::get(std::span<const Tensor> weights) {
   std::vector<Entry> entries;
   for (const Tensor& weight : weights) {
-    entries.emplace_back(weight.data<void>(), weight.scales().data<float>());
+    const auto* const data = weight.data<void>();
+    if (reinterpret_cast<std::uintptr_t>(data) % 16 != 0) {
+      throw InternalError({"a weight of a grouped product is not aligned", "WeightTables::get",
+                           "the copies of the kernel need 16 bytes", ""});
+    }
+    entries.emplace_back(data, weight.scales().data<float>());
   }
   if (tables_.size() >= kMostTables && !tables_.contains(entries)) tables_.clear();
   std::shared_ptr<void>& table = tables_[entries];
