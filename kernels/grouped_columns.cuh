@@ -28,14 +28,14 @@ __host__ __device__ inline bool copies_whole_boxes(const GroupedGemmParams& p) {
 // strides of rows do not grow from one dimension to the next, as those in the documentation of
 // cuTensorMapEncodeTiled do; they are multiples of 16 bytes, which is what it asks for.
 template <bool kOrdered>
-cudaError_t make_columns_map(const GroupedGemmParams& p, TensorMap* map) {
+cudaError_t make_columns_map(EncodeTensorMap encode, const GroupedGemmParams& p, TensorMap* map) {
   const RowDimension two{2, 1, 2}, four_twos{4, 2, 4};
   const RowDimension in_order[] = {{p.cols, 1, kColumnBox}};
   const RowDimension whole[] = {
       two, {4, 8, 4}, four_twos, {p.cols / kOrderedColumns, kOrderedColumns, 4}};
   const RowDimension of_32[] = {two, {p.cols / 8, 8, 4}, four_twos};
   const auto make = [&](const auto& rows) {
-    return make_tensor_map(p.x, p.type, p.depth, p.depth, rows, map);
+    return make_tensor_map(encode, p.x, p.type, p.depth, p.depth, rows, map);
   };
   if (!kOrdered) return make(in_order);
   return copies_whole_boxes(p) ? make(whole) : make(of_32);

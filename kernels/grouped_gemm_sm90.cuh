@@ -272,10 +272,13 @@ cudaError_t launch(const GroupedGemmParams& p, const Epilogue& epilogue, cudaStr
   cudaError_t status =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes);
   if (status != cudaSuccess) return status;
+  const EncodeTensorMap encode = find_encoder();
+  if (encode == nullptr) return cudaErrorNotSupported;
   TensorMap x, weight;
-  status = make_tensor_map(p.x, p.type, p.depth, p.x_stride, {{p.slots, 1, kPartSlots}}, &x);
+  status =
+      make_tensor_map(encode, p.x, p.type, p.depth, p.x_stride, {{p.slots, 1, kPartSlots}}, &x);
   if (status != cudaSuccess) return status;
-  status = make_columns_map<Epilogue::kOrdered>(p, &weight);
+  status = make_columns_map<Epilogue::kOrdered>(encode, p, &weight);
   if (status != cudaSuccess) return status;
   find_groups_kernel<<<1, 2 * kWarp, 0, stream>>>(p, x, weight);
   const auto blocks = static_cast<unsigned>(multiprocessors());

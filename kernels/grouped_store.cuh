@@ -8,16 +8,12 @@
 
 namespace indexcache::kernels::grouped {
 
-__device__ inline void write_eight(bf16* to, const std::uint32_t (&pairs)[4]) {
-  *reinterpret_cast<uint4*>(to) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
-}
-
 // The thread's eight columns of a slot, of which registers 4 j and 4 j + 1 are the j-th two.
 __device__ inline void write_eight(bf16* to, const float* from, bool) {
-  std::uint32_t pairs[4];
+  float eight[kEight];
 #pragma unroll
-  for (int j = 0; j < 4; ++j) pairs[j] = pack(from[4 * j], from[4 * j + 1]);
-  write_eight(to, pairs);
+  for (int i = 0; i < kEight; ++i) eight[i] = from[i / 2 * 4 + i % 2];
+  store_eight(to, eight);
 }
 
 __device__ inline void write_eight(float* to, const float* from, bool accumulate) {
@@ -94,12 +90,12 @@ struct Store {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const int own = column + static_cast<int>(threadIdx.x) / kWarp % 4 * kOrderedColumns;
     if constexpr (sizeof(Out) == 2) {
-      const std::uint32_t pairs[4] = {
+      const uint4 eight = {
           transpose_matrix(pack(even[0], even[1])), transpose_matrix(pack(odd[0], odd[1])),
           transpose_matrix(pack(even[2], even[3])), transpose_matrix(pack(odd[2], odd[3]))};
       const int at = own + lane % 4 * kEight;
       Out* const to = row_of(tile, slot + lane / 4);
-      if (to != nullptr && at < cols) write_eight(to + at, pairs);
+      if (to != nullptr && at < cols) *reinterpret_cast<uint4*>(to + at) = eight;
     } else {
 #pragma unroll
       for (int i = 0; i < 8; ++i) {

@@ -91,23 +91,19 @@ __device__ std::int64_t write_keys(const PackedSets& packed, const Rows& rows, c
 }
 
 // A pack of so many keys; the same for all threads. Keys begin at multiples of four, so that four
-// members are a word.
+// members are a word: those after the last key belong to no query.
 __device__ std::int64_t begin_pack(const PackedSets& packed, const Rows& rows, int keys) {
   __shared__ std::int64_t begin;
   if (threadIdx.x == 0) {
-    const auto room = static_cast<unsigned long long>(ceil_div(keys, 4) * 4);
-    begin = static_cast<std::int64_t>(atomicAdd(&packed.counts->keys, room));
+    const std::int64_t room = ceil_div(keys, 4) * 4;
+    begin = static_cast<std::int64_t>(
+        atomicAdd(&packed.counts->keys, static_cast<unsigned long long>(room)));
+    for (std::int64_t i = keys; i < room; ++i) packed.members[begin + i] = 0;
     packed.packs[atomicAdd(&packed.counts->packs, 1)] = {begin, keys, rows.first, rows.count,
                                                          rows.key_base};
   }
   __syncthreads();
   return begin;
-}
-
-// Members are read four at a time; those after the last of `keys` belong to no query.
-__device__ void end_members(const PackedSets& packed, int keys, std::int64_t end) {
-  const int padding = (4 - keys % 4) % 4, own = static_cast<int>(threadIdx.x);
-  if (own < padding) packed.members[end + own] = 0;
 }
 
 __device__ void leave_rows(const PackedSets& packed, const Rows& rows) {
@@ -139,7 +135,6 @@ __global__ void __launch_bounds__(kThreads)
     if (!marked) mark(p, rows, window);
     at = write_keys(packed, rows, window, totals, at);
   }
-  end_members(packed, keys, at);
 }
 
 }  // namespace

@@ -92,10 +92,9 @@ struct RowDimension {
 // Of rows of `depth` elements of `type`, `stride` elements apart, as one to four dimensions, of
 // which the first changes fastest within a box.
 template <int kDimensions>
-cudaError_t make_tensor_map(const void* data, Type type, int depth, std::int64_t stride,
-                            const RowDimension (&rows)[kDimensions], TensorMap* map) {
-  const EncodeTensorMap encode = find_encoder();
-  if (encode == nullptr) return cudaErrorNotSupported;
+cudaError_t make_tensor_map(EncodeTensorMap encode, const void* data, Type type, int depth,
+                            std::int64_t stride, const RowDimension (&rows)[kDimensions],
+                            TensorMap* map) {
   const int element = type == Type::e4m3 ? 1 : 2;
   cuuint64_t sizes[kDimensions + 1] = {static_cast<cuuint64_t>(depth)}, strides[kDimensions];
   cuuint32_t box[kDimensions + 1] = {static_cast<cuuint32_t>(kBoxRowBytes / element)};

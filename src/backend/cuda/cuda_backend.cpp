@@ -85,7 +85,6 @@ CudaBackend::CudaBackend(const CudaOptions& options)
     side_streams_[side] = cuda::make_stream();
     side_done_[side] = cuda::make_event();
   }
-  limit_logits();
 }
 
 CudaBackend::~CudaBackend() {
@@ -96,18 +95,9 @@ void CudaBackend::check(const ModelShape& shape) const {
   cuda::check_shape(shape, options_.indexer);
 }
 
-void CudaBackend::limit_memory(std::int64_t bytes) {
-  CudaDevice::limit_memory(bytes);
-  limit_logits();
-}
-
-void CudaBackend::limit_logits() {
-  logits_bytes_ = gpu_logits_chunk(memory_bytes());
-}
-
 std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,
                                         std::int64_t longest) const {
-  return std::max(gpu_logits_bytes(shape, rows, longest, logits_bytes_),
+  return std::max(gpu_logits_bytes(shape, rows, longest, logits_bytes()),
                   hisa_bytes(shape, rows, longest)) +
          kProductStreams * kProductWorkspaceBytes + table_bytes(shape);
 }

@@ -29,7 +29,6 @@ class CudaBackend : public CudaDevice {
   ~CudaBackend() override;
 
   void check(const ModelShape& shape) const override;
-  void limit_memory(std::int64_t bytes) override;
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override;
   std::int64_t linear_row_bytes(std::int64_t width) const override;
@@ -162,10 +161,11 @@ class CudaBackend : public CudaDevice {
   void reduced_comparisons(const Tensor& reference, std::span<const Tensor> xs,
                            const Tensor& lm_head, const Tensor& targets, const Comparisons& out);
 
-  void limit_logits();
-
   // Of logits that indexer or loss hold at once.
-  std::int64_t logits_bytes_ = 0;  // of a chunk
+  std::int64_t logits_bytes() const {
+    return gpu_logits_chunk(memory_bytes());
+  }
+
   // Products of different experts where one launch cannot compute all of them.
   std::array<cuda::Stream, kProductStreams> side_streams_;
   std::array<cuda::Event, kProductStreams> side_done_;
