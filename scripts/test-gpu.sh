@@ -3,7 +3,7 @@
 # Build on a machine with a GPU and the CUDA toolkit, run the GPU tests and a short benchmark: a few
 # minutes on 16 cores. Nothing is installed: libraries are the system's, and where some are missing
 # INDEXCACHE_PREFIX names a folder that has their include/, lib/ and share/ (packages unpacked with
-# dpkg -x, say). --sanitize runs the operations under compute-sanitizer as well.
+# dpkg -x, say). --sanitize runs them under compute-sanitizer as well.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,27 +22,7 @@ cmake --build --preset dev --parallel "$(nproc)" \
   --target test_cuda indexcache-search bench_precision
 ctest --preset dev -L gpu
 
-if $sanitize; then
-  # Searches repeat the same operations thousands of times. Tests of large products are left out of
-  # two tools: racecheck takes minutes over their kernels, and initcheck does not see what their copy
-  # engine (TMA) writes. Of grouped products and of queries that share tiles, racecheck sees one
-  # shape of each kernel.
-  test=build/dev/tests/test_cuda
-  compute-sanitizer --tool memcheck --error-exitcode 1 "$test" "~[search]" | tail -n 3
-  compute-sanitizer --tool initcheck --error-exitcode 1 "$test" "~[search]~[products]" | tail -n 3
-  compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
-    "~[search]~[products]~[forward]~[packs]" | tail -n 3
-  compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
-    "GPU gated products have the bits of SwiGLU by itself" \
-    -c "1 groups, 300 slots, 136 -> 144, bf16 to bf16, gated" | tail -n 3
-  compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
-    "GPU grouped products equal plain loops" \
-    -c "8 groups, 1733 slots, 1920 -> 136, e4m3" | tail -n 3
-  for section in "20 heads of 512 + 64" "4 heads of 96 + 32"; do
-    compute-sanitizer --tool racecheck --error-exitcode 1 "$test" \
-      "GPU attention of queries that share tiles" -c "$section" | tail -n 3
-  done
-fi
+! $sanitize || scripts/sanitize-gpu.sh build/dev/tests/test_cuda
 
 tool=build/dev/indexcache-search
 tokens=tests/golden/dsa-mini/calibration.h5

@@ -49,6 +49,10 @@ std::int64_t gpu_logits_chunk(std::int64_t memory_bytes);
 std::int64_t gpu_logits_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest,
                               std::int64_t chunk);
 
+// Slots of a WeightUploader, smaller on small GPUs.
+inline constexpr int kUploaderSlots = 3;
+inline constexpr std::int64_t kUploaderSlotBytes = std::int64_t{64} << 20;  // of each
+
 // Workspaces of products, which side streams multiply at the same time.
 inline constexpr int kProductStreams = 4;
 inline constexpr std::int64_t kProductWorkspaceBytes = std::int64_t{32} << 20;  // of each

@@ -69,8 +69,7 @@ class PlannedDevice : public CpuBackend {
   std::int64_t expert_row_bytes(const ModelShape& shape) const override {
     return gpu_expert_row_bytes(*this, shape, is_hopper_);
   }
-  // Three slots of a WeightUploader.
-  std::int64_t uploader_bytes() const override { return std::int64_t{192} << 20; }
+  std::int64_t uploader_bytes() const override { return kUploaderSlots * kUploaderSlotBytes; }
   // Without tables of weights, which are less than a MiB; HISA takes about what exact logits do.
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override {

@@ -240,7 +240,7 @@ TEST_CASE("GPU attention over selected and over all causal positions") {
   }
 }
 
-TEST_CASE("GPU attention gives a query the same bits with other neighbors") {
+TEST_CASE("GPU attention gives a query the same bits with other neighbors", "[large]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const std::int64_t heads : {1, 3, 4, 8, 9}) check_neighbors(precision, {heads, 96, 32, 0});
     for (const std::int64_t heads : {1, 20, 32, 64, 70, 128}) {
@@ -253,7 +253,7 @@ TEST_CASE("GPU attention gives a query the same bits with other neighbors") {
   }
 }
 
-TEST_CASE("GPU attention of queries that share tiles", "[packs]") {
+TEST_CASE("GPU attention of queries that share tiles", "[large]") {
   const auto check_similar = [](const Shape& s) { check_packed(s, similar_sets(s.k)); };
   for (const std::int64_t heads : {1, 9, 16, 20, 21, 32}) {
     DYNAMIC_SECTION(heads << " heads of 512 + 64") {
@@ -273,7 +273,7 @@ TEST_CASE("GPU attention of queries that share tiles", "[packs]") {
 }
 
 // Whole tiles of keys without one of the query come before its first or after its last.
-TEST_CASE("GPU attention of queries that share tiles but no keys", "[packs]") {
+TEST_CASE("GPU attention of queries that share tiles but no keys", "[large]") {
   for (const bool sinks : {false, true}) {
     for (const std::int64_t k : {40, 64, 130, 300}) {
       for (const std::int64_t heads : {9, 20, 32}) {
@@ -287,14 +287,14 @@ TEST_CASE("GPU attention of queries that share tiles but no keys", "[packs]") {
 }
 
 // Sets of released models, and positions beyond what packs take in one window of bits.
-TEST_CASE("GPU attention of queries that share tiles of long sequences", "[packs]") {
+TEST_CASE("GPU attention of queries that share tiles of long sequences", "[large]") {
   check_packed({20, 512, 64, 2048}, similar_sets(2048, 4900));
   check_packed({20, 512, 64, 40}, similar_sets(40, 70'000));
   check_packed({4, 96, 32, 40}, similar_sets(40, 140'000));
 }
 
 // Kernels decide it for tensors, plans for shapes.
-TEST_CASE("plans of attention count the packs that the kernels make", "[packs]") {
+TEST_CASE("plans of attention count the packs that the kernels make") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     const Gpu gpu(precision);
     const DType type = gpu.backend.activation();
@@ -334,7 +334,7 @@ TEST_CASE("plans of attention count the packs that the kernels make", "[packs]")
   }
 }
 
-TEST_CASE("GPU attention at 512 + 64, the shape of released models") {
+TEST_CASE("GPU attention at 512 + 64, the shape of released models", "[large]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const std::int64_t heads : {1, 20, 24, 32, 33, 64, 70, 128}) {
       check(precision, {heads, 512, 64, 200});
@@ -353,7 +353,7 @@ TEST_CASE("GPU attention at 512 + 64, the shape of released models") {
 
 // The general kernel, that of whole sixteens (packed and not), and those for Hopper with few and
 // with many heads; heads that fill no tile.
-TEST_CASE("GPU attention with sinks") {
+TEST_CASE("GPU attention with sinks", "[large]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const bool dense : {false, true}) {
       for (const Shape& s : {Shape{6, 36, 4, 5}, {4, 96, 32, 70}, {17, 192, 64, 70}}) {

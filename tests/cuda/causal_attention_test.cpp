@@ -68,7 +68,8 @@ constexpr const char* kFamilies[] = {"deepseek_v32_tiny", "glm_moe_dsa_shared_ti
 
 }  // namespace
 
-TEST_CASE("GPU dense attention equals the CPU's, and a row's bits do not depend on its neighbors") {
+TEST_CASE("GPU dense attention equals the CPU's, and a row's bits do not depend on its neighbors",
+          "[large]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const CausalShape& shape : kShapes) {
       for (const bool sinks : {false, true}) check_shape(precision, shape, sinks);
@@ -76,7 +77,8 @@ TEST_CASE("GPU dense attention equals the CPU's, and a row's bits do not depend 
   }
 }
 
-TEST_CASE("GPU products that expand keys equal the CPU's, whatever else is multiplied") {
+TEST_CASE("GPU products that expand keys equal the CPU's, whatever else is multiplied",
+          "[cublas]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const auto& [rank, width, heads] : {std::tuple{512, 128, 16}, {96, 32, 4}, {36, 20, 3}}) {
       INFO(name_of(precision) << ", " << rank << " -> " << heads << " x " << width);

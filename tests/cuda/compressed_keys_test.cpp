@@ -43,7 +43,7 @@ void check_training(Precision precision, std::int64_t rate, const Shape& s) {
 
 }  // namespace
 
-TEST_CASE("GPU attention over compressed keys") {
+TEST_CASE("GPU attention over compressed keys", "[large]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const std::int64_t rate : {1, 3, 4}) {
       for (const Shape& s : {Shape{4, 128, 96},
@@ -58,7 +58,7 @@ TEST_CASE("GPU attention over compressed keys") {
   }
 }
 
-TEST_CASE("GPU training over compressed keys, with rows that have no candidates") {
+TEST_CASE("GPU training over compressed keys, with rows that have no candidates", "[large]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const std::int64_t rate : {1, 3, 4}) {
       for (const Shape& s : {Shape{4, 64, 64}, {3, 20, 20}, {2, 128, 128}, {9, 136, 136}}) {

@@ -176,7 +176,7 @@ TEST_CASE("GPU pages of FP8 index keys have the bytes of the CPU's") {
   }
 }
 
-TEST_CASE("GPU decode selects what prefill selects, to the last bit of scores") {
+TEST_CASE("GPU decode selects what prefill selects, to the last bit of scores", "[large]") {
   for (const IndexShape& s :
        {IndexShape{3, 32}, {4, 64}, {8, 32}, {16, 128}, {32, 128}, {64, 128}, {65, 64}}) {
     for (const std::int64_t k : {5, 64, 512}) {
@@ -198,7 +198,7 @@ TEST_CASE("GPU decode scores pages with the bits of prefill's kernel for Hopper"
   }
 }
 
-TEST_CASE("GPU decode attends as the CPU does, and the same alone and in a batch") {
+TEST_CASE("GPU decode attends as the CPU does, and the same alone and in a batch", "[large]") {
   for (const bool sinks : {false, true}) {
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
       for (const AttentionShape& s :

@@ -54,7 +54,7 @@ std::string refusal(const ModelShape& shape, Precision indexer = Precision::fp32
 
 }  // namespace
 
-TEST_CASE("GPU backends on two devices take turns and agree on every bit", "[devices]") {
+TEST_CASE("GPU backends on two devices take turns and agree on every bit", "[devices][cublas]") {
   const TokenSet tokens = cut(read_tokens(data("dsa-mini/calibration.h5")), 2, 400);
   const std::vector<Pattern> patterns = {Pattern::all_full(16), Pattern::parse("FSFSFSFSFSFSFSFS")};
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {

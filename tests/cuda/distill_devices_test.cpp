@@ -6,7 +6,7 @@
 using namespace indexcache;
 using namespace indexcache::test;
 
-TEST_CASE("GPU a training has the same bits on two devices as on one", "[devices]") {
+TEST_CASE("GPU a training has the same bits on two devices as on one", "[devices][cublas]") {
   int count = 0;
   INDEXCACHE_CUDA(cudaGetDeviceCount(&count));
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {

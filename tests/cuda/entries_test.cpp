@@ -208,7 +208,7 @@ TEST_CASE("GPU entries of a sequence have the same bits by themselves") {
 }
 
 // The general kernel, that of whole sixteens, and that of released models on Hopper.
-TEST_CASE("GPU attention over a window and entries") {
+TEST_CASE("GPU attention over a window and entries", "[large]") {
   for (const Precision precision : kPrecisions) {
     for (const Seen seen : kSeen) {
       for (const Shape& s : {Shape{5, 40, 12, 4, 7},
@@ -222,7 +222,8 @@ TEST_CASE("GPU attention over a window and entries") {
   }
 }
 
-TEST_CASE("GPU attention over a window and entries at 512, the width of released models") {
+TEST_CASE("GPU attention over a window and entries at 512, the width of released models",
+          "[large]") {
   for (const Precision precision : kPrecisions) {
     for (const Seen seen : kSeen) {
       for (const std::int64_t heads : {1, 20, 64, 70, 128}) {
@@ -237,7 +238,8 @@ TEST_CASE("GPU attention over a window and entries at 512, the width of released
   }
 }
 
-TEST_CASE("GPU attention over a window and entries gives a query the same bits by itself") {
+TEST_CASE("GPU attention over a window and entries gives a query the same bits by itself",
+          "[large]") {
   for (const Precision precision : kPrecisions) {
     for (const Seen seen : kSeen) {
       for (const Shape& s : {Shape{4, 32, 12, 4, 6},

@@ -140,7 +140,7 @@ TEST_CASE("GPU FP8 experts and MLP equal the CPU's, and rows alone", "[fp8]") {
   }
 }
 
-TEST_CASE("GPU FP8 losses do not depend on batch, waves or where weights wait", "[fp8]") {
+TEST_CASE("GPU FP8 losses do not depend on batch, waves or where weights wait", "[fp8][cublas]") {
   if (!kernels::has_warpgroups()) return;
   const Fp8Model files;
   const TokenSet tokens = random_ids();
@@ -162,7 +162,7 @@ TEST_CASE("GPU FP8 losses do not depend on batch, waves or where weights wait", 
   }
 }
 
-TEST_CASE("GPU FP8 losses are near the CPU's, within the plan", "[fp8]") {
+TEST_CASE("GPU FP8 losses are near the CPU's, within the plan", "[fp8][cublas]") {
   if (!kernels::has_warpgroups()) return;
   // Every position is selected: random indexers choose other sets easily.
   const Fp8Model files({.index_topk = 200});
@@ -180,7 +180,7 @@ TEST_CASE("GPU FP8 losses are near the CPU's, within the plan", "[fp8]") {
   CHECK(gpu.backend.memory_use().peak_total <= planned + weights + weights / 50);
 }
 
-TEST_CASE("GPU FP8 losses of the golden cases stay near those of transformers", "[fp8]") {
+TEST_CASE("GPU FP8 losses of the golden cases stay near those of transformers", "[fp8][cublas]") {
   if (!kernels::has_warpgroups()) return;
   check_fp8_golden_losses<Fp8Gpu>(0.15);
 }

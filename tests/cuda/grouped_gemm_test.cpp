@@ -346,7 +346,7 @@ std::string text_of(const Product& p) {
 
 }  // namespace
 
-TEST_CASE("GPU grouped products equal plain loops", "[fp8][products]") {
+TEST_CASE("GPU grouped products equal plain loops", "[fp8]") {
   if (!kernels::has_warpgroups()) return;
   for (const Product& p : kProducts) {
     DYNAMIC_SECTION(text_of(p)) {
@@ -358,7 +358,7 @@ TEST_CASE("GPU grouped products equal plain loops", "[fp8][products]") {
   }
 }
 
-TEST_CASE("GPU rows of grouped products have the same bits alone", "[fp8][products]") {
+TEST_CASE("GPU rows of grouped products have the same bits alone", "[fp8]") {
   if (!kernels::has_warpgroups()) return;
   for (const Product& p : kProducts) {
     DYNAMIC_SECTION(text_of(p)) {
@@ -374,7 +374,7 @@ TEST_CASE("GPU rows of grouped products have the same bits alone", "[fp8][produc
   }
 }
 
-TEST_CASE("GPU gated products have the bits of SwiGLU by itself", "[fp8][products]") {
+TEST_CASE("GPU gated products have the bits of SwiGLU by itself", "[fp8]") {
   if (!kernels::has_warpgroups()) return;
   for (const Product& p : kProducts) {
     if (!p.gated) continue;

@@ -268,7 +268,8 @@ TEST_CASE("GPU common members of sets equal the CPU's") {
   CHECK(counts(gpu) == counts(cpu));
 }
 
-TEST_CASE("GPU losses under HISA have the same bits in a batch, in waves, and by themselves") {
+TEST_CASE("GPU losses under HISA have the same bits in a batch, in waves, and by themselves",
+          "[cublas]") {
   const TokenSet tokens = uneven_sequences(700);
   const std::vector<Pattern> patterns = {Pattern::all_full(16), Pattern::parse("FSSSFSSSFSSSFSSS")};
   for (const Precision indexer : {Precision::fp32, Precision::bf16, Precision::fp8}) {

@@ -391,21 +391,21 @@ TEST_CASE("GPU FP8 quantization of the indexer follows its definition") {
   }
 }
 
-TEST_CASE("GPU top-k equals the CPU's, with ties, plateaus and narrow ranges") {
+TEST_CASE("GPU top-k equals the CPU's, with ties, plateaus and narrow ranges", "[large]") {
   CudaBackend b;
   for (const std::int64_t longest : {1, 2, 17, 200, 1030, 4096, 4099, 4999, 9001, 40000}) {
     for (const std::int64_t k : {1, 2, 3, 16, 128, 2048}) check_top_k(b, longest, k);
   }
 }
 
-TEST_CASE("GPU top-k of rows that just fit in a list or a bitmap, or do not") {
+TEST_CASE("GPU top-k of rows that just fit in a list or a bitmap, or do not", "[large]") {
   CudaBackend b;
   for (const std::int64_t longest : {3712, 3713, 7168, 7169, 49152, 49153, 131072, 131073}) {
     for (const std::int64_t k : {1, 2048, 3584}) check_top_k(b, longest, k);
   }
 }
 
-TEST_CASE("GPU top-k chooses candidates even if scores are NaN") {
+TEST_CASE("GPU top-k chooses candidates even if scores are NaN", "[large]") {
   CudaBackend b;
   for (const std::int64_t longest : {300, 4099, 9001, 60000, 140000}) {
     for (const std::int64_t k : {1, 128, 2048}) {
@@ -414,7 +414,7 @@ TEST_CASE("GPU top-k chooses candidates even if scores are NaN") {
   }
 }
 
-TEST_CASE("GPU top-k of 200,000 scores a row") {
+TEST_CASE("GPU top-k of 200,000 scores per row", "[large]") {
   CudaBackend b;
   for (const std::int64_t k : {1, 2047, 2048, 6000, 9000}) check_top_k(b, 200000, k);
 }

@@ -128,7 +128,7 @@ TEST_CASE("GPU small experts, one launch for all, add to the residual") {
   }
 }
 
-TEST_CASE("GPU large experts add to the residual", "[products]") {
+TEST_CASE("GPU large experts add to the residual") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     // On Hopper in bf16 one launch for all; a product each otherwise, and for widths that no kernel
     // for experts takes.
@@ -138,7 +138,7 @@ TEST_CASE("GPU large experts add to the residual", "[products]") {
   }
 }
 
-TEST_CASE("GPU MLPs clamp gate and up", "[products]") {
+TEST_CASE("GPU MLPs clamp gate and up", "[cublas]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const auto& [hidden, width] : {std::pair{40, 24}, {44, 13}, {512, 264}}) {
       Case clamped(hidden, width);
@@ -153,7 +153,7 @@ TEST_CASE("GPU MLPs clamp gate and up", "[products]") {
   }
 }
 
-TEST_CASE("GPU gated MLP adds to the residual", "[products]") {
+TEST_CASE("GPU gated MLP adds to the residual", "[cublas]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     Gpu gpu(precision);
     CpuBackend cpu;

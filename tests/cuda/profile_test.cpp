@@ -7,7 +7,7 @@
 using namespace indexcache;
 using namespace indexcache::test;
 
-TEST_CASE("cuda: parts of a profile add up to the time of the device") {
+TEST_CASE("cuda: parts of a profile add up to the time of the device", "[clock]") {
   Gpu gpu(Precision::bf16, Precision::fp8);
   CudaBackend& b = gpu.backend;
   constexpr std::int64_t kRows = 2048, kWidth = 128, kHeads = 32, kKeep = 1024;

@@ -77,7 +77,7 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
 
 }  // namespace
 
-TEST_CASE("GPU linear assigns and accumulates, of views too") {
+TEST_CASE("GPU linear assigns and accumulates, of views too", "[cublas]") {
   for (const Precision precision : kPrecisions) {
     Gpu gpu(precision);
     for (const auto& [in, out] : {std::pair{37, 21}, {8, 1}, {256, 128}, {1024, 513}, {64, 4096}}) {
@@ -102,7 +102,7 @@ TEST_CASE("GPU linear assigns and accumulates, of views too") {
   }
 }
 
-TEST_CASE("GPU products give a row the same bits in any batch", "[products]") {
+TEST_CASE("GPU products give a row the same bits in any batch", "[cublas]") {
   for (const Precision precision : kPrecisions) {
     Gpu gpu(precision);
     Backend& b = gpu.backend;
@@ -136,7 +136,7 @@ TEST_CASE("GPU products give a row the same bits in any batch", "[products]") {
   }
 }
 
-TEST_CASE("GPU products of heads read and write their strides") {
+TEST_CASE("GPU products of heads read and write their strides", "[cublas]") {
   for (const Precision precision : kPrecisions) {
     Gpu gpu(precision);
     const RowLayout rows = ragged_rows();
@@ -245,7 +245,7 @@ TEST_CASE("GPU lookups in a table of integers") {
   CHECK(looked_up(gpu.backend) == expected);
 }
 
-TEST_CASE("GPU next-token loss sums each segment and skips rows without a target", "[products]") {
+TEST_CASE("GPU next-token loss sums each segment and skips rows without a target") {
   for (const Precision precision : kPrecisions) {
     Gpu gpu(precision);
     for (const std::int64_t vocabulary : {2, 8, 33, 1000, 4097}) {
@@ -270,7 +270,7 @@ TEST_CASE("GPU next-token loss sums each segment and skips rows without a target
   }
 }
 
-TEST_CASE("GPU comparisons of next tokens agree with the CPU's", "[products]") {
+TEST_CASE("GPU comparisons of next tokens agree with the CPU's") {
   for (const Precision precision : kPrecisions) {
     Gpu gpu(precision);
     for (const std::int64_t vocabulary : {2, 8, 33, 1000, 4097}) {
@@ -290,8 +290,7 @@ TEST_CASE("GPU comparisons of next tokens agree with the CPU's", "[products]") {
   }
 }
 
-TEST_CASE("GPU comparisons give a row the same bits in any batch, and the loss that is summed",
-          "[products]") {
+TEST_CASE("GPU comparisons give a row the same bits in any batch, and the loss that is summed") {
   for (const auto& [precision, vocabulary] :
        {std::pair{Precision::fp32, 4097}, {Precision::bf16, 4097}, {Precision::bf16, 1000}}) {
     INFO(name_of(precision) << " vocabulary " << vocabulary);

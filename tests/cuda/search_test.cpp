@@ -73,7 +73,7 @@ void check_comparison_bits() {
 
 }  // namespace
 
-TEST_CASE("GPU golden cases of transformers", "[forward]") {
+TEST_CASE("GPU golden cases of transformers", "[cublas]") {
   CudaBackend deployed({Precision::fp32, Precision::fp8});
   check_golden_cases<CudaBackend>({{"fp8", &deployed}});
 }

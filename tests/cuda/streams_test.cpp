@@ -32,7 +32,7 @@ constexpr Shape kShapes[] = {{4, 6144},     {4, 32},    {3, 21},    {1, 40},   {
 
 }  // namespace
 
-TEST_CASE("GPU sublayers read and write residual streams") {
+TEST_CASE("GPU sublayers read and write residual streams", "[large]") {
   const RowLayout rows = ragged_rows();
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const Shape& s : kShapes) {
@@ -68,7 +68,7 @@ TEST_CASE("GPU sublayers read and write residual streams") {
   }
 }
 
-TEST_CASE("GPU streams give a row the same bits in any batch") {
+TEST_CASE("GPU streams give a row the same bits in any batch", "[large]") {
   const RowLayout rows = ragged_rows();
   for (const Shape& s : kShapes) {
     INFO(s.streams << " x " << s.hidden << ", rounds " << s.mixing_rounds);

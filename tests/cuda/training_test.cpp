@@ -288,7 +288,7 @@ void check_attention(Precision precision, const Shape& s, const Layouts& layouts
 
 }  // namespace
 
-TEST_CASE("GPU distillation over all causal pairs and over sets") {
+TEST_CASE("GPU distillation over all causal pairs and over sets", "[large]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const Shape& s : {Shape{4, 64}, {3, 20}, {1, 16}, {2, 48}, {9, 128}, {3, 136}}) {
       check_distillation(precision, s, ragged_layouts());
@@ -297,7 +297,7 @@ TEST_CASE("GPU distillation over all causal pairs and over sets") {
   }
 }
 
-TEST_CASE("GPU distillation at the shape of released indexers") {
+TEST_CASE("GPU distillation at the shape of released indexers", "[large]") {
   const Layouts layouts =
       layouts_of(std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 3}, {70, 20}});
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
@@ -336,7 +336,7 @@ TEST_CASE("GPU distillation in chunks of rows has the same bits") {
   }
 }
 
-TEST_CASE("GPU scratch of a distillation is linear in the length") {
+TEST_CASE("GPU scratch of a distillation is linear in the length", "[large]") {
   const std::int64_t rows = 1024, keys = 8192, heads = 2, width = 16;
   Gpu gpu(Precision::fp32);
   CudaBackend& b = gpu.backend;
@@ -367,7 +367,7 @@ TEST_CASE("GPU scratch of a distillation is linear in the length") {
   CHECK(taken <= 256 * keys * 4 + (std::int64_t{1} << 20));
 }
 
-TEST_CASE("GPU mean attention over all causal pairs and over sets") {
+TEST_CASE("GPU mean attention over all causal pairs and over sets", "[large]") {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const Shape& s : {Shape{4, 128}, {3, 20}, {1, 16}, {6, 144}, {5, 40}}) {
       check_attention(precision, s, ragged_layouts());
@@ -376,7 +376,7 @@ TEST_CASE("GPU mean attention over all causal pairs and over sets") {
   }
 }
 
-TEST_CASE("GPU mean attention at 512 + 64, the shape of released models") {
+TEST_CASE("GPU mean attention at 512 + 64, the shape of released models", "[large]") {
   const Layouts layouts =
       layouts_of(std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 3}, {70, 20}});
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {

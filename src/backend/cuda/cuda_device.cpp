@@ -77,7 +77,7 @@ DType CudaDevice::index_activation() const {
 }
 
 std::int64_t CudaDevice::uploader_bytes() const {
-  return static_cast<std::int64_t>(cuda::CudaWeightUploader::kSlots) * slot_bytes_;
+  return kUploaderSlots * slot_bytes_;
 }
 
 // A sixteenth for the slots of a WeightUploader.

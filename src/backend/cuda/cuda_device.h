@@ -8,6 +8,7 @@
 #include "backend/cuda/current_device.h"
 #include "backend/cuda/device_memory.h"
 #include "backend/cuda/event_clock.h"
+#include "backend/gpu_scratch.h"
 #include "backend/make_cuda_backend.h"
 #include "kernels/types.h"
 
@@ -71,8 +72,8 @@ class CudaDevice : public Backend {
 
  private:
   std::string device_name_;
-  std::int64_t memory_bytes_;                         // measured before the members below take any
-  std::int64_t slot_bytes_ = std::int64_t{64} << 20;  // of a slot of a WeightUploader
+  std::int64_t memory_bytes_;                     // measured before the members below take any
+  std::int64_t slot_bytes_ = kUploaderSlotBytes;  // of a slot of a WeightUploader
 
  protected:
   cuda::SharedStream stream_;

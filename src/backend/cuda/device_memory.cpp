@@ -75,6 +75,13 @@ std::shared_ptr<void> DeviceMemory::allocate(std::size_t bytes, Memory kind) {
           }};
 }
 
+void DeviceMemory::make_usable(cudaStream_t stream) const {
+  make_current(ledger_->device);
+  const Event allocated = make_event();
+  INDEXCACHE_CUDA(cudaEventRecord(allocated.get(), ledger_->stream.get()));
+  INDEXCACHE_CUDA(cudaStreamWaitEvent(stream, allocated.get()));
+}
+
 MemoryUse DeviceMemory::use() const {
   return ledger_->use();
 }

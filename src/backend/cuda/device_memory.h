@@ -21,6 +21,10 @@ class DeviceMemory {
   // may outlive this object and be freed on any thread.
   std::shared_ptr<void> allocate(std::size_t bytes, Memory kind);
 
+  // Makes what is queued on another stream after this call wait until all that was allocated may be
+  // used: until the work that was queued on the stream of this memory is done.
+  void make_usable(cudaStream_t stream) const;
+
   int device() const;
 
   MemoryUse use() const;

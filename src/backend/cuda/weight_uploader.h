@@ -5,6 +5,7 @@
 
 #include "backend/cuda/device_memory.h"
 #include "backend/cuda/handle.h"
+#include "backend/gpu_scratch.h"
 #include "backend/weight_uploader.h"
 
 #include <array>
@@ -13,10 +14,9 @@ namespace indexcache::cuda {
 
 class CudaWeightUploader : public WeightUploader {
  public:
-  static constexpr std::size_t kSlots = 3;
-
-  // Stages stored bytes in kSlots slots of `slot_bytes` each; a larger matrix makes them grow.
-  // Works on the device of `memory`, on whatever thread it is called.
+  // Stages stored bytes in kUploaderSlots slots of `slot_bytes` each, larger matrices some rows at
+  // a time. Slots grow only if rows that cannot be divided (cut_rows) are larger. Works on the
+  // device of `memory`, on whatever thread it is called.
   CudaWeightUploader(DeviceMemory& memory, std::int64_t slot_bytes);
   ~CudaWeightUploader() override;
 
@@ -26,21 +26,30 @@ class CudaWeightUploader : public WeightUploader {
 
  private:
   struct Slot {
+    std::byte* place() const { return static_cast<std::byte*>(data.get()); }
+
     std::shared_ptr<void> data;
     Event copied, converted;
   };
 
   void grow(std::int64_t bytes);
+  // Consecutive bytes of the blob, in one transfer.
   void transfer(const std::byte* blob, std::span<const WeightCopy> batch);
-  // From a part of a blob that is staged; offsets are those in the part.
-  void convert(const std::byte* part, const WeightCopy& copy);
-  void keep(const std::byte* part, const WeightCopy& copy);
-  void copy_table(const std::byte* part, const WeightCopy& copy);
+  // Rows of a matrix: its scales, then its numbers.
+  void transfer_rows(const std::byte* blob, const WeightCopy& rows);
+  // The next slot, of at least `bytes`; copies wait until nothing uses it any more.
+  Slot& open_slot(std::int64_t bytes);
+  void stage(const std::byte* from, std::int64_t bytes, std::byte* to);
+  // Converts what is staged in a slot, once it is there; offsets are those in the slot.
+  void convert_slot(Slot& slot, std::span<const WeightCopy> staged);
+  void convert(const std::byte* slot, const WeightCopy& copy);
+  void keep(const std::byte* slot, const WeightCopy& copy);
+  void copy_table(const std::byte* slot, const WeightCopy& copy);
 
   DeviceMemory& memory_;
   int device_;
   Stream copies_, conversions_;
-  std::array<Slot, kSlots> slots_;
+  std::array<Slot, kUploaderSlots> slots_;
   std::size_t next_ = 0;
   std::int64_t slot_bytes_ = 0;
   std::shared_ptr<void> not_finite_;  // an int on the device; set by numbers of tables, too
