@@ -3,7 +3,8 @@
 # Build on a machine with a GPU and the CUDA toolkit, run the GPU tests and a short benchmark: a few
 # minutes on 16 cores. Nothing is installed: libraries are the system's, and where some are missing
 # INDEXCACHE_PREFIX names a folder that has their include/, lib/ and share/ (packages unpacked with
-# dpkg -x, say). --sanitize runs them under compute-sanitizer as well.
+# dpkg -x, say). --sanitize also runs the GPU tests under compute-sanitizer, which takes more minutes
+# (scripts/sanitize-gpu.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

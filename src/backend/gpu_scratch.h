@@ -49,7 +49,7 @@ std::int64_t gpu_logits_chunk(std::int64_t memory_bytes);
 std::int64_t gpu_logits_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest,
                               std::int64_t chunk);
 
-// Slots of a WeightUploader, smaller on small GPUs.
+// Slots of a WeightUploader; smaller ones under memory limits below 3 GiB.
 inline constexpr int kUploaderSlots = 3;
 inline constexpr std::int64_t kUploaderSlotBytes = std::int64_t{64} << 20;  // of each
 

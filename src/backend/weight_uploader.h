@@ -11,13 +11,6 @@
 
 namespace indexcache {
 
-inline constexpr std::int64_t kBlobGrain = 256;  // bytes
-
-// The next multiple of kBlobGrain.
-constexpr std::int64_t on_grain(std::int64_t bytes) {
-  return (bytes + kBlobGrain - 1) / kBlobGrain * kBlobGrain;
-}
-
 // A matrix as a checkpoint stores it, row-major, inside a blob: the stored bytes of a layer in host
 // memory. FP8 (E4M3) and FP4 (E2M1, two columns in a byte of i8) have one float32 scale per block,
 // [ceil(rows / block_rows), ceil(cols / block_cols)] of them; other types have none.
@@ -34,16 +27,9 @@ struct StoredMatrix {
     return dtype == DType::i8 ? cols / 2 : cols * static_cast<std::int64_t>(size_of(dtype));
   }
   std::int64_t end() const { return at + rows * row_bytes(); }
-  std::int64_t scale_row_bytes() const {  // of one row of blocks; 0 without scales
-    if (scales_at < 0) return 0;
-    return (cols + block_cols - 1) / block_cols * static_cast<std::int64_t>(size_of(scales_dtype));
-  }
-  std::int64_t scale_bytes() const {
-    return scales_at < 0 ? 0 : (rows + block_rows - 1) / block_rows * scale_row_bytes();
-  }
-  // Numbers and scales, each rounded up to kBlobGrain.
-  std::int64_t bytes() const { return on_grain(rows * row_bytes()) + on_grain(scale_bytes()); }
 };
+
+inline constexpr std::int64_t kBlobGrain = 256;
 
 // Some rows of every head: rows [first, first + count) of each group of `rows` rows, as stored or
 // transposed per head. A matrix without heads is one head with all rows.

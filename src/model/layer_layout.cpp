@@ -135,7 +135,7 @@ class Builder {
 
   std::int64_t reserve(std::int64_t bytes) {
     const std::int64_t at = layout_.blob_bytes;
-    layout_.blob_bytes += on_grain(bytes);
+    layout_.blob_bytes += (bytes + kBlobGrain - 1) / kBlobGrain * kBlobGrain;
     return at;
   }
 

@@ -358,7 +358,7 @@ TEST_CASE("GPU grouped products equal plain loops", "[fp8]") {
   }
 }
 
-TEST_CASE("GPU rows of grouped products have the same bits alone", "[fp8]") {
+TEST_CASE("GPU rows of grouped products have the same bits alone", "[fp8][large]") {
   if (!kernels::has_warpgroups()) return;
   for (const Product& p : kProducts) {
     DYNAMIC_SECTION(text_of(p)) {

@@ -188,7 +188,7 @@ TEST_CASE("HISA on the GPU selects what an independent program does") {
                      golden.shape.k) > 0.99);
 }
 
-TEST_CASE("HISA on the GPU equals the CPU's, in float32 and bf16") {
+TEST_CASE("HISA on the GPU equals the CPU's, in float32 and bf16", "[large]") {
   CpuBackend cpu;
   CudaBackend fp32({Precision::fp32, Precision::fp32});
   CudaBackend bf16({Precision::bf16, Precision::bf16});
@@ -217,7 +217,8 @@ TEST_CASE("HISA on the GPU in many chunks of rows, by parts, and again") {
   CHECK(by_parts(c, gpu, kFive) == expected);
 }
 
-TEST_CASE("HISA on the GPU with an FP8 indexer: exact within reach, better with more blocks") {
+TEST_CASE("HISA on the GPU with an FP8 indexer: exact within reach, better with more blocks",
+          "[large]") {
   CudaBackend gpu({Precision::bf16, Precision::fp8});
   for (const HisaShape& shape : {HisaShape{4, 64, 24}, {32, 128, 24}, {64, 128, 24}}) {
     const HisaCase c({{30, 700}, {500, 77}}, shape);
@@ -243,7 +244,8 @@ TEST_CASE("HISA on the GPU with an FP8 indexer: exact within reach, better with 
   }
 }
 
-TEST_CASE("HISA on the GPU at the released sizes finds most of what the exact indexer selects") {
+TEST_CASE("HISA on the GPU at the released sizes finds most of what the exact indexer selects",
+          "[large]") {
   CudaBackend gpu({Precision::bf16, Precision::fp8});
   const HisaCase c({{9000, 600}, {20000, 300}}, {64, 128, 2048});
   const auto exact = c.selected(gpu, std::nullopt);

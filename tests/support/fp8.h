@@ -109,7 +109,9 @@ struct Fp8Matrix {
 
   // On a device, by its uploader, which may say whether all numbers are finite.
   Tensor put(Backend& backend, bool* finite = nullptr) const {
-    const auto align = [](std::size_t bytes) { return on_grain(static_cast<std::int64_t>(bytes)); };
+    const auto align = [](std::size_t bytes) {
+      return (static_cast<std::int64_t>(bytes) + kBlobGrain - 1) / kBlobGrain * kBlobGrain;
+    };
     WeightCopy copy{
         {.dtype = DType::f8_e4m3, .rows = rows, .cols = cols}, {rows, 0, rows, false}, {}};
     copy.from.block_rows = copy.from.block_cols = 128;

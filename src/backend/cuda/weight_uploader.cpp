@@ -3,7 +3,6 @@
 
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/current_device.h"
-#include "backend/stored_rows.h"
 #include "kernels/convert.h"
 #include "kernels/copy_fp8.h"
 #include "kernels/copy_table.h"
@@ -48,8 +47,8 @@ CudaWeightUploader::~CudaWeightUploader() {
   static_cast<void>(cudaStreamSynchronize(conversions_.get()));
 }
 
-// The new slots may be memory that work which is still queued on the backend's stream uses: it was
-// freed in the order of that stream.
+// Freed memory is used again in the order of the backend's stream, whose queued work may still need
+// it. The streams of the uploader wait for that work.
 void CudaWeightUploader::grow(std::int64_t bytes) {
   INDEXCACHE_CUDA(cudaStreamSynchronize(copies_.get()));
   INDEXCACHE_CUDA(cudaStreamSynchronize(conversions_.get()));
@@ -73,80 +72,48 @@ void CudaWeightUploader::begin(const std::shared_ptr<void>& mark) {
 void CudaWeightUploader::load(const std::byte* blob, std::span<const WeightCopy> copies) {
   make_current(device_);
   while (!copies.empty()) {
-    std::size_t count = 0;
+    std::size_t count = 1;
     while (count < copies.size() &&
            span_of(copies.front().from, copies[count].from) <= slot_bytes_) {
       ++count;
     }
-    if (count > 0) {
-      transfer(blob, copies.first(count));
-    } else {
-      for (const WeightCopy& rows : cut_rows(copies[count++], slot_bytes_)) {
-        transfer_rows(blob, rows);
-      }
-    }
+    transfer(blob, copies.first(count));
     copies = copies.subspan(count);
   }
 }
 
+// One transfer of consecutive bytes, then one conversion per matrix.
 void CudaWeightUploader::transfer(const std::byte* blob, std::span<const WeightCopy> batch) {
   const std::int64_t begin = batch.front().from.begin();
   const std::int64_t bytes = span_of(batch.front().from, batch.back().from);
-  std::vector<WeightCopy> staged(batch.begin(), batch.end());
-  for (WeightCopy& copy : staged) {
-    copy.from.at -= begin;
-    if (copy.from.scales_at >= 0) copy.from.scales_at -= begin;
-  }
-  Slot& slot = open_slot(bytes);
-  stage(blob + begin, bytes, slot.place());
-  convert_slot(slot, staged);
-}
-
-void CudaWeightUploader::transfer_rows(const std::byte* blob, const WeightCopy& rows) {
-  const StoredMatrix& from = rows.from;
-  WeightCopy staged = rows;
-  Slot& slot = open_slot(from.bytes());
-  if (from.scales_at >= 0) {
-    staged.from.scales_at = 0;
-    stage(blob + from.scales_at, from.scale_bytes(), slot.place());
-  }
-  staged.from.at = on_grain(from.scale_bytes());
-  stage(blob + from.at, from.rows * from.row_bytes(), slot.place() + staged.from.at);
-  convert_slot(slot, std::span(&staged, 1));
-}
-
-CudaWeightUploader::Slot& CudaWeightUploader::open_slot(std::int64_t bytes) {
   if (bytes > slot_bytes_) grow(bytes);
   Slot& slot = slots_[next_];
   next_ = (next_ + 1) % slots_.size();
+  auto* staged = static_cast<std::byte*>(slot.data.get());
   INDEXCACHE_CUDA(cudaStreamWaitEvent(copies_.get(), slot.converted.get()));
-  return slot;
-}
-
-void CudaWeightUploader::stage(const std::byte* from, std::int64_t bytes, std::byte* to) {
-  INDEXCACHE_CUDA(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice,
-                                  copies_.get()));
-}
-
-void CudaWeightUploader::convert_slot(Slot& slot, std::span<const WeightCopy> staged) {
+  INDEXCACHE_CUDA(cudaMemcpyAsync(staged, blob + begin, static_cast<std::size_t>(bytes),
+                                  cudaMemcpyHostToDevice, copies_.get()));
   INDEXCACHE_CUDA(cudaEventRecord(slot.copied.get(), copies_.get()));
   INDEXCACHE_CUDA(cudaStreamWaitEvent(conversions_.get(), slot.copied.get()));
-  for (const WeightCopy& copy : staged) {
+  for (const WeightCopy& copy : batch) {
+    WeightCopy here = copy;
+    here.from.at -= begin;
+    if (here.from.scales_at >= 0) here.from.scales_at -= begin;
     if (copy.out.dtype() == DType::f8_e4m3) {
-      keep(slot.place(), copy);
+      keep(staged, here);
     } else if (copy.out.dtype() == DType::i32) {
-      copy_table(slot.place(), copy);
+      copy_table(staged, here);
     } else {
-      convert(slot.place(), copy);
+      convert(staged, here);
     }
   }
   INDEXCACHE_CUDA(cudaEventRecord(slot.converted.get(), conversions_.get()));
 }
 
-void CudaWeightUploader::convert(const std::byte* slot, const WeightCopy& copy) {
+void CudaWeightUploader::convert(const std::byte* part, const WeightCopy& copy) {
   const StoredMatrix& from = copy.from;
-  const std::byte* scales = from.scales_at < 0 ? nullptr : slot + from.scales_at;
-  INDEXCACHE_CUDA(kernels::convert({.x = slot + from.at,
+  const std::byte* scales = from.scales_at < 0 ? nullptr : part + from.scales_at;
+  INDEXCACHE_CUDA(kernels::convert({.x = part + from.at,
                                     .x_type = kernel_type(from.dtype),
                                     .scales = scales,
                                     .scales_type = kernel_type(from.scales_dtype),
@@ -165,9 +132,9 @@ void CudaWeightUploader::convert(const std::byte* slot, const WeightCopy& copy) 
 }
 
 // FP8 that stays FP8: its numbers, and its scales as a matrix by themselves.
-void CudaWeightUploader::keep(const std::byte* slot, const WeightCopy& copy) {
+void CudaWeightUploader::keep(const std::byte* part, const WeightCopy& copy) {
   const StoredMatrix& from = copy.from;
-  INDEXCACHE_CUDA(kernels::copy_fp8({.x = slot + from.at,
+  INDEXCACHE_CUDA(kernels::copy_fp8({.x = part + from.at,
                                      .out = copy.out.data<void>(),
                                      .count = from.rows * from.cols,
                                      .not_finite = static_cast<int*>(not_finite_.get())},
@@ -177,12 +144,12 @@ void CudaWeightUploader::keep(const std::byte* slot, const WeightCopy& copy) {
                             .rows = scales.rows(),
                             .cols = scales.cols(),
                             .at = from.scales_at};
-  convert(slot, {stored, {stored.rows, 0, stored.rows, false}, scales});
+  convert(part, {stored, {stored.rows, 0, stored.rows, false}, scales});
 }
 
-void CudaWeightUploader::copy_table(const std::byte* slot, const WeightCopy& copy) {
+void CudaWeightUploader::copy_table(const std::byte* part, const WeightCopy& copy) {
   INDEXCACHE_CUDA(
-      kernels::copy_table({.x = reinterpret_cast<const std::int64_t*>(slot + copy.from.at),
+      kernels::copy_table({.x = reinterpret_cast<const std::int64_t*>(part + copy.from.at),
                            .out = copy.out.data<std::int32_t>(),
                            .count = copy.from.rows * copy.from.cols,
                            .limit = copy.limit,

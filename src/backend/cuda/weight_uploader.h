@@ -14,9 +14,8 @@ namespace indexcache::cuda {
 
 class CudaWeightUploader : public WeightUploader {
  public:
-  // Stages stored bytes in kUploaderSlots slots of `slot_bytes` each, larger matrices some rows at
-  // a time. Slots grow only if rows that cannot be divided (cut_rows) are larger. Works on the
-  // device of `memory`, on whatever thread it is called.
+  // Stages stored bytes in kUploaderSlots slots of `slot_bytes` each; a larger matrix makes them
+  // grow. Works on the device of `memory`, on whatever thread it is called.
   CudaWeightUploader(DeviceMemory& memory, std::int64_t slot_bytes);
   ~CudaWeightUploader() override;
 
@@ -26,25 +25,16 @@ class CudaWeightUploader : public WeightUploader {
 
  private:
   struct Slot {
-    std::byte* place() const { return static_cast<std::byte*>(data.get()); }
-
     std::shared_ptr<void> data;
     Event copied, converted;
   };
 
   void grow(std::int64_t bytes);
-  // Consecutive bytes of the blob, in one transfer.
   void transfer(const std::byte* blob, std::span<const WeightCopy> batch);
-  // Rows of a matrix: its scales, then its numbers.
-  void transfer_rows(const std::byte* blob, const WeightCopy& rows);
-  // The next slot, of at least `bytes`; copies wait until nothing uses it any more.
-  Slot& open_slot(std::int64_t bytes);
-  void stage(const std::byte* from, std::int64_t bytes, std::byte* to);
-  // Converts what is staged in a slot, once it is there; offsets are those in the slot.
-  void convert_slot(Slot& slot, std::span<const WeightCopy> staged);
-  void convert(const std::byte* slot, const WeightCopy& copy);
-  void keep(const std::byte* slot, const WeightCopy& copy);
-  void copy_table(const std::byte* slot, const WeightCopy& copy);
+  // From a part of a blob that is staged; offsets are those in the part.
+  void convert(const std::byte* part, const WeightCopy& copy);
+  void keep(const std::byte* part, const WeightCopy& copy);
+  void copy_table(const std::byte* part, const WeightCopy& copy);
 
   DeviceMemory& memory_;
   int device_;
