@@ -17,8 +17,9 @@ pattern() {
   local all="~[search]~[clock]"
   case $1 in
     memcheck) echo "$all" ;;
-    # Kernels read what cuBLAS wrote through the Tensor Memory Accelerator, which it does not see.
-    initcheck) echo "$all~[cublas]" ;;
+    # Kernels read what cuBLAS wrote through the Tensor Memory Accelerator, which it does not see,
+    # and it may forget what kernels wrote if several threads allocate memory.
+    initcheck) echo "$all~[cublas]~[threads]" ;;
     # It reports hazards inside cuBLAS, needs minutes for a [large] launch, and looks at one device.
     racecheck) echo "$all~[cublas]~[large]~[devices]" ;;
     *) echo "error: no tool $1; try memcheck, initcheck or racecheck" >&2; return 2 ;;

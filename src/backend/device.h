@@ -118,7 +118,10 @@ class Device {
   // with at most `rows` rows per call and `longest` keys per row.
   virtual std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                                      std::int64_t longest) const = 0;
-  // Bytes per row that operations take for themselves in addition to that: linear() if x has
+  // What those that compute logits, of the indexer or of tokens, take in addition while they run.
+  virtual std::int64_t logits_bytes(const ModelShape& shape, std::int64_t rows,
+                                    std::int64_t longest) const;
+  // Bytes per row that operations take for themselves in addition to both: linear() if x has
   // `width` columns, sparse_attention(), gated_mlp() for `hidden` columns and `middle` between its
   // products, and experts(), by default with all of its tensors at once.
   virtual std::int64_t linear_row_bytes(std::int64_t width) const;

@@ -6,6 +6,10 @@
 
 namespace indexcache {
 
+std::int64_t Device::logits_bytes(const ModelShape&, std::int64_t, std::int64_t) const {
+  return 0;
+}
+
 std::int64_t Device::linear_row_bytes(std::int64_t) const {
   return 0;
 }

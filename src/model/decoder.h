@@ -170,12 +170,14 @@ class Decoder {
                                        const Tensor& reference_hidden,
                                        std::span<const Tensor> hidden, const Tensor& targets);
 
-  // Bytes that the steps of one row hold at once, at most, in addition to the keys and
-  // scratch_bytes().
+  // Bytes that the steps of one row hold at once, at most, in addition to the keys,
+  // scratch_bytes() and logits_bytes().
   static std::int64_t row_bytes(const ModelConfig& config, const Device& backend);
   // The same of all steps but feed_forward(), and of that one.
   static std::int64_t attend_row_bytes(const ModelConfig& config, const Device& backend);
   static std::int64_t feed_forward_row_bytes(const ModelConfig& config, const Device& backend);
+  // The same while select() has logits: no other step of a layer has.
+  static std::int64_t select_row_bytes(const ModelConfig& config, const Device& backend);
 
   // Bytes of KeyRows per row, entries included, at most.
   static std::int64_t key_row_bytes(const ModelConfig& config, const Device& backend);
@@ -185,13 +187,15 @@ class Decoder {
   // Bytes of the expanded keys and values of a row that dense attention holds at once.
   static std::int64_t expanded_row_bytes(const ModelConfig& config, const Device& backend);
 
-  // Bytes that loss() holds per row in addition to scratch_bytes().
+  // Bytes that loss() holds per row in addition to scratch_bytes() and logits_bytes().
   static std::int64_t loss_row_bytes(const ModelConfig& config, const Device& backend);
 
   // Bytes of the device that compare() holds per row for `count` tensors in `hidden`, at most, in
-  // addition to scratch_bytes().
+  // addition to scratch_bytes() and logits_bytes().
   static std::int64_t compare_row_bytes(const ModelConfig& config, const Device& backend,
                                         std::int64_t count);
+  // The tensors that compare() takes at a time: as many as a layer's rows have room for.
+  static std::int64_t compared_at_once(const ModelConfig& config, const Device& backend);
 
  private:
   Tensor activations(std::int64_t rows, std::int64_t cols) const;

@@ -51,6 +51,7 @@ class PlannedDevice : public CpuBackend {
   }
 
   std::string name() const override { return name_; }
+  std::string remark() const override { return ""; }
   bool is_gpu() const override { return true; }
   DType activation() const override { return compute_; }
   bool keeps_fp8() const override { return keeps_fp8_; }
@@ -70,11 +71,14 @@ class PlannedDevice : public CpuBackend {
     return gpu_expert_row_bytes(*this, shape, is_hopper_);
   }
   std::int64_t uploader_bytes() const override { return kUploaderSlots * kUploaderSlotBytes; }
-  // Without tables of weights, which are less than a MiB; HISA takes about what exact logits do.
-  std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
-                             std::int64_t longest) const override {
-    return gpu_logits_bytes(shape, rows, longest, gpu_logits_chunk(bytes_)) +
-           kProductStreams * kProductWorkspaceBytes;
+  // Without tables of weights, which are less than a MiB.
+  std::int64_t scratch_bytes(const ModelShape&, std::int64_t, std::int64_t) const override {
+    return kProductStreams * kProductWorkspaceBytes;
+  }
+  // HISA takes about what exact logits do.
+  std::int64_t logits_bytes(const ModelShape& shape, std::int64_t rows,
+                            std::int64_t longest) const override {
+    return gpu_logits_bytes(shape, rows, longest, gpu_logits_chunk(bytes_));
   }
 
  private:

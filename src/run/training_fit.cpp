@@ -41,7 +41,8 @@ std::int64_t TrainingSizes::working_bytes(const std::vector<Student>& part,
   return rows * FrozenPass::feature_row_bytes(config_, backend_, part, sparse_) + residual +
          query_weights + chunk * Decoder::row_bytes(config_, backend_) +
          Distiller::bytes(config_, backend_, part, all, rows, chunk, longest) +
-         backend_.scratch_bytes(config_.shape(), chunk, longest);
+         backend_.scratch_bytes(config_.shape(), chunk, longest) +
+         backend_.logits_bytes(config_.shape(), chunk, longest);
 }
 
 // Of all sequences, in the dense stage.

@@ -85,6 +85,7 @@ class DecodeBatch {
         load_.batch * sequence_pages() * (latents_.page_bytes() + index_keys_.page_bytes());
     const std::int64_t step_bytes = load_.batch * Decoder::row_bytes(c_, b_) +
                                     b_.scratch_bytes(c_.shape(), load_.batch, load_.context) +
+                                    b_.logits_bytes(c_.shape(), load_.batch, load_.context) +
                                     4 * load_.batch * load_.context + rest;
     const std::int64_t layers = (memory_bytes - step_bytes) / layer_bytes;
     if (layers >= 1) return std::min(layers, c_.layers);

@@ -284,6 +284,7 @@ void SweepEvaluator::compare(const Wave& wave, const std::vector<Stream>& stream
   };
   const Stream& reference = *std::ranges::find_if(streams, holds_reference);
   const auto layers = static_cast<std::size_t>(config_.layers);
+  const auto at_once = static_cast<std::size_t>(Decoder::compared_at_once(config_, backend_));
   for (const RowChunk& chunk : wave.tail_chunks) {
     // The reference with itself first, for its losses; then as many streams at a time as a layer's
     // chunk has room for.
@@ -297,8 +298,8 @@ void SweepEvaluator::compare(const Wave& wave, const std::vector<Stream>& stream
     };
     const Tensor own = chunk.of(reference.hidden);
     const TokenComparison of_reference = compared(std::span(&own, 1)).front();
-    for (std::size_t begin = 0; begin < streams.size(); begin += streams_at_a_time()) {
-      const std::size_t end = std::min(streams.size(), begin + streams_at_a_time());
+    for (std::size_t begin = 0; begin < streams.size(); begin += at_once) {
+      const std::size_t end = std::min(streams.size(), begin + at_once);
       std::vector<Tensor> hidden;
       for (std::size_t s = begin; s < end; ++s) hidden.push_back(chunk.of(streams[s].hidden));
       const std::vector<TokenComparison> comparisons = compared(hidden);
@@ -310,16 +311,6 @@ void SweepEvaluator::compare(const Wave& wave, const std::vector<Stream>& stream
   }
   if (goal_.objective != Objective::kl) return;
   for (std::size_t p = 0; p < kl_sums.size(); ++p) visit_done();
-}
-
-std::size_t SweepEvaluator::streams_at_a_time() const {
-  const std::int64_t room = Decoder::row_bytes(config_, backend_);
-  std::size_t count = 1;
-  while (Decoder::compare_row_bytes(config_, backend_, static_cast<std::int64_t>(count) + 1) <=
-         room) {
-    ++count;
-  }
-  return count;
 }
 
 void SweepEvaluator::add_comparison(const Wave& wave, const RowChunk& chunk, const Stream& stream,

@@ -119,7 +119,6 @@ class SweepEvaluator : public Evaluator {
   Passed pass(const Wave& wave, std::span<const Pattern> patterns, SweepObserver* observer);
   void sum_losses(const Wave& wave, const Tensor& prefix_hidden, const std::vector<Stream>& streams,
                   std::span<SequenceLosses> sums);
-  std::size_t streams_at_a_time() const;
   // Compares the streams' tail rows with the reference's, and adds to the sums of KL divergences.
   void compare(const Wave& wave, const std::vector<Stream>& streams,
                std::span<SequenceLosses> kl_sums);

@@ -28,7 +28,8 @@ struct SweepShape {
   const Device& backend;
   const TokenSet& tokens;
   std::int64_t kept_row_bytes;
-  bool trained;  // some patterns run other indexers than the checkpoint's
+  bool trained;   // some patterns run other indexers than the checkpoint's
+  bool compares;  // predictions, with those of a reference
 };
 
 // Rows of some sequences before the first position that selects, and from there on.
@@ -52,14 +53,33 @@ std::int64_t row_bytes(const SweepShape& shape) {
   return Decoder::row_bytes(shape.config, shape.backend);
 }
 
+// What the steps of a layer, the final norm, and losses or comparisons hold for themselves: one
+// after the other. Logits are those of selections, losses and comparisons, and are not kept.
+std::int64_t step_bytes(const SweepShape& shape, const Rows& rows, std::int64_t patterns,
+                        std::int64_t chunk_rows) {
+  const ModelConfig& c = shape.config;
+  const Device& b = shape.backend;
+  const std::int64_t longest = shape.tokens.longest();
+  const std::int64_t most = std::max(rows.prefix, rows.tail);
+  const std::int64_t chunk = std::min(chunk_rows, most);
+  const std::int64_t fed = std::min(chunk_rows, rows.prefix + rows.tail);  // with the prefix rows
+  const std::int64_t compared =
+      shape.compares ? std::min(patterns, Decoder::compared_at_once(c, b)) : 0;
+  const std::int64_t with_logits =
+      std::max({chunk * Decoder::select_row_bytes(c, b), most * Decoder::loss_row_bytes(c, b),
+                compared == 0 ? 0 : chunk * Decoder::compare_row_bytes(c, b, compared)}) +
+      b.logits_bytes(c.shape(), most, longest);
+  return b.scratch_bytes(c.shape(), most, longest) +
+         std::max({with_logits, chunk * Decoder::attend_row_bytes(c, b),
+                   fed * Decoder::feed_forward_row_bytes(c, b)});
+}
+
 std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const Rows& rows,
                                                 std::size_t patterns, std::int64_t chunk_rows) {
   const ModelConfig& c = shape.config;
   const auto live = static_cast<std::int64_t>(patterns);
   const std::int64_t key_bytes = Decoder::key_row_bytes(c, shape.backend);
   const std::int64_t chunk = std::min(chunk_rows, std::max(rows.prefix, rows.tail));
-  const std::int64_t fed = std::min(chunk_rows, rows.prefix + rows.tail);  // with the prefix rows
-  const std::int64_t final_rows = std::max(rows.prefix, rows.tail);
 
   std::array<std::int64_t, kMemoryKinds> bytes{};
   const auto add = [&](Memory kind, std::int64_t count) {
@@ -74,13 +94,9 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
   add(Memory::keys, (rows.prefix + of_stream + chunk) * key_bytes);
   // Keys of the prefix rows under a trained indexer.
   if (shape.trained) add(Memory::keys, rows.prefix * key_bytes);
-  // Tokens, targets and places of rows; a layer's chunk, or the final norm and losses.
-  const std::int64_t layouts = 24 * (rows.prefix + rows.tail) * 3;
-  add(Memory::workspace,
-      layouts + shape.backend.scratch_bytes(c.shape(), final_rows, shape.tokens.longest()) +
-          std::max({chunk * Decoder::attend_row_bytes(c, shape.backend),
-                    fed * Decoder::feed_forward_row_bytes(c, shape.backend),
-                    final_rows * Decoder::loss_row_bytes(c, shape.backend)}));
+  // Tokens, targets and places of rows.
+  add(Memory::workspace, 24 * (rows.prefix + rows.tail) * 3);
+  add(Memory::workspace, step_bytes(shape, rows, live, chunk_rows));
   if (c.dense) {
     // Of the sequences in a chunk only the first one may have begun before it.
     const std::int64_t seen = std::min(rows.prefix, shape.tokens.longest() + chunk);
@@ -133,7 +149,8 @@ SweepPlan SweepPlanner::plan(std::size_t patterns, std::int64_t kept_row_bytes) 
 
 SweepPlan SweepPlanner::plan(std::size_t patterns, std::span<const std::size_t> sequences,
                              std::int64_t kept_row_bytes) const {
-  const SweepShape shape{config_, backend_, tokens_, kept_row_bytes, indexers_ != nullptr};
+  const SweepShape shape{
+      config_, backend_, tokens_, kept_row_bytes, indexers_ != nullptr, reference_.has_value()};
   const std::int64_t available = memory_.memory_bytes;
   const std::int64_t preferred = std::min(memory_.memory_bytes, memory_.wave_bytes);
   const std::size_t least = 1 + reference_count();

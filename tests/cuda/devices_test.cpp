@@ -74,7 +74,7 @@ TEST_CASE("GPU backends on two devices take turns and agree on every bit", "[dev
   }
 }
 
-TEST_CASE("GPU backends on two threads compute at the same time", "[devices]") {
+TEST_CASE("GPU backends on two threads compute at the same time", "[devices][threads]") {
   const TokenSet tokens = cut(read_tokens(data("dsa-mini/calibration.h5")), 2, 400);
   const std::vector<Pattern> patterns = {Pattern::all_full(16)};
   Session<CudaBackend> one(data("dsa-mini"), std::nullopt, Placement::stream,

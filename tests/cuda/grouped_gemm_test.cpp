@@ -176,6 +176,13 @@ std::vector<float> run(const Product& p, std::int64_t first = 0, std::int64_t co
   const Tensor other_x = b.allocate(count, p.depth, x.dtype());
   const Tensor other_out = b.allocate(count, stride, d_out.dtype());
   synchronize();
+  for (const Tensor& some : {other_x, other_out}) {
+    constexpr int kAnyNumbers = 0x3f;
+    INDEXCACHE_CUDA(
+        cudaMemset(some.data<void>(), kAnyNumbers,
+                   static_cast<std::size_t>(some.rows() * some.stride()) * size_of(some.dtype())));
+  }
+  synchronize();
   kernels::GroupedGemmParams other = params;
   other.x = other_x.data<void>();
   other.out = other_out.data<void>();

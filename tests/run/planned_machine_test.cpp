@@ -67,8 +67,14 @@ TEST_CASE("products and attention of a planned machine take what its GPU backend
       CHECK(device.mlp_row_bytes(shape.hidden, shape.intermediate) ==
             gpu_mlp_row_bytes(device, shape.hidden, shape.intermediate));
       CHECK(device.attention_row_bytes(shape) == gpu_attention_row_bytes(device, shape, is_hopper));
+      const std::int64_t chunk = gpu_logits_chunk(device.memory_bytes());
+      CHECK(device.logits_bytes(shape, 9000, 8192) == gpu_logits_bytes(shape, 9000, 8192, chunk));
     });
   }
+}
+
+TEST_CASE("a planned machine is not called slow, whatever computes the plan") {
+  on_machines([](const Backend& device, bool) { CHECK(device.remark().empty()); });
 }
 
 TEST_CASE("a planned machine quantizes rows in FP8, and packs sets of few heads") {

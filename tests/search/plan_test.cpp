@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a plan counts is what a sweep then does, and what it holds.
+#include "backend/cpu/cpu_backend.h"
 #include "io/files.h"
 #include "io/yaml.h"
 #include "model/config.h"
+#include "model/decoder.h"
 #include "search/costs.h"
 #include "search/counting_evaluator.h"
 #include "search/greedy.h"
@@ -12,7 +14,9 @@
 #include "support/layers.h"
 #include "support/session.h"
 
+#include <algorithm>
 #include <map>
+#include <optional>
 
 using namespace indexcache;
 using namespace indexcache::test;
@@ -168,6 +172,58 @@ TEST_CASE(
   const Workload planned = greedy_work(fed, sweep.planner(), space);
   CHECK(planned.evaluations(Phase::search) == done.evaluations(Phase::search));
   CHECK(planned.layer_visits(Phase::search) == done.layer_visits(Phase::search));
+}
+
+namespace {
+
+// A device whose operations hold logits only while they run.
+class WithLogits : public CpuBackend {
+ public:
+  explicit WithLogits(std::int64_t bytes) : CpuBackend(1), bytes_(bytes) {}
+  std::int64_t logits_bytes(const ModelShape&, std::int64_t, std::int64_t) const override {
+    return bytes_;
+  }
+
+ private:
+  std::int64_t bytes_;
+};
+
+}  // namespace
+
+TEST_CASE("plans have logits next to steps that compute them, not next to MLPs") {
+  const ModelConfig config = read_config(golden("deepseek_v32_tiny"));
+  const TokenSet tokens = example_tokens();
+  const auto planned = [&](std::int64_t logits, const std::optional<Pattern>& reference) {
+    const WithLogits device(logits);
+    return SweepPlanner(config, device, tokens, {.memory_bytes = std::int64_t{1} << 40}, reference)
+        .plan(30)
+        .total();
+  };
+  constexpr std::int64_t kMost = 1 << 24;  // more than a layer takes
+  const CpuBackend device(1);
+  std::int64_t rows = 0, all = 0;
+  for (const auto& sequence : tokens.sequences) {
+    const auto length = static_cast<std::int64_t>(sequence.size());
+    rows += length - config.first_selecting_position();
+    all += length;
+  }
+  const auto of = [&](auto row_bytes) { return rows * row_bytes(config, device); };
+  const std::int64_t layer = std::max(of(Decoder::attend_row_bytes),
+                                      all * Decoder::feed_forward_row_bytes(config, device));
+  const std::int64_t select = of(Decoder::select_row_bytes), loss = of(Decoder::loss_row_bytes);
+  REQUIRE(loss < select);
+  REQUIRE(select < layer);
+  CHECK(planned(layer - select, {}) == planned(0, {}));
+  CHECK(planned(layer - select + 1000, {}) == planned(0, {}) + 1000);
+  CHECK(planned(kMost + 1000, {}) == planned(kMost, {}) + 1000);
+  // Comparisons take as many patterns at a time as a layer has room for.
+  const Pattern full = Pattern::all_full(6);
+  const std::int64_t at_once = std::min<std::int64_t>(31, Decoder::compared_at_once(config, device));
+  const std::int64_t compare = rows * Decoder::compare_row_bytes(config, device, at_once);
+  REQUIRE(select < compare);
+  REQUIRE(compare <= layer);
+  CHECK(planned(layer - compare, full) == planned(0, full));
+  CHECK(planned(layer - compare + 1000, full) == planned(0, full) + 1000);
 }
 
 TEST_CASE("what cannot be cut to fit is counted as what does not fit") {

@@ -95,11 +95,14 @@ void CudaBackend::check(const ModelShape& shape) const {
   cuda::check_shape(shape, options_.indexer);
 }
 
-std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t rows,
-                                        std::int64_t longest) const {
-  return std::max(gpu_logits_bytes(shape, rows, longest, logits_bytes()),
-                  hisa_bytes(shape, rows, longest)) +
-         kProductStreams * kProductWorkspaceBytes + table_bytes(shape);
+std::int64_t CudaBackend::scratch_bytes(const ModelShape& shape, std::int64_t, std::int64_t) const {
+  return kProductStreams * kProductWorkspaceBytes + table_bytes(shape);
+}
+
+std::int64_t CudaBackend::logits_bytes(const ModelShape& shape, std::int64_t rows,
+                                       std::int64_t longest) const {
+  return std::max(gpu_logits_bytes(shape, rows, longest, logits_chunk()),
+                  hisa_bytes(shape, rows, longest));
 }
 
 std::int64_t CudaBackend::linear_row_bytes(std::int64_t width) const {

@@ -31,6 +31,8 @@ class CudaBackend : public CudaDevice {
   void check(const ModelShape& shape) const override;
   std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                              std::int64_t longest) const override;
+  std::int64_t logits_bytes(const ModelShape& shape, std::int64_t rows,
+                            std::int64_t longest) const override;
   std::int64_t linear_row_bytes(std::int64_t width) const override;
   std::int64_t attention_row_bytes(const ModelShape& shape) const override;
   std::int64_t mlp_row_bytes(std::int64_t hidden, std::int64_t middle) const override;
@@ -161,8 +163,8 @@ class CudaBackend : public CudaDevice {
   void reduced_comparisons(const Tensor& reference, std::span<const Tensor> xs,
                            const Tensor& lm_head, const Tensor& targets, const Comparisons& out);
 
-  // Of logits that indexer or loss hold at once.
-  std::int64_t logits_bytes() const {
+  // Bytes of logits that the indexer or a loss computes at a time.
+  std::int64_t logits_chunk() const {
     return gpu_logits_chunk(memory_bytes());
   }
 

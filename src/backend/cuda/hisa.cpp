@@ -184,7 +184,7 @@ void CudaBackend::select_by_hisa(const IndexOperands& in, const Hisa& hisa, cons
   part.means = pooled_keys(in, keys, hisa);
   const std::int64_t query_bytes =
       in.heads * in.width * static_cast<std::int64_t>(size_of(in.queries.values.dtype()));
-  const std::int64_t fitting = sizes.rows_at_once(logits_bytes(), query_bytes);
+  const std::int64_t fitting = sizes.rows_at_once(logits_chunk(), query_bytes);
   const std::int64_t rows = std::min(std::max(fitting, kChunkGrain), segment.rows);
   part.block_scores = allocate(rows, sizes.block_stride);
   part.logits = allocate(rows, sizes.stride);
@@ -230,7 +230,7 @@ std::int64_t CudaBackend::hisa_bytes(const ModelShape& shape, std::int64_t rows,
   if (!shape.indexer || shape.indexer->takes_all(longest)) return 0;
   const HisaSizes sizes(*shape.indexer, longest, kernels::kGeneralCandidateGroup);
   const std::int64_t at_once =
-      std::min(std::max(logits_bytes() / sizes.row_bytes(), kChunkGrain), rows);
+      std::min(std::max(logits_chunk() / sizes.row_bytes(), kChunkGrain), rows);
   return at_once * sizes.row_bytes() + sizes.fixed_bytes();
 }
 

@@ -121,7 +121,7 @@ void CudaBackend::select_exactly(const IndexOperands& in, std::int64_t first_row
                                  const Tensor& sets) {
   const std::int64_t longest = layouts_.get(rows, key_rows).most_keys;
   const std::int64_t stride = (longest + 3) / 4 * 4;
-  const std::vector<RowChunk> chunks = row_chunks(rows, logits_bytes() / (4 * stride));
+  const std::vector<RowChunk> chunks = row_chunks(rows, logits_chunk() / (4 * stride));
   const Tensor logits = allocate(largest_rows(chunks), stride, DType::f32);
   for (const RowChunk& chunk : chunks) {
     const cuda::DeviceRows& places = layouts_.get(chunk.rows, key_rows);

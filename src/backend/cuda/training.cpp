@@ -39,7 +39,7 @@ void CudaBackend::mean_attention(const RowLayout& rows, const Heads& queries,
   const Operation operation(*this, Component::other);
   // All causal pairs need one number per row and head; sets their logits, so that rows are cut.
   const std::int64_t row_floats = queries.count * (sets.empty() ? 1 : sets.cols());
-  const std::vector<RowChunk> chunks = row_chunks(rows, logits_bytes() / (4 * row_floats));
+  const std::vector<RowChunk> chunks = row_chunks(rows, logits_chunk() / (4 * row_floats));
   const Tensor scratch = allocate(largest_rows(chunks), row_floats, DType::f32);
   for (const RowChunk& chunk : chunks) {
     const cuda::DeviceRows& places = layouts_.get(chunk.rows, key_rows);
@@ -202,7 +202,7 @@ void CudaBackend::distill_indexer(const RowLayout& rows, const IndexScores& scor
     key_sums = allocate(keys.rows(), keys.cols(), DType::i64);
     fill_zero(key_sums);
   }
-  const std::vector<RowChunk> chunks = row_chunks(rows, logits_bytes() / (4 * stride));
+  const std::vector<RowChunk> chunks = row_chunks(rows, logits_chunk() / (4 * stride));
   const Tensor logits = allocate(largest_rows(chunks), stride, DType::f32);
   for (const RowChunk& chunk : chunks) {
     const DistillPart part{
