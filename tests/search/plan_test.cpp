@@ -218,7 +218,8 @@ TEST_CASE("plans have logits next to steps that compute them, not next to MLPs")
   CHECK(planned(kMost + 1000, {}) == planned(kMost, {}) + 1000);
   // Comparisons take as many patterns at a time as a layer has room for.
   const Pattern full = Pattern::all_full(6);
-  const std::int64_t at_once = std::min<std::int64_t>(31, Decoder::compared_at_once(config, device));
+  const std::int64_t at_once =
+      std::min<std::int64_t>(31, Decoder::compared_at_once(config, device));
   const std::int64_t compare = rows * Decoder::compare_row_bytes(config, device, at_once);
   REQUIRE(select < compare);
   REQUIRE(compare <= layer);
