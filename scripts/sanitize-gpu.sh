@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Run the GPU tests under compute-sanitizer, each test case in a process of its own and as many at
 # the same time as there are cores, but at most 16. Prints a line per case, and the output of those
-# that fail. On 16 cores and an H200, 270 of the 280 runs took six minutes.
+# that fail. On 16 cores and an H200, 270 of the 272 runs took seven and a half minutes.
 #   scripts/sanitize-gpu.sh TEST [TOOL…]
 # TEST is build/dev/tests/test_cuda; by default it runs under all three tools.
 set -euo pipefail

@@ -118,7 +118,8 @@ class Device {
   // with at most `rows` rows per call and `longest` keys per row.
   virtual std::int64_t scratch_bytes(const ModelShape& shape, std::int64_t rows,
                                      std::int64_t longest) const = 0;
-  // What those that compute logits, of the indexer or of tokens, take in addition while they run.
+  // What those that compute logits, of the indexer or of tokens, take in addition while they run;
+  // 0 on devices that have them in scratch_bytes().
   virtual std::int64_t logits_bytes(const ModelShape& shape, std::int64_t rows,
                                     std::int64_t longest) const;
   // Bytes per row that operations take for themselves in addition to both: linear() if x has

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What operations take per row on a device that gathers the rows of experts and multiplies in its
-// activation type.
+// What operations take on a device that keeps memory for logits, gathers the rows of experts and
+// multiplies in its activation type.
 #include "backend/device.h"
 #include "backend/expert_products.h"
 

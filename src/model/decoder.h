@@ -176,7 +176,7 @@ class Decoder {
   // The same of all steps but feed_forward(), and of that one.
   static std::int64_t attend_row_bytes(const ModelConfig& config, const Device& backend);
   static std::int64_t feed_forward_row_bytes(const ModelConfig& config, const Device& backend);
-  // The same while select() has logits: no other step of a layer has.
+  // Of select(), the only step of a layer that takes logits_bytes().
   static std::int64_t select_row_bytes(const ModelConfig& config, const Device& backend);
 
   // Bytes of KeyRows per row, entries included, at most.

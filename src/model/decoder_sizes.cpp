@@ -18,7 +18,7 @@ std::int64_t activation_bytes(const Device& backend) {
   return static_cast<std::int64_t>(size_of(backend.activation()));
 }
 
-// Of attention, before they are absorbed.
+// Queries of attention before they are absorbed.
 std::int64_t plain_query_bytes(const ModelConfig& c, const Device& backend) {
   return activation_bytes(backend) * c.heads * c.q_head_rows();
 }
@@ -47,6 +47,7 @@ std::int64_t Decoder::row_bytes(const ModelConfig& c, const Device& backend) {
 
 std::int64_t Decoder::attend_row_bytes(const ModelConfig& c, const Device& backend) {
   const std::int64_t bytes = activation_bytes(backend);
+  // The last product's input is quantized for it, and not kept.
   const std::int64_t product = backend.linear_row_bytes(c.heads * c.v_head_dim);
   const std::int64_t mixed = c.dense ? 0 : c.kv_lora_rank;
   const std::int64_t values = c.compressed ? c.compressed->output_groups * c.compressed->output_rank

@@ -34,6 +34,10 @@ constexpr std::array<KnownCard, 4> kCards = {{{"H200", 139.8, 1.0},
                                               {"A100", 79.2, std::nullopt},
                                               {"B200", 178.4, std::nullopt}}};
 
+bool is_known(const std::string& card) {
+  return std::ranges::find(kCards, card, &KnownCard::name) != kCards.end();
+}
+
 class PlannedDevice : public CpuBackend {
  public:
   PlannedDevice(const PlannedMachine& machine, const DeviceOptions& options)
@@ -44,6 +48,11 @@ class PlannedDevice : public CpuBackend {
         indexer_(options.indexer_precision == "fp32" ? DType::f32 : compute_),
         bytes_(machine.memory_bytes),
         is_hopper_(machine.speed.has_value()) {
+    if (keeps_fp8_ && !is_hopper_ && is_known(machine.card)) {
+      throw UsageError({"FP8 products need a Hopper GPU",
+                        "--on " + machine.card + " --precision fp8", "",
+                        "--precision bf16, or --on H100 or H200"});
+    }
     if (options.indexer_precision != "fp4") return;
     throw UsageError({"GPUs have no FP4 indexer", "--indexer-precision fp4",
                       "--on plans for a GPU, and FP4 is computed on the CPU only",

@@ -86,7 +86,8 @@ std::array<std::int64_t, kMemoryKinds> bytes_of(const SweepShape& shape, const R
     bytes[static_cast<std::size_t>(kind)] += count;
   };
   add(Memory::state, 4 * c.residual_width() * (live * rows.tail + rows.prefix));
-  // The sets of every stream, and those of the stream that a layer is replacing.
+  // The sets of every stream, and those of the stream that a layer is replacing. While a step runs,
+  // the latter make room for what is not counted: tables of RoPE, and places of earlier layouts.
   add(Memory::index_sets, rows.tail * (4 * c.index_topk * (live + 1) + shape.kept_row_bytes));
   // One stream's keys at a time, beside those of the prefix rows; and a chunk's own. Without rows
   // that select nobody needs those of a stream.

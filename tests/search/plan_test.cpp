@@ -176,55 +176,71 @@ TEST_CASE(
 
 namespace {
 
-// A device whose operations hold logits only while they run.
+// A device whose operations hold logits only while they run, and whose attention takes memory.
 class WithLogits : public CpuBackend {
  public:
-  explicit WithLogits(std::int64_t bytes) : CpuBackend(1), bytes_(bytes) {}
+  WithLogits(std::int64_t logits, std::int64_t attention_row)
+      : CpuBackend(1), logits_(logits), attention_row_(attention_row) {}
   std::int64_t logits_bytes(const ModelShape&, std::int64_t, std::int64_t) const override {
-    return bytes_;
+    return logits_;
   }
+  std::int64_t attention_row_bytes(const ModelShape&) const override { return attention_row_; }
 
  private:
-  std::int64_t bytes_;
+  std::int64_t logits_, attention_row_;
 };
 
 }  // namespace
 
-TEST_CASE("plans have logits next to steps that compute them, not next to MLPs") {
+TEST_CASE("plans have logits next to steps that compute them, not next to attention or MLPs") {
   const ModelConfig config = read_config(golden("deepseek_v32_tiny"));
   const TokenSet tokens = example_tokens();
-  const auto planned = [&](std::int64_t logits, const std::optional<Pattern>& reference) {
-    const WithLogits device(logits);
-    return SweepPlanner(config, device, tokens, {.memory_bytes = std::int64_t{1} << 40}, reference)
-        .plan(30)
-        .total();
-  };
-  constexpr std::int64_t kMost = 1 << 24;  // more than a layer takes
-  const CpuBackend device(1);
   std::int64_t rows = 0, all = 0;
   for (const auto& sequence : tokens.sequences) {
     const auto length = static_cast<std::int64_t>(sequence.size());
     rows += length - config.first_selecting_position();
     all += length;
   }
-  const auto of = [&](auto row_bytes) { return rows * row_bytes(config, device); };
-  const std::int64_t layer = std::max(of(Decoder::attend_row_bytes),
-                                      all * Decoder::feed_forward_row_bytes(config, device));
-  const std::int64_t select = of(Decoder::select_row_bytes), loss = of(Decoder::loss_row_bytes);
-  REQUIRE(loss < select);
-  REQUIRE(select < layer);
-  CHECK(planned(layer - select, {}) == planned(0, {}));
-  CHECK(planned(layer - select + 1000, {}) == planned(0, {}) + 1000);
-  CHECK(planned(kMost + 1000, {}) == planned(kMost, {}) + 1000);
-  // Comparisons take as many patterns at a time as a layer has room for.
-  const Pattern full = Pattern::all_full(6);
-  const std::int64_t at_once =
-      std::min<std::int64_t>(31, Decoder::compared_at_once(config, device));
-  const std::int64_t compare = rows * Decoder::compare_row_bytes(config, device, at_once);
-  REQUIRE(select < compare);
-  REQUIRE(compare <= layer);
-  CHECK(planned(layer - compare, full) == planned(0, full));
-  CHECK(planned(layer - compare + 1000, full) == planned(0, full) + 1000);
+  for (const std::int64_t attention_row : {0, 5000}) {  // the MLPs take most, or attention does
+    INFO(attention_row);
+    const auto planned = [&](std::int64_t logits, std::size_t patterns = 30,
+                             const std::optional<Pattern>& reference = {}) {
+      const WithLogits device(logits, attention_row);
+      const SweepMemory memory{.memory_bytes = std::int64_t{1} << 40};
+      return SweepPlanner(config, device, tokens, memory, reference).plan(patterns).total();
+    };
+    const WithLogits device(0, attention_row);
+    const std::int64_t attend = rows * Decoder::attend_row_bytes(config, device);
+    const std::int64_t mlp = all * Decoder::feed_forward_row_bytes(config, device);
+    REQUIRE((attend > mlp) == (attention_row > 0));
+    const std::int64_t layer = std::max(attend, mlp);
+    const std::int64_t select = rows * Decoder::select_row_bytes(config, device);
+    REQUIRE(select < layer);
+    CHECK(planned(layer - select) == planned(0));
+    CHECK(planned(layer - select + 1000) == planned(0) + 1000);
+    // Comparisons take as many patterns at a time as a layer has room for, or all there are.
+    const Pattern full = Pattern::all_full(6);
+    CHECK(planned(layer - select, 3, full) == planned(0, 3, full));
+    const std::int64_t at_once =
+        std::min<std::int64_t>(31, Decoder::compared_at_once(config, device));
+    const std::int64_t compare = rows * Decoder::compare_row_bytes(config, device, at_once);
+    REQUIRE(select < compare);
+    REQUIRE(compare <= layer);
+    CHECK(planned(layer - compare, 30, full) == planned(0, 30, full));
+    CHECK(planned(layer - compare + 1000, 30, full) == planned(0, 30, full) + 1000);
+  }
+}
+
+TEST_CASE("plans have logits next to losses, which take all rows, where chunks are small") {
+  const ModelConfig config = read_config(golden("deepseek_v32_tiny"));
+  const TokenSet tokens{"x", {std::vector<std::int32_t>(6000, 1)}};
+  const auto planned = [&](std::int64_t logits) {
+    const WithLogits device(logits, 0);
+    return SweepPlanner(config, device, tokens, {.memory_bytes = 1}).plan(1).total();
+  };
+  for (const std::int64_t logits : {1, 1000, 1'000'000}) {
+    CHECK(planned(logits) == planned(0) + logits);
+  }
 }
 
 TEST_CASE("what cannot be cut to fit is counted as what does not fit") {
