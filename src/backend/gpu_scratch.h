@@ -44,8 +44,8 @@ std::int64_t gpu_attention_row_bytes(const Device& gpu, const ModelShape& shape,
 // less on small GPUs.
 std::int64_t gpu_logits_chunk(std::int64_t memory_bytes);
 
-// Device::logits_bytes() of a GPU: about `chunk` bytes, but at least
-// kChunkGrain rows of an indexer and one row of tokens.
+// Device::logits_bytes() of a GPU: about `chunk` bytes, but at least kChunkGrain rows of an indexer
+// and one row of tokens.
 std::int64_t gpu_logits_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest,
                               std::int64_t chunk);
 
