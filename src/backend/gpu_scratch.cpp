@@ -54,6 +54,11 @@ std::int64_t gpu_logits_chunk(std::int64_t memory_bytes) {
   return std::clamp(memory_bytes / 16, std::int64_t{1} << 20, std::int64_t{1} << 30);
 }
 
+std::int64_t uploader_slot_bytes(std::int64_t memory_limit) {
+  constexpr std::int64_t kLeast = 1 << 20;
+  return std::clamp(memory_limit / (16 * kUploaderSlots), kLeast, kUploaderSlotBytes);
+}
+
 // A comparison holds the reference's logits next to those that it compares.
 std::int64_t gpu_logits_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest,
                               std::int64_t chunk) {

@@ -49,9 +49,11 @@ std::int64_t gpu_logits_chunk(std::int64_t memory_bytes);
 std::int64_t gpu_logits_bytes(const ModelShape& shape, std::int64_t rows, std::int64_t longest,
                               std::int64_t chunk);
 
-// Slots of a WeightUploader; smaller ones under memory limits below 3 GiB.
+// Slots of a WeightUploader, and the bytes of each; under a memory limit, all of them take a
+// sixteenth of it at most, unless that is less than 1 MiB for each.
 inline constexpr int kUploaderSlots = 3;
-inline constexpr std::int64_t kUploaderSlotBytes = std::int64_t{64} << 20;  // of each
+inline constexpr std::int64_t kUploaderSlotBytes = std::int64_t{64} << 20;
+std::int64_t uploader_slot_bytes(std::int64_t memory_limit);
 
 // Workspaces of products, which side streams multiply at the same time.
 inline constexpr int kProductStreams = 4;

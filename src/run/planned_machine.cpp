@@ -66,7 +66,10 @@ class PlannedDevice : public CpuBackend {
   bool keeps_fp8() const override { return keeps_fp8_; }
   DType index_activation() const override { return indexer_; }
   std::int64_t memory_bytes() const override { return bytes_; }
-  void limit_memory(std::int64_t bytes) override { bytes_ = std::min(bytes_, bytes); }
+  void limit_memory(std::int64_t bytes) override {
+    bytes_ = std::min(bytes_, bytes);
+    slot_bytes_ = std::min(slot_bytes_, uploader_slot_bytes(bytes));
+  }
   std::int64_t linear_row_bytes(std::int64_t width) const override {
     return gpu_linear_row_bytes(*this, width);
   }
@@ -79,7 +82,7 @@ class PlannedDevice : public CpuBackend {
   std::int64_t expert_row_bytes(const ModelShape& shape) const override {
     return gpu_expert_row_bytes(*this, shape, is_hopper_);
   }
-  std::int64_t uploader_bytes() const override { return kUploaderSlots * kUploaderSlotBytes; }
+  std::int64_t uploader_bytes() const override { return kUploaderSlots * slot_bytes_; }
   // Without tables of weights, which are less than a MiB.
   std::int64_t scratch_bytes(const ModelShape&, std::int64_t, std::int64_t) const override {
     return kProductStreams * kProductWorkspaceBytes;
@@ -95,7 +98,7 @@ class PlannedDevice : public CpuBackend {
   DType compute_;
   bool keeps_fp8_;
   DType indexer_;
-  std::int64_t bytes_;
+  std::int64_t bytes_, slot_bytes_ = kUploaderSlotBytes;
   bool is_hopper_;  // of the cards that are known by name
 };
 

@@ -96,6 +96,13 @@ TEST_CASE("attention of a GPU takes memory for packs, or none") {
   CHECK(gpu_attention_row_bytes(TypesOfGpu(Precision::fp32), released(20), true) == 0);
 }
 
+TEST_CASE("slots for uploads to a GPU take a sixteenth of a memory limit, or a MiB each") {
+  constexpr std::int64_t kMiB = 1 << 20;
+  CHECK(uploader_slot_bytes(141'000 * kMiB) == 64 * kMiB);
+  CHECK(uploader_slot_bytes(480 * kMiB) == 10 * kMiB);
+  CHECK(uploader_slot_bytes(0) == kMiB);
+}
+
 TEST_CASE("logits of a GPU take a limited number of bytes, or as little as possible") {
   constexpr std::int64_t kGiB = std::int64_t{1} << 30;
   CHECK(gpu_logits_chunk(141 * kGiB) == kGiB);

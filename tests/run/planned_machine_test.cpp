@@ -82,6 +82,16 @@ TEST_CASE("a planned Hopper GPU is not called slow, whatever computes the plan")
   });
 }
 
+TEST_CASE("a planned machine has smaller slots for uploads under a memory limit") {
+  DeviceOptions options;
+  const auto slots = [&] {
+    return make_planned_device(parse_machine("H200"), options)->uploader_bytes();
+  };
+  CHECK(slots() == 3 * (std::int64_t{64} << 20));
+  options.memory_limit = "960MiB";
+  CHECK(slots() == 60 << 20);
+}
+
 TEST_CASE("plans for cards that are no Hopper GPUs refuse FP8 products, as such a GPU would") {
   DeviceOptions options;
   options.precision = "fp8";

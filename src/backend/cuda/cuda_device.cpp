@@ -80,10 +80,9 @@ std::int64_t CudaDevice::uploader_bytes() const {
   return kUploaderSlots * slot_bytes_;
 }
 
-// A sixteenth for the slots of a WeightUploader.
 void CudaDevice::limit_memory(std::int64_t bytes) {
   memory_bytes_ = std::min(memory_bytes_, bytes);
-  slot_bytes_ = std::clamp(bytes / 48, kLeastBuffer, slot_bytes_);
+  slot_bytes_ = std::min(slot_bytes_, uploader_slot_bytes(bytes));
 }
 
 void CudaDevice::start_profile() {

@@ -65,8 +65,6 @@ class CudaDevice : public Backend {
   // and no work that still uses them.
   void settle() noexcept;
 
-  static constexpr std::int64_t kLeastBuffer = std::int64_t{1} << 20;  // bytes, whatever the limit
-
   int device_;
   CudaOptions options_;
 
