@@ -194,7 +194,7 @@ class Decoder {
   // addition to scratch_bytes() and logits_bytes().
   static std::int64_t compare_row_bytes(const ModelConfig& config, const Device& backend,
                                         std::int64_t count);
-  // The tensors that compare() takes at a time: as many as a layer's rows have room for.
+  // The most tensors in `hidden` for which compare() needs no more memory than a layer.
   static std::int64_t compared_at_once(const ModelConfig& config, const Device& backend);
 
  private:

@@ -34,8 +34,10 @@ constexpr std::array<KnownCard, 4> kCards = {{{"H200", 139.8, 1.0},
                                               {"A100", 79.2, std::nullopt},
                                               {"B200", 178.4, std::nullopt}}};
 
-bool is_known(const std::string& card) {
-  return std::ranges::find(kCards, card, &KnownCard::name) != kCards.end();
+// Null if nothing is known about it.
+const KnownCard* known_card(const std::string& name) {
+  const auto* const found = std::ranges::find(kCards, name, &KnownCard::name);
+  return found == kCards.end() ? nullptr : found;
 }
 
 class PlannedDevice : public CpuBackend {
@@ -48,7 +50,7 @@ class PlannedDevice : public CpuBackend {
         indexer_(options.indexer_precision == "fp32" ? DType::f32 : compute_),
         bytes_(machine.memory_bytes),
         is_hopper_(machine.speed.has_value()) {
-    if (keeps_fp8_ && !is_hopper_ && is_known(machine.card)) {
+    if (keeps_fp8_ && !is_hopper_ && known_card(machine.card) != nullptr) {
       throw UsageError({"FP8 products need a Hopper GPU",
                         "--on " + machine.card + " --precision fp8", "",
                         "--precision bf16, or --on H100 or H200"});
@@ -124,10 +126,9 @@ PlannedMachine parse_machine(const std::string& text) {
     }
     card = text.substr(x + 1);
   }
-  const auto known =
-      std::ranges::find_if(kCards, [&](const KnownCard& one) { return card == one.name; });
+  const KnownCard* const known = known_card(card);
   std::int64_t bytes = 0;
-  if (known != kCards.end()) {
+  if (known != nullptr) {
     bytes = static_cast<std::int64_t>(known->gib * 1024 * 1024 * 1024);
     machine.speed = known->speed;
   } else if (const auto given = parse_bytes(card)) {

@@ -28,8 +28,8 @@ struct SweepShape {
   const Device& backend;
   const TokenSet& tokens;
   std::int64_t kept_row_bytes;
-  bool trained;   // some patterns run other indexers than the checkpoint's
-  bool compares;  // predictions, with those of a reference
+  bool trained;           // some patterns run other indexers than the checkpoint's
+  std::int64_t compared;  // streams that are compared with a reference at a time; 0 without one
 };
 
 // Rows of some sequences before the first position that selects, and from there on.
@@ -63,11 +63,10 @@ std::int64_t step_bytes(const SweepShape& shape, const Rows& rows, std::int64_t 
   const std::int64_t most = std::max(rows.prefix, rows.tail);
   const std::int64_t chunk = std::min(chunk_rows, most);
   const std::int64_t fed = std::min(chunk_rows, rows.prefix + rows.tail);  // with the prefix rows
-  const std::int64_t compared =
-      shape.compares ? std::min(patterns, Decoder::compared_at_once(c, b)) : 0;
+  const std::int64_t compared = std::min(patterns, shape.compared);
   const std::int64_t with_logits =
       std::max({chunk * Decoder::select_row_bytes(c, b), most * Decoder::loss_row_bytes(c, b),
-                compared == 0 ? 0 : chunk * Decoder::compare_row_bytes(c, b, compared)}) +
+                chunk * Decoder::compare_row_bytes(c, b, compared)}) +
       b.logits_bytes(c.shape(), most, longest);
   return b.scratch_bytes(c.shape(), most, longest) +
          std::max({with_logits, chunk * Decoder::attend_row_bytes(c, b),
@@ -150,8 +149,12 @@ SweepPlan SweepPlanner::plan(std::size_t patterns, std::int64_t kept_row_bytes) 
 
 SweepPlan SweepPlanner::plan(std::size_t patterns, std::span<const std::size_t> sequences,
                              std::int64_t kept_row_bytes) const {
-  const SweepShape shape{
-      config_, backend_, tokens_, kept_row_bytes, indexers_ != nullptr, reference_.has_value()};
+  const SweepShape shape{config_,
+                         backend_,
+                         tokens_,
+                         kept_row_bytes,
+                         indexers_ != nullptr,
+                         reference_ ? Decoder::compared_at_once(config_, backend_) : 0};
   const std::int64_t available = memory_.memory_bytes;
   const std::int64_t preferred = std::min(memory_.memory_bytes, memory_.wave_bytes);
   const std::size_t least = 1 + reference_count();

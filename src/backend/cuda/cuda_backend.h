@@ -14,6 +14,7 @@
 #include "kernels/paged_cache.h"
 #include "kernels/types.h"
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <vector>
@@ -166,6 +167,10 @@ class CudaBackend : public CudaDevice {
   // Bytes of logits that the indexer or a loss computes at a time.
   std::int64_t logits_chunk() const {
     return gpu_logits_chunk(memory_bytes());
+  }
+  // How many of `rows` get logits of tokens at a time, at `row_bytes` per row: at least one.
+  std::int64_t loss_rows(std::int64_t rows, std::int64_t row_bytes) const {
+    return std::clamp<std::int64_t>(logits_chunk() / row_bytes, 1, rows);
   }
 
   // Products of different experts where one launch cannot compute all of them.

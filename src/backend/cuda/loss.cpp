@@ -28,7 +28,7 @@ void queue_losses(const Tensor& logits, std::int64_t rows, const std::int32_t* t
 void CudaBackend::written_losses(const Tensor& x, const Tensor& lm_head, const Tensor& targets,
                                  const Tensor& losses) {
   const std::int64_t rows = x.rows(), vocabulary = lm_head.rows();
-  const std::int64_t chunk = std::clamp<std::int64_t>(logits_chunk() / (4 * vocabulary), 1, rows);
+  const std::int64_t chunk = loss_rows(rows, 4 * vocabulary);
   const Tensor logits = allocate(chunk, vocabulary, DType::f32);
   for (std::int64_t first = 0; first < rows; first += chunk) {
     const std::int64_t count = std::min(chunk, rows - first);
@@ -43,8 +43,7 @@ void CudaBackend::written_comparisons(const Tensor& reference, std::span<const T
                                       const Tensor& lm_head, const Tensor& targets,
                                       const Comparisons& out) {
   const std::int64_t rows = reference.rows(), vocabulary = lm_head.rows();
-  const std::int64_t chunk =
-      std::clamp<std::int64_t>(logits_chunk() / (2 * vocabulary * 4), 1, rows);
+  const std::int64_t chunk = loss_rows(rows, 2 * vocabulary * 4);
   const Tensor reference_logits = allocate(chunk, vocabulary, DType::f32);
   const Tensor logits = allocate(chunk, vocabulary, DType::f32);
   for (std::int64_t first = 0; first < rows; first += chunk) {

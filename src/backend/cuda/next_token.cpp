@@ -64,8 +64,7 @@ struct CudaBackend::LogitReducer {
 void CudaBackend::reduced_losses(const Tensor& x, const Tensor& lm_head, const Tensor& targets,
                                  const Tensor& losses) {
   const std::int64_t rows = x.rows();
-  const std::int64_t chunk =
-      std::clamp<std::int64_t>(logits_chunk() / part_bytes(lm_head.rows()), 1, rows);
+  const std::int64_t chunk = loss_rows(rows, part_bytes(lm_head.rows()));
   const LogitReducer reducer(*this, chunk, lm_head, targets);
   for (std::int64_t first = 0; first < rows; first += chunk) {
     INDEXCACHE_CUDA(
@@ -78,8 +77,7 @@ void CudaBackend::reduced_comparisons(const Tensor& reference, std::span<const T
                                       const Tensor& lm_head, const Tensor& targets,
                                       const Comparisons& out) {
   const std::int64_t rows = reference.rows(), vocabulary = lm_head.rows();
-  const std::int64_t chunk =
-      std::clamp<std::int64_t>(logits_chunk() / (4 * vocabulary + part_bytes(vocabulary)), 1, rows);
+  const std::int64_t chunk = loss_rows(rows, 4 * vocabulary + part_bytes(vocabulary));
   const LogitReducer reducer(*this, chunk, lm_head, targets);
   const Tensor logits = allocate(chunk, vocabulary, DType::f32);
   const Tensor summary = allocate(chunk, sizeof(kernels::NextTokenReference), DType::u8);
